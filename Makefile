@@ -1,0 +1,43 @@
+# Everything that the README promises, from a fresh checkout. `make` lists it.
+SHELL := /bin/sh
+RUN := .venv/bin/
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test chaos check format secrets clean
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install everything into .venv (the other targets do it too)
+	@sh scripts/setup.sh
+
+demo: setup ## Run the main job on sample photos, from CSV to webhook, and show what was saved
+	@$(RUN)halftone demo
+
+up: setup ## Run the service on http://127.0.0.1:8000 until Ctrl-C
+	@$(RUN)halftone up
+
+test: setup ## Run the whole test suite on real PostgreSQL and RabbitMQ
+	@sh scripts/install_rabbitmq.sh
+	$(RUN)python -m pytest
+
+chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 SEED=1)
+	@sh scripts/install_rabbitmq.sh
+	$(RUN)python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+check: setup ## Format, lint, types, import contract: what a commit must pass
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)mypy
+	$(RUN)lint-imports
+	.tools/bin/uv lock --check
+
+secrets: ## Make random passwords for docker-compose.yml, once
+	@sh scripts/make_secrets.sh
+
+format: setup ## Format the code and fix what the linter can
+	$(RUN)ruff check --fix .
+	$(RUN)ruff format .
+
+clean: ## Remove what setup and runs have made
+	rm -rf .venv .tools .halftone .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

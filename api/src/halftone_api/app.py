@@ -1,0 +1,57 @@
+"""The application, built visibly in one place."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from halftone_api.middleware import BoundedBodies, RequestIds, TrailingSlashes
+from halftone_api.problems import EXCEPTION_HANDLERS
+from halftone_api.rabbitmq_publisher import RabbitmqPublisher
+from halftone_api.routes import ROUTES
+from halftone_api.services import Services
+from halftone_api.settings import ApiSettings
+from halftone_api.upload_form import FORM_OVERHEAD_BYTES, too_large
+from halftone_shared.database import make_engine
+from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.settings import IN_PROCESS_QUEUE
+from halftone_shared.storage import ImageStore
+
+
+def create_app(settings: ApiSettings) -> ASGIApp:
+    """The API as an ASGI application. Over RabbitMQ its lifespan runs the dispatcher; an in-process queue is the
+    worker's.
+    """
+    engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
+    store = ImageStore(settings.storage_url)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        dispatcher = _make_dispatcher(settings)
+        if dispatcher:
+            dispatcher.start()
+        yield
+        if dispatcher:
+            dispatcher.stop()
+        engine.dispose()
+
+    app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
+    app.state.services = Services(settings, engine, store)
+    bounded = BoundedBodies(
+        app,
+        max_body_bytes=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
+        timeout_seconds=settings.upload_timeout_seconds,
+        too_large=too_large(settings.max_upload_bytes),
+    )
+    return RequestIds(TrailingSlashes(bounded))
+
+
+def _make_dispatcher(settings: ApiSettings) -> Dispatcher | None:
+    if settings.rabbitmq_url == IN_PROCESS_QUEUE:
+        return None
+    # A pool of its own: calls that wait for a connection do not keep the work waiting.
+    engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
+    return Dispatcher(
+        engine, RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type), max_attempts=settings.max_attempts
+    )

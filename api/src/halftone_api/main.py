@@ -1,0 +1,32 @@
+"""`halftone-api`: serves the API by the environment's settings."""
+
+import signal
+
+import uvicorn
+
+from halftone_api.app import create_app
+from halftone_api.settings import ApiSettings
+from halftone_shared.logs import configure_logs
+from halftone_shared.settings import load_settings_or_exit
+from halftone_shared.supervision import end_with_parent
+
+GRACE_SECONDS = 10
+
+
+def main() -> None:
+    settings = load_settings_or_exit(ApiSettings)
+    configure_logs(settings.log_level, settings.log_format, service="api")
+    end_with_parent()
+    # uvicorn drains at these signals and then raises them again, for the handlers that were there before: to stop
+    # because one was told to is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )

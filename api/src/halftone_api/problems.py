@@ -1,0 +1,119 @@
+"""Errors as clients see them: RFC 9457 problem details, application/problem+json, each with a stable `code`.
+
+A Problem is raised anywhere below a route and answered here; whatever else escapes is logged and answered as 500, and a
+database that is away as 503.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ExceptionHandler
+
+from halftone_shared.database import is_unavailable
+
+log = structlog.get_logger(__name__)
+
+_CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class Problem(Exception):
+    """An answer other than success. `members` are further members of the problem object; `headers` of the response."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.members = members
+        self.headers = headers or {}
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        # A problem repeats what was sent, which may be text that UTF-8 does not have.
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+def problem_response(request: Request, problem: Problem) -> ProblemResponse:
+    return ProblemResponse(
+        {
+            "type": f"/docs#{problem.code}",
+            "title": HTTPStatus(problem.status).phrase,
+            "status": problem.status,
+            "detail": problem.detail,
+            "instance": request.url.path,
+            "code": problem.code,
+            **problem.members,
+        },
+        status_code=problem.status,
+        headers=problem.headers,
+    )
+
+
+def request_not_found(request_id: str) -> Problem:
+    return Problem(404, "not_found", f"There is no request {request_id!r}.")
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - registered for Problem alone
+    return problem_response(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for HTTPException alone
+    details = {
+        404: f"There is nothing at {request.url.path}. GET / lists what there is.",
+        405: f"{request.url.path} does not take {request.method}.",
+    }
+    problem = Problem(
+        error.status_code,
+        _CODES_BY_STATUS.get(error.status_code, "http_error"),
+        details.get(error.status_code, error.detail),
+        headers=dict(error.headers or {}),
+    )
+    return problem_response(request, problem)
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    if not (isinstance(error, SQLAlchemyError) and is_unavailable(error)):
+        return await _on_error(request, error)
+    log.error("database unavailable", error=str(error).splitlines()[0])
+    problem = Problem(
+        503,
+        "database_unavailable",
+        "The database cannot be reached now. Nothing of this call was stored; try again.",
+        headers={"Retry-After": "5"},
+    )
+    return problem_response(request, problem)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    problem = Problem(
+        500, "internal", "Something went wrong on our side. The X-Request-Id of this answer finds it in the log."
+    )
+    return problem_response(request, problem)
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """The caller hung up in the middle of the body; nobody reads this answer."""
+    return Response(status_code=400)
+
+
+EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
+    Problem: _on_problem,
+    HTTPException: _on_http_exception,
+    ClientDisconnect: _on_disconnect,
+    SQLAlchemyError: _on_database_error,
+    Exception: _on_error,
+}

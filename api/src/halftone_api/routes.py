@@ -1,0 +1,28 @@
+"""Every route, by path. The aliases without /api are those of the documents that this service replaces."""
+
+from starlette.routing import BaseRoute, Route
+
+from halftone_api.changing import cancel, get_webhooks, replay_webhook, retry
+from halftone_api.health import healthz, readyz
+from halftone_api.home import home
+from halftone_api.image_files import get_image
+from halftone_api.reading import download, get_details, get_request_status, list_requests
+from halftone_api.uploading import upload
+
+ROUTES: list[BaseRoute] = [
+    Route("/", home),
+    Route("/healthz", healthz),
+    Route("/readyz", readyz),
+    Route("/api/upload", upload, methods=["POST"]),
+    Route("/upload", upload, methods=["POST"]),
+    Route("/api/status/{request_id}", get_request_status),
+    Route("/status/{request_id}", get_request_status),
+    Route("/api/details/{request_id}", get_details),
+    Route("/api/download/{request_id}", download),
+    Route("/api/cancel/{request_id}", cancel, methods=["POST"]),
+    Route("/api/retry/{request_id}", retry, methods=["POST"]),
+    Route("/api/webhooks/{request_id}", get_webhooks),
+    Route("/api/webhooks/{request_id}/replay", replay_webhook, methods=["POST"]),
+    Route("/api/requests", list_requests),
+    Route("/api/image/{filename}", get_image),
+]

@@ -1,0 +1,22 @@
+"""What the routes work with, built once in create_app."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from starlette.requests import Request
+
+from halftone_api.settings import ApiSettings
+from halftone_shared.storage import ImageStore
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: ApiSettings
+    engine: Engine
+    store: ImageStore
+
+
+def services(request: Request) -> Services:
+    found = request.app.state.services
+    assert isinstance(found, Services)  # noqa: S101 - set by create_app
+    return found

@@ -1,0 +1,20 @@
+"""The API's own settings, beside those it shares with the workers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from halftone_shared.settings import CommonSettings
+
+
+class ApiSettings(CommonSettings):
+    """`halftone-api` and the API process of `halftone up`."""
+
+    api_host: str = Field("127.0.0.1", description="an address of this machine, 0.0.0.0 for all")
+    api_port: int = Field(8000, ge=0, le=65535, description="a port number")
+    auth: Literal["keys", "off"] = Field("keys", description="keys or off")
+    max_upload_bytes: int = Field(104857600, ge=1, description="a whole number of bytes, at least 1")
+    max_rows: int = Field(1000000, ge=1, le=100000000, description="a whole number of rows, at least 1")
+    max_urls_per_product: int = Field(100, ge=1, le=10000, description="a whole number from 1 to 10000")
+    upload_timeout_seconds: float = Field(300, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
+    database_pool_size: int = Field(16, ge=1, le=1000, description="a whole number of connections, at least 1")

@@ -1,0 +1,40 @@
+"""The route that takes a CSV."""
+
+import re
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from halftone_api.authentication import caller_key_id
+from halftone_api.csv_products import CsvLimits
+from halftone_api.intake import Intake
+from halftone_api.problems import Problem
+from halftone_api.services import services
+from halftone_api.upload_form import read_upload
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
+
+
+async def upload(request: Request) -> Response:
+    """Take a CSV and answer 202 once its request is committed."""
+    found = services(request)
+    settings = found.settings
+    owner_key_id = await run_in_threadpool(caller_key_id, request)
+    idempotency_key = _idempotency_key(request)
+    form = await read_upload(request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow)
+    intake = Intake(found.engine, CsvLimits(settings.max_rows, settings.max_urls_per_product), settings.public_url)
+    try:
+        answer = await run_in_threadpool(intake.store, form, owner_key_id=owner_key_id, idempotency_key=idempotency_key)
+    finally:
+        form.file.close()
+    headers = {"Location": f"/api/status/{answer['request_id']}", "Retry-After": "1"}
+    return JSONResponse(answer, status_code=202, headers=headers)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        detail = "An Idempotency-Key has 1 to 255 visible ASCII characters."
+        raise Problem(400, "invalid_parameter", detail, parameter="Idempotency-Key")
+    return key

@@ -1,0 +1,1 @@
+"""halftone on one machine: the launcher with its embedded database, the client, the demo."""

@@ -1,0 +1,150 @@
+"""The commands that speak to a running halftone: submit, status, details, download, cancel, retry."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, console, failing_with
+
+if TYPE_CHECKING:
+    from halftone_cli.client import ApiClient
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+UrlOption = Annotated[str, typer.Option("--url", envvar="HALFTONE_URL", help="Where halftone answers.")]
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The CSV of products.")],
+    url: UrlOption = DEFAULT_URL,
+    webhook_url: Annotated[str | None, typer.Option("--webhook-url", help="Where the end is reported to.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="quality, scale or bytes.")] = None,
+    quality: Annotated[int | None, typer.Option("--quality", help="1 to 95.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the progress and wait for the end.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the output CSV here; implies --wait.")] = None,
+) -> None:
+    """Upload a CSV. Exits with 1 when the request ends FAILED, with 2 when the upload is refused."""
+    given = {"webhook_url": webhook_url, "mode": mode, "quality": quality}
+    fields = {name: str(value) for name, value in given.items() if value is not None}
+    from halftone_cli.progress import watch
+
+    with _api(url, refused=EXIT_REFUSED) as client:
+        with file.open("rb") as opened:
+            accepted = client.upload(file.name, opened, fields)
+        _show_accepted(accepted)
+        if not wait and output is None:
+            return
+        ended = watch(client, accepted["request_id"], console)
+        _show_status(ended)
+        if output is not None:
+            client.download(accepted["request_id"], output)
+            console.print(f"Written: {output}", highlight=False)
+    if ended["status"] != "COMPLETED":
+        raise typer.Exit(EXIT_FAILED)
+
+
+def status(
+    request_id: str,
+    url: UrlOption = DEFAULT_URL,
+    watching: Annotated[bool, typer.Option("--watch", help="Show the progress until the end.")] = False,
+) -> None:
+    """How a request is going."""
+    from halftone_cli.progress import watch
+
+    with _api(url) as client:
+        _show_status(watch(client, request_id, console) if watching else client.status(request_id))
+
+
+def details(request_id: str, url: UrlOption = DEFAULT_URL) -> None:
+    """A request's products and their images."""
+    with _api(url) as client:
+        for page in client.details(request_id):
+            for product in page["products"]:
+                _show_product(product)
+
+
+def download(
+    request_id: str,
+    output: Annotated[Path, typer.Option("--output", help="Where to write the CSV.")],
+    url: UrlOption = DEFAULT_URL,
+) -> None:
+    """The output CSV of a request that has ended."""
+    with _api(url) as client:
+        size = client.download(request_id, output)
+    console.print(f"Written: {output} ({size:,} bytes)", highlight=False)
+
+
+def cancel(request_id: str, url: UrlOption = DEFAULT_URL) -> None:
+    """End what has not ended yet; what has finished keeps its results."""
+    with _api(url) as client:
+        _show_status(client.cancel(request_id))
+
+
+def retry(request_id: str, url: UrlOption = DEFAULT_URL) -> None:
+    """Try again what failed, under the same ID."""
+    with _api(url) as client:
+        _show_status(client.retry(request_id))
+
+
+@contextmanager
+def _api(url: str, *, refused: int = EXIT_FAILED) -> "Iterator[ApiClient]":
+    """The client, with what it raises as exits. Imported here: `halftone --help` needs no HTTP client."""
+    from halftone_cli.client import ApiClient, Refused, Unreachable
+
+    with failing_with(EXIT_UNREACHABLE, Unreachable), failing_with(refused, Refused), ApiClient(url) as client:
+        yield client
+
+
+def _show_accepted(accepted: dict[str, Any]) -> None:
+    console.print(
+        f"Request {accepted['request_id']}: {accepted['total_products']:,} products,"
+        f" {accepted['total_images']:,} images.",
+        highlight=False,
+    )
+    for warning in accepted["warnings"]:
+        text = f"  line {warning['line']}, {warning['column']}: {warning['message']} ({warning['value']!r})"
+        console.print(text, style="yellow", markup=False, highlight=False)
+    if accepted["warning_count"] > len(accepted["warnings"]):
+        console.print(f"  and {accepted['warning_count'] - len(accepted['warnings']):,} more", style="yellow")
+
+
+def _show_status(status: dict[str, Any]) -> None:
+    from halftone_cli.progress import ended_products, megabytes
+
+    outcome = f" ({status['outcome']})" if status["outcome"] else ""
+    console.print(f"{status['status']}{outcome}, {status['progress']:g} %", style="bold", highlight=False)
+    lines = {
+        "products": f"{ended_products(status):,} of {status['total_products']:,} ended,"
+        f" {status['failed_products']:,} failed, {status['cancelled_products']:,} cancelled",
+        "images": f"{status['processed_images']:,} of {status['total_images']:,} compressed"
+        f" ({status['kept_original_images']:,} kept as they were), {status['failed_images']:,} failed",
+        "bytes": f"{megabytes(status['bytes_in'])} in, {megabytes(status['bytes_out'])} out,"
+        f" {megabytes(status['bytes_saved'])} saved",
+        "output": status["output_csv_url"] or "when it has ended",
+    }
+    if status["webhook"]:
+        lines["webhook"] = f"{status['webhook']['status']} after {status['webhook']['attempts']} attempts"
+    for name, value in lines.items():
+        console.print(f"  {name:<9}{value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_product(product: dict[str, Any]) -> None:
+    title = f"line {product['line']}: {product['product_name']} [{product['status']}]"
+    console.print(title, style="bold", markup=False, highlight=False)
+    for image in product["images"]:
+        console.print(f"  {image['position']}. {_image_text(image)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _image_text(image: dict[str, Any]) -> str:
+    from halftone_cli.progress import megabytes
+
+    if image["error"]:
+        return f"{image['input_url']}: {image['error']['code']}: {image['error']['message']}"
+    if image["output_url"] is None:
+        return f"{image['input_url']}: {image['status']}"
+    return (
+        f"{image['output_url']} ({megabytes(image['bytes_in'])} to {megabytes(image['bytes_out'])}, {image['action']})"
+    )

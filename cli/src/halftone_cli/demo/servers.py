@@ -1,0 +1,69 @@
+"""The two servers that the demo plays the world with: the shop that has the pictures, the receiver of the webhook."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+
+@contextmanager
+def shop(folder: Path) -> Iterator[str]:
+    """Serve a folder's files on loopback; the base URL."""
+    with _serving(partial(_Shop, directory=str(folder))) as url:
+        yield url
+
+
+@contextmanager
+def receiver(secret: str, events: "Queue[dict[str, Any]]") -> Iterator[str]:
+    """Take webhooks on loopback: each event whose signature is right goes into `events`; the URL to send them to."""
+    with _serving(partial(_Receiver, Webhook(secret), events)) as url:
+        yield f"{url}/webhook"
+
+
+class _Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """The demo's terminal is for its users."""
+
+
+class _Shop(_Quiet, SimpleHTTPRequestHandler):
+    pass
+
+
+class _Receiver(_Quiet):
+    def __init__(self, webhook: Webhook, events: "Queue[dict[str, Any]]", *args: Any) -> None:
+        self._webhook = webhook
+        self._events = events
+        super().__init__(*args)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            event = self._webhook.verify(body, dict(self.headers))
+        except WebhookVerificationError:
+            self.send_response(401)
+        else:
+            self._events.put(event)
+            self.send_response(204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """halftone hangs up on the oversized picture; that is part of the demo."""
+
+
+@contextmanager
+def _serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    with _Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

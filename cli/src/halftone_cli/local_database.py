@@ -1,0 +1,48 @@
+"""The database that a command on this machine works with: the environment's, or the one that `halftone up` runs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from halftone_cli.home import Home
+from halftone_cli.terminal import EXIT_FAILED, failing_with
+from halftone_shared.database import DatabaseUnavailable, check_database, make_engine
+from halftone_shared.settings import PREFIX
+
+
+@contextmanager
+def database_url(home_folder: Path) -> Iterator[str]:
+    """HALFTONE_DATABASE_URL, or that of the home's server, which runs for the block if it did not run before.
+
+    Raises DatabaseUnavailable.
+    """
+    if url := os.environ.get(PREFIX + "DATABASE_URL"):
+        yield url
+        return
+    if not (home_folder / "postgres" / "PG_VERSION").exists():
+        raise DatabaseUnavailable(
+            f"{PREFIX}DATABASE_URL is not set, and there is no database under {home_folder}: run `halftone up` once."
+        )
+    from halftone_cli.embedded_postgres import EmbeddedPostgres
+
+    postgres = EmbeddedPostgres(Home.at(home_folder).postgres)
+    ran_before = postgres.is_running()
+    postgres.start()
+    try:
+        yield postgres.url
+    finally:
+        if not ran_before:
+            postgres.stop()
+
+
+@contextmanager
+def local_engine(home_folder: Path) -> Iterator[Engine]:
+    """An engine on it, for a command: when it cannot be had, or is not migrated, the command says so and exits."""
+    with failing_with(EXIT_FAILED, DatabaseUnavailable), database_url(home_folder) as url:
+        engine = make_engine(url, pool_size=1)
+        check_database(engine)
+        yield engine
+        engine.dispose()

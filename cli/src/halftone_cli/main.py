@@ -1,0 +1,60 @@
+"""The `halftone` command. Each command reads its options and calls one function; what is heavy is imported when it
+runs.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from halftone_cli.client_commands import cancel, details, download, retry, status, submit
+from halftone_cli.doctor_command import doctor
+from halftone_cli.home import DEFAULT_HOME
+from halftone_cli.key_commands import keys
+from halftone_cli.terminal import EXIT_FAILED, console, failing_with
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Make the images of a product catalogue smaller.",
+)
+app.add_typer(keys, name="keys")
+for command in (submit, status, details, download, cancel, retry, doctor):
+    app.command()(command)
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The folder for database, images and secrets.")]
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="The port to serve on.", min=1, max=65535)] = 8000,
+    home: HomeOption = DEFAULT_HOME,
+    workers: Annotated[int, typer.Option("--workers", help="How many worker processes.", min=1, max=64)] = 1,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C. What the environment does not name is embedded."""
+    from halftone_cli.up import CannotStart, run_up
+
+    with failing_with(EXIT_FAILED, CannotStart):
+        run_up(host=host, port=port, home_folder=home, workers=workers)
+
+
+@app.command()
+def demo() -> None:
+    """Show the whole way: sample photos, a CSV, its progress, the webhook, the output CSV, and what was saved."""
+    from halftone_cli.demo.run import run_demo
+
+    raise typer.Exit(run_demo(console))
+
+
+@app.command()
+def migrate(home: HomeOption = DEFAULT_HOME) -> None:
+    """Bring the database to the newest schema."""
+    from halftone_cli.local_database import database_url
+    from halftone_db import migrate as run_migrations
+    from halftone_shared.database import DatabaseUnavailable
+
+    with failing_with(EXIT_FAILED, DatabaseUnavailable), database_url(home) as url:
+        run_migrations(url)
+    console.print("The database is at the newest schema.")

@@ -1,0 +1,111 @@
+"""Keeps child processes running: what dies is started again, and all of it ends together."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+from halftone_shared.supervision import PARENT_PIPE
+
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 0.25
+MAX_PAUSE_SECONDS = 10.0
+# A child that ran this long was well: when it dies it is started again at once.
+HEALTHY_SECONDS = 10.0
+
+
+@dataclass
+class Child:
+    """A process to be kept running. `command` is started with `environment`, and told to stop by SIGTERM."""
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    failures: int = 0
+    start_at: float = field(default=0.0)
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Supervisor:
+    """Runs children until it is told to stop. `check` is called every CHECK_SECONDS: for what is kept alive
+    otherwise.
+    """
+
+    def __init__(self, children: Sequence[Child], *, grace_seconds: float, check: Callable[[], None]) -> None:
+        self._children = children
+        self._grace_seconds = grace_seconds
+        self._check = check
+        self._stopping = threading.Event()
+        # Never written to: the children hear that this process is gone when the kernel closes it.
+        self._pipe_read, self._pipe_write = os.pipe()
+
+    def run(self) -> None:
+        """Start everything, keep it running until SIGTERM or SIGINT (or stop()), and stop it in order."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        while not self._stopping.is_set():
+            self._check()
+            for child in self._children:
+                self._keep_running(child)
+            self._stopping.wait(CHECK_SECONDS)
+        self._stop_children()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        if self._stopping.is_set():
+            for child in self._children:
+                if child.process is not None:
+                    child.process.kill()
+        self.stop()
+
+    def _keep_running(self, child: Child) -> None:
+        if child.is_running():
+            return
+        now = time.monotonic()
+        if child.process is not None and child.start_at <= child.started_at:
+            self._plan_restart(child, now)
+        if now >= child.start_at:
+            self._start(child)
+
+    def _plan_restart(self, child: Child, now: float) -> None:
+        assert child.process is not None  # noqa: S101 - it has died
+        child.failures = 0 if now - child.started_at > HEALTHY_SECONDS else child.failures + 1
+        pause = min(0.25 * 2**child.failures, MAX_PAUSE_SECONDS) if child.failures else 0.0
+        child.start_at = now + pause
+        log.warning("child died", child=child.name, exit_code=child.process.returncode, restart_in_seconds=pause)
+
+    def _start(self, child: Child) -> None:
+        child.process = subprocess.Popen(
+            child.command,
+            env=child.environment | {PARENT_PIPE: str(self._pipe_read)},
+            pass_fds=[self._pipe_read],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which tells its children
+        )
+        child.started_at = child.start_at = time.monotonic()
+
+    def _stop_children(self) -> None:
+        running = [child.process for child in self._children if child.process is not None and child.is_running()]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + self._grace_seconds
+        for process in running:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                log.warning("child killed", pid=process.pid, reason=f"it did not stop in {self._grace_seconds:g} s")
+                process.kill()
+                process.wait()

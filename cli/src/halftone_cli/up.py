@@ -1,0 +1,136 @@
+"""`halftone up`: the whole service on one machine, from nothing but this package.
+
+What the environment names is used (HALFTONE_DATABASE_URL, HALFTONE_RABBITMQ_URL, HALFTONE_STORAGE_URL); what it does
+not name is embedded. API and workers are processes of their own either way, the same that `halftone-api` and
+`halftone-worker` start elsewhere.
+"""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import structlog
+
+from halftone_cli.home import Home
+from halftone_cli.supervisor import Child, Supervisor
+from halftone_shared.logs import configure_logs
+from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX
+from halftone_shared.signing import new_secret
+
+log = structlog.get_logger(__name__)
+
+# The workers' own grace period, and a little for handing back what was interrupted.
+GRACE_SECONDS = 40.0
+READY_TIMEOUT_SECONDS = 60.0
+
+
+class CannotStart(Exception):
+    """`halftone up` cannot start; the message says why and what to do."""
+
+
+def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
+    """Start everything, serve until SIGTERM or Ctrl-C, stop everything. Raises CannotStart."""
+    home = Home.at(home_folder)
+    _check_port(host, port)
+    environment = _environment(home, host, port, workers)
+    configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
+    postgres = None
+    if not environment.get(PREFIX + "DATABASE_URL"):
+        from halftone_cli.embedded_postgres import EmbeddedPostgres
+
+        postgres = EmbeddedPostgres(home.postgres)
+        postgres.start()
+        environment[PREFIX + "DATABASE_URL"] = postgres.url
+    _migrate(environment)
+
+    def keep_postgres_running() -> None:
+        if postgres is not None and not postgres.is_running():
+            log.warning("PostgreSQL died and is started again")
+            postgres.start()
+
+    children = [Child("api", [sys.executable, "-m", "halftone_api"], environment)]
+    children += [
+        Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], environment)
+        for number in range(1, workers + 1)
+    ]
+    supervisor = Supervisor(children, grace_seconds=GRACE_SECONDS, check=keep_postgres_running)
+    public_url = environment[PREFIX + "PUBLIC_URL"]
+    threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
+    try:
+        supervisor.run()
+    finally:
+        if postgres is not None:
+            postgres.stop()
+
+
+def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, str]:
+    """The children's environment: what is set stays, what is not gets the value of one machine."""
+    cores = os.cpu_count() or 1
+    defaults = {
+        "RABBITMQ_URL": IN_PROCESS_QUEUE,
+        "STORAGE_URL": home.storage_url,
+        "PUBLIC_URL": f"http://{_for_url(host)}:{port}",
+        "WEBHOOK_SECRET": home.secret("webhook_secret", new_secret()),
+        "AUTH": "off" if _is_loopback(host) else "keys",
+        "CODEC_PROCESSES": str(max(1, cores // workers)),
+        "LOG_FORMAT": "console",
+        "LOG_LEVEL": "info",
+    }
+    environment = {name: value for name, value in os.environ.items() if value or not name.startswith(PREFIX)}
+    for name, value in defaults.items():
+        environment.setdefault(PREFIX + name, value)
+    return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _for_url(host: str) -> str:
+    """The host as a client on this machine names it."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"{host} port {port} cannot be used: {error.strerror}. Name another with --port."
+            ) from None
+
+
+def _migrate(environment: dict[str, str]) -> None:
+    """In a process of its own: what migrating needs is not kept in memory while serving."""
+    migration = subprocess.run(
+        [sys.executable, "-m", "halftone_db"], env=environment, capture_output=True, text=True, check=False
+    )
+    if migration.returncode != 0:
+        reason = (migration.stderr.strip() or "no reason given").splitlines()[-1]
+        raise CannotStart(f"The database cannot be migrated: {reason}")
+
+
+def _announce(host: str, port: int, public_url: str) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urlopen(f"http://{_for_url(host)}:{port}/readyz", timeout=2):
+                print(f"halftone is ready: {public_url}  (Ctrl-C stops it)", flush=True)
+                return
+        except OSError:
+            time.sleep(0.1)
+    log.error("not ready", seconds=READY_TIMEOUT_SECONDS)

@@ -1,0 +1,31 @@
+"""Runs the migrations: one transaction, one migrator at a time, and never waiting long for a lock that others need."""
+
+import os
+
+from alembic import context
+from sqlalchemy import text
+
+from halftone_shared.database import make_engine
+from halftone_shared.tables import metadata
+
+# "halftone" in ASCII, as the key of the lock that makes two migrators take turns.
+_MIGRATION_LOCK = 0x68616C66746F6E65
+
+
+def run() -> None:
+    url = context.config.attributes.get("database_url") or os.environ["HALFTONE_DATABASE_URL"]
+    engine = make_engine(url, pool_size=1)
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+        connection.commit()
+        connection.execute(text("SET lock_timeout = '5s'"))
+        connection.commit()
+        context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+    engine.dispose()
+
+
+run()

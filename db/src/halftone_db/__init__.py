@@ -1,0 +1,30 @@
+"""The history of halftone's schema, and how to apply it: `halftone-migrate`, or `halftone migrate`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from halftone_shared.settings import DatabaseSettings, load_settings_or_exit
+
+# In a wheel the scripts are inside the package; in a checkout they are at db/migrations.
+_PACKAGED = Path(__file__).parent / "migrations"
+MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "migrations"
+
+
+def migrate(database_url: str) -> None:
+    """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other."""
+    command.upgrade(_config(database_url), "head")
+
+
+def _config(database_url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["database_url"] = database_url
+    return config
+
+
+def main() -> None:
+    """Migrate the database that HALFTONE_DATABASE_URL names."""
+    migrate(load_settings_or_exit(DatabaseSettings).database_url)
+    print("The database is at the newest schema.")

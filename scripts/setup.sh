@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs the workspace into .venv: a pinned uv into a folder of its own, then exactly what uv.lock names.
+set -eu
+UV_VERSION=0.13.9
+
+python=${PYTHON:-python3}
+if ! command -v "$python" > /dev/null || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "halftone needs Python 3.11 or newer; set PYTHON to one, e.g. make demo PYTHON=python3.12" >&2
+  exit 1
+fi
+
+# Bare Debian has Python without venv.
+make_venv() {
+  "$python" -m venv .tools > /dev/null 2>&1 && return
+  rm -rf .tools
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+    apt-get update -qq && apt-get install -y -qq "python$version-venv" > /dev/null && "$python" -m venv .tools
+  else
+    echo "Python has no venv module. On Debian, run: sudo apt-get install python$version-venv" >&2
+    exit 1
+  fi
+}
+
+if ! .tools/bin/uv --version 2> /dev/null | grep -q "^uv $UV_VERSION"; then
+  echo "Setting up (once)"
+  rm -rf .tools
+  make_venv
+  .tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+fi
+UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --locked --python "$python"

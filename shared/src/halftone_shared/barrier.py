@@ -1,0 +1,224 @@
+"""The completion barrier: products end one by one, and exactly one caller sees their request end.
+
+Three guarded counts in one statement. The product's move out of PROCESSING happens once, by the claim that holds it;
+only that move is counted, in one of up to 64 shards (seq % 64), so that concurrent workers rarely wait for each other;
+the move that fills a shard takes it off the request's `open_shards` and rolls its counters up; the one that takes the
+last shard off ends the request and writes its webhook event. A statement either happens whole or not at all, so there
+is no state between "the last product ended" and "the request ended", whatever dies.
+
+Cancelling moves many products at once through the same barrier; reopening (a retry) takes counted products back out.
+Every caller locks in the order product, shard, request, and shards in ascending order: that is why none can deadlock.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Connection, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from halftone_shared.products import Claim
+from halftone_shared.results import ProductResult
+from halftone_shared.states import Status
+from halftone_shared.tables import COUNTERS
+
+SHARDS = 64
+
+
+@dataclass(frozen=True)
+class Settled:
+    """`counted`: this call moved the product. `ended`: it was the last of its request."""
+
+    counted: bool
+    ended: bool
+
+
+_ENDED = "shard.processed_products + shard.failed_products + shard.cancelled_products"
+_COUNT = ", ".join(f"{name} = shard.{name} + counts.{name}" for name in COUNTERS)
+_SUMS = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in COUNTERS)
+_ROLL_UP = ", ".join(f"{name} = request.{name} + filled.{name}" for name in COUNTERS)
+
+# From `counts`, a row a shard with what is to be counted, to the end of the request. How a request has ended is told
+# by its counters alone.
+_BARRIER = f"""
+    shard AS (
+        UPDATE request_shards AS shard SET {_COUNT}, updated_at = now()
+        FROM counts
+        WHERE shard.request_id = :request_id AND shard.shard = counts.shard
+        RETURNING shard.*, {_ENDED} = shard.total AS is_full
+    ), filled AS (
+        SELECT count(*) AS shards, {_SUMS} FROM shard WHERE is_full
+    ), request AS (
+        UPDATE requests AS request
+        SET {_ROLL_UP}, open_shards = open_shards - filled.shards, updated_at = now(),
+            status = CASE WHEN open_shards > filled.shards THEN status
+                          WHEN request.cancelled_products + filled.cancelled_products > 0 THEN 'CANCELLED'
+                          WHEN request.processed_images + filled.processed_images > 0 THEN 'COMPLETED'
+                          ELSE 'FAILED' END,
+            outcome = CASE WHEN open_shards > filled.shards THEN NULL
+                           WHEN request.processed_images + filled.processed_images = total_images THEN 'succeeded'
+                           WHEN request.processed_images + filled.processed_images > 0 THEN 'partial'
+                           ELSE 'failed' END,
+            completed_at = CASE WHEN open_shards = filled.shards THEN now() END,
+            started_at = coalesce(started_at, now())
+        FROM filled
+        WHERE request.id = :request_id AND filled.shards > 0
+        RETURNING request.id, request.run, request.webhook_url, request.open_shards = 0 AS ended
+    ), event AS (
+        INSERT INTO webhook_events (request_id, run, next_attempt_at)
+        SELECT id, run, now() FROM request WHERE ended AND webhook_url IS NOT NULL
+    )
+"""  # noqa: S608 - the parts are this module's constants
+
+_SETTLE = text(
+    f"""
+    WITH product AS (
+        UPDATE products
+        SET status = :status, images = :images, output_files = :files, failed_images = :product_failed_images,
+            lease_until = NULL
+        WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
+        RETURNING seq
+    ), counts AS (
+        SELECT seq % {SHARDS} AS shard, {", ".join(f"CAST(:{name} AS bigint) AS {name}" for name in COUNTERS)}
+        FROM product
+    ), {_BARRIER}
+    SELECT EXISTS (SELECT FROM product) AS counted, coalesce((SELECT ended FROM request), false) AS ended
+    """  # noqa: S608 - the parts are this module's constants
+).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
+
+
+def settle_product(connection: Connection, claim: Claim, result: ProductResult) -> Settled:
+    """Record how a claimed product ended and move its request's barrier, in one statement.
+
+    `ended` is true for exactly one call a run of a request: the one that settles its last product. A second call for
+    the same claim, or one whose product has passed to another claim or was cancelled, changes nothing and returns
+    Settled(False, False).
+    """
+    completed = result.status is Status.COMPLETED
+    row = connection.execute(
+        _SETTLE,
+        {
+            "request_id": claim.key.request_id,
+            "seq": claim.key.seq,
+            "token": claim.token,
+            "status": result.status,
+            "images": [image.to_json() for image in result.images],
+            "files": [image.file for image in result.images],
+            "product_failed_images": result.failed_images,
+            "processed_products": int(completed),
+            "failed_products": int(not completed),
+            "cancelled_products": 0,
+            "processed_images": result.processed_images,
+            "failed_images": result.failed_images,
+            "kept_original_images": result.kept_original_images,
+            "bytes_in": result.bytes_in,
+            "bytes_out": result.bytes_out,
+        },
+    ).one()
+    return Settled(row.counted, row.ended)
+
+
+_CANCEL = text(
+    f"""
+    WITH waiting AS (
+        SELECT seq FROM products
+        WHERE request_id = :request_id AND seq > :after_seq AND status IN ('PENDING', 'PROCESSING')
+        ORDER BY seq LIMIT :limit FOR UPDATE
+    ), product AS (
+        UPDATE products
+        SET status = 'CANCELLED', images = NULL, output_files = NULL, lease_until = NULL, next_attempt_at = NULL
+        FROM waiting
+        WHERE products.request_id = :request_id AND products.seq = waiting.seq
+        RETURNING products.seq
+    ), counted AS (
+        SELECT seq % {SHARDS} AS shard, count(*) AS products FROM product GROUP BY seq % {SHARDS}
+    ), locked AS (
+        SELECT shard FROM request_shards
+        WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard FOR UPDATE
+    ), counts AS (
+        SELECT shard, {", ".join(f"{'products' if name == 'cancelled_products' else 0} AS {name}" for name in COUNTERS)}
+        FROM locked JOIN counted USING (shard)
+    ), {_BARRIER}
+    SELECT (SELECT count(*) FROM product) AS cancelled, (SELECT max(seq) FROM product) AS last_seq,
+           coalesce((SELECT ended FROM request), false) AS ended
+    """  # noqa: S608 - the parts are this module's constants
+)
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """How far a cancellation has come: `last_seq` is where the next call goes on, None when nothing was left."""
+
+    last_seq: int | None
+    ended: bool
+
+
+def cancel_products(connection: Connection, request_id: UUID, *, after_seq: int, limit: int) -> Cancelled:
+    """End up to `limit` products behind `after_seq` that have not ended, as CANCELLED, and move the barrier.
+
+    A worker that has one of them in hand will find its claim void. Calling it again goes on; at the end it does
+    nothing.
+    """
+    row = connection.execute(_CANCEL, {"request_id": request_id, "after_seq": after_seq, "limit": limit}).one()
+    return Cancelled(row.last_seq, row.ended)
+
+
+# What each product that is taken back out had been counted with.
+_REOPEN = text(
+    f"""
+    WITH product AS (
+        SELECT seq, status, images, output_files, input_image_urls FROM products
+        WHERE request_id = :request_id AND (failed_images > 0 OR status = 'CANCELLED') ORDER BY seq FOR UPDATE
+    ), fact AS (
+        SELECT product.seq, product.status,
+               count(*) FILTER (WHERE image ->> 'status' = 'COMPLETED') AS processed_images,
+               count(*) FILTER (WHERE image ->> 'status' = 'FAILED') AS failed_images,
+               count(*) FILTER (WHERE image ->> 'action' = 'kept_original') AS kept_original_images,
+               coalesce(sum(CAST(image ->> 'bytes_in' AS bigint)), 0) AS bytes_in,
+               coalesce(sum(CAST(image ->> 'bytes_out' AS bigint)), 0) AS bytes_out,
+               jsonb_agg(CASE WHEN image ->> 'status' = 'COMPLETED' THEN image END ORDER BY position) AS done
+        FROM product
+        LEFT JOIN LATERAL jsonb_array_elements(product.images) WITH ORDINALITY AS image(image, position) ON true
+        GROUP BY product.seq, product.status
+    ), reopened AS (
+        UPDATE products
+        SET status = 'PENDING', attempts = 0, next_attempt_at = now(), failed_images = 0,
+            images = CASE WHEN products.images IS NULL THEN NULL ELSE fact.done END
+        FROM fact
+        WHERE products.request_id = :request_id AND products.seq = fact.seq
+        RETURNING products.seq
+    ), taken AS (
+        SELECT seq % {SHARDS} AS shard,
+               count(*) FILTER (WHERE status = 'COMPLETED') AS processed_products,
+               count(*) FILTER (WHERE status = 'FAILED') AS failed_products,
+               count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_products,
+               sum(processed_images) AS processed_images, sum(failed_images) AS failed_images,
+               sum(kept_original_images) AS kept_original_images,
+               sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out
+        FROM fact GROUP BY seq % {SHARDS}
+    ), before AS (
+        SELECT * FROM request_shards
+        WHERE request_id = :request_id AND shard IN (SELECT shard FROM taken) ORDER BY shard FOR UPDATE
+    ), shard AS (
+        UPDATE request_shards AS shard
+        SET {", ".join(f"{name} = shard.{name} - taken.{name}" for name in COUNTERS)}, updated_at = now()
+        FROM taken
+        WHERE shard.request_id = :request_id AND shard.shard = taken.shard
+    ), rolled AS (
+        SELECT count(*) AS shards, {_SUMS} FROM before
+    )
+    UPDATE requests AS request
+    SET {", ".join(f"{name} = request.{name} - rolled.{name}" for name in COUNTERS)},
+        open_shards = rolled.shards, run = run + 1, status = 'PENDING', outcome = NULL, completed_at = NULL,
+        cancel_requested_at = NULL, dispatch_cursor = total_products, updated_at = now()
+    FROM rolled
+    WHERE request.id = :request_id AND rolled.shards > 0
+    """  # noqa: S608 - the parts are this module's constants
+)
+
+
+def reopen_request(connection: Connection, request_id: UUID) -> bool:
+    """Start an ended request again with what failed or was cancelled; False when nothing did.
+
+    Images that succeeded stay, with their names. Runs in the caller's transaction, which holds the request's row.
+    """
+    return connection.execute(_REOPEN, {"request_id": request_id}).rowcount == 1

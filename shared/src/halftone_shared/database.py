@@ -1,0 +1,84 @@
+"""Connections to PostgreSQL, and whether the database is there and migrated.
+
+SQL in halftone has one colour: plain synchronous functions that take a connection. Engines are in autocommit: one
+statement is one transaction and one round trip; where several belong together, `with transaction(engine)` says so.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, Row, create_engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+# The newest migration that this code was written for; a test holds it to db/migrations.
+SCHEMA_REVISION = "0002"
+
+
+# A row of any columns; what they are, the query that makes it says.
+AnyRow = Row[*tuple[Any, ...]]
+
+
+class DatabaseUnavailable(Exception):
+    """The database cannot be used now; the message says why."""
+
+
+def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> Engine:
+    """An engine with a bounded pool.
+
+    With `pre_ping` a connection is tried before it is used, at the price of a round trip: nobody notices that the
+    server was restarted. Without, the first use after a restart raises; for callers that try again.
+    """
+    return create_engine(
+        _with_driver(database_url),
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_pre_ping=pre_ping,
+        pool_recycle=1800,
+        json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+        connect_args={"connect_timeout": 5, "application_name": "halftone"},
+    )
+
+
+def _with_driver(database_url: str) -> str:
+    scheme, _, rest = database_url.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else database_url
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction at READ COMMITTED, committed at the end of the block and rolled back when it raises."""
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection, connection.begin():
+        yield connection
+
+
+def is_unavailable(error: SQLAlchemyError) -> bool:
+    """Whether this says that the database is away, or too busy, rather than that a statement is wrong: try again
+    later.
+    """
+    if isinstance(error, PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def check_database(engine: Engine) -> None:
+    """Raise DatabaseUnavailable, saying why, unless the database answers and its schema is this code's."""
+    try:
+        with engine.connect() as connection:
+            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        if "alembic_version" in reason:
+            raise DatabaseUnavailable("The database is empty: run `halftone migrate`.") from error
+        raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
+    except SQLAlchemyError as error:
+        raise DatabaseUnavailable(f"The database cannot be reached: {error}") from error
+    if revision != SCHEMA_REVISION:
+        raise DatabaseUnavailable(
+            f"The database is at schema {revision!r}, this version wants {SCHEMA_REVISION!r}: run `halftone migrate`."
+        )

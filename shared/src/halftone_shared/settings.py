@@ -1,0 +1,127 @@
+"""Settings from the environment, checked at start. Each variable is HALFTONE_ and the field's name in capitals.
+
+A variable may also be a file of the same name, in small letters, under /run/secrets (Docker and Kubernetes secrets);
+the environment wins. `.env.example` lists every variable with its unit and default; a test holds the two together.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from halftone_shared.addresses import FetchRule, parse_networks
+
+SECRETS_FOLDER = Path("/run/secrets")
+PREFIX = "HALFTONE_"
+IN_PROCESS_QUEUE = "in-process"
+
+
+class BadSettings(Exception):
+    """The environment holds values that cannot be used; the message names each variable, its value and what is
+    expected.
+    """
+
+
+def _split_networks(value: object) -> object:
+    return FetchRule(parse_networks(value.split(","))) if isinstance(value, str) else value
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes:
+            raise ValueError("wrong scheme")
+        if parts.port == 0:  # reading the port raises for one that is none
+            raise ValueError("no port")
+        if parts.scheme in ("s3", "http", "https") and not parts.hostname:
+            raise ValueError("no host")
+        if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+            raise ValueError("no absolute folder")
+        return value
+
+    return check
+
+
+def _broker_url(value: str) -> str:
+    return value if value == IN_PROCESS_QUEUE else _url("amqp", "amqps")(value)
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_url("postgresql", "postgres"))]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+StorageUrl = Annotated[str, AfterValidator(_url("file", "s3"))]
+PublicUrl = Annotated[str, AfterValidator(_url("http", "https")), AfterValidator(lambda url: url.rstrip("/"))]
+FetchAllow = Annotated[FetchRule, NoDecode, BeforeValidator(_split_networks)]
+
+
+class DatabaseSettings(BaseSettings):
+    """What every part reads, and a migration alone. A description is the form that a bad value's message asks for."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        secrets_dir=SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None,
+    )
+
+    database_url: DatabaseUrl = Field(description="postgresql://user:password@host:5432/database")
+
+
+class CommonSettings(DatabaseSettings):
+    """What API and workers both read."""
+
+    rabbitmq_url: BrokerUrl = Field(description="amqp://user:password@host:5672/vhost")
+    queue_type: Literal["classic", "quorum"] = Field("classic", description="classic or quorum")
+    storage_url: StorageUrl = Field(description="file:///directory or s3://bucket/prefix")
+    public_url: PublicUrl = Field(
+        "http://127.0.0.1:8000", description="http(s)://host[:port], as clients reach the API"
+    )
+    fetch_allow: FetchAllow = Field(FetchRule(), description="networks like 10.1.0.0/16, separated by commas")
+    max_attempts: int = Field(5, ge=1, le=100, description="a whole number from 1 to 100")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    log_format: Literal["json", "console"] = Field("json", description="json or console")
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def load_settings(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
+    """Read and check the environment. Raises BadSettings naming every variable that is missing or cannot be used."""
+    try:
+        return settings_class(**overrides)
+    except ValidationError as error:
+        raise BadSettings("\n".join(_explain(settings_class, problem) for problem in error.errors())) from None
+
+
+def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
+    """As load_settings, for a program's start: prints what is wrong and exits with 2."""
+    try:
+        return load_settings(settings_class, **overrides)
+    except BadSettings as error:
+        print(f"halftone cannot start:\n{error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _explain(settings_class: type[BaseSettings], problem: Any) -> str:
+    name = str(problem["loc"][0])
+    variable = PREFIX + name.upper()
+    field = settings_class.model_fields[name]
+    expected = f"expected {field.description}" if field.description else problem["msg"]
+    if problem["type"] == "missing":
+        return f"  {variable} is not set: {expected}."
+    shown = "…" if "secret" in name else repr(redact(str(problem["input"])))
+    return f"  {variable}={shown}: {expected}."
+
+
+def redact(text: str) -> str:
+    """The text without the passwords and signing secrets in it: for messages and logs."""
+    text = re.sub(r"://\S*@", "://…@", text)
+    text = re.sub(r"(?<!\S)[^\s:/]+:(?!//)\S*@", "…@", text)  # user:password@host, the scheme forgotten
+    text = re.sub(r"(?i)(password|passwd|pwd)=[^&\s]*", r"\1=…", text)
+    return re.sub(r"whsec_\S+", "whsec_…", text)

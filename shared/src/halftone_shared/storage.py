@@ -1,0 +1,87 @@
+"""Where output images lie: a folder or an S3 bucket, by HALFTONE_STORAGE_URL, through one interface (obstore)."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, S3Store
+
+from halftone_shared.image_names import MEDIA_TYPES, storage_path
+
+if TYPE_CHECKING:
+    from obstore import GetResult
+
+CHUNK_BYTES = 256 * 1024
+
+
+class StorageUnavailable(Exception):
+    """The store did not take or give a file; the message says why. It may work another time."""
+
+
+class ImageNotStored(Exception):
+    """No file of that name is in the store."""
+
+
+class ImageStore:
+    """Output images by their name (image_names.py). Writing the same name again puts the same file in its place."""
+
+    def __init__(self, storage_url: str) -> None:
+        self._store, self._folder = _open_store(storage_url)
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Store a file whole or not at all. Raises StorageUnavailable."""
+        media_type = MEDIA_TYPES[name.rpartition(".")[2]]
+        attributes: dict[str, Any] = {"attributes": {"Content-Type": media_type}} if self._folder is None else {}
+        try:
+            await obstore.put_async(self._store, storage_path(name), data, use_multipart=False, **attributes)
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable(f"The image could not be stored: {error}") from error
+
+    async def size(self, name: str) -> int:
+        """The file's size in bytes. Raises ImageNotStored or StorageUnavailable."""
+        with _read_errors(name):
+            self._refuse_link(name)
+            return int((await obstore.head_async(self._store, storage_path(name)))["size"])
+
+    async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, in chunks. Raises as size() does."""
+        with _read_errors(name):
+            self._refuse_link(name)
+            result = await obstore.get_async(self._store, storage_path(name), options={"range": (start, end)})
+        return _chunks(result)
+
+    def _refuse_link(self, name: str) -> None:
+        """What lies in the folder under an image's name is the image, and no way to another file."""
+        if self._folder is not None:
+            path = self._folder / storage_path(name)
+            if os.path.realpath(path) != str(path):
+                raise FileNotFoundError(path)
+
+
+async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:
+    async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+        yield bytes(chunk)
+
+
+@contextmanager
+def _read_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageNotStored(name) from None
+    except (BaseError, OSError) as error:
+        raise StorageUnavailable(f"The image could not be read: {error}") from error
+
+
+def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
+    """The store, and its folder where it is one."""
+    parts = urlsplit(storage_url)
+    if parts.scheme == "s3":
+        return S3Store(parts.netloc, prefix=parts.path.strip("/") or None), None
+    folder = Path(unquote(parts.path)).resolve()
+    return LocalStore(folder, mkdir=True), folder

@@ -1,0 +1,173 @@
+"""Queries on webhook events: one an ending of a request, written by the statement that ends it (barrier.py).
+
+Pending until a 2xx answer (delivered), a 410 or the end of the schedule (failed). The body is frozen before the first
+attempt and stays the same on every other; a request that has ended does not change, so freezing late loses nothing, and
+whoever starts a request again (a retry) freezes first.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from halftone_shared.database import AnyRow
+from halftone_shared.requests import WORK_CHANNEL, get_status
+from halftone_shared.states import Status, WebhookStatus
+from halftone_shared.status_object import event_type, status_object, timestamp
+from halftone_shared.tables import webhook_attempts, webhook_events
+
+# Longer than any attempt can take; a deliverer that says nothing for this long is taken for dead.
+DELIVERY_LEASE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class DueEvent:
+    """An event in this deliverer's hand. `attempt` counts all from 1, `step` those of the schedule from 0."""
+
+    id: UUID
+    request_id: UUID
+    attempt: int
+    step: int
+    url: str
+    secret: str | None
+    body: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How one attempt went. `error` is a sentence, None where the receiver answered 2xx."""
+
+    duration_ms: int
+    status_code: int | None = None
+    error: str | None = None
+
+
+def freeze_event(connection: Connection, event_id: UUID, public_url: str) -> None:
+    """Write the event's body from its request, unless it has one. For a request that has ended and not started
+    again.
+    """
+    event = connection.execute(
+        select(webhook_events.c.request_id).where(webhook_events.c.id == event_id, webhook_events.c.body.is_(None))
+    ).one_or_none()
+    row = get_status(connection, event.request_id, owner=None) if event else None
+    if row is None:
+        return
+    body = {
+        "type": event_type(Status(row.status)),
+        "timestamp": timestamp(row.completed_at),
+        "data": status_object(row, public_url),
+    }
+    connection.execute(
+        update(webhook_events)
+        .where(webhook_events.c.id == event_id, webhook_events.c.body.is_(None))
+        .values(body=json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+    )
+
+
+# A message names the attempt it is for: a duplicate finds it counted already and is refused.
+_CLAIM = text(
+    """
+    UPDATE webhook_events AS event
+    SET attempts = :attempt, lease_until = now() + make_interval(secs => :lease_seconds)
+    FROM requests AS request
+    WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
+      AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
+    RETURNING event.id, event.request_id, event.attempts, event.step, event.body,
+              request.webhook_url, request.webhook_secret
+    """
+)
+
+
+def claim_event(connection: Connection, event_id: UUID, attempt: int, public_url: str) -> DueEvent | None:
+    """Take an event in hand for its `attempt`-th delivery; None when that was begun before or the event has ended."""
+    freeze_event(connection, event_id, public_url)
+    row = connection.execute(
+        _CLAIM, {"event_id": event_id, "attempt": attempt, "lease_seconds": DELIVERY_LEASE_SECONDS}
+    ).one_or_none()
+    if row is None:
+        return None
+    return DueEvent(
+        id=row.id,
+        request_id=row.request_id,
+        attempt=row.attempts,
+        step=row.step,
+        url=row.webhook_url,
+        secret=row.webhook_secret,
+        body=row.body,
+    )
+
+
+_RECORD = text(
+    """
+    UPDATE webhook_events
+    SET status = :status, lease_until = NULL, step = step + 1,
+        next_attempt_at = now() + make_interval(secs => CAST(:delay_seconds AS float)),
+        last_status_code = :status_code, last_error = :error,
+        delivered_at = CASE WHEN :status = 'delivered' THEN now() END
+    WHERE id = :event_id AND attempts = :attempt AND status = 'pending'
+    """
+)
+
+
+def record_delivery(
+    connection: Connection, event: DueEvent, delivery: Delivery, status: WebhookStatus, delay_seconds: float | None
+) -> None:
+    """Log an attempt and move the event: `pending` again after the delay, or ended, with no delay."""
+    connection.execute(
+        insert(webhook_attempts).values(
+            event_id=event.id,
+            attempt=event.attempt,
+            duration_ms=delivery.duration_ms,
+            status_code=delivery.status_code,
+            error=delivery.error,
+        )
+    )
+    connection.execute(
+        _RECORD,
+        {
+            "event_id": event.id,
+            "attempt": event.attempt,
+            "status": status,
+            "delay_seconds": delay_seconds,
+            "status_code": delivery.status_code,
+            "error": delivery.error,
+        },
+    )
+
+
+def events_of(connection: Connection, request_id: UUID) -> Sequence[AnyRow]:
+    """A request's events, the newest ending first."""
+    query = select(webhook_events).where(webhook_events.c.request_id == request_id)
+    return connection.execute(query.order_by(webhook_events.c.run.desc())).all()
+
+
+def attempts_of(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
+    """The delivery log of these events, in order."""
+    attempts: dict[UUID, list[AnyRow]] = {event_id: [] for event_id in event_ids}
+    query = select(webhook_attempts).where(webhook_attempts.c.event_id.in_(event_ids))
+    for row in connection.execute(query.order_by(webhook_attempts.c.event_id, webhook_attempts.c.attempt)):
+        attempts[row.event_id].append(row)
+    return attempts
+
+
+_REPLAY = text(
+    f"""
+    WITH newest AS (
+        SELECT id FROM webhook_events WHERE request_id = :request_id ORDER BY run DESC LIMIT 1
+    ), replayed AS (
+        UPDATE webhook_events
+        SET status = 'pending', step = 0, next_attempt_at = now(), delivered_at = NULL, lease_until = NULL
+        FROM newest WHERE webhook_events.id = newest.id
+        RETURNING webhook_events.id
+    )
+    SELECT count(*) AS replayed, pg_notify('{WORK_CHANNEL}', '') FROM replayed
+    """  # noqa: S608 - a constant
+)
+
+
+def replay_event(connection: Connection, request_id: UUID) -> bool:
+    """Have a request's newest event sent again, from the start of the schedule; False when it has none yet."""
+    row = connection.execute(_REPLAY, {"request_id": request_id}).one()
+    return bool(row.replayed)

@@ -1,0 +1,155 @@
+"""`halftone up` on nothing but this package: it starts, keeps its children running, keeps its data, and stops whole."""
+
+import os
+import signal
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
+from tests.support.images import jpeg
+from tests.support.origin import Origin
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+def test_children_that_die_are_started_again_and_the_work_goes_on(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/a.jpg", jpeg())
+    with running_up(tmp_path) as service:
+        for module in ("halftone_api", "halftone_workers"):
+            (killed,) = _children(service, module)
+            killed.kill()
+            wait_for(partial(_others, service, module, killed), what=f"new {module}")
+            wait_for(lambda: _is_ready(service), what="readiness")
+            request_id = service.accepted(f"{HEADER}1,SKU1,{url}\n")
+            assert service.ended(request_id)["status"] == "COMPLETED"
+
+
+def test_state_outlives_a_restart(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/a.jpg", jpeg())
+    with running_up(tmp_path) as service:
+        request_id = service.accepted(f"{HEADER}1,SKU1,{url}\n")
+        service.ended(request_id)
+        name = service.products(request_id)[0]["output_image_urls"][0].rpartition("/")[2]
+        secret = (tmp_path / "home" / "webhook_secret").read_text()
+    with running_up(tmp_path) as service:
+        assert service.status(request_id)["status"] == "COMPLETED"
+        assert service.http.get(f"/api/image/{name}").status_code == 200
+        assert (tmp_path / "home" / "webhook_secret").read_text() == secret
+
+
+def test_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+    with running_up(tmp_path, "--workers", "2") as service:
+        family = psutil.Process(service.processes["up"].pid).children(recursive=True)
+        assert len([child for child in family if "halftone_workers" in _command(child)]) == 2
+        postgres = _postgres(tmp_path)
+        assert postgres
+    assert [process for process in family if process.is_running()] == []
+    assert _postgres(tmp_path) == []
+
+
+def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> None:
+    port = free_port()
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(tmp_path / "home")]
+    with (tmp_path / "log").open("wb") as log:
+        launcher = subprocess.Popen(command, env=environment(tmp_path), stdout=log, stderr=log)
+    try:
+        wait_for(lambda: "halftone is ready" in (tmp_path / "log").read_text(), 60, "readiness")
+        family = psutil.Process(launcher.pid).children(recursive=True)
+        launcher.kill()
+        launcher.wait()
+        wait_for(lambda: not [child for child in family if child.is_running()], 60, "end of the family")
+    finally:
+        for process in _postgres(tmp_path):
+            process.send_signal(signal.SIGINT)
+
+
+def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> None:
+    port = origin.url.rpartition(":")[2]
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", port, "--home", str(tmp_path / "home")]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    assert answer.returncode == 1
+    assert f"127.0.0.1 port {port} cannot be used" in answer.stderr
+    assert "--port" in answer.stderr
+
+
+def test_submit_waits_and_writes_the_output(service: Service, origin: Origin, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    answer = _halftone("submit", str(source), "--url", service.url, "--wait", "--output", str(tmp_path / "out.csv"))
+    assert answer.returncode == 0, answer.stderr
+    assert "COMPLETED (succeeded), 100 %" in answer.stdout
+    assert (tmp_path / "out.csv").read_text().count("/api/image/") == 1
+
+
+def test_submit_exits_with_1_when_nothing_succeeds(service: Service, origin: Origin, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,{origin.url}/missing.jpg\n")
+    assert _halftone("submit", str(source), "--url", service.url, "--wait").returncode == 1
+
+
+def test_refused_upload_prints_its_row_errors_one_a_line(service: Service, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}one,SKU1,http://shop.example/a.jpg\n2,,http://shop.example/b.jpg\n")
+    answer = _halftone("submit", str(source), "--url", service.url)
+    assert answer.returncode == 2
+    lines = [line.strip() for line in answer.stderr.splitlines()]
+    assert [line.partition(":")[0] for line in lines if line.startswith("line ")] == [
+        "line 2, Serial Number",
+        "line 3, Product Name",
+    ]
+
+
+def test_unreachable_service_is_said() -> None:
+    answer = _halftone("status", "8243ff57-4d97-4733-bd91-3bb51286b55e", "--url", f"http://127.0.0.1:{free_port()}")
+    assert answer.returncode == 3
+    assert "No halftone answers at" in answer.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["submit"], ["status"], ["details"], ["keys"], ["migrate"]])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    answer = _halftone(*command, "--help")
+    assert answer.returncode == 0
+    assert "Usage: " in answer.stdout
+
+
+def _halftone(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [PYTHON, "-m", "halftone_cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "120"})
+
+
+def _children(service: Service, module: str) -> list[psutil.Process]:
+    children = psutil.Process(service.processes["up"].pid).children()
+    return [child for child in children if module in _command(child)]
+
+
+def _others(service: Service, module: str, killed: psutil.Process) -> list[psutil.Process]:
+    return [child for child in _children(service, module) if child != killed]
+
+
+def _is_ready(service: Service) -> bool:
+    try:
+        return service.http.get("/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _postgres(folder: Path) -> list[psutil.Process]:
+    data = str(folder / "home" / "postgres")
+    return [
+        process
+        for process in psutil.process_iter()
+        if (command := _command(process)) and "postgres" in command[0] and data in command
+    ]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """A running process's command line; nothing for one that has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

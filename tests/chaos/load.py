@@ -1,0 +1,84 @@
+"""The load: clients that upload, cancel and retry all the while, and insist until they have an answer."""
+
+import random
+import threading
+import uuid
+from collections import Counter
+
+import httpx
+
+from tests.chaos.world import IMAGES, World
+
+UPLOADERS = 2
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+class Load:
+    """Uploads until stopped. `accepted` are the requests that were answered 202; each upload is one request, however
+    often its answer was lost: that is what its Idempotency-Key is for.
+    """
+
+    def __init__(self, world: World, seed: int) -> None:
+        self._world = world
+        self._stopping = threading.Event()
+        self.accepted: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._threads = [
+            threading.Thread(target=self._run, args=(random.Random(f"{seed}-{number}"),), daemon=True)
+            for number in range(UPLOADERS)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """No new upload; those that have begun are brought to an answer."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(120)
+            assert not thread.is_alive(), "an upload got no answer"
+
+    def _run(self, rng: random.Random) -> None:
+        with httpx.Client(base_url=self._world.url, timeout=20, trust_env=False) as http:
+            while not self._stopping.is_set():
+                self._upload(http, rng)
+                if self.accepted and rng.random() < 0.3:
+                    self._change(http, rng)
+                self._stopping.wait(rng.uniform(0.1, 1.0))
+
+    def _upload(self, http: httpx.Client, rng: random.Random) -> None:
+        csv, key = self._csv(rng), str(uuid.UUID(int=rng.getrandbits(128)))
+        files = {"file": ("products.csv", csv.encode(), "text/csv")}
+        fields = {"webhook_url": self._world.webhook_url}
+        while True:
+            try:
+                answer = http.post("/api/upload", files=files, data=fields, headers={"Idempotency-Key": key})
+            except httpx.HTTPError:
+                self.counts["uploads without an answer, sent again"] += 1
+            else:
+                if answer.status_code == 202:
+                    self.accepted.append(answer.json()["request_id"])
+                    return
+                assert answer.status_code >= 500, answer.text
+                self.counts[f"uploads answered {answer.status_code}, sent again"] += 1
+            threading.Event().wait(0.3)
+
+    def _change(self, http: httpx.Client, rng: random.Random) -> None:
+        what = rng.choice(("cancel", "retry", "retry"))
+        try:
+            answer = http.post(f"/api/{what}/{rng.choice(self.accepted)}")
+        except httpx.HTTPError:
+            return
+        self.counts[f"{what} answered {answer.status_code}"] += 1
+
+    def _csv(self, rng: random.Random) -> str:
+        base = self._world.origin.url
+        rows = []
+        for serial in range(1, rng.choice((1, 5, 20, 60)) + 1):
+            urls = [f"{base}/{rng.randrange(IMAGES)}.jpg" for _ in range(rng.choice((1, 2, 3)))]
+            if rng.random() < 0.1:
+                special = rng.choice(("slow.jpg", "moody.jpg", "missing.jpg", "poison.png"))
+                urls.insert(rng.randrange(len(urls) + 1), f"{base}/{special}")
+            rows.append(f'{serial},SKU{serial},"{",".join(urls)}"\n')
+        return HEADER + "".join(rows)

@@ -1,0 +1,148 @@
+"""The count after the last fault: what must be true of everything that was accepted."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psutil
+from sqlalchemy import Engine, text
+
+from halftone_shared.doctor import examine
+from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
+from halftone_shared.signing import webhook_id
+from tests.chaos.load import Load
+from tests.chaos.world import WORKERS, World, command_of
+
+SETTLE_SECONDS = 60
+
+
+class NotProved(AssertionError):
+    """What was promised did not hold; the message says what, and where to look."""
+
+
+def judge(world: World, load: Load) -> dict[str, Any]:
+    """Wait at most SETTLE_SECONDS for everything to end, then count. Raises NotProved."""
+    started = time.monotonic()
+    engine = world.engine()
+    _wait("every request to end", lambda: not _rows(engine, _RUNNING), started, lambda: _rows(engine, _RUNNING))
+    _wait("every event to reach its receiver", lambda: not _unreceived(world, engine), started)
+    _wait("the queues to be empty", lambda: not _messages(world), started, lambda: _messages(world))
+    seconds = time.monotonic() - started
+
+    known = {str(row[0]) for row in _rows(engine, "SELECT id FROM requests")}
+    _require(known == set(load.accepted), "a request for every upload that was answered 202, and no other", known)
+    broken = [finding for _, finding in examine(engine) if finding is not None]
+    _require(not broken, "every invariant of the doctor", broken)
+    _require_one_id_an_event(world, engine)
+    images = _require_images(world, engine)
+    _require_no_strangers(world)
+    (totals,) = _rows(engine, _TOTALS)
+    engine.dispose()
+    return {"seconds_to_settle": round(seconds, 1), "images_downloaded": images, **totals._mapping}
+
+
+_RUNNING = "SELECT id, status FROM requests WHERE completed_at IS NULL"
+_TOTALS = """
+    SELECT (SELECT count(*) FROM requests) AS requests,
+           (SELECT count(*) FROM requests WHERE status = 'CANCELLED') AS cancelled_requests,
+           (SELECT sum(run - 1) FROM requests) AS retries,
+           (SELECT count(*) FROM products) AS products,
+           (SELECT count(*) FROM products WHERE claims > 1) AS products_claimed_more_than_once,
+           (SELECT count(*) FROM webhook_events) AS events,
+           (SELECT count(*) FROM webhook_attempts) AS webhook_attempts
+"""
+
+
+def _wait(what: str, condition: Callable[[], bool], started: float, seen: Callable[[], object] = lambda: "") -> None:
+    while not condition():
+        if time.monotonic() - started > SETTLE_SECONDS:
+            raise NotProved(f"{SETTLE_SECONDS} s after the last fault, still waiting for {what}: {seen()}")
+        time.sleep(0.3)
+
+
+def _require(holds: bool, what: str, seen: object) -> None:
+    if not holds:
+        raise NotProved(f"Expected {what}; seen: {seen}")
+
+
+def _rows(engine: Engine, statement: str) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(statement)))
+
+
+def _received_ids(world: World) -> set[str]:
+    return {headers["webhook-id"] for _, headers, _ in world.origin.posts}
+
+
+def _unreceived(world: World, engine: Engine) -> set[str]:
+    return {webhook_id(row.id) for row in _rows(engine, "SELECT id FROM webhook_events")} - _received_ids(world)
+
+
+def _require_one_id_an_event(world: World, engine: Engine) -> None:
+    events = {webhook_id(row.id) for row in _rows(engine, "SELECT id FROM webhook_events")}
+    _require(_received_ids(world) == events, "the receiver to know each event by one ID", events)
+    bodies = Counter((headers["webhook-id"], body) for _, headers, body in world.origin.posts)
+    _require(len(bodies) == len(events), "the same body on every attempt", len(bodies))
+    endings = {(json.loads(body)["data"]["request_id"], json.loads(body)["timestamp"]) for _, body in bodies}
+    _require(len(endings) == len(events), "one event an ending", len(endings))
+
+
+def _messages(world: World) -> dict[str, int]:
+    """What is left in the queues, waiting or unacknowledged."""
+    left: dict[str, int] = {}
+    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+        queue = world.rabbitmq.queue(world.rabbitmq_url, name)
+        if queue.get("messages", 1):
+            left[name] = queue.get("messages", -1)
+    return left
+
+
+def _require_images(world: World, engine: Engine) -> int:
+    """Every output of a finished image can be downloaded, with exactly the bytes that were counted; how many."""
+    found = _rows(
+        engine,
+        """
+        SELECT file, CAST(image ->> 'bytes_out' AS int) AS size FROM products,
+        LATERAL unnest(output_files) WITH ORDINALITY AS file(file, position)
+        JOIN LATERAL jsonb_array_elements(images) WITH ORDINALITY AS result(image, number) ON number = position
+        WHERE file IS NOT NULL
+        """,
+    )
+    with httpx.Client(base_url=world.url, timeout=20, trust_env=False) as http:
+        for row in found:
+            answer = http.get(f"/api/image/{row.file}")
+            _require(answer.status_code == 200, f"the image {row.file}", answer.status_code)
+            _require(len(answer.content) == row.size, f"{row.size} bytes of {row.file}", len(answer.content))
+    return len(found)
+
+
+def _require_no_strangers(world: World) -> None:
+    """One API, the workers, a codec process each, and nobody that an earlier life has left behind."""
+    family = {process.pid for process in world.family()}
+    ours = [
+        process
+        for process in psutil.process_iter()
+        if {"halftone_api", "halftone_workers", "halftone_workers.codec_process"} & set(command_of(process))
+    ]
+    strangers = [
+        process for process in ours if process.pid not in family and str(world.folder) in _environment(process)
+    ]
+    _require(not strangers, "no process of an earlier life", strangers)
+    counts = Counter(module for module in map(_module, world.family()) if module)
+    wanted = {"halftone_api": 1, "halftone_workers": WORKERS, "halftone_workers.codec_process": WORKERS}
+    _require(counts == wanted, f"the processes {wanted}", counts)
+
+
+def _module(process: psutil.Process) -> str | None:
+    command = command_of(process)
+    return command[command.index("-m") + 1] if "-m" in command else None
+
+
+def _environment(process: psutil.Process) -> str:
+    try:
+        return str(process.environ())
+    except psutil.Error:
+        return ""

@@ -1,0 +1,149 @@
+"""The world that faults are done to: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and `halftone up` on them."""
+
+import random
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from sqlalchemy import Engine
+
+from halftone_shared.database import make_engine
+from tests.support.halftone import PYTHON, environment, free_port
+from tests.support.images import encoded, jpeg, picture
+from tests.support.origin import Answer, Origin, running_origin
+from tests.support.postgres import TestPostgres, running_postgres
+from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
+
+WORKERS = 2
+# So that the poisonous image is killed at its deadline soon, while the others are far from it.
+ENCODE_TIMEOUT_SECONDS = 3
+STOP_SECONDS = 90
+
+
+@dataclass
+class World:
+    """Everything that a fault can be done to, and what has been seen of it."""
+
+    random: random.Random
+    folder: Path
+    postgres: TestPostgres
+    rabbitmq: TestRabbitmq
+    database_url: str
+    rabbitmq_url: str
+    origin: Origin
+    port: int
+    launcher: "subprocess.Popen[bytes] | None" = None
+    faults: Counter[str] = field(default_factory=Counter)
+    launcher_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def webhook_url(self) -> str:
+        return self.origin.url + "/hook"
+
+    def engine(self) -> Engine:
+        return make_engine(self.database_url, pool_size=4)
+
+    def start_halftone(self) -> None:
+        """`halftone up` on the real servers, as a service manager starts it and starts it again."""
+        variables = environment(
+            self.folder,
+            database_url=self.database_url,
+            rabbitmq_url=self.rabbitmq_url,
+            encode_timeout_seconds=str(ENCODE_TIMEOUT_SECONDS),
+            auth="off",
+            upload_rate_limit="100000/minute",
+            connections_per_host="32",
+            codec_processes="1",
+        )
+        home = str(self.folder / "home")
+        command = [PYTHON, "-m", "halftone_cli", "up", "--workers", str(WORKERS), "--port", str(self.port)]
+        with (self.folder / "halftone.log").open("ab") as log:
+            self.launcher = subprocess.Popen([*command, "--home", home], env=variables, stdout=log, stderr=log)
+
+    def family(self, module: str | None = None) -> list[psutil.Process]:
+        """The launcher's children and grandchildren, or those of them that run a module."""
+        assert self.launcher is not None
+        try:
+            family = psutil.Process(self.launcher.pid).children(recursive=True)
+        except psutil.Error:
+            return []
+        return [process for process in family if module is None or module in command_of(process)]
+
+    def stop_halftone(self) -> int:
+        assert self.launcher is not None
+        self.launcher.send_signal(signal.SIGTERM)
+        return self.launcher.wait(STOP_SECONDS)
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@contextmanager
+def running_world(seed: int) -> Iterator[World]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halftone-chaos-")))
+        postgres = stack.enter_context(running_postgres(durable=True))
+        rabbitmq = stack.enter_context(running_rabbitmq())
+        origin = stack.enter_context(running_origin())
+        world = World(
+            random=random.Random(seed),
+            folder=folder,
+            postgres=postgres,
+            rabbitmq=rabbitmq,
+            database_url=postgres.new_database(),
+            rabbitmq_url=rabbitmq.new_vhost(),
+            origin=origin,
+            port=free_port(),
+        )
+        _stock(origin, world.random)
+        world.start_halftone()
+        try:
+            yield world
+        finally:
+            if world.launcher is not None and world.launcher.poll() is None:
+                world.launcher.kill()
+
+
+IMAGES = 30
+
+
+def _stock(origin: Origin, rng: random.Random) -> None:
+    """A shop with good images, some slow, some failing at times, one that breaks its decoder; and a moody receiver."""
+    for number in range(IMAGES):
+        origin.serve(f"/{number}.jpg", jpeg((200 + 10 * number, 160), seed=number))
+    origin.serve("/slow.jpg", Answer(jpeg(seed=99), delay_seconds=2))
+    origin.serve("/moody.jpg", _sometimes(rng, Answer(status=503), Answer(jpeg(seed=98)), share=0.3))
+    # 49 million pixels in a few kilobytes: nothing that fits into the codec's deadline.
+    origin.serve("/poison.png", encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1))
+    origin.serve("/hook", _sometimes(rng, Answer(status=500), Answer(status=204), share=0.2))
+
+
+def _sometimes(rng: random.Random, seldom: Answer, mostly: Answer, *, share: float) -> Callable[[], Answer]:
+    lock = threading.Lock()
+
+    def answer() -> Answer:
+        with lock:
+            return seldom if rng.random() < share else mostly
+
+    return answer
+
+
+def pause(seconds: float) -> None:
+    """A moment between two faults: the world runs meanwhile."""
+    time.sleep(seconds)

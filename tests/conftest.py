@@ -1,0 +1,70 @@
+"""Fixtures: each real part is started once a session; each test gets a database and a virtual host of its own."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from halftone_shared.database import make_engine
+from tests.support import rabbitmq
+from tests.support.halftone import Service, running_separately, running_up
+from tests.support.origin import Origin, running_origin
+from tests.support.postgres import TestPostgres, running_postgres
+from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TestPostgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: TestPostgres) -> Iterator[str]:
+    url = postgres.new_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = make_engine(database_url, pool_size=20)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[TestRabbitmq]:
+    if not rabbitmq.is_installed():
+        reason = "RabbitMQ is not installed: run `apt-get install rabbitmq-server` (as root, on Debian)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with running_rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_url(broker: TestRabbitmq) -> str:
+    return broker.new_vhost()
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with running_origin() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ; tests share it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "embedded":
+        with running_up(folder) as running:
+            yield running
+        return
+    postgres: TestPostgres = request.getfixturevalue("postgres")
+    broker: TestRabbitmq = request.getfixturevalue("broker")
+    with running_separately(folder, postgres.new_database(), broker.new_vhost()) as running:
+        yield running

@@ -1,0 +1,132 @@
+"""The completion barrier: every product counts once, and exactly one caller sees its request end."""
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine
+
+from halftone_shared.barrier import Settled
+from halftone_shared.products import claim_product, postpone_product
+from halftone_shared.requests import get_status
+from halftone_shared.results import ProductKey
+from halftone_shared.status_object import status_object
+from tests.support.stored import claimed, failed_image, finish, good_image, query, settle, store_request
+
+
+@pytest.mark.parametrize("products", [1, 2, 63, 64, 65, 200])
+def test_request_ends_with_its_last_product_and_not_before(engine: Engine, products: int) -> None:
+    request_id = store_request(engine, products)
+    settled = finish(engine, request_id, products)
+    assert [result.ended for result in settled] == [False] * (products - 1) + [True]
+    (row,) = query(engine, "SELECT * FROM requests")
+    assert (row.status, row.outcome, row.open_shards) == ("COMPLETED", "succeeded", 0)
+    assert (row.processed_products, row.processed_images, row.bytes_in) == (products, products, 100 * products)
+
+
+def test_settling_twice_counts_once(engine: Engine) -> None:
+    request_id = store_request(engine, 2)
+    claim = claimed(engine, request_id, 1)
+    assert settle(engine, claim) == Settled(counted=True, ended=False)
+    assert settle(engine, claim) == Settled(counted=False, ended=False)
+    assert _status(engine, request_id)["processed_products"] == 1
+    assert settle(engine, claimed(engine, request_id, 2)) == Settled(counted=True, ended=True)
+
+
+def test_claim_that_passed_to_another_attempt_settles_nothing(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    late = claimed(engine, request_id, 1)
+    with engine.connect() as connection:
+        postpone_product(connection, late, [None], delay_seconds=0)
+    current = claimed(engine, request_id, 1)
+    assert settle(engine, late, failed_image()) == Settled(counted=False, ended=False)
+    assert settle(engine, current) == Settled(counted=True, ended=True)
+    assert _status(engine, request_id)["failed_products"] == 0
+
+
+def test_finished_product_cannot_be_claimed_again(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    finish(engine, request_id, 1)
+    with engine.connect() as connection:
+        assert claim_product(connection, ProductKey(request_id, 1)) is None
+
+
+def test_request_without_any_good_image_fails(engine: Engine) -> None:
+    request_id = store_request(engine, 2)
+    for seq in (1, 2):
+        settle(engine, claimed(engine, request_id, seq), failed_image())
+    status = _status(engine, request_id)
+    assert (status["status"], status["outcome"], status["failed_products"]) == ("FAILED", "failed", 2)
+
+
+def test_one_good_image_among_failed_ones_completes_in_part(engine: Engine) -> None:
+    request_id = store_request(engine, 70, images=2)
+    for seq in range(1, 71):
+        images = [good_image(), failed_image()] if seq == 70 else [failed_image(), failed_image()]
+        settle(engine, claimed(engine, request_id, seq), *images)
+    status = _status(engine, request_id)
+    assert (status["status"], status["outcome"]) == ("COMPLETED", "partial")
+    assert (status["processed_products"], status["failed_products"]) == (1, 69)
+    assert (status["processed_images"], status["failed_images"]) == (1, 139)
+
+
+def test_progress_counts_full_and_open_shards(engine: Engine) -> None:
+    request_id = store_request(engine, 100)
+    for seq in range(1, 101):
+        assert _status(engine, request_id)["progress"] == seq - 1
+        settle(engine, claimed(engine, request_id, seq))
+    assert _status(engine, request_id)["progress"] == 100
+
+
+def test_webhook_event_is_written_once_by_the_ending(engine: Engine) -> None:
+    request_id = store_request(engine, 3, webhook_url="http://127.0.0.1/hook")
+    for seq in (1, 2):
+        settle(engine, claimed(engine, request_id, seq))
+        assert query(engine, "SELECT FROM webhook_events") == []
+    last = claimed(engine, request_id, 3)
+    settle(engine, last)
+    settle(engine, last)
+    assert [row.run for row in query(engine, "SELECT run FROM webhook_events")] == [1]
+
+
+def test_many_workers_with_duplicates_end_a_request_exactly_once(engine: Engine) -> None:
+    products = 600
+    request_id = store_request(engine, products, webhook_url="http://127.0.0.1/hook")
+    deliveries = [seq for seq in range(1, products + 1) for _ in range(2)]
+    random.Random(7).shuffle(deliveries)
+    ended, counted, lock = 0, 0, threading.Lock()
+
+    def work(seq: int) -> None:
+        nonlocal ended, counted
+        with engine.connect() as connection:
+            claim = claim_product(connection, ProductKey(request_id, seq))
+        if claim is None:
+            return
+        for result in (settle(engine, claim), settle(engine, claim)):
+            with lock:
+                ended += result.ended
+                counted += result.counted
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, deliveries))
+    assert (counted, ended) == (products, 1)
+    assert len(query(engine, "SELECT FROM webhook_events")) == 1
+    (sums,) = query(engine, "SELECT sum(processed_products) AS done, sum(total) AS total FROM request_shards")
+    assert (sums.done, sums.total) == (products, products)
+
+
+def test_requests_that_end_side_by_side_do_not_deadlock(engine: Engine) -> None:
+    requests = [store_request(engine, 40) for _ in range(6)]
+    work = [(request_id, seq) for seq in range(1, 41) for request_id in requests]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda item: settle(engine, claimed(engine, *item)), work))
+    assert sum(result.ended for result in results) == len(requests)
+
+
+def _status(engine: Engine, request_id: UUID) -> dict[str, object]:
+    with engine.connect() as connection:
+        row = get_status(connection, request_id, owner=None)
+    assert row is not None
+    return status_object(row, "http://halftone")

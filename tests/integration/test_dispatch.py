@@ -1,0 +1,151 @@
+"""Handing out: everything once, fairly, and again when it was lost."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import Engine
+
+from halftone_shared.dispatch import free_expired, seconds_until_due, take_due_events, take_due_products
+from halftone_shared.products import claim_product, postpone_product, renew_leases
+from halftone_shared.results import ProductKey
+from halftone_shared.webhook_events import claim_event
+from tests.support.stored import claimed, execute, finish, query, store_request
+
+
+def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) -> None:
+    request_id = store_request(engine, 25)
+    taken = [take_due_products(engine, 10) for _ in range(4)]
+    assert [[key.seq for key in round_] for round_ in taken] == [
+        list(range(1, 11)),
+        list(range(11, 21)),
+        list(range(21, 26)),
+        [],
+    ]
+    assert {key.request_id for round_ in taken for key in round_} == {request_id}
+
+
+def test_requests_take_turns(engine: Engine) -> None:
+    large, small = store_request(engine, 1000), store_request(engine, 3)
+    taken = take_due_products(engine, 10)
+    assert Counter(key.request_id for key in taken) == {large: 7, small: 3}
+    assert [key.request_id for key in taken[:6]].count(small) == 3
+
+
+def test_small_request_is_served_in_the_next_round_whatever_waits(engine: Engine) -> None:
+    store_request(engine, 5000)
+    take_due_products(engine, 50)
+    small = store_request(engine, 5)
+    assert sum(key.request_id == small for key in take_due_products(engine, 16)) == 5
+
+
+def test_side_by_side_dispatchers_never_take_the_same_product(engine: Engine) -> None:
+    for _ in range(5):
+        store_request(engine, 100)
+    taken: list[ProductKey] = []
+    with ThreadPoolExecutor(6) as pool:
+        while len(taken) < 500:
+            for found in pool.map(lambda _: take_due_products(engine, 7), range(12)):
+                taken += found
+    assert len(taken) == len(set(taken)) == 500
+
+
+def test_lost_message_is_handed_out_again_when_its_lease_ends(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    assert take_due_products(engine, 10) == [ProductKey(request_id, 1)]
+    assert _free(engine) == 0
+    _expire(engine)
+    assert _free(engine) == 1
+    assert take_due_products(engine, 10) == [ProductKey(request_id, 1)]
+
+
+def test_dead_workers_product_is_handed_out_again_when_its_lease_ends(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    take_due_products(engine, 10)
+    claimed(engine, request_id, 1)
+    with engine.connect() as connection:
+        assert claim_product(connection, ProductKey(request_id, 1)) is None
+    _expire(engine)
+    assert _free(engine) == 1
+    assert take_due_products(engine, 10) == [ProductKey(request_id, 1)]
+    assert claimed(engine, request_id, 1).attempt == 2
+
+
+def test_renewed_lease_keeps_the_product(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    claim = claimed(engine, request_id, 1)
+    _expire(engine)
+    with engine.connect() as connection:
+        renew_leases(connection, [claim])
+    assert _free(engine) == 0
+
+
+def test_product_whose_worker_is_lost_every_time_fails_in_the_end(engine: Engine) -> None:
+    request_id = store_request(engine, 1, images=2)
+    for attempt in range(1, 4):
+        take_due_products(engine, 10)
+        assert claimed(engine, request_id, 1).attempt == attempt
+        _expire(engine)
+        _free(engine, max_attempts=3)
+    (product,) = query(engine, "SELECT status, images, lease_until FROM products")
+    assert product.status == "FAILED"
+    assert [image["error"]["code"] for image in product.images] == ["internal", "internal"]
+    (request,) = query(engine, "SELECT status FROM requests")
+    assert request.status == "FAILED"
+
+
+def test_postponed_product_is_due_after_its_delay_and_keeps_what_is_done(engine: Engine) -> None:
+    from tests.support.stored import good_image
+
+    request_id = store_request(engine, 1, images=2)
+    take_due_products(engine, 10)
+    claim = claimed(engine, request_id, 1)
+    with engine.connect() as connection:
+        postpone_product(connection, claim, [good_image("a.jpg"), None], delay_seconds=60)
+        assert claim_product(connection, ProductKey(request_id, 1)) is None
+    assert take_due_products(engine, 10) == []
+    execute(engine, "UPDATE products SET next_attempt_at = now()")
+    assert take_due_products(engine, 10) == [ProductKey(request_id, 1)]
+    again = claimed(engine, request_id, 1)
+    assert (again.attempt, [image and image.file for image in again.done]) == (2, ["a.jpg", None])
+
+
+def test_product_handed_back_by_a_stopping_worker_has_lost_no_attempt(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    claim = claimed(engine, request_id, 1)
+    with engine.connect() as connection:
+        postpone_product(connection, claim, [None], delay_seconds=0, counted=False)
+    assert claimed(engine, request_id, 1).attempt == 1
+
+
+def test_webhook_event_is_due_once_and_again_when_its_deliverer_is_lost(engine: Engine) -> None:
+    request_id = store_request(engine, 1, webhook_url="http://127.0.0.1/hook")
+    finish(engine, request_id, 1)
+    with engine.connect() as connection:
+        (event,) = take_due_events(connection, 10)
+        assert event.attempt == 1
+        assert take_due_events(connection, 10) == []
+        assert claim_event(connection, event.event_id, 1, "http://halftone") is not None
+        assert claim_event(connection, event.event_id, 1, "http://halftone") is None, "a duplicate message"
+        execute(engine, "UPDATE webhook_events SET lease_until = now() - interval '1 s'")
+        (again,) = take_due_events(connection, 10)
+        assert (again.event_id, again.attempt) == (event.event_id, 2)
+
+
+def test_dispatcher_sleeps_only_while_nothing_is_due(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert seconds_until_due(connection, at_most=10) == 10
+        request_id = store_request(engine, 1, webhook_url="http://127.0.0.1/hook")
+        assert seconds_until_due(connection, at_most=10) == 0
+        finish(engine, request_id, 1)
+        assert seconds_until_due(connection, at_most=10) == 0
+        execute(engine, "UPDATE webhook_events SET next_attempt_at = now() + interval '5 s'")
+        assert 4 < seconds_until_due(connection, at_most=10) <= 5
+
+
+def _free(engine: Engine, max_attempts: int = 5) -> int:
+    with engine.connect() as connection:
+        return free_expired(connection, max_attempts=max_attempts)
+
+
+def _expire(engine: Engine) -> None:
+    execute(engine, "UPDATE products SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL")

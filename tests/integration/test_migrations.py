@@ -1,0 +1,48 @@
+"""The migrations make exactly the tables that the code works with."""
+
+import os
+import subprocess
+import sys
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from halftone_db import MIGRATIONS
+from halftone_shared.database import SCHEMA_REVISION, DatabaseUnavailable, check_database, make_engine
+from halftone_shared.tables import metadata
+from tests.support.postgres import TestPostgres
+
+
+def test_migrated_schema_is_the_code_s(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_newest_migration_is_the_one_that_the_code_wants() -> None:
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == SCHEMA_REVISION
+
+
+def test_empty_database_says_what_to_run(postgres: TestPostgres) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bare")
+    engine = make_engine(postgres.url("bare"), pool_size=1)
+    with pytest.raises(DatabaseUnavailable, match="halftone migrate"):
+        check_database(engine)
+    engine.dispose()
+
+
+def test_migrators_side_by_side_take_turns(postgres: TestPostgres) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE twice")
+    url = postgres.url("twice")
+    command = [sys.executable, "-m", "halftone_db"]
+    migrators = [subprocess.Popen(command, env=os.environ | {"HALFTONE_DATABASE_URL": url}) for _ in range(3)]
+    assert [migrator.wait(60) for migrator in migrators] == [0, 0, 0]
+    engine = make_engine(url, pool_size=1)
+    check_database(engine)
+    engine.dispose()

@@ -1,0 +1,667 @@
+"""Uploads that are refused: with which answer, and that nothing of them remains (contract, section 5)."""
+
+import gc
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from halftone_api.middleware import LINGER_BYTES
+from halftone_api.upload_form import FORM_OVERHEAD_BYTES
+from halftone_shared.dispatch import take_due_products
+from tests.support.api import HEADER, ONE_ROW, Api, api_settings, forget_requests, multipart, running_api, stored_rows
+from tests.support.halftone import Service, free_port, log_lines, running_separately, wait_for
+from tests.support.postgres import TestPostgres
+
+URL = "http://images.example/1.jpg"
+LIMIT = 1_200_000
+MAX_ROWS = 200
+MAX_URLS = 3
+# A form's beginning: the file's header, with its end to come.
+OPENING = multipart(('name="file"; filename="a.csv"', HEADER.encode()), end=False)[1]
+NOTHING = {"requests": 0, "products": 0, "request_shards": 0, "webhook_events": 0}
+
+
+@pytest.fixture(scope="module")
+def running(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    settings = api_settings(
+        postgres.new_database(),
+        tmp_path_factory.mktemp("storage"),
+        max_upload_bytes=LIMIT,
+        max_rows=MAX_ROWS,
+        max_urls_per_product=MAX_URLS,
+    )
+    with running_api(settings) as api:
+        yield api
+
+
+@pytest.fixture
+def api(running: Api) -> Iterator[Api]:
+    yield running
+    forget_requests(running.engine)
+
+
+def refused(api: Api, response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem, after all that every refusal has in common was checked: its form, and that nothing remains."""
+    assert (response.status_code, response.json().get("code")) == (status, code), response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"]
+    problem: dict[str, Any] = response.json()
+    assert {"type", "title", "status", "detail", "instance", "code"} <= problem.keys()
+    assert problem["status"] == status
+    assert problem["instance"] == "/api/upload"
+    assert problem["detail"].endswith((".", "?"))
+    assert stored_rows(api.engine) == NOTHING
+    assert take_due_products(api.engine, 100) == []
+    return problem
+
+
+def test_upload_that_is_not_refused_is_stored_and_due(api: Api) -> None:
+    """What the other tests find nothing of."""
+    response = api.upload(ONE_ROW)
+    assert response.status_code == 202
+    assert stored_rows(api.engine) == {"requests": 1, "products": 1, "request_shards": 1, "webhook_events": 0}
+    assert len(take_due_products(api.engine, 100)) == 1
+
+
+# --- 400: the form ---
+
+
+def test_form_without_a_file_is_refused(api: Api) -> None:
+    headers, body = multipart(('name="mode"', b"quality"))
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file")
+
+
+def test_file_in_another_field_is_refused(api: Api) -> None:
+    files = {"csv": ("products.csv", ONE_ROW.encode())}
+    refused(api, api.call("POST", "/api/upload", files=files), 400, "missing_file")
+    gc.collect()  # a temporary file that was left open is told of here, not during some later test
+
+
+def test_text_in_the_file_field_is_refused(api: Api) -> None:
+    headers, body = multipart(('name="file"', ONE_ROW.encode()))
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file")
+
+
+def test_form_in_which_no_file_was_chosen_is_refused(api: Api) -> None:
+    """What a browser sends then: a file without a name and without content."""
+    headers, body = multipart(('name="file"; filename=""', b""))
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"scale"), end=False),
+        ({"Content-Type": "multipart/form-data; boundary=frontier"}, b"no form at all"),
+        ({"Content-Type": "multipart/form-data"}, multipart(('name="file"; filename="a.csv"', b"x"))[1]),
+        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="file"; filename="b.csv"', b"x")),
+        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"x" * 9000)),
+        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), *((f'name="f{n}"', b"x") for n in range(21))),
+        multipart(('filename="a.csv"', ONE_ROW.encode())),
+    ],
+    ids=["cut off", "no form", "no boundary", "two files", "long field", "many fields", "field without a name"],
+)
+def test_form_that_cannot_be_read_is_refused(api: Api, headers: dict[str, str], body: bytes) -> None:
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "malformed_form")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "unicode_escape", "nonsense"])
+def test_odd_charset_of_a_form_is_no_error_of_ours(api: Api, charset: str) -> None:
+    headers, body = multipart(('name="file"; filename="a.b.csv"', ONE_ROW.encode()), ('name="\\ud800"', b"x"))
+    headers["Content-Type"] += f"; charset={charset}"
+    response = api.call("POST", "/api/upload", headers=headers, content=body)
+    assert response.status_code == 400
+    assert stored_rows(api.engine) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("filename", "content"),
+    [
+        ("products.txt", ONE_ROW.encode()),
+        ("products", ONE_ROW.encode()),
+        ("products.csv.exe", ONE_ROW.encode()),
+        ("csv", ONE_ROW.encode()),
+        ("products.csv", b"PK\x03\x04" + bytes(100)),
+        ("products.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        ("products.csv", b"%PDF-1.7\n"),
+        ("products.csv", b"\x89PNG\r\n\x1a\n"),
+        ("products.csv", b"\xff\xd8\xff\xe0"),
+        ("products.csv", b"GIF89a"),
+        ("products.csv", b"\x1f\x8b\x08\x00"),
+    ],
+    ids=["txt", "no extension", "exe", "csv alone", "xlsx", "xls", "pdf", "png", "jpeg", "gif", "gzip"],
+)
+def test_other_kinds_of_file_are_refused(api: Api, filename: str, content: bytes) -> None:
+    refused(api, api.upload(content, filename=filename), 400, "not_csv")
+
+
+@pytest.mark.parametrize("filename", ["PRODUCTS.CSV", "C:\\Users\\me\\products.csv", "../../products.csv", "名前.csv"])
+def test_csv_is_known_by_the_end_of_its_name(api: Api, filename: str) -> None:
+    assert api.upload(ONE_ROW, filename=filename).status_code == 202
+
+
+# --- 400: the options ---
+
+
+@pytest.mark.parametrize(
+    ("option", "fields"),
+    [
+        ("strict", {"strict": "perhaps"}),
+        ("strict", {"strict": "2"}),
+        ("mode", {"mode": "crop"}),
+        ("mode", {"mode": "QUALITY"}),
+        ("quality", {"quality": "0"}),
+        ("quality", {"quality": "96"}),
+        ("quality", {"quality": "-1"}),
+        ("quality", {"quality": "50.5"}),
+        ("quality", {"quality": "half"}),
+        ("quality", {"quality": "٥٠"}),
+        ("quality", {"quality": "1" * 5000}),
+        ("quality", {"quality": "50", "mode": "bytes"}),
+        ("scale", {"scale": "0", "mode": "scale"}),
+        ("scale", {"scale": "1.01", "mode": "scale"}),
+        ("scale", {"scale": "-0.5", "mode": "scale"}),
+        ("scale", {"scale": "nan", "mode": "scale"}),
+        ("scale", {"scale": "inf", "mode": "scale"}),
+        ("scale", {"scale": "1/2", "mode": "scale"}),
+        ("scale", {"scale": "0.5"}),
+        ("scale", {"scale": "0.5", "mode": "bytes"}),
+        ("ratio", {"ratio": "0", "mode": "bytes"}),
+        ("ratio", {"ratio": "1.5", "mode": "bytes"}),
+        ("ratio", {"ratio": "nan", "mode": "bytes"}),
+        ("ratio", {"ratio": "x", "mode": "bytes"}),
+        ("ratio", {"ratio": "0.5"}),
+        ("ratio", {"ratio": "0.5", "mode": "scale"}),
+        ("format", {"format": "png"}),
+        ("format", {"format": "JPEG"}),
+        ("webhook_secret", {"webhook_secret": "too short", "webhook_url": "https://client.example/"}),
+        ("webhook_secret", {"webhook_secret": "whsec_" + "A" * 28, "webhook_url": "https://client.example/"}),
+        ("colour", {"colour": "red"}),
+        ("Mode", {"Mode": "scale"}),
+    ],
+)
+def test_option_that_cannot_be_used_is_named(api: Api, option: str, fields: dict[str, str]) -> None:
+    problem = refused(api, api.upload(ONE_ROW, fields=fields), 400, "invalid_option")
+    assert problem["option"] == option
+    assert fields[option] not in problem["detail"] or option != "webhook_secret", "a secret is never shown"
+
+
+def test_option_that_is_given_twice_is_refused(api: Api) -> None:
+    headers, body = multipart(
+        ('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="quality"', b"40"), ('name="quality"', b"60")
+    )
+    problem = refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "invalid_option")
+    assert problem["option"] == "quality"
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ({}, {"mode": "quality", "quality": 50, "format": "keep"}),
+        ({"quality": "1"}, {"mode": "quality", "quality": 1, "format": "keep"}),
+        ({"quality": "95", "format": "avif"}, {"mode": "quality", "quality": 95, "format": "avif"}),
+        ({"mode": "scale", "scale": "1"}, {"mode": "scale", "scale": 1.0, "quality": 80, "format": "keep"}),
+        ({"mode": "scale", "quality": "70"}, {"mode": "scale", "scale": 0.5, "quality": 70, "format": "keep"}),
+        ({"mode": "bytes", "ratio": "0.25"}, {"mode": "bytes", "ratio": 0.25, "format": "keep"}),
+        ({"mode": "bytes", "format": "webp"}, {"mode": "bytes", "ratio": 0.5, "format": "webp"}),
+        ({"mode": "", "quality": " ", "strict": ""}, {"mode": "quality", "quality": 50, "format": "keep"}),
+    ],
+)
+def test_options_that_can_be_used_are_kept(api: Api, fields: dict[str, str], options: dict[str, Any]) -> None:
+    response = api.upload(ONE_ROW, fields=fields)
+    assert response.status_code == 202, response.text
+    assert api.get(f"/api/status/{response.json()['request_id']}").json()["options"] == options
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "client.example/hook",
+        "ftp://client.example/hook",
+        "http://",
+        "http://client.example/a b",
+        "http://client.example:0/",
+        "http://client.example\\@10.0.0.1/",
+        "https://client.example/".ljust(4097, "x"),
+        "http://127.0.0.1/",
+        "http://127.0.0.1:8000/hook",
+        "http://10.1.2.3/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://168.63.129.16/",
+        "http://user:word@192.168.0.1/",
+        "http://8.8.8.8:8080/",
+        "https://8.8.8.8:22/",
+        "http://[::1]/",
+        "http://[::ffff:8.8.8.8]/",
+        "http://[fd00:ec2::254]/",
+        "http://[2606:4700::1%25eth0]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+    ],
+)
+def test_webhook_url_that_cannot_be_used_is_refused(api: Api, url: str) -> None:
+    refused(api, api.upload(ONE_ROW, fields={"webhook_url": url}), 400, "invalid_webhook_url")
+
+
+@pytest.mark.parametrize("url", ["https://client.example:8443/hook?a=1", "http://8.8.8.8/", "https://[2606:4700::1]/"])
+def test_webhook_url_that_may_be_used_is_taken(api: Api, url: str) -> None:
+    response = api.upload(ONE_ROW, fields={"webhook_url": url, "webhook_secret": "whsec_" + "A" * 32})
+    assert response.status_code == 202, response.text
+    status = api.get(f"/api/status/{response.json()['request_id']}")
+    assert status.json()["webhook"]["url"] == url
+    assert "whsec_" not in status.text, "a secret is never shown again"
+
+
+# --- 400: the file ---
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b" \r\n,,\r\n"])
+def test_empty_file_is_refused(api: Api, content: bytes) -> None:
+    refused(api, api.upload(content), 400, "empty_csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "offset"),
+    [
+        (b"\xff" + ONE_ROW.encode(), 0),
+        (ONE_ROW.encode() + "2,Straße".encode("latin-1"), len(ONE_ROW) + 6),
+        (ONE_ROW.encode() + b"2,A\x00B", len(ONE_ROW) + 3),
+        (ONE_ROW.encode() + b"x" * 1_100_000 + b"\xff", len(ONE_ROW) + 1_100_000),
+        (b"\xff\xfe" + ONE_ROW.encode("utf-16-le") + b"x", 2 + 2 * len(ONE_ROW)),
+        (ONE_ROW.encode("utf-16-le"), 1),
+    ],
+    ids=["first byte", "latin-1", "NUL", "second chunk", "half a character of utf-16", "utf-16 without BOM"],
+)
+def test_bad_encoding_is_refused_with_the_byte(api: Api, content: bytes, offset: int) -> None:
+    problem = refused(api, api.upload(content), 400, "bad_encoding")
+    assert problem["byte_offset"] == offset
+    assert str(offset) in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (ONE_ROW + f'2,"A,{URL}\n3,B,{URL}\n', 3),
+        (ONE_ROW + f'\n2,"A\nB",{URL}\n3,"C"D,{URL}\n', 6),
+        (f"Serial Number,Input Image Urls,Product Name\n1,{URL},A\n2,{URL},A,B\n", 3),
+        (f'Serial Number,Product Name,"Input Image Urls\n1,A,{URL}\n', 1),
+    ],
+    ids=["lone quote", "text behind a quote", "too many cells", "lone quote in the header"],
+)
+def test_malformed_csv_is_refused_with_the_line(api: Api, content: str, line: int) -> None:
+    problem = refused(api, api.upload(content), 400, "malformed_csv")
+    assert problem["line"] == line
+    assert f"line {line}" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("Serial Number,Product Name", ["Input Image Urls"]),
+        ("S. No,Input Image Urls,Name", ["Product Name"]),
+        ("a,b,c", ["Serial Number", "Product Name", "Input Image Urls"]),
+        ("Serial Number|Product Name|Input Image Urls", ["Serial Number", "Product Name", "Input Image Urls"]),
+    ],
+)
+def test_missing_columns_are_named(api: Api, header: str, columns: list[str]) -> None:
+    problem = refused(api, api.upload(f"{header}\n1,A,{URL}\n"), 400, "missing_columns")
+    assert problem["columns"] == columns
+    assert all(repr(column) in problem["detail"] for column in columns)
+
+
+def test_duplicate_columns_are_named(api: Api) -> None:
+    content = f"S. No,Product Name,Input Image Urls,serial number\n1,A,{URL},2\n"
+    assert refused(api, api.upload(content), 400, "duplicate_columns")["columns"] == ["Serial Number"]
+
+
+@pytest.mark.parametrize("content", [HEADER, HEADER + "\n \n,,\n"])
+def test_header_alone_is_refused(api: Api, content: str) -> None:
+    refused(api, api.upload(content), 400, "no_rows")
+
+
+def test_header_wider_than_any_table_is_no_error_of_ours(api: Api) -> None:
+    empty = "," * 33_000
+    response = api.upload(f"{empty}{HEADER}{empty}1,A,{URL}\n")
+    assert response.status_code in (202, 400), response.text
+
+
+# --- 413 ---
+
+
+def test_file_of_just_the_limit_is_taken(api: Api) -> None:
+    assert api.upload(ONE_ROW.ljust(LIMIT, "\n")).status_code == 202
+
+
+@pytest.mark.parametrize("over", [1, FORM_OVERHEAD_BYTES // 2, 2 * FORM_OVERHEAD_BYTES, 10 * LIMIT])
+def test_file_over_the_limit_is_refused(api: Api, over: int) -> None:
+    problem = refused(api, api.upload(ONE_ROW.ljust(LIMIT + over, "\n")), 413, "too_large")
+    assert problem["limit"] == LIMIT
+    gc.collect()  # a temporary file that was left open is told of here, not during some later test
+
+
+def test_field_over_the_limit_is_refused(api: Api) -> None:
+    headers, body = multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"x" * 2 * LIMIT))
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 413, "too_large")
+
+
+def test_endless_body_is_cut_off(api: Api) -> None:
+    """Without a length, only counting tells: after the limit at most LINGER_BYTES are read, and thrown away."""
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield OPENING
+        while sent < 200 * 1024 * 1024:
+            sent += 1024 * 1024
+            yield b"\n" * 1024 * 1024
+
+    headers, _ = multipart()
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=endless()), 413, "too_large")
+    assert sent <= LIMIT + FORM_OVERHEAD_BYTES + LINGER_BYTES + 3 * 1024 * 1024
+
+
+def test_too_many_rows_are_refused(api: Api) -> None:
+    rows = [f"{n},A,{URL}\n" for n in range(1, MAX_ROWS + 2)]
+    problem = refused(api, api.upload(HEADER + "".join(rows)), 413, "too_many_rows")
+    assert problem["limit"] == MAX_ROWS
+    assert api.upload(HEADER + "".join(rows[:-1])).status_code == 202
+
+
+# --- 415 ---
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        ({"Content-Type": "text/csv"}, ONE_ROW.encode()),
+        ({"Content-Type": "application/json"}, b"{}"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"file=a"),
+        ({"Content-Type": "multipart/mixed; boundary=frontier"}, b""),
+        ({}, ONE_ROW.encode()),
+        ({}, b""),
+    ],
+    ids=["csv", "json", "urlencoded", "mixed", "no type", "nothing at all"],
+)
+def test_body_that_is_no_form_is_refused(api: Api, headers: dict[str, str], content: bytes) -> None:
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=content), 415, "not_multipart")
+
+
+# --- 422 ---
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "code", "value"),
+    [
+        (f"x,A,{URL}", "Serial Number", "not_a_number", "x"),
+        (f"1.5,A,{URL}", "Serial Number", "not_a_number", "1.5"),
+        (f"1,B,{URL}", "Serial Number", "duplicate_serial_number", "1"),
+        (f"2, ,{URL}", "Product Name", "empty_name", " "),
+        ("2,A,", "Input Image Urls", "no_url", ""),
+        ("2,A,photo.jpg", "Input Image Urls", "no_valid_url", "photo.jpg"),
+        ("2,A,ftp://f.example/a.jpg", "Input Image Urls", "no_valid_url", "ftp://f.example/a.jpg"),
+        (f'2,A,"{URL},{URL},{URL},{URL}"', "Input Image Urls", "too_many_urls", f"{URL},{URL},{URL},{URL}"),
+        (f"2,{'A' * 1001},{URL}", "Product Name", "field_too_long", "A" * 200),
+        (f"2,A,{URL}{'x' * 4096}", "Input Image Urls", "field_too_long", (URL + "x" * 200)[:200]),
+    ],
+)
+def test_wrong_row_is_refused_with_its_place(api: Api, row: str, column: str, code: str, value: str) -> None:
+    problem = refused(api, api.upload(f"{ONE_ROW}\n{row}\n3,C,{URL}\n"), 422, "invalid_rows")
+    assert problem["error_count"] == 1
+    (error,) = problem["errors"]
+    assert error.pop("message").endswith(".")
+    assert error == {"line": 4, "column": column, "code": code, "value": value}
+
+
+def test_duplicate_names_the_first_line(api: Api) -> None:
+    content = f"{HEADER}7,A,{URL}\n8,B,{URL}\n007,C,{URL}\n"
+    (error,) = refused(api, api.upload(content), 422, "invalid_rows")["errors"]
+    assert error["line"] == 4
+    assert "line 2" in error["message"]
+
+
+def test_every_row_is_checked_and_the_first_hundred_errors_are_listed(api: Api) -> None:
+    rows = "".join(f"{n},{'' if n % 2 else 'A'},{URL}\n" for n in range(1, MAX_ROWS + 1))
+    problem = refused(api, api.upload(HEADER + rows + "\n"), 422, "invalid_rows")
+    assert problem["error_count"] == MAX_ROWS // 2
+    rows = "".join(f"x,,{URL}\n" for _ in range(MAX_ROWS))
+    problem = refused(api, api.upload(HEADER + rows), 422, "invalid_rows")
+    assert problem["error_count"] == 2 * MAX_ROWS
+    assert [error["line"] for error in problem["errors"]] == [line for line in range(2, 52) for _ in "ab"]
+
+
+def test_error_in_the_last_row_leaves_nothing_of_the_rows_before(api: Api) -> None:
+    rows = "".join(f"{n},A,{URL}\n" for n in range(1, MAX_ROWS))
+    refused(api, api.upload(f"{HEADER}{rows}x,A,{URL}\n"), 422, "invalid_rows")
+
+
+def test_strict_refuses_what_is_else_a_warning(api: Api) -> None:
+    content = f'{HEADER}1,A,"{URL},ftp://f.example/b.jpg"\n'
+    problem = refused(api, api.upload(content, fields={"strict": "true"}), 422, "invalid_rows")
+    (error,) = problem["errors"]
+    assert (error["line"], error["column"], error["code"]) == (2, "Input Image Urls", "invalid_url")
+    assert error["value"] == "ftp://f.example/b.jpg"
+    accepted = api.upload(content, fields={"strict": "false"})
+    assert accepted.status_code == 202
+    assert accepted.json()["warning_count"] == 1
+    assert accepted.json()["warnings"] == [error]
+
+
+def test_accepted_upload_counts_every_warning_and_lists_a_hundred(api: Api) -> None:
+    rows = "".join(f'{n},A,"{URL},ftp://f.example/{n}"\n' for n in range(1, MAX_ROWS + 1))
+    accepted = api.upload(HEADER + rows).json()
+    assert (accepted["total_products"], accepted["total_images"]) == (MAX_ROWS, 2 * MAX_ROWS)
+    assert accepted["warning_count"] == MAX_ROWS
+    assert [warning["line"] for warning in accepted["warnings"]] == list(range(2, 102))
+
+
+# --- the rest ---
+
+
+def test_alias_refuses_alike(api: Api) -> None:
+    response = api.upload(HEADER, path="/upload")
+    assert (response.status_code, response.json()["code"]) == (400, "no_rows")
+    assert response.json()["instance"] == "/upload"
+
+
+def test_two_lengths_are_refused(api: Api) -> None:
+    headers, body = multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()))
+    headers |= {"Content-Length": str(len(body)), "Transfer-Encoding": "chunked"}
+    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "bad_framing")
+
+
+def test_upload_while_the_database_is_away_is_503(tmp_path: Path) -> None:
+    dead = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with running_api(api_settings(dead, tmp_path)) as api:
+        response = api.upload(ONE_ROW)
+    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) > 0
+
+
+# --- on the wire, against the real server ---
+
+WIRE_LIMIT = 1_000_000
+WIRE_TIMEOUT = 1.5
+
+
+@pytest.fixture(scope="module")
+def server(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`halftone-api` alone."""
+    with running_separately(
+        tmp_path_factory.mktemp("server"),
+        postgres.new_database(),
+        "in-process",
+        workers=0,
+        max_upload_bytes=str(WIRE_LIMIT),
+        upload_timeout_seconds=str(WIRE_TIMEOUT),
+    ) as service:
+        yield service
+        assert service.http.get("/api/requests").json()["requests"] == [], "something of a refused upload remains"
+
+
+def connected(server: Service) -> "closing[socket.socket]":
+    port = httpx.URL(server.url).port
+    return closing(socket.create_connection(("127.0.0.1", port), timeout=20))
+
+
+def head(*headers: str, path: str = "/api/upload", method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: api.example", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+FORM = "Content-Type: multipart/form-data; boundary=frontier"
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """The status and the problem; where the server itself refuses, before the application, there is no problem."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    body = response.read()
+    if response.headers["Content-Type"] != "application/problem+json":
+        return response.status, {}
+    assert response.headers["X-Request-Id"]
+    return response.status, json.loads(body)
+
+
+def test_sender_that_never_stops_is_answered_and_cut_off(server: Service) -> None:
+    sent = 0
+
+    def keep_sending() -> None:
+        nonlocal sent
+        chunk = b"%x\r\n%s\r\n" % (65536, b"\n" * 65536)
+        try:
+            while sent < 400_000_000:
+                connection.sendall(chunk)
+                sent += len(chunk)
+        except OSError:
+            pass
+
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(OPENING), OPENING))
+        sender = threading.Thread(target=keep_sending)
+        sender.start()
+        status, problem = answer(connection)
+        sender.join(30)
+        assert not sender.is_alive()
+    assert (status, problem["code"], problem["limit"]) == (413, "too_large", WIRE_LIMIT)
+    assert sent < LINGER_BYTES + 24 * 1024 * 1024, "what is under way in the kernel's buffers included"
+
+
+@pytest.mark.parametrize("length", ["honest", "chunked"])
+def test_sender_that_reads_only_at_the_end_gets_its_answer(server: Service, length: str) -> None:
+    """As curl and most clients do: were the connection cut at once, they would see a reset and no answer."""
+    body = OPENING + b"\n" * 4_000_000
+    with connected(server) as connection:
+        if length == "honest":
+            connection.sendall(head(FORM, f"Content-Length: {len(body)}") + body)
+        else:
+            connection.sendall(head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        status, problem = answer(connection)
+    assert (status, problem["code"]) == (413, "too_large")
+
+
+def test_length_that_lies_is_refused_before_the_body(server: Service) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Content-Length: 1000000000000") + OPENING)
+        status, problem = answer(connection)
+    assert (status, problem["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 5000, "-1", "+1", "1_0", "0x10", "1,1", "١"])
+def test_length_that_is_none_is_refused(server: Service, length: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, f"Content-Length: {length}") + OPENING)
+        status, _ = answer(connection)
+    assert status in (400, 413)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Content-Length: 10", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked", "Content-Length: 10"),
+        ("Content-Length: 10", "Content-Length: 11"),
+        ("Transfer-Encoding: identity, chunked", "Content-Length: 10"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/upload"), ("GET", "/healthz")])
+def test_body_with_two_lengths_is_refused(server: Service, headers: tuple[str, str], method: str, path: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, *headers, method=method, path=path) + b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        status, _ = answer(connection)
+    assert status == 400
+
+
+def test_body_that_never_arrives_is_timed_out(server: Service) -> None:
+    """Of which nothing comes, half a header, or half a file."""
+    started = time.monotonic()
+    with connected(server) as first, connected(server) as second, connected(server) as third:
+        for connection, sent in ((first, b""), (second, OPENING[:20]), (third, OPENING)):
+            connection.sendall(head(FORM, "Content-Length: 10000") + sent)
+        for connection in (first, second, third):
+            status, problem = answer(connection)
+            assert (status, problem["code"]) == (408, "upload_timeout")
+            assert WIRE_TIMEOUT - 0.1 < time.monotonic() - started < WIRE_TIMEOUT + 5
+
+
+def test_body_that_trickles_is_timed_out(server: Service) -> None:
+    started = time.monotonic()
+    ended = threading.Event()
+
+    def trickle() -> None:
+        while not ended.wait(0.1):
+            try:
+                connection.sendall(b"\n")
+            except OSError:
+                return
+
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Content-Length: 10000") + OPENING)
+        trickling = threading.Thread(target=trickle)
+        trickling.start()
+        status, problem = answer(connection)
+        ended.set()
+        trickling.join()
+    assert (status, problem["code"]) == (408, "upload_timeout")
+    assert time.monotonic() - started < WIRE_TIMEOUT + 5
+
+
+def test_sender_that_hangs_up_is_no_error_of_ours(server: Service) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Content-Length: 10000", "X-Request-Id: hung-up") + OPENING)
+        time.sleep(0.2)
+    wait_for(lambda: server.http.get("/healthz").status_code == 200)
+    time.sleep(0.3)
+    errors = [line for line in log_lines(server) if line["level"] in ("error", "critical")]
+    assert [line for line in errors if line.get("x_request_id") == "hung-up"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/image/../../../../etc/passwd",
+        "/api/image/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/api/image/%2e%2e/%2e%2e/etc/passwd",
+        "/api/image/%252e%252e%252fetc%252fpasswd",
+        "/api/image//etc/passwd",
+        "/api/image/%2fetc%2fpasswd",
+        "/api/image/..\\..\\etc\\passwd",
+        "/api/image/..;/etc/passwd",
+        "/api/image/%c0%ae%c0%ae/etc/passwd",
+        "/api/image/etc/passwd%00.jpg",
+        "/../../etc/passwd",
+    ],
+)
+def test_path_that_climbs_leads_nowhere(server: Service, path: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("Connection: close", method="GET", path=path))
+        status, problem = answer(connection)
+    assert (status, problem.get("code")) == (404, "not_found")

@@ -1,0 +1,193 @@
+"""halftone's own processes, started as its users start them, on a database and a broker of the test's."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+WEBHOOK_SECRET = "whsec_" + "A" * 32
+READY_SECONDS = 60
+PYTHON = sys.executable
+
+T = TypeVar("T")
+
+
+@dataclass
+class Service:
+    """A running halftone. `http` speaks to its API; `processes` are the ones that were started, by name."""
+
+    url: str
+    http: httpx.Client
+    processes: "dict[str, subprocess.Popen[bytes]]"
+    log: Path
+
+    def upload(self, csv: str | bytes, filename: str = "products.csv", **fields: str) -> httpx.Response:
+        data = csv.encode() if isinstance(csv, str) else csv
+        return self.http.post("/api/upload", files={"file": (filename, data, "text/csv")}, data=fields)
+
+    def accepted(self, csv: str | bytes, **fields: str) -> str:
+        """Upload and expect a 202; the request's ID."""
+        response = self.upload(csv, **fields)
+        assert response.status_code == 202, response.text
+        request_id: str = response.json()["request_id"]
+        return request_id
+
+    def status(self, request_id: str) -> dict[str, Any]:
+        response = self.http.get(f"/api/status/{request_id}")
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    def ended(self, request_id: str, seconds: float = 60) -> dict[str, Any]:
+        """The status object once the request has ended."""
+
+        def status_at_the_end() -> dict[str, Any] | None:
+            status = self.status(request_id)
+            return status if status["completed_at"] else None
+
+        return wait_for(status_at_the_end, seconds, f"end of {request_id}")
+
+    def products(self, request_id: str) -> list[dict[str, Any]]:
+        products: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            response = self.http.get(f"/api/details/{request_id}", params={"cursor": cursor} if cursor else {})
+            assert response.status_code == 200, response.text
+            products += response.json()["products"]
+            cursor = response.json()["next_cursor"]
+        return products
+
+    def download(self, request_id: str, **parameters: str) -> str:
+        response = self.http.get(f"/api/download/{request_id}", params=parameters)
+        assert response.status_code == 200, response.text
+        return response.content.decode()
+
+
+def wait_for(condition: Callable[[], T | None], seconds: float = 30, what: str = "condition") -> T:
+    """What the condition returns once it is true. A bound for a failing test, not a measurement."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s; last: {result!r}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    """The machine's environment without any halftone setting, and these."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HALFTONE_")}
+    defaults = {
+        "STORAGE_URL": (folder / "storage").as_uri(),
+        "WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "FETCH_ALLOW": "127.0.0.0/8",
+        "LOG_FORMAT": "json",
+    }
+    return inherited | {f"HALFTONE_{name.upper()}": value for name, value in (defaults | settings).items()}
+
+
+@contextmanager
+def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
+    """`halftone up` with this environment, stopped by SIGTERM at the end; it must exit with 0."""
+    port = free_port()
+    variables = environment(folder, **settings)
+    if "storage_url" not in settings:
+        del variables["HALFTONE_STORAGE_URL"]
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(folder / "home"), *arguments]
+    with _logged(folder) as log, _process(command, variables, log) as process, _client(port) as http:
+        service = Service(f"http://127.0.0.1:{port}", http, {"up": process}, folder / "halftone.log")
+        _wait_until_ready(service)
+        yield service
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, service.log.read_text()
+
+
+@contextmanager
+def running_separately(
+    folder: Path, database_url: str, rabbitmq_url: str, *, workers: int = 1, **settings: str
+) -> Iterator[Service]:
+    """`halftone-api` and `halftone-worker` as an operator deploys them, on real servers."""
+    port = free_port()
+    variables = environment(
+        folder,
+        database_url=database_url,
+        rabbitmq_url=rabbitmq_url,
+        api_port=str(port),
+        public_url=f"http://127.0.0.1:{port}",
+        **({"auth": "off"} | settings),
+    )
+    with ExitStack() as stack:
+        log = stack.enter_context(_logged(folder))
+        processes = {"api": stack.enter_context(_process([PYTHON, "-m", "halftone_api"], variables, log))}
+        for number in range(1, workers + 1):
+            command = [PYTHON, "-m", "halftone_workers"]
+            processes[f"worker {number}"] = stack.enter_context(_process(command, variables, log))
+        http = stack.enter_context(_client(port))
+        service = Service(f"http://127.0.0.1:{port}", http, processes, folder / "halftone.log")
+        _wait_until_ready(service)
+        yield service
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
+        for name, process in processes.items():
+            assert process.wait(60) == 0, f"{name}: {service.log.read_text()}"
+
+
+def log_lines(service: Service) -> list[dict[str, Any]]:
+    """The JSON lines of the service's log."""
+    return [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+
+
+@contextmanager
+def _logged(folder: Path) -> Iterator[Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "halftone.log").open("ab") as log:
+        yield log
+
+
+@contextmanager
+def _process(command: list[str], variables: dict[str, str], log: Any) -> "Iterator[subprocess.Popen[bytes]]":
+    process = subprocess.Popen(command, env=variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _client(port: int) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+        yield client
+
+
+def _wait_until_ready(service: Service) -> None:
+    def ready() -> bool:
+        dead = [name for name, process in service.processes.items() if process.poll() is not None]
+        assert not dead, f"{dead} ended: {service.log.read_text()}"
+        try:
+            return service.http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_for(ready, READY_SECONDS, "readiness")

@@ -1,0 +1,103 @@
+"""A real HTTP server that plays the shops of the world: images that are there, and everything that servers do wrong."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Answer:
+    """What a path is answered with. A status below 0 closes the connection without a word."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+
+
+class Origin:
+    """Answers by path; unknown paths are 404. `hits` counts what was asked, `bodies` keeps what was posted."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.hits: Counter[str] = Counter()
+        self.posts: list[tuple[str, dict[str, str], bytes]] = []
+        self._answers: dict[str, Answer | Callable[[], Answer]] = {}
+        self._running = 0
+        self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    def serve(self, path: str, answer: "bytes | Answer | Callable[[], Answer]") -> str:
+        """Answer a path from now on; its URL. A callable is asked each time."""
+        self._answers[path] = Answer(answer) if isinstance(answer, bytes) else answer
+        return self.url + path
+
+    def answer_for(self, path: str) -> Answer:
+        found = self._answers.get(path, Answer(b"not here", 404))
+        return found() if callable(found) else found
+
+    @contextmanager
+    def counted(self, path: str) -> Iterator[None]:
+        with self.lock:
+            self.hits[path] += 1
+            self._running += 1
+            self.most_at_once = max(self.most_at_once, self._running)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._running -= 1
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    origin: Origin
+
+    def do_GET(self) -> None:
+        with self.origin.counted(self.path):
+            self._answer(self.origin.answer_for(self.path))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with self.origin.counted(self.path):
+            self.origin.posts.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            self._answer(self.origin.answer_for(self.path))
+
+    def _answer(self, answer: Answer) -> None:
+        if answer.delay_seconds:
+            time.sleep(answer.delay_seconds)
+        if answer.status < 0:
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name, value in ({"Content-Length": str(len(answer.body))} | answer.headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 512
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up is part of the tests."""
+
+
+@contextmanager
+def running_origin() -> Iterator[Origin]:
+    handler = type("Handler", (_Handler,), {})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        origin = Origin(f"http://127.0.0.1:{server.server_address[1]}")
+        handler.origin = origin  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield origin
+        server.shutdown()

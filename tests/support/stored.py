@@ -1,0 +1,73 @@
+"""Requests in the database, without an upload: for tests of what happens to them afterwards."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine, text
+
+from halftone_shared.barrier import Settled, settle_product
+from halftone_shared.database import transaction
+from halftone_shared.products import Claim, claim_product
+from halftone_shared.requests import NewProduct, NewRequest, insert_request
+from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.states import Action, ImageErrorCode
+
+
+def store_request(engine: Engine, products: int = 1, *, images: int = 1, webhook_url: str | None = None) -> UUID:
+    """A new request with that many products of that many images each."""
+    request = NewRequest(
+        id=uuid4(),
+        owner_key_id=None,
+        options={"mode": "quality", "quality": 50, "format": "keep"},
+        csv_filename="products.csv",
+        csv_header=["Serial Number", "Product Name", "Input Image Urls"],
+        csv_delimiter=",",
+        csv_url_column=2,
+        webhook_url=webhook_url,
+        webhook_secret=None,
+    )
+    with transaction(engine) as connection, insert_request(connection, request) as writer:
+        for seq in range(1, products + 1):
+            urls = [f"http://127.0.0.1/{seq}-{position}.jpg" for position in range(1, images + 1)]
+            cells = [str(seq), f"SKU{seq}", ",".join(urls)]
+            writer.write(NewProduct(seq + 1, seq, f"SKU{seq}", cells, urls))
+    return request.id
+
+
+def good_image(file: str = "x") -> ImageResult:
+    return ImageResult(
+        file=file, action=Action.COMPRESSED, format="JPEG", width=8, height=8, bytes_in=100, bytes_out=40
+    )
+
+
+def failed_image(*, retryable: bool = False) -> ImageResult:
+    return ImageResult(error=ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 404.", 404, retryable))
+
+
+def claimed(engine: Engine, request_id: UUID, seq: int) -> Claim:
+    with engine.connect() as connection:
+        claim = claim_product(connection, ProductKey(request_id, seq))
+    assert claim is not None
+    return claim
+
+
+def settle(engine: Engine, claim: Claim, *images: ImageResult) -> Settled:
+    """Settle a claim, by default with one good image a URL."""
+    results = images or tuple(good_image() for _ in claim.input_image_urls)
+    with engine.connect() as connection:
+        return settle_product(connection, claim, ProductResult(results))
+
+
+def finish(engine: Engine, request_id: UUID, products: int) -> list[Settled]:
+    """Claim and settle all products of a request."""
+    return [settle(engine, claimed(engine, request_id, seq)) for seq in range(1, products + 1)]
+
+
+def query(engine: Engine, statement: str, **parameters: Any) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(statement), parameters))
+
+
+def execute(engine: Engine, statement: str, **parameters: Any) -> None:
+    with engine.connect() as connection:
+        connection.execute(text(statement), parameters)

@@ -1,0 +1,324 @@
+"""Products as JSON, the output CSV and the image report (contract, sections 4 and 5)."""
+
+import csv
+import io
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halftone_api.views import image_views, output_csv, product_view, report_csv
+from halftone_shared.database import AnyRow
+from halftone_shared.results import ImageError, ImageResult
+from halftone_shared.states import Action, ImageErrorCode
+from tests.support.api import row
+
+PUBLIC_URL = "https://halftone.example"
+HEADER = ["Serial Number", "Product Name", "Input Image Urls"]
+
+GOOD = ImageResult(
+    file="a.jpg", action=Action.COMPRESSED, format="JPEG", width=1500, height=1000, bytes_in=326800, bytes_out=98040
+)
+KEPT = ImageResult(
+    file="c.png", action=Action.KEPT_ORIGINAL, format="PNG", width=8, height=9, bytes_in=77, bytes_out=77
+)
+MISSING = ImageResult(error=ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 404.", 404))
+REFUSED = ImageResult(error=ImageError(ImageErrorCode.BLOCKED_ADDRESS, "Its address is not a public one."))
+
+
+def product(*images: ImageResult | None, started: bool = True, **columns: Any) -> AnyRow:
+    """A product's row with these slots; those that are None have not ended."""
+    urls = [f"http://images.example/{position}.jpg" for position in range(1, len(images) + 1)]
+    defaults: dict[str, Any] = {
+        "seq": 1,
+        "line": 2,
+        "serial_number": 7,
+        "product_name": "SKU7",
+        "cells": ["7", "SKU7", ",".join(urls)],
+        "status": "COMPLETED",
+        "attempts": 1,
+        "input_image_urls": urls,
+        "output_files": [image and image.file for image in images] if started else None,
+        "images": [image and image.to_json() for image in images] if started else None,
+    }
+    return row(**(defaults | columns))
+
+
+def file_of(pieces: Any) -> str:
+    return "".join(pieces)
+
+
+def output(*rows: AnyRow, header: list[str] = HEADER, delimiter: str = ",", safe: bool = False) -> str:
+    return file_of(output_csv(header, rows, PUBLIC_URL, delimiter=delimiter, safe=safe))
+
+
+def report(*rows: AnyRow, safe: bool = False) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file_of(report_csv(rows, PUBLIC_URL, safe=safe)), newline="")))
+
+
+# --- a product as JSON ---
+
+
+def test_pending_product_has_a_slot_for_every_url() -> None:
+    pending = product(None, None, started=False, status="PENDING", attempts=0)
+    slot: dict[str, Any] = {
+        "output_url": None,
+        "status": "PENDING",
+        "action": None,
+        "format": None,
+        "width": None,
+        "height": None,
+        "bytes_in": None,
+        "bytes_out": None,
+        "warnings": [],
+        "error": None,
+    }
+    assert product_view(pending, PUBLIC_URL) == {
+        "line": 2,
+        "serial_number": 7,
+        "product_name": "SKU7",
+        "status": "PENDING",
+        "outcome": None,
+        "attempts": 0,
+        "input_image_urls": ["http://images.example/1.jpg", "http://images.example/2.jpg"],
+        "output_image_urls": [None, None],
+        "images": [
+            {"position": 1, "input_url": "http://images.example/1.jpg", **slot},
+            {"position": 2, "input_url": "http://images.example/2.jpg", **slot},
+        ],
+    }
+
+
+@pytest.mark.parametrize("status", ["PENDING", "PROCESSING"])
+def test_what_an_attempt_has_brought_to_an_end_is_shown_before_the_product_ends(status: str) -> None:
+    view = product_view(product(GOOD, None, MISSING, status=status), PUBLIC_URL)
+    assert view["outcome"] is None
+    assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
+    assert [image["status"] for image in view["images"]] == ["COMPLETED", "PENDING", "FAILED"]
+
+
+def test_partial_product_keeps_its_positions() -> None:
+    view = product_view(product(GOOD, MISSING, KEPT), PUBLIC_URL)
+    assert (view["status"], view["outcome"]) == ("COMPLETED", "partial")
+    assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, f"{PUBLIC_URL}/api/image/c.png"]
+    first, second, third = view["images"]
+    assert first == {
+        "position": 1,
+        "input_url": "http://images.example/1.jpg",
+        "output_url": f"{PUBLIC_URL}/api/image/a.jpg",
+        "status": "COMPLETED",
+        "action": "compressed",
+        "format": "JPEG",
+        "width": 1500,
+        "height": 1000,
+        "bytes_in": 326800,
+        "bytes_out": 98040,
+        "warnings": [],
+        "error": None,
+    }
+    assert (second["position"], second["status"], second["output_url"], second["action"]) == (2, "FAILED", None, None)
+    assert second["error"] == {
+        "code": "http_error",
+        "message": "The server answered 404.",
+        "http_status": 404,
+        "retryable": False,
+    }
+    assert (third["position"], third["action"]) == (3, "kept_original")
+
+
+@pytest.mark.parametrize(
+    ("images", "status", "outcome"),
+    [
+        ((GOOD, KEPT), "COMPLETED", "succeeded"),
+        ((GOOD, MISSING), "COMPLETED", "partial"),
+        ((MISSING, REFUSED), "FAILED", "failed"),
+    ],
+)
+def test_outcome_says_how_the_product_went(images: tuple[ImageResult, ...], status: str, outcome: str) -> None:
+    assert product_view(product(*images, status=status), PUBLIC_URL)["outcome"] == outcome
+
+
+def test_failed_product_has_no_output() -> None:
+    view = product_view(product(MISSING, REFUSED, status="FAILED"), PUBLIC_URL)
+    assert view["output_image_urls"] == [None, None]
+    assert [image["error"]["code"] for image in view["images"]] == ["http_error", "blocked_address"]
+
+
+def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
+    view = product_view(product(GOOD, None, MISSING, status="CANCELLED"), PUBLIC_URL)
+    assert view["outcome"] is None
+    assert [image["status"] for image in view["images"]] == ["COMPLETED", "CANCELLED", "FAILED"]
+    assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
+
+
+def test_product_cancelled_before_it_began_cancels_every_slot() -> None:
+    view = product_view(product(None, None, started=False, status="CANCELLED", attempts=0), PUBLIC_URL)
+    assert [image["status"] for image in view["images"]] == ["CANCELLED", "CANCELLED"]
+    assert view["output_image_urls"] == [None, None]
+
+
+def test_slots_that_do_not_match_the_urls_are_an_error() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        image_views(product(GOOD, KEPT, input_image_urls=["http://images.example/1.jpg"]), PUBLIC_URL)
+
+
+# --- the output CSV ---
+
+
+def test_failed_slot_is_empty_between_its_neighbours() -> None:
+    text = output(product(GOOD, MISSING, KEPT))
+    assert text == (
+        "Serial Number,Product Name,Input Image Urls,Output Image Urls\r\n"
+        '7,SKU7,"http://images.example/1.jpg,http://images.example/2.jpg,http://images.example/3.jpg",'
+        f'"{PUBLIC_URL}/api/image/a.jpg,,{PUBLIC_URL}/api/image/c.png"\r\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "cell"),
+    [
+        ((GOOD,), f"{PUBLIC_URL}/api/image/a.jpg"),
+        ((MISSING,), ""),
+        ((MISSING, GOOD), f",{PUBLIC_URL}/api/image/a.jpg"),
+        ((GOOD, MISSING), f"{PUBLIC_URL}/api/image/a.jpg,"),
+        ((MISSING, MISSING, MISSING), ",,"),
+        ((GOOD, GOOD), f"{PUBLIC_URL}/api/image/a.jpg,{PUBLIC_URL}/api/image/a.jpg"),
+    ],
+)
+def test_output_cell_has_a_place_for_every_url(images: tuple[ImageResult, ...], cell: str) -> None:
+    _, written = csv.reader(io.StringIO(output(product(*images)), newline=""))
+    assert written[-1] == cell
+
+
+def test_product_without_results_has_its_places_too() -> None:
+    _, written = csv.reader(io.StringIO(output(product(None, None, None, started=False, status="CANCELLED"))))
+    assert written[-1] == ",,"
+
+
+def test_rows_and_columns_come_in_the_order_of_the_upload() -> None:
+    header = ["Notes", "input image urls ", "S. No", " Product Name"]
+    rows = [product(GOOD, cells=["x", "u", str(n), "p"]) for n in (3, 1, 2)]
+    written = list(csv.reader(io.StringIO(output(*rows, header=header), newline="")))
+    assert written[0] == [*header, "Output Image Urls"]
+    assert [cells[2] for cells in written[1:]] == ["3", "1", "2"]
+
+
+def test_cells_are_written_byte_for_byte() -> None:
+    cells = [
+        "007",
+        "  Straße 名前 😀\u00a0",
+        'a "b", c',
+        "one\ntwo\rthree\r\n",
+        "\ufeff",
+        "\u2028",
+        "=1+1",
+        "'x",
+        "é",
+        "",
+    ]
+    text = output(product(GOOD, cells=cells), header=[f"c{n}" for n in range(10)])
+    _, line = text.encode().split(b"\r\n", 1)
+    assert (
+        line
+        == (
+            '007,  Straße 名前 😀\u00a0,"a ""b"", c","one\ntwo\rthree\r\n",\ufeff,\u2028,=1+1,\'x,é,,'
+            f"{PUBLIC_URL}/api/image/a.jpg\r\n"
+        ).encode()
+    )
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_delimiter_is_that_of_the_upload(delimiter: str) -> None:
+    text = output(product(GOOD, MISSING, cells=["7", "a;b,c\td", "u"]), delimiter=delimiter)
+    assert text.startswith(delimiter.join([*HEADER, "Output Image Urls"]) + "\r\n")
+    _, cells = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    assert cells == ["7", "a;b,c\td", "u", f"{PUBLIC_URL}/api/image/a.jpg,"]
+
+
+cell = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(cell, min_size=3, max_size=3), max_size=5), st.sampled_from([",", ";", "\t"]))
+def test_whatever_was_uploaded_is_read_back_from_the_output(cells: list[list[str]], delimiter: str) -> None:
+    text = output(*(product(GOOD, cells=each) for each in cells), delimiter=delimiter)
+    _, *written = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    assert [each[:-1] for each in written] == cells
+    assert text.endswith("\r\n")
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "=", "-"]
+HARMLESS = ["1=1", " =1", "a+b", "'=1", "", "\n=1", "x\t", '"=1"', "–1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_safe_for_spreadsheets_puts_a_quote_before_formulas(text: str) -> None:
+    rows = csv.reader(
+        io.StringIO(output(product(GOOD, cells=["7", text, "u"]), header=[text, "b", "c"], safe=True), newline="")
+    )
+    header, cells = rows
+    assert header[0] == cells[1] == "'" + text
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_safe_for_spreadsheets_leaves_other_cells_alone(text: str) -> None:
+    _, cells = csv.reader(io.StringIO(output(product(GOOD, cells=["7", text, "u"]), safe=True), newline=""))
+    assert cells == ["7", text, "u", f"{PUBLIC_URL}/api/image/a.jpg"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_stay_as_they_are_unless_asked(text: str) -> None:
+    _, cells = csv.reader(io.StringIO(output(product(GOOD, cells=["7", text, "u"])), newline=""))
+    assert cells[1] == text
+
+
+def test_output_is_made_while_it_is_read() -> None:
+    """A million rows are never in memory at once: the first piece is there long before the last row."""
+    endless = output_csv(HEADER, itertools.repeat(product(GOOD, KEPT)), PUBLIC_URL, delimiter=",", safe=False)
+    pieces = list(itertools.islice(endless, 3))
+    assert all(0 < len(piece) < 128 * 1024 for piece in pieces)
+    written = list(csv.reader(io.StringIO("".join(pieces), newline="")))
+    assert written[0] == [*HEADER, "Output Image Urls"]
+    assert all(cells == written[1] for cells in written[1:])
+
+
+# --- the report ---
+
+
+def test_report_has_one_row_an_image_with_all_that_is_known() -> None:
+    text = file_of(report_csv([product(GOOD, MISSING)], PUBLIC_URL, safe=False))
+    assert text == (
+        "line,serial_number,product_name,position,input_url,output_url,status,action,error_code,http_status,message,"
+        "bytes_in,bytes_out,saved_percent,width,height,format\r\n"
+        f"2,7,SKU7,1,http://images.example/1.jpg,{PUBLIC_URL}/api/image/a.jpg,COMPLETED,compressed,,,,"
+        "326800,98040,70.0,1500,1000,JPEG\r\n"
+        "2,7,SKU7,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered 404.,,,,,,\r\n"
+    )
+
+
+def test_report_follows_products_and_positions() -> None:
+    rows = report(product(GOOD, KEPT), product(MISSING, line=3, serial_number=8), product(GOOD, line=9))
+    assert [(each["line"], each["position"]) for each in rows] == [("2", "1"), ("2", "2"), ("3", "1"), ("9", "1")]
+
+
+def test_report_shows_images_that_never_ran_as_cancelled() -> None:
+    (first, second) = report(product(None, None, started=False, status="CANCELLED"))
+    assert first["status"] == second["status"] == "CANCELLED"
+    assert (first["output_url"], first["error_code"], first["saved_percent"]) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("bytes_in", "bytes_out", "percent"), [(1000, 250, "75.0"), (77, 77, "0.0"), (3, 1, "66.7"), (0, 0, "")]
+)
+def test_saved_percent_is_the_share_of_the_bytes(bytes_in: int, bytes_out: int, percent: str) -> None:
+    image = ImageResult(file="a.jpg", action=Action.COMPRESSED, bytes_in=bytes_in, bytes_out=bytes_out)
+    (found,) = report(product(image))
+    assert found["saved_percent"] == percent
+
+
+def test_report_may_be_safe_for_spreadsheets_too() -> None:
+    named = product(GOOD, product_name="=cmd|' /C calc'!A0")
+    assert report(named)[0]["product_name"] == "=cmd|' /C calc'!A0"
+    assert report(named, safe=True)[0]["product_name"] == "'=cmd|' /C calc'!A0"

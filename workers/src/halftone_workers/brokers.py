@@ -1,0 +1,122 @@
+"""The two brokers that actors take their messages from: RabbitMQ, and a queue inside this process for the embedded
+default.
+
+Neither has Dramatiq's delay queues or retries: what is due again, and when, stands in PostgreSQL.
+"""
+
+from collections.abc import Sequence
+from queue import Queue
+from typing import Any
+
+import structlog
+from dramatiq import Message
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+from dramatiq.brokers.stub import StubBroker
+
+from halftone_shared.messages import WEBHOOKS_QUEUE, QueueType, queue_arguments
+
+log = structlog.get_logger(__name__)
+
+# Slow receivers must not take the places of products.
+WEBHOOKS_AT_ONCE = 4
+
+
+def _prefetch(queue: str, prefetch: int) -> int:
+    return WEBHOOKS_AT_ONCE if queue == WEBHOOKS_QUEUE else prefetch
+
+
+class BoundConsumer(_RabbitmqConsumer):
+    """Acknowledges only what came over its own connection.
+
+    A delivery tag is a number that counts from 1 on every channel. A message that came over an earlier connection
+    carries a tag that stands for another one here: acknowledging by it loses that one. It need not be acknowledged at
+    all: RabbitMQ took it back when its connection ended.
+    """
+
+    def __next__(self) -> Any:
+        message = super().__next__()
+        if message is not None:
+            message.consumer = self
+        return message
+
+    def ack(self, message: MessageProxy) -> None:
+        if self._is_own(message):
+            super().ack(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        if self._is_own(message):
+            super().nack(message)
+
+    def _is_own(self, message: Any) -> bool:
+        if message.consumer is self:
+            return True
+        log.info("message of an earlier connection left to its redelivery", message_id=message.message_id)
+        return False
+
+
+class RabbitmqWorkerBroker(RabbitmqBroker):
+    """RabbitMQ as halftone's workers consume it. Every start of a consumer declares its queue: it may have been
+    deleted.
+    """
+
+    def __init__(self, rabbitmq_url: str, queue_type: QueueType = "classic") -> None:
+        self._queue_type = queue_type
+        super().__init__(url=rabbitmq_url, middleware=[])
+
+    @property
+    def consumer_class(self) -> type[BoundConsumer]:
+        return BoundConsumer
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        self.queues_pending.add(queue_name)
+        try:
+            return super().consume(queue_name, _prefetch(queue_name, prefetch), timeout)
+        finally:
+            del self.connection  # the one that declared; the consumer has its own
+
+    def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+        if ensure:
+            self._ensure_queue(queue_name)
+
+    def _build_queue_arguments(self, queue_name: str) -> dict[str, str]:
+        return queue_arguments(queue_name, self._queue_type)
+
+    def _declare_dq_queue(self, queue_name: str) -> None:
+        """Nothing is delayed in RabbitMQ."""
+
+
+class InProcessBroker(StubBroker):
+    """A queue in this process's memory. What is in it when the process dies is handed out again: the products table
+    knows.
+    """
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:
+        return super().consume(queue_name, _prefetch(queue_name, prefetch), timeout)
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = Queue()
+            self.emit_after("declare_queue", queue_name)
+
+
+class InProcessQueue:
+    """The dispatcher's side of an InProcessBroker."""
+
+    def __init__(self, broker: InProcessBroker) -> None:
+        self._broker = broker
+
+    def waiting(self, queue: str) -> int:
+        return int(self._broker.queues[queue].qsize())
+
+    def publish(self, queue: str, messages: Sequence[Message[None]]) -> None:
+        for message in messages:
+            self._broker.enqueue(message)
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,86 @@
+"""The image formats that are read and written, told apart by their bytes and never by a name or a Content-Type."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    JPEG = "JPEG"
+    PNG = "PNG"
+    WEBP = "WEBP"
+    GIF = "GIF"
+    AVIF = "AVIF"
+    TIFF = "TIFF"
+
+
+@dataclass(frozen=True)
+class FormatFacts:
+    """What a format can hold. `max_side`: the longest side in pixels that it can."""
+
+    extension: str
+    alpha: bool
+    animation: bool
+    icc: bool
+    max_side: int
+
+
+FACTS = {
+    Format.JPEG: FormatFacts("jpg", alpha=False, animation=False, icc=True, max_side=65500),
+    Format.PNG: FormatFacts("png", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
+    Format.WEBP: FormatFacts("webp", alpha=True, animation=True, icc=True, max_side=16383),
+    Format.GIF: FormatFacts("gif", alpha=True, animation=True, icc=False, max_side=65535),
+    Format.AVIF: FormatFacts("avif", alpha=True, animation=True, icc=True, max_side=65536),
+    Format.TIFF: FormatFacts("tif", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
+}
+
+_HEAD_BYTES = 512
+_MARKUP = re.compile(rb"(\xef\xbb\xbf)?\s*[<{\[]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_SVG = re.compile(rb"<svg[\s>]")
+
+
+def sniff(data: bytes) -> Format | None:
+    """The format that these bytes begin like, None for any other."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return Format.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Format.PNG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Format.WEBP
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return Format.GIF
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return Format.TIFF
+    if data[4:8] == b"ftyp" and _is_avif(data):
+        return Format.AVIF
+    return None
+
+
+def _is_avif(data: bytes) -> bool:
+    # An ISO media file names its brand, and those it is compatible with, in its first box.
+    box = data[: min(int.from_bytes(data[:4]), _HEAD_BYTES)]
+    brands = {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
+    return bool(brands & {b"avif", b"avis"})
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Whether a WebP's first picture is coded without loss (a VP8L chunk, RFC 9649)."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        # An animation's frame is a chunk with 16 bytes of its own, then chunks again.
+        position += 8 + 16 if kind == b"ANMF" else 8 + size + size % 2
+    return False
+
+
+def is_text(data: bytes) -> bool:
+    """Whether this is no image at all, but a page or a message: what a server sends in place of an image."""
+    head = data[:_HEAD_BYTES]
+    if _SVG.search(head) or head.startswith(b"%!"):
+        return False  # images written as text, of formats that are not read
+    if _MARKUP.match(head):
+        return True
+    return head.isascii() and not _CONTROL.search(head)

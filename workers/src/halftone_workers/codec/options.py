@@ -1,0 +1,55 @@
+"""What is asked of the codec, and what it answers. Frozen values that go over a pipe as JSON."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
+
+
+@dataclass(frozen=True)
+class CodecOptions:
+    """How to compress. `quality` 1–95 (modes quality and scale), `scale` and `ratio` above 0 and at most 1."""
+
+    mode: Mode = Mode.QUALITY
+    quality: int = 50
+    scale: float = 0.5
+    ratio: float = 0.5
+    format: OutputFormat = OutputFormat.KEEP
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "CodecOptions":
+        """From a request's stored options, which hold what its mode has."""
+        return cls(**{**stored, "mode": Mode(stored["mode"]), "format": OutputFormat(stored["format"])})
+
+
+@dataclass(frozen=True)
+class CodecLimits:
+    """What is refused before it is decoded: `max_pixels` a frame (width × height), `max_frames` an image."""
+
+    max_pixels: int = 50_000_000
+    max_frames: int = 500
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """An image that was compressed. `data` is None where the original is to be kept: then it is the smaller."""
+
+    data: bytes | None
+    format: str
+    extension: str
+    width: int
+    height: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def action(self) -> Action:
+        return Action.KEPT_ORIGINAL if self.data is None else Action.COMPRESSED
+
+
+class ImageRefused(Exception):
+    """An image that cannot be compressed. The message is a sentence for the client."""
+
+    def __init__(self, code: ImageErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

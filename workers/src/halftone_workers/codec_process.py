@@ -1,0 +1,95 @@
+"""One codec process: reads jobs from its parent's socket, compresses, answers, until the socket closes.
+
+It holds no secret and no connection but that socket, has no more memory than it needs, cannot write a file, and dies
+with its parent: what a stranger's bytes do to a decoder happens here and to one image.
+"""
+
+import json
+import resource
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+from halftone_workers.codec.options import CodecLimits, CodecOptions, ImageRefused
+from halftone_workers.codec.pipeline import compress
+
+# Lengths of a message's JSON head and of the bytes behind it.
+HEADER = struct.Struct("!II")
+Message = tuple[dict[str, Any], bytes]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def main() -> None:
+    """`python -m halftone_workers.codec_process FD MEMORY_BYTES`."""
+    descriptor, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+    confine(memory_bytes)
+    with socket.socket(fileno=descriptor) as connection:
+        while (job := receive(connection)) is not None:
+            send(connection, *answer(*job))
+
+
+def answer(job: dict[str, Any], data: bytes) -> Message:
+    """What one job comes to: the facts and the new bytes, or why there are none."""
+    try:
+        result = compress(data, CodecOptions.from_json(job["options"]), CodecLimits(**job["limits"]))
+    except ImageRefused as refused:
+        return {"error": {"code": refused.code, "message": refused.message}}, b""
+    facts = {
+        "format": result.format,
+        "extension": result.extension,
+        "width": result.width,
+        "height": result.height,
+        "warnings": result.warnings,
+        "kept_original": result.data is None,
+    }
+    return facts, result.data or b""
+
+
+def confine(memory_bytes: int) -> None:
+    """Limit what this process can do, for good. The limits go further on Linux than elsewhere."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the parent decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+    if sys.platform == "linux":
+        import ctypes
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def receive(connection: socket.socket) -> Message | None:
+    """The next message; None when the other side is gone."""
+    header = _read(connection, HEADER.size)
+    if header is None:
+        return None
+    json_bytes, data_bytes = HEADER.unpack(header)
+    head, data = _read(connection, json_bytes), _read(connection, data_bytes)
+    return None if head is None or data is None else (json.loads(head), bytes(data))
+
+
+def _read(connection: socket.socket, size: int) -> bytearray | None:
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    while view:
+        read = connection.recv_into(view)
+        if not read:
+            return None
+        view = view[read:]
+    return buffer
+
+
+def send(connection: socket.socket, head: dict[str, Any], data: bytes) -> None:
+    encoded = json.dumps(head).encode()
+    connection.sendall(HEADER.pack(len(encoded), len(data)) + encoded)
+    connection.sendall(data)
+
+
+if __name__ == "__main__":
+    main()

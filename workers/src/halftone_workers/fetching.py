@@ -1,0 +1,215 @@
+"""Fetching an image: hop by hop, under one deadline, up to a number of bytes, and what each failure means."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import httpx
+
+from halftone_shared.results import ImageError
+from halftone_shared.states import ImageErrorCode
+from halftone_shared.urls import url_problem
+from halftone_workers.outgoing_http import BlockedAddress, Deadline, HostNotFound, OutgoingHttp, deadline
+
+MAX_REDIRECTS = 5
+MAX_RETRY_AFTER_SECONDS = 3600.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Statuses that another attempt may change; every other one below 200 or above 299 is final.
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_HEADERS = {"Accept": "image/*, */*;q=0.5"}
+
+
+class FetchFailed(Exception):
+    """An image that could not be fetched. `retry_after_seconds` is what the server asked for, if it did."""
+
+    def __init__(self, error: ImageError, retry_after_seconds: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.retry_after_seconds = retry_after_seconds
+
+
+class MemoryBudget:
+    """How many bytes of fetched images may be in memory at once: what the codec has not taken yet holds fetching back.
+
+    The oldest reservation never waits, so that some image always comes to its end; at most it goes beyond the budget
+    by that one image.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self._free = total_bytes
+        self._reservations: dict[Reservation, None] = {}
+        self._freed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def reservation(self) -> AsyncIterator["Reservation"]:
+        """A place in the budget, empty at first and given back at the end of the block."""
+        reservation = Reservation(self)
+        self._reservations[reservation] = None
+        try:
+            yield reservation
+        finally:
+            del self._reservations[reservation]
+            self._free += reservation.size
+            async with self._freed:
+                self._freed.notify_all()
+
+    def _has_room(self, reservation: "Reservation", more: int) -> bool:
+        return self._free >= more or next(iter(self._reservations)) is reservation
+
+    async def take(self, reservation: "Reservation", more: int, until: Deadline) -> None:
+        if not self._has_room(reservation, more):
+            with until.paused():
+                async with self._freed:
+                    await self._freed.wait_for(lambda: self._has_room(reservation, more))
+        self._free -= more
+        reservation.size += more
+
+
+class Reservation:
+    """The bytes that one image holds of a MemoryBudget."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    async def grow_to(self, size: int, until: Deadline) -> None:
+        """Wait until the image may have this many bytes; the wait does not count against the deadline."""
+        if size > self.size:
+            await self._budget.take(self, size - self.size, until)
+
+
+class ImageFetcher:
+    """Fetches images. `timeout_seconds` is for a whole image: look-up, connection, redirects, headers and body."""
+
+    def __init__(
+        self, http: OutgoingHttp, budget: MemoryBudget, *, max_image_bytes: int, timeout_seconds: float
+    ) -> None:
+        self._http = http
+        self._budget = budget
+        self._max_image_bytes = max_image_bytes
+        self._timeout_seconds = timeout_seconds
+
+    @asynccontextmanager
+    async def fetched(self, url: str) -> AsyncIterator[bytes]:
+        """The image's bytes, which count against the memory budget until the block ends. Raises FetchFailed."""
+        async with self._budget.reservation() as reserved:
+            with _failures_explained():
+                async with deadline(self._timeout_seconds) as until:
+                    body = await self._follow(url, until, reserved)
+            yield body
+
+    async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            if problem := url_problem(url):
+                raise _failed(ImageErrorCode.INVALID_URL, f"The URL {url[:200]!r} cannot be fetched. {problem}")
+            async with self._http.request("GET", url, until, headers=_HEADERS) as response:
+                if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    return await self._read(response, until, reserved)
+                url = str(response.url.join(response.headers["location"]))
+        raise _failed(ImageErrorCode.TOO_MANY_REDIRECTS, f"The URL was redirected more than {MAX_REDIRECTS} times.")
+
+    async def _read(self, response: httpx.Response, until: Deadline, reserved: Reservation) -> bytes:
+        self._check(response)
+        told = response.headers.get("content-length", "")
+        if told.isdecimal():
+            if int(told) > self._max_image_bytes:
+                raise self._too_large()
+            await reserved.grow_to(int(told), until)
+        chunks, received = [], 0
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+            if received > self._max_image_bytes:
+                raise self._too_large()
+            await reserved.grow_to(received, until)
+            chunks.append(chunk)
+        if not received:
+            raise _failed(ImageErrorCode.EMPTY_BODY, "The server answered with an empty body.")
+        return b"".join(chunks)
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if not 200 <= status <= 299:
+            raise FetchFailed(
+                ImageError(
+                    ImageErrorCode.HTTP_ERROR,
+                    f"The server answered {status}{_phrase(status)}.",
+                    http_status=status,
+                    retryable=status in RETRYABLE_STATUSES,
+                ),
+                retry_after_seconds(response.headers.get("retry-after")),
+            )
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise _failed(
+                ImageErrorCode.HTTP_ERROR,
+                f"The server sent the image {encoding[:40]}-encoded, although it was asked not to.",
+                http_status=status,
+            )
+
+    def _too_large(self) -> FetchFailed:
+        return _failed(ImageErrorCode.TOO_LARGE, f"The image has more than {self._max_image_bytes} bytes.")
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """What a Retry-After header asks for, in seconds from now (RFC 9110, 10.2.3), at most MAX_RETRY_AFTER_SECONDS."""
+    if header is None:
+        return None
+    if header.isascii() and header.isdecimal():
+        seconds = float(header[:10])
+    else:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+@contextmanager
+def _failures_explained() -> Iterator[None]:
+    """What can go wrong on the way, in the public codes: which of it another attempt may change is said here alone."""
+    try:
+        yield
+    except TimeoutError:
+        raise _failed(ImageErrorCode.TIMEOUT, "The image did not arrive in time.", retryable=True) from None
+    except BlockedAddress as error:
+        raise _failed(ImageErrorCode.BLOCKED_ADDRESS, str(error)) from None
+    except HostNotFound as error:
+        raise _failed(ImageErrorCode.DNS_FAILED, str(error), retryable=error.temporary) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise _failed(ImageErrorCode.INVALID_URL, f"The URL cannot be fetched: {error}.") from None
+    except httpx.TimeoutException:
+        raise _failed(ImageErrorCode.TIMEOUT, "The server did not answer in time.", retryable=True) from None
+    except httpx.ConnectError as error:
+        if (tls := _tls_error(error)) is not None:
+            raise _failed(ImageErrorCode.TLS_FAILED, f"No secure connection: {tls.reason or tls}.") from None
+        message = "The server cannot be reached: it refused the connection, or no way leads to it."
+        raise _failed(ImageErrorCode.CONNECT_FAILED, message, retryable=True) from None
+    except httpx.HTTPError as error:
+        message = f"The connection broke before the image was whole ({type(error).__name__})."
+        raise _failed(ImageErrorCode.CONNECT_FAILED, message, retryable=True) from None
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _failed(
+    code: ImageErrorCode, message: str, *, http_status: int | None = None, retryable: bool = False
+) -> FetchFailed:
+    return FetchFailed(ImageError(code, message, http_status, retryable))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return ""

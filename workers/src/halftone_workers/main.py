@@ -1,0 +1,79 @@
+"""`halftone-worker`: takes messages until SIGTERM or SIGINT, then finishes what it has in hand and exits 0.
+
+One process: no master whose death would leave children working, or that would take them all with it. What may crash is
+in the codec processes; to use more cores than one process feeds, run more workers.
+"""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+import structlog
+from dramatiq import Broker, Worker
+
+from halftone_shared.database import make_engine
+from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.logs import configure_logs
+from halftone_shared.settings import IN_PROCESS_QUEUE, load_settings_or_exit
+from halftone_shared.supervision import end_with_parent
+from halftone_workers.actors import declare_actors
+from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
+from halftone_workers.runtime import Runtime
+from halftone_workers.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+# After the grace period, what was interrupted has this long to be handed back.
+HAND_BACK_SECONDS = 10
+
+
+def main() -> None:
+    settings = load_settings_or_exit(WorkerSettings)
+    configure_logs(settings.log_level, settings.log_format, service="worker")
+    stopping = _signalled()
+    end_with_parent()
+    runtime = Runtime(settings)
+    runtime.start()
+    broker, dispatcher = _make_broker(settings)
+    declare_actors(broker, runtime)
+    worker = Worker(broker, worker_threads=settings.products_at_once + WEBHOOKS_AT_ONCE)
+    worker.queue_prefetch = settings.products_at_once
+    worker.start()
+    if dispatcher:
+        dispatcher.start()
+    log.info("worker started", products_at_once=settings.products_at_once, codec_processes=settings.codec_processes)
+    stopping.wait()
+    log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
+    if dispatcher:
+        dispatcher.stop()
+    abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
+    abort.start()
+    worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
+    abort.cancel()
+    runtime.close()
+    broker.close()
+    log.info("worker stopped")
+
+
+def _signalled() -> threading.Event:
+    """Set by SIGTERM and SIGINT; a second one ends the process at once."""
+    stopping = threading.Event()
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stopping
+
+
+def _make_broker(settings: WorkerSettings) -> tuple[Broker, Dispatcher | None]:
+    """The broker, and for the in-process one the dispatcher that feeds it; RabbitMQ is fed by the API."""
+    if settings.rabbitmq_url != IN_PROCESS_QUEUE:
+        return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), None
+    broker = InProcessBroker(middleware=[])
+    engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
+    return broker, Dispatcher(engine, InProcessQueue(broker), max_attempts=settings.max_attempts)

@@ -1,0 +1,92 @@
+"""Delivering a webhook event: one signed POST, recorded, and tried again by the schedule until somebody says 2xx."""
+
+import random
+import time
+from uuid import UUID
+
+import httpx
+import structlog
+
+from halftone_shared.signing import signed_headers
+from halftone_shared.states import WebhookStatus
+from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
+from halftone_workers.fetching import retry_after_seconds
+from halftone_workers.outgoing_http import BlockedAddress, HostNotFound, OutgoingHttp, deadline
+from halftone_workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+# Pauses before each attempt, in seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
+SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+ATTEMPT_TIMEOUT_SECONDS = 15.0
+# The answer's body says nothing that counts; what fits into the first packets is taken, so that the connection can be
+# kept.
+MAX_ANSWER_BYTES = 16 * 1024
+_GONE = 410
+
+
+def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
+    """Make the `attempt`-th delivery of an event. Nothing, when it was begun before or the event has ended."""
+    public_url = runtime.settings.public_url
+    event = runtime.persist(lambda connection: claim_event(connection, event_id, attempt, public_url))
+    if event is None:
+        return
+    with structlog.contextvars.bound_contextvars(
+        request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
+    ):
+        delivery, asked_seconds = runtime.run(post_event(runtime.http, event, runtime.settings.webhook_secret))
+        status, delay = _next(event, delivery, asked_seconds)
+        runtime.persist(lambda connection: record_delivery(connection, event, delivery, status, delay))
+        log.info(
+            "webhook attempted",
+            status=status,
+            status_code=delivery.status_code,
+            error=delivery.error,
+            next_attempt_seconds=delay,
+        )
+
+
+async def post_event(http: OutgoingHttp, event: DueEvent, default_secret: str) -> tuple[Delivery, float | None]:
+    """One POST, signed now. How it went, and what its Retry-After asks for in seconds."""
+    started = time.monotonic()
+    status_code, error, asked = None, None, None
+    headers = {
+        "Content-Type": "application/json",
+        **signed_headers(event.secret or default_secret, event.id, event.body),
+    }
+    try:
+        async with (
+            deadline(ATTEMPT_TIMEOUT_SECONDS) as until,
+            http.request("POST", event.url, until, content=event.body.encode(), headers=headers) as response,
+        ):
+            status_code = response.status_code
+            asked = retry_after_seconds(response.headers.get("retry-after"))
+            await _read_a_little(response)
+    except TimeoutError:
+        # An answer whose body trickles on has been given nevertheless.
+        error = None if status_code else f"The receiver did not answer within {ATTEMPT_TIMEOUT_SECONDS:g} s."
+    except (BlockedAddress, HostNotFound) as refused:
+        error = str(refused)
+    except (httpx.HTTPError, httpx.InvalidURL) as broken:
+        error = None if status_code else f"The receiver cannot be reached ({type(broken).__name__})."
+    if status_code is not None and not 200 <= status_code <= 299:
+        error = f"The receiver answered {status_code}."
+    return Delivery(round((time.monotonic() - started) * 1000), status_code, error), asked
+
+
+async def _read_a_little(response: httpx.Response) -> None:
+    received = 0
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        if received > MAX_ANSWER_BYTES:
+            return
+
+
+def _next(event: DueEvent, delivery: Delivery, asked_seconds: float | None) -> tuple[WebhookStatus, float | None]:
+    """Where the event stands after a delivery, and in how many seconds it is due again."""
+    if delivery.error is None:
+        return WebhookStatus.DELIVERED, None
+    if delivery.status_code == _GONE or event.step + 1 >= len(SCHEDULE_SECONDS):
+        return WebhookStatus.FAILED, None
+    pause = SCHEDULE_SECONDS[event.step + 1] * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+    return WebhookStatus.PENDING, max(pause, asked_seconds or 0.0)
