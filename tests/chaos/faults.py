@@ -2,6 +2,7 @@
 
 import urllib.parse
 from collections.abc import Callable
+from functools import partial
 
 import pika
 import psutil
@@ -48,7 +49,7 @@ def kill_rabbitmq(world: World) -> None:
 
 def close_connections(world: World) -> None:
     for connection in world.rabbitmq.call("GET", "/api/connections"):
-        _ignoring_missing(lambda name=connection["name"]: _delete(world, "connections", name))
+        _ignoring_missing(partial(_delete, world, "connections", connection["name"]))
 
 
 def delete_queue(world: World) -> None:

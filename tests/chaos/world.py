@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,6 @@ class World:
             rabbitmq_url=self.rabbitmq_url,
             encode_timeout_seconds=str(ENCODE_TIMEOUT_SECONDS),
             auth="off",
-            upload_rate_limit="100000/minute",
             connections_per_host="32",
             codec_processes="1",
         )
@@ -116,8 +115,19 @@ def running_world(seed: int) -> Iterator[World]:
         try:
             yield world
         finally:
-            if world.launcher is not None and world.launcher.poll() is None:
-                world.launcher.kill()
+            _kill_all(world)
+
+
+def _kill_all(world: World) -> None:
+    """After a drill that has failed: nobody writes into a folder that is being removed."""
+    family = world.family()
+    if world.launcher is not None and world.launcher.poll() is None:
+        world.launcher.kill()
+        world.launcher.wait()
+    for process in family:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(family, timeout=10)
 
 
 IMAGES = 30

@@ -124,7 +124,7 @@ async def _guarded(world: World, rule: FetchRule = NO_EXCEPTIONS, per_host: int 
 
 
 def _backend(http: OutgoingHttp) -> GuardedBackend:
-    backend = http._transport._pool._network_backend  # type: ignore[attr-defined]
+    backend = http._transport._pool._network_backend
     assert isinstance(backend, GuardedBackend)
     return backend
 

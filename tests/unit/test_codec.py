@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
-from halftone_workers.codec.formats import FACTS, Format, is_lossless_webp, sniff
+from halftone_workers.codec.containers import is_lossless_webp
+from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pipeline import MAX_JPEG_SCANS, compress
 from halftone_workers.codec_pool import MEMORY_BYTES

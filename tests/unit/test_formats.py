@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from halftone_workers.codec.formats import FACTS, Format, is_lossless_webp, is_text, sniff
+from halftone_workers.codec.containers import is_lossless_webp
+from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
 from tests.support.images import encoded, picture
 
 _SIZE = (40, 30)

@@ -7,22 +7,31 @@ from typing import Any
 
 from PIL import Image
 
+from halftone_workers.codec.containers import without_times
 from halftone_workers.codec.formats import FACTS, Format
+from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
 
-MAX_COLOURS = 256
-_COPYRIGHT_TAG = 0x8298
+COPYRIGHT_TAG = 0x8298
+# What the formats' fields hold: a JPEG's metadata is a segment of 64 KiB, a WebP counts in 16 and in 24 bits.
+_MAX_COPYRIGHT_BYTES = 60_000
+_MAX_WEBP_PLAYS = 2**16 - 1
+_MAX_WEBP_MILLISECONDS = 2**24 - 1
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A decoded image: its frames, how long each is shown (milliseconds), how often all are (0: for ever)."""
+    """A decoded image: its frames, how long each is shown (milliseconds), how often all are played (0: for ever).
+
+    `still_first`: the first picture is no frame, but shown where animations are not (APNG's default image).
+    """
 
     pictures: Sequence[Picture]
     durations: Sequence[int] = ()
-    loop: int = 0
+    plays: int = 0
+    still_first: bool = False
     lossless: bool = False
-    copyright: str | None = None
+    copyright: bytes | None = None
 
     @property
     def first(self) -> Image.Image:
@@ -50,35 +59,42 @@ def _jpeg(frames: Frames, quality: int) -> bytes:
 
 def _png(frames: Frames, quality: int) -> bytes:
     if frames.others:
-        return _save(frames, Format.PNG, duration=list(frames.durations), loop=frames.loop)
-    palette = _with_palette(frames.first, _colours(quality))
-    return _save(replace(frames, pictures=[replace(frames.pictures[0], image=palette)]), Format.PNG, optimize=True)
+        durations = list(frames.durations[1:] if frames.still_first else frames.durations)
+        return _save(frames, Format.PNG, duration=durations, loop=frames.plays, default_image=frames.still_first)
+    return _save(_each(frames, lambda image: with_palette(image, _colours(quality))), Format.PNG, optimize=True)
 
 
 def _webp(frames: Frames, quality: int) -> bytes:
     how: dict[str, Any] = {"lossless": True} if frames.lossless else {"quality": quality}
     if frames.others:
-        how |= {"duration": list(frames.durations), "loop": frames.loop}
+        durations = [min(duration, _MAX_WEBP_MILLISECONDS) for duration in frames.durations]
+        how |= {"duration": durations, "loop": min(frames.plays, _MAX_WEBP_PLAYS)}
     return _save(frames, Format.WEBP, method=4, **how)
 
 
 def _gif(frames: Frames, quality: int) -> bytes:
-    how: dict[str, Any] = {"duration": list(frames.durations), "loop": frames.loop} if frames.others else {}
-    pictures = [replace(picture, image=_with_palette(picture.image, _colours(quality))) for picture in frames.pictures]
-    return _save(
-        replace(frames, pictures=pictures), Format.GIF, optimize=True, disposal=2 if frames.others else 0, **how
-    )
+    reduced = _each(frames, lambda image: with_clear_colour(image, _colours(quality)))
+    if not frames.others:
+        return _save(reduced, Format.GIF, optimize=True)
+    # A GIF that says nothing plays once; one that says a number plays once and that many times again.
+    how: dict[str, Any] = {} if frames.plays == 1 else {"loop": max(frames.plays - 1, 0)}
+    return _save(reduced, Format.GIF, optimize=True, duration=list(frames.durations), disposal=2, **how)
 
 
 def _avif(frames: Frames, quality: int) -> bytes:
     how: dict[str, Any] = {"duration": list(frames.durations)} if frames.others else {}
-    return _save(frames, Format.AVIF, quality=quality, speed=8, max_threads=1, **how)
+    encoded = _save(frames, Format.AVIF, quality=quality, speed=8, max_threads=1, **how)
+    return without_times(encoded) if frames.others else encoded
 
 
 def _tiff(frames: Frames, quality: int) -> bytes:
     if all(picture.image.mode in ("RGB", "L", "CMYK") for picture in frames.pictures):
         return _save(frames, Format.TIFF, compression="jpeg", quality=quality)
     return _save(frames, Format.TIFF, compression="tiff_adobe_deflate")
+
+
+def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frames:
+    return replace(frames, pictures=[replace(picture, image=change(picture.image)) for picture in frames.pictures])
 
 
 _ENCODERS: dict[Format, Callable[[Frames, int], bytes]] = {
@@ -109,29 +125,19 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
     # Given even when empty: what is not given, Pillow takes from the source image.
     how["icc_profile"] = icc
     if output is not Format.GIF:
-        how["exif"] = _copyright_exif(frames.copyright)
+        exif = _copyright_exif(frames.copyright)
+        how["exif"] = exif if output is Format.TIFF else exif.tobytes() if exif else b""
     frames.first.save(buffer, output.value, **how)
     return buffer.getvalue()
 
 
-def _copyright_exif(copyright_notice: str | None) -> bytes:
-    if not copyright_notice:
-        return b""
+def _copyright_exif(notice: bytes | None) -> Image.Exif:
     exif = Image.Exif()
-    exif[_COPYRIGHT_TAG] = copyright_notice
-    return exif.tobytes()
+    if notice:
+        exif[COPYRIGHT_TAG] = notice[:_MAX_COPYRIGHT_BYTES]
+    return exif
 
 
 def _colours(quality: int) -> int:
     """Palette size: the whole palette from quality 50 on, and fewer colours below."""
     return MAX_COLOURS if quality >= 50 else max(2, MAX_COLOURS * quality // 50)
-
-
-def _with_palette(image: Image.Image, colours: int) -> Image.Image:
-    """At most `colours` colours, dithered, alpha kept. What has no more stays as it is."""
-    if image.mode in ("1", "P") or image.mode == "L":
-        return image
-    if image.mode == "RGBA":
-        return image.quantize(colours, Image.Quantize.FASTOCTREE)
-    palette = image.quantize(colours, Image.Quantize.MEDIANCUT)
-    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

@@ -1,5 +1,6 @@
 """The image formats that are read and written, told apart by their bytes and never by a name or a Content-Type."""
 
+import codecs
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,14 +31,22 @@ FACTS = {
     Format.PNG: FormatFacts("png", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
     Format.WEBP: FormatFacts("webp", alpha=True, animation=True, icc=True, max_side=16383),
     Format.GIF: FormatFacts("gif", alpha=True, animation=True, icc=False, max_side=65535),
-    Format.AVIF: FormatFacts("avif", alpha=True, animation=True, icc=True, max_side=65536),
+    # libavif reads no more, whatever others may.
+    Format.AVIF: FormatFacts("avif", alpha=True, animation=True, icc=True, max_side=32768),
     Format.TIFF: FormatFacts("tif", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
 }
 
 _HEAD_BYTES = 512
-_MARKUP = re.compile(rb"(\xef\xbb\xbf)?\s*[<{\[]")
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-_SVG = re.compile(rb"<svg[\s>]")
+_PREAMBLE_BYTES = 64 * 1024
+_MARKUP = re.compile(r"\ufeff?\s*[<{\[]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+# SVG is a picture by its root element, behind whatever XML may have before one. Atomic, so that no input makes it slow.
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+"
+    rb"(?>(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
+    rb"<(?:[\w.-]++:)?svg[\s/>]",
+    re.DOTALL,
+)
 
 
 def sniff(data: bytes) -> Format | None:
@@ -64,23 +73,12 @@ def _is_avif(data: bytes) -> bool:
     return bool(brands & {b"avif", b"avis"})
 
 
-def is_lossless_webp(data: bytes) -> bool:
-    """Whether a WebP's first picture is coded without loss (a VP8L chunk, RFC 9649)."""
-    position = 12
-    while position + 8 <= len(data):
-        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        if kind in (b"VP8L", b"VP8 "):
-            return kind == b"VP8L"
-        # An animation's frame is a chunk with 16 bytes of its own, then chunks again.
-        position += 8 + 16 if kind == b"ANMF" else 8 + size + size % 2
-    return False
-
-
 def is_text(data: bytes) -> bool:
     """Whether this is no image at all, but a page or a message: what a server sends in place of an image."""
-    head = data[:_HEAD_BYTES]
-    if _SVG.search(head) or head.startswith(b"%!"):
+    if _SVG.match(data[:_PREAMBLE_BYTES]) or data.startswith(b"%!"):
         return False  # images written as text, of formats that are not read
-    if _MARKUP.match(head):
-        return True
-    return head.isascii() and not _CONTROL.search(head)
+    try:
+        head = codecs.getincrementaldecoder("utf-8")().decode(data[:_HEAD_BYTES])  # the last letter may be cut
+    except UnicodeDecodeError:
+        return bool(_MARKUP.match(data[:_HEAD_BYTES].decode("latin-1").removeprefix("\xef\xbb\xbf")))
+    return bool(_MARKUP.match(head)) or not _CONTROL.search(head)

@@ -1,9 +1,9 @@
 """The codec's one way in: `compress`, and the steps that it takes, in their order.
 
 identify    which format, by its bytes; what is refused unread
-open        the header alone: size and frames, and whether they may be decoded
+open        the headers alone: sizes and frames, and whether they may be decoded
 plan        the output format, and what it cannot hold of this image
-decode      every frame, upright, eight bits a channel
+decode      every frame, upright, eight bits a channel, nothing but pixels
 resize      mode=scale
 encode      by quality, or by search for a share of the bytes
 choose      the original, unless the result is smaller
@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from PIL import Image, ImageFile, ImageSequence
+from PIL import Image, ImageFile
 
 from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
-from halftone_workers.codec.encoders import Frames, encode, fit
-from halftone_workers.codec.formats import FACTS, Format, is_lossless_webp, is_text, sniff
+from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_scans, webp_canvas
+from halftone_workers.codec.encoders import COPYRIGHT_TAG, Frames, encode, fit
+from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
-from halftone_workers.codec.pixels import Picture, eight_bits, flatten, resized, upright
+from halftone_workers.codec.pixels import Picture, bare, eight_bits, flatten, resized, upright
 
 # A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB: 40 s).
 MAX_JPEG_SCANS = 64
@@ -29,7 +30,6 @@ MAX_JPEG_SCANS = 64
 ANIMATION_PIXELS_FACTOR = 3
 MIN_QUALITY, MAX_QUALITY = 1, 95
 
-_COPYRIGHT_TAG = 0x8298
 _DEFAULT_FRAME_MILLISECONDS = 100
 
 # An image that stops halfway is corrupt, not half an image.
@@ -44,34 +44,44 @@ def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compres
     Raises ImageRefused, with one of the public error codes. An image without copyright notice loses all its metadata
     but the colour profile; one with it keeps the notice.
     """
-    source = _identify(data)
+    source = _identify(data, limits)
     with _opened(data, source) as image:
-        _check_size(image, limits)
-        output, warned = _plan(image, source, options)
+        count = _check_size(image, source, limits)
+        output, warned, lost = _plan(image, source, options, count)
         with _decoding():
-            frames = _decode(image, source, output)
+            frames = _decode(image, source, output, count)
     if source is output is Format.WEBP:
         frames = replace(frames, lossless=is_lossless_webp(data))
     if options.mode is Mode.SCALE:
         frames = replace(frames, pictures=[resized(picture, options.scale) for picture in frames.pictures])
+    if output is not Format.TIFF and len({picture.image.size for picture in frames.pictures}) > 1:
+        lost += (f"The pages differ in size, which {output} cannot hold; the first of {count} was kept.",)
+        frames = replace(frames, pictures=frames.pictures[:1])
     frames = fit(frames, output)
     if options.mode is Mode.BYTES:
         encoded, search_warned = _encode_to_size(frames, output, int(len(data) * options.ratio))
         warned += search_warned
     else:
         encoded = encode(frames, output, options.quality)
-    return _choose(data, source, encoded, output, image.size, frames, warned)
+    if len(encoded) >= len(data):
+        return Compressed(None, source, FACTS[source].extension, *image.size, warnings=warned)
+    return Compressed(encoded, output, FACTS[output].extension, *frames.first.size, warnings=warned + lost)
 
 
-def _identify(data: bytes) -> Format:
+def _identify(data: bytes, limits: CodecLimits) -> Format:
     source = sniff(data)
     if source is None and is_text(data):
         raise ImageRefused(ImageErrorCode.NOT_AN_IMAGE, "The URL leads to a page or a text, not to an image.")
     if source is None:
         readable = ", ".join(Format)
         raise ImageRefused(ImageErrorCode.UNSUPPORTED_FORMAT, f"The image is in none of the formats {readable}.")
-    if source is Format.JPEG and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+    if source is Format.JPEG and jpeg_scans(data) > MAX_JPEG_SCANS:
         raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The JPEG has more than {MAX_JPEG_SCANS} scans.")
+    # These two are allocated for before Pillow tells a size.
+    if source is Format.WEBP and (canvas := webp_canvas(data)) is not None:
+        _check_pixels(canvas, limits)
+    if source is Format.GIF:
+        _check_pixels(gif_extent(data), limits)
     return source
 
 
@@ -96,65 +106,94 @@ def _decoding() -> Iterator[None]:
         raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {error}.") from error
 
 
-def _check_size(image: Image.Image, limits: CodecLimits) -> None:
-    pixels = image.width * image.height
-    if pixels > limits.max_pixels:
+def _check_pixels(size: tuple[int, int], limits: CodecLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
         raise ImageRefused(
-            ImageErrorCode.TOO_MANY_PIXELS,
-            f"The image has {image.width} × {image.height} pixels; {limits.max_pixels} are allowed.",
+            ImageErrorCode.TOO_MANY_PIXELS, f"The image has {width} × {height} pixels; {limits.max_pixels} are allowed."
         )
+
+
+def _check_size(image: Image.Image, source: Format, limits: CodecLimits) -> int:
+    """How many frames there are, after they have been judged by what their headers say."""
+    _check_pixels(image.size, limits)
     with _decoding():
-        frames = _frame_count(image)
+        frames = _frame_count(image, source)
     if frames > limits.max_frames:
         raise ImageRefused(
             ImageErrorCode.TOO_MANY_FRAMES, f"The image has {frames} frames; {limits.max_frames} are allowed."
         )
-    if frames * pixels > limits.max_pixels * ANIMATION_PIXELS_FACTOR:
+    pixels = frames * image.width * image.height
+    if source is Format.TIFF:
+        with _decoding():
+            sizes = list(_page_sizes(image, frames))
+        for size in sizes:
+            _check_pixels(size, limits)
+        pixels = sum(width * height for width, height in sizes)
+    if pixels > limits.max_pixels * ANIMATION_PIXELS_FACTOR:
         raise ImageRefused(
             ImageErrorCode.TOO_MANY_PIXELS,
-            f"The image has {frames} frames of {image.width} × {image.height} pixels;"
-            f" {limits.max_pixels * ANIMATION_PIXELS_FACTOR} pixels are allowed in all frames together.",
+            f"The image has {pixels} pixels in {frames} frames;"
+            f" {limits.max_pixels * ANIMATION_PIXELS_FACTOR} are allowed in all frames together.",
         )
+    return frames
 
 
-def _frame_count(image: Image.Image) -> int:
-    return int(getattr(image, "n_frames", 1))
+def _frame_count(image: Image.Image, source: Format) -> int:
+    # What phones and 3D cameras put behind a JPEG is a preview or a second view, and no frame.
+    return 1 if source is Format.JPEG else int(getattr(image, "n_frames", 1))
 
 
-def _plan(image: Image.Image, source: Format, options: CodecOptions) -> tuple[Format, tuple[str, ...]]:
-    """The output format, and in words what it cannot hold of this image."""
+def _page_sizes(image: Image.Image, pages: int) -> Iterator[tuple[int, int]]:
+    """A TIFF's pages may each have a size of their own."""
+    for page in range(pages):
+        image.seek(page)
+        yield image.size
+    image.seek(0)
+
+
+def _plan(
+    image: Image.Image, source: Format, options: CodecOptions, frames: int
+) -> tuple[Format, tuple[str, ...], tuple[str, ...]]:
+    """The output format; in words, why it is another than asked for; and what it cannot hold of this image."""
     if options.format is OutputFormat.KEEP:
-        return source, ()
+        return source, (), ()
     output = Format(options.format.value.upper())
     facts = FACTS[output]
     if max(image.size) > facts.max_side:
-        return source, (f"{output} holds at most {facts.max_side} pixels a side; the image stays {source}.",)
+        return source, (f"{output} holds at most {facts.max_side} pixels a side; the image stays {source}.",), ()
     lost = []
     if image.has_transparency_data and not facts.alpha:
         lost.append(f"{output} has no transparency; the image was put on white.")
-    if _frame_count(image) > 1 and not facts.animation:
-        lost.append(f"{output} has no animation; the first of {_frame_count(image)} frames was kept.")
-    return output, tuple(lost)
+    if frames > 1 and not facts.animation:
+        lost.append(f"{output} has no animation; the first of {frames} frames was kept.")
+    return output, (), tuple(lost)
 
 
-def _decode(image: Image.Image, source: Format, output: Format) -> Frames:
+def _decode(image: Image.Image, source: Format, output: Format, count: int) -> Frames:
     facts = FACTS[output]
     icc = image.info.get("icc_profile")
-    notice = image.getexif().get(_COPYRIGHT_TAG)
-    loop = int(image.info.get("loop", 0 if source is not Format.GIF else 1))
+    notice = image.getexif().get(COPYRIGHT_TAG)
     pictures, durations = [], []
-    for frame in ImageSequence.Iterator(image):
-        picture = eight_bits(upright(Picture(frame.copy(), icc)))
+    for number in range(count if facts.animation else 1):
+        image.seek(number)
+        picture = eight_bits(bare(upright(Picture(image.copy(), icc))))
         pictures.append(flatten(picture) if picture.has_alpha and not facts.alpha else picture)
-        durations.append(round(frame.info.get("duration", 0)) or _DEFAULT_FRAME_MILLISECONDS)
-        if not facts.animation:
-            break
+        durations.append(round(image.info.get("duration", 0)) or _DEFAULT_FRAME_MILLISECONDS)
     return Frames(
         pictures,
         durations,
-        loop=loop,
-        copyright=str(notice) if notice else None,
+        plays=_plays(image, source),
+        still_first=bool(image.info.get("default_image")),
+        copyright=str(notice).encode("latin-1", "replace") if notice else None,
     )
+
+
+def _plays(image: Image.Image, source: Format) -> int:
+    loop = image.info.get("loop")
+    if source is not Format.GIF:
+        return int(loop or 0)
+    return 1 if loop is None else loop and int(loop) + 1
 
 
 def _encode_to_size(frames: Frames, output: Format, max_bytes: int) -> tuple[bytes, tuple[str, ...]]:
@@ -172,17 +211,3 @@ def _encode_to_size(frames: Frames, output: Format, max_bytes: int) -> tuple[byt
         return best, ()
     smallest = encode(frames, output, MIN_QUALITY)
     return smallest, (f"No quality brings the image to {max_bytes} bytes; this is the smallest.",)
-
-
-def _choose(
-    data: bytes,
-    source: Format,
-    encoded: bytes,
-    output: Format,
-    source_size: tuple[int, int],
-    frames: Frames,
-    warned: tuple[str, ...],
-) -> Compressed:
-    if len(encoded) >= len(data):
-        return Compressed(None, source, FACTS[source].extension, *source_size, warnings=warned)
-    return Compressed(encoded, output, FACTS[output].extension, *frames.first.size, warnings=warned)

@@ -28,6 +28,15 @@ def upright(picture: Picture) -> Picture:
     return replace(picture, image=ImageOps.exif_transpose(picture.image))
 
 
+def bare(picture: Picture) -> Picture:
+    """Without what encoders would write of the source unasked, such as comments; a key colour becomes alpha."""
+    image = picture.image
+    if "transparency" in image.info and image.mode in ("1", "L", "RGB"):
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    image.info = {name: image.info[name] for name in ("transparency",) if name in image.info}
+    return replace(picture, image=image)
+
+
 def eight_bits(picture: Picture) -> Picture:
     """With 8 bits a channel, scaled: converting alone clips everything above 255 to white."""
     image = picture.image

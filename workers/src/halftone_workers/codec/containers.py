@@ -1,0 +1,98 @@
+"""What a file says of itself before a decoder touches it, for what decoders find out too late or never say."""
+
+import re
+import struct
+from collections.abc import Iterator
+
+# A marker of JPEG's other than the escapes and restarts that stand inside a scan's data.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_SCAN, _END = 0xDA, 0xD9
+_WITHOUT_LENGTH = frozenset({0x01, 0xD8, 0xD9})
+
+_IMAGE_BLOCK, _EXTENSION_BLOCK = 0x2C, 0x21
+
+_BOXES_AROUND_TIMES = frozenset({b"moov", b"trak", b"mdia"})
+_BOXES_WITH_TIMES = frozenset({b"mvhd", b"tkhd", b"mdhd"})
+
+
+def jpeg_scans(data: bytes) -> int:
+    """How many scans a JPEG has up to its end: the markers, not the same two bytes in a profile or behind the end."""
+    scans, position = 0, 2
+    while (found := _MARKER.search(data, position)) is not None:
+        marker, position = found[1][0], found.end()
+        if marker == _END:
+            break
+        if marker not in _WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2])
+        scans += marker == _SCAN
+    return scans
+
+
+def gif_extent(data: bytes) -> tuple[int, int]:
+    """Width and height that hold a GIF's screen and all its frames: Pillow enlarges its canvas to a frame's end."""
+    width, height = struct.unpack_from("<HH", data.ljust(10, b"\0"), 6)
+    for left, top, wide, high in _gif_frames(data):
+        width, height = max(width, left + wide), max(height, top + high)
+    return width, height
+
+
+def _gif_frames(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    position = 13 + _colour_table_bytes(data, 10)
+    while position + 10 <= len(data):
+        if data[position] == _EXTENSION_BLOCK:
+            position = _after_sub_blocks(data, position + 2)
+        elif data[position] == _IMAGE_BLOCK:
+            yield struct.unpack_from("<HHHH", data, position + 1)
+            position = _after_sub_blocks(data, position + 11 + _colour_table_bytes(data, position + 9))
+        else:
+            position += 1  # as Pillow does: what is no block is passed over
+
+
+def _colour_table_bytes(data: bytes, flags_at: int) -> int:
+    flags = data[flags_at] if flags_at < len(data) else 0
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _after_sub_blocks(data: bytes, position: int) -> int:
+    while position < len(data) and data[position]:
+        position += data[position] + 1
+    return position + 1
+
+
+def webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Width and height in a WebP's extended header (RFC 9649, 2.7): libwebp allocates them as soon as it is opened."""
+    if data[12:16] != b"VP8X" or len(data) < 30:
+        return None
+    return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Whether a WebP's first picture is coded without loss (a VP8L chunk, RFC 9649)."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        # An animation's frame is a chunk with 16 bytes of its own, then chunks again.
+        position += 8 + 16 if kind == b"ANMF" else 8 + size + size % 2
+    return False
+
+
+def without_times(data: bytes) -> bytes:
+    """An AVIF sequence with the times of its making set to zero: the same frames must give the same bytes."""
+    result = bytearray(data)
+    _clear_times(result, 0, len(result))
+    return bytes(result)
+
+
+def _clear_times(data: bytearray, start: int, end: int) -> None:
+    while start + 12 <= end:
+        size, kind = int.from_bytes(data[start : start + 4]), bytes(data[start + 4 : start + 8])
+        if size < 8:  # up to the end, or a 64-bit size: neither is written by libavif before the pixels
+            return
+        if kind in _BOXES_AROUND_TIMES:
+            _clear_times(data, start + 8, start + size)
+        elif kind in _BOXES_WITH_TIMES:
+            both = 16 if data[start + 8] == 1 else 8
+            data[start + 12 : start + 12 + both] = bytes(both)
+        start += size
