@@ -132,7 +132,7 @@ def _tls_context() -> ssl.SSLContext:
 class _GuardedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, rule: FetchRule, tls: ssl.SSLContext) -> None:
         super().__init__(verify=tls, trust_env=False)
-        # httpx takes no network backend, so its pool is replaced by one that has ours: a private attribute, and tests see
+        # httpx takes no network backend, so its pool, a private attribute, is replaced by one that has ours; tests see
         # whether the guard was asked. How many connections there are is counted outside, where waiting for one costs
         # nobody's deadline.
         self._pool = httpcore.AsyncConnectionPool(
@@ -145,7 +145,7 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections to judged addresses only. The host's name stays in the request, for Host, SNI and certificate."""
+    """Opens connections to judged addresses only. The host's name stays, for Host, SNI and the certificate."""
 
     def __init__(self, rule: FetchRule) -> None:
         self._rule = rule
