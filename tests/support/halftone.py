@@ -30,6 +30,7 @@ class Service:
     http: httpx.Client
     processes: "dict[str, subprocess.Popen[bytes]]"
     log: Path
+    rabbitmq_url: str | None = None
 
     def upload(self, csv: str | bytes, filename: str = "products.csv", **fields: str) -> httpx.Response:
         data = csv.encode() if isinstance(csv, str) else csv
@@ -139,7 +140,7 @@ def running_separately(
             command = [PYTHON, "-m", "halftone_workers"]
             processes[f"worker {number}"] = stack.enter_context(_process(command, variables, log))
         http = stack.enter_context(_client(port))
-        service = Service(f"http://127.0.0.1:{port}", http, processes, folder / "halftone.log")
+        service = Service(f"http://127.0.0.1:{port}", http, processes, folder / "halftone.log", rabbitmq_url)
         _wait_until_ready(service)
         yield service
         for process in processes.values():
