@@ -1,26 +1,31 @@
 """How many products a second the completion barrier takes, from the start of a large request to its end.
 
-`python -m benchmarks.barrier`: one request, several processes with a connection each, a tenth of all settlements
-sent twice. PostgreSQL runs beside them on the same cores, with fsync on; the settlements' commits are as durable as
-production's.
+`python -m benchmarks.barrier`: one request, eight connections, a tenth of all settlements sent twice, every commit on
+the disk (fsync). First pgbench sends the statement, so that the figure is the barrier's; then workers' own Python does,
+in as many processes. PostgreSQL runs beside them on the same cores.
 """
 
 import argparse
 import multiprocessing
 import random
+import re
+import subprocess
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
-from halftone_shared.barrier import settle_product
+from halftone_shared.barrier import SETTLE, settle_product
 from halftone_shared.database import make_engine
 from halftone_shared.products import Claim
 from halftone_shared.results import ProductKey, ProductResult
-from tests.support.postgres import running_postgres
+from halftone_shared.tables import COUNTERS
+from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.stored import execute, good_image, query, store_request
 
 PARTS = 10
@@ -28,6 +33,17 @@ _CLAIM_ALL = """
     UPDATE products SET status = 'PROCESSING', claims = 1, attempts = 1, lease_until = now() + interval '1 hour'
     WHERE request_id = :request_id
 """
+# Client n of c settles the products n + 1, n + 1 + c, n + 1 + 2c, …; `turn` counts its transactions.
+_PGBENCH_SCRIPT = """
+\\set turn :turn + 1
+\\set seq :turn * :clients + :client_id + 1
+\\set again random(1, 1000000)
+{statement};
+\\if :again <= :duplicates
+{statement};
+\\endif
+"""
+Moments = list[float]
 
 
 def main() -> None:
@@ -36,79 +52,114 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--duplicates", type=float, default=0.1, help="share of settlements that are sent twice")
     arguments = parser.parse_args()
-    with running_postgres(durable=True) as postgres:
-        url = postgres.new_database()
-        engine = make_engine(url, pool_size=1)
-        request_id = store_request(engine, arguments.products)
-        execute(engine, _CLAIM_ALL, request_id=request_id)
-        with engine.connect() as connection:
-            connection.execute(text("VACUUM ANALYZE products"))
-        print(
-            f"{arguments.products} products, {arguments.connections} connections,"
-            f" {arguments.duplicates:.0%} sent twice, fsync on"
+    share = arguments.products // arguments.connections
+    for name, settle_all in (("pgbench", _by_pgbench), ("Python", _by_python)):
+        with running_postgres(durable=True) as postgres:
+            url = postgres.new_database()
+            engine = make_engine(url, pool_size=1)
+            request_id = store_request(engine, share * arguments.connections, webhook_url="http://127.0.0.1/")
+            execute(engine, _CLAIM_ALL, request_id=request_id)
+            with engine.connect() as connection:
+                connection.execute(text("VACUUM ANALYZE products"))
+            print(f"{share * arguments.connections} products, {arguments.connections} connections of {name}")
+            _report(settle_all(postgres, url, request_id, share, arguments.connections, arguments.duplicates))
+            _verify(engine)
+            engine.dispose()
+
+
+def _by_pgbench(
+    postgres: TestPostgres, url: str, request_id: UUID, share: int, connections: int, duplicates: float
+) -> Moments:
+    values = {
+        "request_id": f"'{request_id}'",
+        "token": "1",
+        "status": "'COMPLETED'",
+        "images": "'[{}]'",
+        "files": "'{name}'",
+        "product_failed_images": "0",
+        **{name: "1" if name in ("processed_products", "processed_images") else "0" for name in COUNTERS},
+    }
+    statement = SETTLE.replace("%(seq)s", ":seq").replace("%%", "%")
+    statement = re.sub(r"%\((\w+)\)s", lambda found: values[found[1]], statement)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "settle.sql"
+        script.write_text(_PGBENCH_SCRIPT.format(statement=statement))
+        variables = {"turn": -1, "clients": connections, "duplicates": round(duplicates * 1_000_000)}
+        subprocess.run(
+            [
+                postgres.program("pgbench"),
+                *("-n", "-M", "prepared", "-f", script, "-t", str(share), "-c", str(connections)),
+                *("-l", f"--log-prefix={folder}/log"),
+                *(argument for name, value in variables.items() for argument in ("-D", f"{name}={value}")),
+                url,
+            ],
+            check=True,
+            capture_output=True,
         )
-        starts = multiprocessing.get_context("spawn").Barrier(arguments.connections)
-        with multiprocessing.get_context("spawn").Pool(
-            arguments.connections, initializer=_keep, initargs=(starts,)
-        ) as pool:
-            jobs = [
-                (url, request_id, part, arguments.products, arguments.connections, arguments.duplicates)
-                for part in range(arguments.connections)
-            ]
-            results = pool.map(_settle_part, jobs, chunksize=1)
-        _report(results, arguments.products)
-        (row,) = query(engine, "SELECT status, processed_products, open_shards FROM requests")
-        print(f"request: {row.status}, {row.processed_products} products counted, {row.open_shards} shards open")
-        engine.dispose()
+        (log,) = Path(folder).glob("log.*")
+        lines = [line.split() for line in log.read_text().splitlines()]
+    return sorted(int(line[4]) + int(line[5]) / 1e6 for line in lines)
 
 
-_starts: Any = None
+def _by_python(_: TestPostgres, url: str, request_id: UUID, share: int, connections: int, duplicates: float) -> Moments:
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(connections)
+    with context.Pool(connections, initializer=_keep, initargs=(together,)) as pool:
+        settle = partial(_settle_part, url, request_id, share, connections, duplicates)
+        parts = pool.map(settle, range(connections), chunksize=1)
+    return sorted(moment for part in parts for moment in part)
 
 
-def _keep(starts: Any) -> None:
-    global _starts  # noqa: PLW0603 - how a pool's processes are given what cannot be pickled
-    _starts = starts
+_wait_for_all: Callable[[], Any]
 
 
-def _settle_part(job: tuple[str, UUID, int, int, int, float]) -> tuple[list[float], int, int]:
-    """Settle this process's share; when each product was counted, how often one was, and how often the end was seen."""
-    url, request_id, part, products, connections, duplicates = job
+def _keep(together: Any) -> None:
+    global _wait_for_all
+    _wait_for_all = together.wait
+
+
+def _settle_part(url: str, request_id: UUID, share: int, connections: int, duplicates: float, part: int) -> Moments:
+    """Settle one connection's share; when each product was counted."""
     engine = make_engine(url, pool_size=1, pre_ping=False)
     result = ProductResult([good_image("name")])
-    counted = ended = 0
-    moments: list[float] = []
+    moments = []
     with engine.connect() as connection:
-        _starts.wait()
-        for seq in _sequence(part, products, connections, duplicates):
+        _wait_for_all()
+        for seq in _sequence(part, share, connections, duplicates):
             claim = Claim(ProductKey(request_id, seq), 1, 1, ["u"], [None], {})
-            settled = settle_product(connection, claim, result)
-            counted += settled.counted
-            ended += settled.ended
-            if settled.counted:
+            if settle_product(connection, claim, result).counted:
                 moments.append(time.time())
     engine.dispose()
-    return moments, counted, ended
+    return moments
 
 
-def _sequence(part: int, products: int, connections: int, duplicates: float) -> Iterator[int]:
-    rng = random.Random(part)  # noqa: S311 - a benchmark's
-    for seq in range(1 + part, products + 1, connections):
+def _sequence(part: int, share: int, connections: int, duplicates: float) -> Iterator[int]:
+    rng = random.Random(part)
+    for turn in range(share):
+        seq = turn * connections + part + 1
         yield seq
         if rng.random() < duplicates:
             yield seq
 
 
-def _report(results: list[tuple[list[float], int, int]], products: int) -> None:
-    moments = sorted(moment for part, _, _ in results for moment in part)
-    first, last = moments[0], moments[-1]
-    counts: Counter[int] = Counter()
+def _report(moments: Moments) -> None:
     size = len(moments) // PARTS
-    print(f"{products / (last - first):8.0f} finishes a second over all")
-    for part in range(PARTS):
-        begin, end = moments[part * size], moments[min((part + 1) * size, len(moments) - 1)]
-        print(f"{size / (end - begin):8.0f} in the {part + 1}. tenth")
-    counts[sum(counted for _, counted, _ in results)] += 1
-    print(f"{sum(counted for _, counted, _ in results)} counted, {sum(ended for _, _, ended in results)} saw the end")
+    rates = [size / (moments[(part + 1) * size - 1] - moments[part * size]) for part in range(PARTS)]
+    print(f"  {len(moments) / (moments[-1] - moments[0]):.0f} finishes a second")
+    print(f"  by tenths of the request: {' '.join(f'{rate:.0f}' for rate in rates)}")
+
+
+def _verify(engine: Engine) -> None:
+    (row,) = query(
+        engine,
+        """
+        SELECT status, processed_products, total_products, open_shards, (SELECT count(*) FROM webhook_events) AS events
+        FROM requests
+        """,
+    )
+    assert (row.status, row.open_shards, row.events) == ("COMPLETED", 0, 1), row
+    assert row.processed_products == row.total_products, row
+    print(f"  {row.status}: {row.processed_products} products counted, {row.events} ending")
 
 
 if __name__ == "__main__":

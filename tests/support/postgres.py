@@ -52,6 +52,10 @@ class TestPostgres:
         self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
         return self.url(name)
 
+    def program(self, name: str) -> str:
+        """The path of one of PostgreSQL's own programs."""
+        return str(self._server.bin_path / name)
+
     def drop_database(self, url: str) -> None:
         name = url.rpartition("?")[0].rpartition("/")[2]
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -63,7 +67,7 @@ class TestPostgres:
 
     def stop_immediately(self) -> None:
         command = [
-            str(self._server.bin_path / "pg_ctl"),
+            self.program("pg_ctl"),
             "-w",
             "-m",
             "immediate",

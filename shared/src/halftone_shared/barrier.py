@@ -13,9 +13,10 @@ Every caller locks in the order product, shard, request, and shards in ascending
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Connection, Text, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, text
 
+from halftone_shared.database import driver_statement
 from halftone_shared.products import Claim
 from halftone_shared.results import ProductResult
 from halftone_shared.states import Status
@@ -69,7 +70,9 @@ _BARRIER = f"""
     )
 """  # noqa: S608 - the parts are this module's constants
 
-_SETTLE = text(
+# For the driver itself, as this is the statement that is run most: of its 425 µs SQLAlchemy's compiling and binding
+# took 110.
+SETTLE = driver_statement(
     f"""
     WITH product AS (
         UPDATE products
@@ -83,7 +86,7 @@ _SETTLE = text(
     ), {_BARRIER}
     SELECT EXISTS (SELECT FROM product) AS counted, coalesce((SELECT ended FROM request), false) AS ended
     """  # noqa: S608 - the parts are this module's constants
-).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
+)
 
 
 def settle_product(connection: Connection, claim: Claim, result: ProductResult) -> Settled:
@@ -94,14 +97,14 @@ def settle_product(connection: Connection, claim: Claim, result: ProductResult) 
     Settled(False, False).
     """
     completed = result.status is Status.COMPLETED
-    row = connection.execute(
-        _SETTLE,
+    row = connection.exec_driver_sql(
+        SETTLE,
         {
             "request_id": claim.key.request_id,
             "seq": claim.key.seq,
             "token": claim.token,
             "status": result.status,
-            "images": [image.to_json() for image in result.images],
+            "images": Jsonb([image.to_json() for image in result.images]),
             "files": [image.file for image in result.images],
             "product_failed_images": result.failed_images,
             "processed_products": int(completed),

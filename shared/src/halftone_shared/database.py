@@ -5,6 +5,7 @@ statement is one transaction and one round trip; where several belong together, 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,14 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction at READ COMMITTED, committed at the end of the block and rolled back when it raises."""
     with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection, connection.begin():
         yield connection
+
+
+def driver_statement(statement: str) -> str:
+    """A statement with `:name` parameters for Connection.exec_driver_sql, which hands it to psycopg as it is.
+
+    Short, as psycopg remembers how it takes a statement apart only up to 4,096 characters.
+    """
+    return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", " ".join(statement.replace("%", "%%").split()))
 
 
 def is_unavailable(error: SQLAlchemyError) -> bool:
