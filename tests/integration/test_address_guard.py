@@ -652,7 +652,7 @@ def test_rule_permits_no_ipv4_address_within_an_ipv6_address(inner: IPv4Address,
 
 
 def _deliver(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> tuple[Delivery, float | None]:
-    event = DueEvent(uuid4(), uuid4(), attempt=1, step=0, url=url, secret=new_secret(), body="{}")
+    event = DueEvent(uuid4(), uuid4(), attempt=1, step=0, url=url, sealed_secret=None, body="{}")
 
     async def work() -> tuple[Delivery, float | None]:
         async with _guarded(world, rule) as http:
@@ -700,7 +700,7 @@ _LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8"]))
 
 
 def _deliver_to(server: HostileServer) -> tuple[Delivery, float | None]:
-    event = DueEvent(uuid4(), uuid4(), attempt=1, step=0, url=server.url, secret=None, body="{}")
+    event = DueEvent(uuid4(), uuid4(), attempt=1, step=0, url=server.url, sealed_secret=None, body="{}")
 
     async def work() -> tuple[Delivery, float | None]:
         http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=_TLS)

@@ -87,6 +87,8 @@ def api_settings(database_url: str, storage: Path, **settings: Any) -> ApiSettin
         "storage_url": storage.as_uri(),
         "public_url": "http://api.example",
         "auth": "off",
+        "webhook_secret": "whsec_" + "A" * 32,
+        "upload_rate_limit": None,
     }
     return ApiSettings(**(defaults | settings))
 

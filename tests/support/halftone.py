@@ -99,6 +99,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "WEBHOOK_SECRET": WEBHOOK_SECRET,
         "FETCH_ALLOW": "127.0.0.0/8",
         "LOG_FORMAT": "json",
+        "UPLOAD_RATE_LIMIT": "off",
     }
     return inherited | {f"HALFTONE_{name.upper()}": value for name, value in (defaults | settings).items()}
 

@@ -15,6 +15,7 @@ from halftone_api.settings import ApiSettings
 from halftone_api.upload_form import FORM_OVERHEAD_BYTES, too_large
 from halftone_shared.database import make_engine
 from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.secret_box import SecretBox
 from halftone_shared.settings import IN_PROCESS_QUEUE
 from halftone_shared.storage import ImageStore
 
@@ -37,7 +38,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         engine.dispose()
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
-    app.state.services = Services(settings, engine, store)
+    app.state.services = Services(settings, engine, store, SecretBox(settings.webhook_secret))
     bounded = BoundedBodies(
         app,
         max_body_bytes=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,

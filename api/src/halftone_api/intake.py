@@ -14,6 +14,7 @@ from halftone_api.upload_form import Upload
 from halftone_shared.database import transaction
 from halftone_shared.idempotency import KeyUsedOtherwise, claim_key, keep_answer
 from halftone_shared.requests import NewRequest, insert_request
+from halftone_shared.secret_box import SecretBox
 from halftone_shared.states import Status
 from halftone_shared.status_object import request_links
 
@@ -27,6 +28,7 @@ class Intake:
     engine: Engine
     limits: CsvLimits
     public_url: str
+    secret_box: SecretBox
 
     def store(self, upload: Upload, *, owner_key_id: UUID | None, idempotency_key: str | None) -> dict[str, Any]:
         """Write an upload's request and products; what the 202 says.
@@ -65,7 +67,7 @@ class Intake:
             csv_delimiter=products.delimiter,
             csv_url_column=products.url_column,
             webhook_url=upload.webhook_url,
-            webhook_secret=upload.webhook_secret,
+            webhook_secret=None if upload.webhook_secret is None else self.secret_box.seal(upload.webhook_secret),
         )
         with insert_request(connection, request) as writer:
             for product in products:

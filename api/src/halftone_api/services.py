@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
+from halftone_shared.secret_box import SecretBox
 from halftone_shared.storage import ImageStore
 
 
@@ -14,6 +15,7 @@ class Services:
     settings: ApiSettings
     engine: Engine
     store: ImageStore
+    secret_box: SecretBox
 
 
 def services(request: Request) -> Services:

@@ -1,10 +1,19 @@
 """The API's own settings, beside those it shares with the workers."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
+from halftone_shared.rate_limits import RateLimit, parse_rate_limit
 from halftone_shared.settings import CommonSettings
+
+
+def _parse_limit(value: object) -> object:
+    return parse_rate_limit(value) if isinstance(value, str) else value
+
+
+UploadRateLimit = Annotated[RateLimit | None, NoDecode, BeforeValidator(_parse_limit)]
 
 
 class ApiSettings(CommonSettings):
@@ -17,4 +26,7 @@ class ApiSettings(CommonSettings):
     max_rows: int = Field(1000000, ge=1, le=100000000, description="a whole number of rows, at least 1")
     max_urls_per_product: int = Field(100, ge=1, le=10000, description="a whole number from 1 to 10000")
     upload_timeout_seconds: float = Field(300, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
+    upload_rate_limit: UploadRateLimit = Field(
+        RateLimit(60, 60), description="off, or a number per second, minute, hour or day, like 60/minute"
+    )
     database_pool_size: int = Field(16, ge=1, le=1000, description="a whole number of connections, at least 1")

@@ -10,6 +10,7 @@ from halftone_api.authentication import caller_key_id
 from halftone_api.csv_products import CsvLimits
 from halftone_api.intake import Intake
 from halftone_api.problems import Problem
+from halftone_api.rate_limiting import limit_rate
 from halftone_api.services import services
 from halftone_api.upload_form import read_upload
 
@@ -22,8 +23,10 @@ async def upload(request: Request) -> Response:
     settings = found.settings
     owner_key_id = await run_in_threadpool(caller_key_id, request)
     idempotency_key = _idempotency_key(request)
+    await run_in_threadpool(limit_rate, request, owner_key_id)
     form = await read_upload(request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow)
-    intake = Intake(found.engine, CsvLimits(settings.max_rows, settings.max_urls_per_product), settings.public_url)
+    limits = CsvLimits(settings.max_rows, settings.max_urls_per_product)
+    intake = Intake(found.engine, limits, settings.public_url, found.secret_box)
     try:
         answer = await run_in_threadpool(intake.store, form, owner_key_id=owner_key_id, idempotency_key=idempotency_key)
     finally:

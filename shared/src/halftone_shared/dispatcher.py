@@ -21,6 +21,7 @@ from halftone_shared.dispatch import free_expired, seconds_until_due, take_due_e
 from halftone_shared.idempotency import forget_old_keys
 from halftone_shared.lifecycle import cancels_under_way, carry_out_cancel
 from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE, product_message, webhook_message
+from halftone_shared.rate_limits import forget_callers
 from halftone_shared.requests import WORK_CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ class Dispatcher:
                 freed = free_expired(connection, max_attempts=self._max_attempts)
                 cancels = cancels_under_way(connection)
                 forget_old_keys(connection)
+                forget_callers(connection)
             if freed:
                 log.warning("products freed", count=freed, reason="their message or their worker was lost")
             for request_id in cancels:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from halftone_shared.addresses import FetchRule, parse_networks
+from halftone_shared.signing import secret_problem
 
 SECRETS_FOLDER = Path("/run/secrets")
 PREFIX = "HALFTONE_"
@@ -51,10 +52,17 @@ def _broker_url(value: str) -> str:
     return value if value == IN_PROCESS_QUEUE else _url("amqp", "amqps")(value)
 
 
+def _secret(value: str) -> str:
+    if problem := secret_problem(value):
+        raise ValueError(problem)
+    return value
+
+
 DatabaseUrl = Annotated[str, AfterValidator(_url("postgresql", "postgres"))]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StorageUrl = Annotated[str, AfterValidator(_url("file", "s3"))]
 PublicUrl = Annotated[str, AfterValidator(_url("http", "https")), AfterValidator(lambda url: url.rstrip("/"))]
+WebhookSecret = Annotated[str, AfterValidator(_secret)]
 FetchAllow = Annotated[FetchRule, NoDecode, BeforeValidator(_split_networks)]
 
 
@@ -83,6 +91,7 @@ class CommonSettings(DatabaseSettings):
         "http://127.0.0.1:8000", description="http(s)://host[:port], as clients reach the API"
     )
     fetch_allow: FetchAllow = Field(FetchRule(), description="networks like 10.1.0.0/16, separated by commas")
+    webhook_secret: WebhookSecret = Field(description="whsec_ followed by at least 24 bytes in base64")
     max_attempts: int = Field(5, ge=1, le=100, description="a whole number from 1 to 100")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_format: Literal["json", "console"] = Field("json", description="json or console")

@@ -99,6 +99,7 @@ requests = Table(
     # Set by a cancellation: nothing more is handed out or claimed, and what has not ended ends CANCELLED.
     _time("cancel_requested_at"),
     Column("webhook_url", Text),
+    # Sealed: see secret_box.py.
     Column("webhook_secret", Text),
     _time("created_at", nullable=False),
     _time("started_at"),
@@ -208,6 +209,16 @@ idempotency_keys = Table(
     _time("created_at", nullable=False),
     UniqueConstraint("owner_key_id", "key", postgresql_nulls_not_distinct=True),
     Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+# Unlogged: what it holds is worth nothing after a crash.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("free_at", DateTime(timezone=True), nullable=False),
+    prefixes=["UNLOGGED"],
+    postgresql_with={"fillfactor": "50"},
 )
 
 webhook_attempts = Table(

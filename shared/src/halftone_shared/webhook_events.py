@@ -31,7 +31,7 @@ class DueEvent:
     attempt: int
     step: int
     url: str
-    secret: str | None
+    sealed_secret: str | None
     body: str
 
 
@@ -94,7 +94,7 @@ def claim_event(connection: Connection, event_id: UUID, attempt: int, public_url
         attempt=row.attempts,
         step=row.step,
         url=row.webhook_url,
-        secret=row.webhook_secret,
+        sealed_secret=row.webhook_secret,
         body=row.body,
     )
 

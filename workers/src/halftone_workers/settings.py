@@ -1,21 +1,10 @@
 """The workers' own settings, beside those they share with the API."""
 
 import os
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from halftone_shared.settings import CommonSettings
-from halftone_shared.signing import secret_problem
-
-
-def _secret(value: str) -> str:
-    if problem := secret_problem(value):
-        raise ValueError(problem)
-    return value
-
-
-WebhookSecret = Annotated[str, AfterValidator(_secret)]
 
 
 class WorkerSettings(CommonSettings):
@@ -32,5 +21,4 @@ class WorkerSettings(CommonSettings):
     encode_timeout_seconds: float = Field(30, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
     connections_per_host: int = Field(4, ge=1, le=1000, description="a whole number from 1 to 1000")
     fetch_memory_bytes: int = Field(268435456, ge=1048576, description="a whole number of bytes, at least 1048576")
-    webhook_secret: WebhookSecret = Field(description="whsec_ followed by at least 24 bytes in base64")
     shutdown_grace_seconds: float = Field(25, ge=0, allow_inf_nan=False, description="a number of seconds, at least 0")

@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import structlog
 
+from halftone_shared.secret_box import SecretBox, SecretUnreadable
 from halftone_shared.signing import signed_headers
 from halftone_shared.states import WebhookStatus
 from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
@@ -34,7 +35,7 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
     with structlog.contextvars.bound_contextvars(
         request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
     ):
-        delivery, asked_seconds = runtime.run(post_event(runtime.http, event, runtime.settings.webhook_secret))
+        delivery, asked_seconds = _deliver(runtime, event)
         status, delay = _next(event, delivery, asked_seconds)
         runtime.persist(lambda connection: record_delivery(connection, event, delivery, status, delay))
         log.info(
@@ -46,13 +47,24 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
         )
 
 
-async def post_event(http: OutgoingHttp, event: DueEvent, default_secret: str) -> tuple[Delivery, float | None]:
+def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]:
+    own_secret = runtime.settings.webhook_secret
+    try:
+        secret = own_secret if event.sealed_secret is None else SecretBox(own_secret).open(event.sealed_secret)
+    except SecretUnreadable:
+        error = "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this worker has."
+        log.error("webhook secret unreadable", error=error)
+        return Delivery(0, error=error), None
+    return runtime.run(post_event(runtime.http, event, secret))
+
+
+async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[Delivery, float | None]:
     """One POST, signed now. How it went, and what its Retry-After asks for in seconds."""
     started = time.monotonic()
     status_code, error, asked = None, None, None
     headers = {
         "Content-Type": "application/json",
-        **signed_headers(event.secret or default_secret, event.id, event.body),
+        **signed_headers(secret, event.id, event.body),
     }
     try:
         async with (

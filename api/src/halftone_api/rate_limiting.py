@@ -1,0 +1,43 @@
+"""How often a caller may upload: per key, or per address where keys are off."""
+
+import ipaddress
+import math
+from uuid import UUID
+
+from starlette.requests import Request
+
+from halftone_api.problems import Problem
+from halftone_api.services import services
+from halftone_shared.rate_limits import seconds_to_wait
+
+# Who has an IPv6 address has this many bits' worth of them.
+_IPV6_NETWORK_BITS = 64
+
+
+def limit_rate(request: Request, key_id: UUID | None) -> None:
+    """Count an upload of this caller. Raises Problem 429, with Retry-After, when there were too many."""
+    limit = services(request).settings.upload_rate_limit
+    if limit is None:
+        return
+    with services(request).engine.connect() as connection:
+        wait = seconds_to_wait(connection, _caller(request, key_id), limit)
+    if wait:
+        raise Problem(
+            429,
+            "rate_limited",
+            f"More than {limit.calls} uploads in {limit.seconds} s. Try again in {math.ceil(wait)} s.",
+            headers={"Retry-After": str(math.ceil(wait))},
+        )
+
+
+def _caller(request: Request, key_id: UUID | None) -> str:
+    if key_id is not None:
+        return f"key {key_id}"
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"address {host}"
+    if isinstance(address, ipaddress.IPv6Address):
+        return f"address {ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False)}"
+    return f"address {address}"

@@ -1,0 +1,64 @@
+"""The rate limit, shared by all API processes: GCRA, a leaky bucket that is a single time, in one statement a call.
+
+`free_at` is when the caller's bucket will be empty. Each call moves it on by one interval; a call is refused when the
+bucket would be fuller than the limit's count of calls (burst).
+"""
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_FORM = re.compile(rf"([1-9]\d{{0,8}})/({'|'.join(_UNITS)})")
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """So many calls in so many seconds: all at once, if the caller likes, and from then on evenly."""
+
+    calls: int
+    seconds: int
+
+
+def parse_rate_limit(value: str) -> RateLimit | None:
+    """`60/minute` and the like; None for `off`. Raises ValueError."""
+    if value == "off":
+        return None
+    found = _FORM.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is no rate limit")
+    return RateLimit(int(found[1]), _UNITS[found[2]])
+
+
+# clock_timestamp, as a call that has waited for another's row lock must see the time after it.
+_TAKE = text(
+    """
+    INSERT INTO rate_limits AS known (caller, free_at)
+    VALUES (:caller, clock_timestamp() + make_interval(secs => :interval))
+    ON CONFLICT (caller) DO UPDATE
+    SET free_at = greatest(known.free_at, clock_timestamp()) + make_interval(secs => :interval)
+    WHERE greatest(known.free_at, clock_timestamp()) + make_interval(secs => :interval)
+          <= clock_timestamp() + make_interval(secs => :period)
+    RETURNING caller
+    """
+)
+_WAIT = text(
+    """
+    SELECT extract(epoch FROM free_at - clock_timestamp())::float + :interval - :period FROM rate_limits
+    WHERE caller = :caller
+    """
+)
+
+
+def seconds_to_wait(connection: Connection, caller: str, limit: RateLimit) -> float:
+    """Count a call of this caller: 0 when it may go on, and else, uncounted, in how many seconds the next one may."""
+    parameters = {"caller": caller, "interval": limit.seconds / limit.calls, "period": float(limit.seconds)}
+    if connection.execute(_TAKE, parameters).scalar() is not None:
+        return 0.0
+    return max(float(connection.execute(_WAIT, parameters).scalar() or 0.0), 0.001)
+
+
+def forget_callers(connection: Connection) -> None:
+    """Delete the callers whose bucket is empty: they are like new ones."""
+    connection.execute(text("DELETE FROM rate_limits WHERE free_at < now()"))

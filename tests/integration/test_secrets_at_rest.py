@@ -1,0 +1,61 @@
+"""What a stolen copy of the database tells: no key and no secret."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from halftone_shared.api_keys import create_key
+from halftone_shared.secret_box import SecretBox, SecretUnreadable
+from halftone_shared.signing import new_secret
+from tests.support.api import ONE_ROW, Api, api_settings, running_api
+from tests.support.stored import query
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with running_api(api_settings(database_url, tmp_path, auth="keys")) as running:
+        yield running
+
+
+def test_database_holds_no_key_and_no_secret(api: Api) -> None:
+    secret = new_secret()
+    with api.engine.connect() as connection:
+        key_id, key = create_key(connection, "anna")
+    answer = api.upload(
+        ONE_ROW,
+        fields={"webhook_url": "http://shop.example/hook", "webhook_secret": secret},
+        headers={"Authorization": f"Bearer {key}", "Idempotency-Key": "once"},
+    )
+    assert answer.status_code == 202
+    dump = _dump(api)
+    assert str(key_id) in dump
+    assert key not in dump
+    assert key.removeprefix("ht_") not in dump
+    assert secret not in dump
+    assert secret.removeprefix("whsec_") not in dump
+    (row,) = query(api.engine, "SELECT webhook_secret FROM requests")
+    assert SecretBox(api.settings.webhook_secret).open(row.webhook_secret) == secret
+
+
+def test_secret_is_sealed_otherwise_each_time_and_opens_under_its_key_alone() -> None:
+    box, secret = SecretBox(new_secret()), new_secret()
+    sealed = box.seal(secret)
+    assert sealed != box.seal(secret)
+    assert box.open(sealed) == secret
+    for broken in (sealed[:-2], sealed[:20] + "A" + sealed[21:], "", "whsec_plain"):
+        with pytest.raises(SecretUnreadable):
+            box.open(broken)
+    with pytest.raises(SecretUnreadable):
+        SecretBox(new_secret()).open(sealed)
+
+
+def _dump(api: Api) -> str:
+    """Every row of every table, as text."""
+    with api.engine.connect() as connection:
+        tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+        every_row = [text(f"SELECT t::text FROM {name} AS t") for name in tables]  # noqa: S608 - the database's own names
+        rows = [row for query in every_row for row in connection.execute(query).scalars()]
+    assert "requests" in tables
+    return "\n".join(rows)
