@@ -3,16 +3,20 @@
 from starlette.routing import BaseRoute, Route
 
 from halftone_api.changing import cancel, get_webhooks, replay_webhook, retry
+from halftone_api.documentation import docs, openapi_json
 from halftone_api.health import healthz, readyz
 from halftone_api.home import home
 from halftone_api.image_files import get_image
 from halftone_api.reading import download, get_details, get_request_status, list_requests
 from halftone_api.uploading import upload
+from halftone_api.watching import watch
 
 ROUTES: list[BaseRoute] = [
     Route("/", home),
     Route("/healthz", healthz),
     Route("/readyz", readyz),
+    Route("/openapi.json", openapi_json),
+    Route("/docs", docs),
     Route("/api/upload", upload, methods=["POST"]),
     Route("/upload", upload, methods=["POST"]),
     Route("/api/status/{request_id}", get_request_status),
@@ -23,6 +27,7 @@ ROUTES: list[BaseRoute] = [
     Route("/api/retry/{request_id}", retry, methods=["POST"]),
     Route("/api/webhooks/{request_id}", get_webhooks),
     Route("/api/webhooks/{request_id}/replay", replay_webhook, methods=["POST"]),
+    Route("/api/events/{request_id}", watch),
     Route("/api/requests", list_requests),
     Route("/api/image/{filename}", get_image),
 ]

@@ -24,6 +24,7 @@ MAX_FIELD_BYTES = 8 * 1024
 FORM_OVERHEAD_BYTES = 256 * 1024
 MAX_FILENAME_CHARACTERS = 255
 
+MIN_QUALITY, MAX_QUALITY = 1, 95
 DEFAULT_QUALITY = {Mode.QUALITY: 50, Mode.SCALE: 80}
 DEFAULT_SCALE = 0.5
 DEFAULT_RATIO = 0.5
@@ -178,8 +179,8 @@ def _image_options(fields: dict[str, str]) -> dict[str, Any]:
 def _quality(fields: dict[str, str], default: int) -> int:
     text = fields.pop("quality", str(default))
     quality = whole_number(text)
-    if quality is None or not 1 <= quality <= 95:
-        raise _invalid_option("quality", f"{text[:100]!r} is no whole number from 1 to 95")
+    if quality is None or not MIN_QUALITY <= quality <= MAX_QUALITY:
+        raise _invalid_option("quality", f"{text[:100]!r} is no whole number from {MIN_QUALITY} to {MAX_QUALITY}")
     return quality
 
 

@@ -1,0 +1,50 @@
+"""The route that tells a request's progress as it happens: server-sent events, one for every change."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from halftone_api.reading import find_request
+from halftone_api.services import Services, services
+from halftone_shared.database import AnyRow
+from halftone_shared.requests import get_status
+from halftone_shared.status_object import has_ended, status_object
+
+# How often a watched request is looked at. Progress that is told more often cannot be read.
+LOOK_EVERY_SECONDS = 0.5
+PING_EVERY_SECONDS = 15
+_RECONNECT_MILLISECONDS = 2000
+
+
+async def watch(request: Request) -> Response:
+    """`status` events, each with the status object: the first at once, the last when the request has ended."""
+    row = await run_in_threadpool(find_request, request)
+    return EventSourceResponse(
+        _changes(services(request), row),
+        ping=PING_EVERY_SECONDS,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _changes(found: Services, row: AnyRow | None) -> AsyncIterator[ServerSentEvent]:
+    told = None
+    while row is not None:
+        data = json.dumps(status_object(row, found.settings.public_url), ensure_ascii=False, separators=(",", ":"))
+        if data != told:
+            told = data
+            yield ServerSentEvent(data, event="status", retry=_RECONNECT_MILLISECONDS)
+        if has_ended(row):
+            return
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        row = await run_in_threadpool(_look, found, row.id)
+
+
+def _look(found: Services, request_id: UUID) -> AnyRow | None:
+    with found.engine.connect() as connection:
+        return get_status(connection, request_id, owner=None)

@@ -1,0 +1,51 @@
+"""Progress as server-sent events: from the first state to the last, and then the stream ends."""
+
+import itertools
+import json
+from typing import Any
+
+from tests.support.halftone import Service
+from tests.support.images import jpeg
+from tests.support.origin import Answer, Origin
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+def _events(service: Service, request_id: str) -> list[dict[str, Any]]:
+    """The status objects of the stream, which must end by itself."""
+    with service.http.stream("GET", f"/api/events/{request_id}") as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        names, data = [], []
+        for line in answer.iter_lines():
+            field, _, value = line.partition(": ")
+            if field == "event":
+                names.append(value)
+            if field == "data":
+                data.append(json.loads(value))
+    assert set(names) == {"status"}
+    return data
+
+
+def test_every_change_is_told_until_the_end(service: Service, origin: Origin) -> None:
+    urls = [origin.serve(f"/{n}.jpg", Answer(jpeg(seed=n), delay_seconds=n * 0.7)) for n in range(4)]
+    rows = "".join(f"{n},SKU{n},{url}\n" for n, url in enumerate(urls))
+    request_id = service.accepted(HEADER + rows)
+    seen = _events(service, request_id)
+    assert seen[0]["completed_at"] is None
+    assert len(seen) >= 3
+    progress = [status["progress"] for status in seen]
+    assert progress == sorted(progress)
+    assert all(before != after for before, after in itertools.pairwise(seen))
+    assert (seen[-1]["status"], seen[-1]["progress"]) == ("COMPLETED", 100)
+    assert seen[-1] == service.status(request_id)
+
+
+def test_ended_request_is_told_once(service: Service, origin: Origin) -> None:
+    request_id = service.accepted(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    service.ended(request_id)
+    assert _events(service, request_id) == [service.status(request_id)]
+
+
+def test_unknown_request_has_no_events(service: Service) -> None:
+    assert service.http.get("/api/events/8243ff57-4d97-4733-bd91-3bb51286b55e").status_code == 404

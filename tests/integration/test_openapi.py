@@ -1,0 +1,119 @@
+"""The API's own description: whole, true, and no call made from it gets an answer that it does not describe."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.routing import Route
+
+from halftone_api.app import create_app
+from halftone_api.home import ENDPOINTS
+from halftone_api.openapi import PROBLEM_CODES, describe_api
+from halftone_api.routes import ROUTES
+from tests.support.api import ONE_ROW, Api, api_settings, running_api
+from tests.support.postgres import TestPostgres
+
+API_SOURCE = Path(__file__).parents[2] / "api" / "src" / "halftone_api"
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+UNDESCRIBED = {"/", "/openapi.json", "/docs", "/upload", "/status/{request_id}"}
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with running_api(api_settings(database_url, tmp_path)) as running:
+        yield running
+
+
+def test_every_route_is_described_and_no_other(api: Api) -> None:
+    document = api.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
+    served = {
+        (route.path, method)
+        for route in ROUTES
+        if isinstance(route, Route) and route.path not in UNDESCRIBED
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert described == served
+    assert {path for _, path, _ in ENDPOINTS.values()} == {path for path, _ in served} | {"/openapi.json", "/docs"}
+
+
+def test_every_code_that_is_answered_is_described() -> None:
+    raised = set()
+    for module in API_SOURCE.glob("*.py"):
+        source = module.read_text()
+        raised |= set(re.findall(r'\bProblem\(\s*\d+,\s*"(\w+)"', source))
+        raised |= set(re.findall(r'\bCsvRefused\(\s*"(\w+)"', source))
+    assert len(raised) > 25
+    assert raised - set(PROBLEM_CODES) == set()
+
+
+def test_problem_leads_to_its_code_in_the_page(api: Api) -> None:
+    problem = api.get("/api/status/none").json()
+    path, _, anchor = problem["type"].partition("#")
+    page = api.get(path)
+    assert page.headers["content-type"].startswith("text/html")
+    assert f'id="{anchor}"' in page.text
+
+
+def test_page_loads_nothing_from_anywhere(api: Api) -> None:
+    for path in ("/docs", "/"):
+        page = api.get(path, headers={"Accept": "text/html"}).text
+        assert not re.search(r"<(script|link|img|iframe)|url\(|@import", page)
+        assert not re.search(r'(?:src|href)="https?:', page)
+
+
+def test_accepted_upload_and_its_status_are_as_described(api: Api) -> None:
+    schema = schemathesis.openapi.from_dict(api.get("/openapi.json").json())
+    accepted = api.upload(ONE_ROW, fields={"webhook_url": "http://shop.example/hook", "mode": "scale"})
+    request_id = accepted.json()["request_id"]
+    _validate(schema, "/api/upload", "POST", accepted)
+    _validate(schema, "/api/status/{request_id}", "GET", api.get(f"/api/status/{request_id}?include=products"))
+    _validate(schema, "/api/details/{request_id}", "GET", api.get(f"/api/details/{request_id}"))
+    _validate(schema, "/api/requests", "GET", api.get("/api/requests"))
+    _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
+    _validate(schema, "/api/cancel/{request_id}", "POST", api.call("POST", f"/api/cancel/{request_id}"))
+    _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
+
+
+def _validate(schema: Any, path: str, method: str, response: Any) -> None:
+    assert response.is_success, response.text
+    response.request.read()
+    schema[path][method].validate_response(response)
+
+
+@pytest.fixture(scope="module")
+def schema(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    url = postgres.new_database()
+    app = create_app(api_settings(url, tmp_path_factory.mktemp("storage")))
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+OPERATIONS = [(path, method) for path, methods in describe_api("", "")["paths"].items() for method in methods]
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[f"{method} {path}" for path, method in OPERATIONS])
+def test_no_call_gets_an_answer_that_is_not_described(schema: Any, path: str, method: str) -> None:
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=schema[path][method].as_strategy())
+    def call(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    call()
