@@ -481,6 +481,7 @@ def test_process_holds_no_secret_and_may_do_little(run: Run[None], monkeypatch: 
             assert b"sesame" not in process.joinpath("cmdline").read_bytes()
             status = dict(line.split(":\t", 1) for line in process.joinpath("status").read_text().splitlines())
             assert status["NoNewPrivs"] == "1"
+            assert status["Seccomp"] == "2"
             assert (
                 _limits(process)
                 >= {
@@ -536,6 +537,45 @@ def test_confined_process_cannot_write_a_file(tmp_path: Path) -> None:
     free = code.replace("confine(1 << 31)\n", "")
     subprocess.run([sys.executable, "-c", free, str(target)], capture_output=True, check=True)
     assert target.stat().st_size == 100_000
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "import socket; socket.socket()",
+        "import socket; socket.socketpair()[0].getsockname(); socket.create_connection(('127.0.0.1', 9))",
+        "import os; os.execv('/bin/true', ['true'])",
+        "import os; os.fork()",
+        "import subprocess; subprocess.run(['/bin/true'])",
+        "import os; os.unlink(target)",
+        "import os; os.rename(target, target + '2')",
+        "import os; os.truncate(target, 0)",
+        "import os; os.chmod(target, 0o777)",
+        "import os; os.kill(os.getppid(), 0)",
+    ],
+)
+def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
+    code = (
+        "import sys\n"
+        "from halftone_workers.codec_process import confine\n"
+        "target = sys.argv[1]\n"
+        "confine(1 << 31)\n"
+        f"try:\n    {harm}\n"
+        "except PermissionError:\n    print('refused')\n"
+        "else:\n    print('done')\n"
+    )
+    target = tmp_path / "target"
+    target.write_bytes(b"kept")
+
+    def run_it(code: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=False
+        ).stdout
+
+    assert run_it(code) == "refused\n"
+    assert target.read_bytes() == b"kept"
+    assert "refused" not in run_it(code.replace("confine(1 << 31)\n", ""))
 
 
 def test_interrupt_in_the_terminal_does_not_end_a_process(run: Run[None]) -> None:

@@ -1,7 +1,8 @@
 """One codec process: reads jobs from its parent's socket, compresses, answers, until the socket closes.
 
-It holds no secret and no connection but that socket, has no more memory than it needs, cannot write a file, and dies
-with its parent: what a stranger's bytes do to a decoder happens here and to one image.
+It holds no secret and no connection but that socket and can make none, has no more memory than it needs, cannot change
+a file or start a program, and dies with its parent: what a stranger's bytes do to a decoder happens here and to one
+image.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 
 from halftone_workers.codec.options import CodecLimits, CodecOptions, ImageRefused
 from halftone_workers.codec.pipeline import compress
+from halftone_workers.system_calls import forbid_system_calls
 
 # Lengths of a message's JSON head and of the bytes behind it.
 HEADER = struct.Struct("!II")
@@ -62,6 +64,7 @@ def confine(memory_bytes: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        forbid_system_calls()
 
 
 def receive(connection: socket.socket) -> Message | None:
