@@ -48,8 +48,8 @@ class Load:
                 mine = [request_id for request_id in mine if not self._has_ended(http, request_id)]
                 if len(mine) < OPEN_REQUESTS:
                     mine.append(self._upload(http, rng))
-                if self.accepted and rng.random() < 0.3:
-                    self._change(http, rng)
+                if self.accepted and len(mine) < OPEN_REQUESTS and rng.random() < 0.3:
+                    mine += self._change(http, rng)
                 self._stopping.wait(rng.uniform(0.1, 1.0))
 
     def _has_ended(self, http: httpx.Client, request_id: str) -> bool:
@@ -77,13 +77,15 @@ class Load:
                 self.counts[f"uploads answered {answer.status_code}, sent again"] += 1
             threading.Event().wait(0.3)
 
-    def _change(self, http: httpx.Client, rng: random.Random) -> None:
-        what = rng.choice(("cancel", "retry", "retry"))
+    def _change(self, http: httpx.Client, rng: random.Random) -> list[str]:
+        """Cancel or retry some request, of this client's or another's; the ID of one that runs again."""
+        what, request_id = rng.choice(("cancel", "retry", "retry")), rng.choice(self.accepted)
         try:
-            answer = http.post(f"/api/{what}/{rng.choice(self.accepted)}")
+            answer = http.post(f"/api/{what}/{request_id}")
         except httpx.HTTPError:
-            return
+            return [request_id]  # nobody knows; its status will tell
         self.counts[f"{what} answered {answer.status_code}"] += 1
+        return [request_id] if what == "retry" and answer.status_code == 202 else []
 
     def _csv(self, rng: random.Random) -> str:
         base = self._world.origin.url

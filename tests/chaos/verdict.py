@@ -27,7 +27,7 @@ def judge(world: World, load: Load) -> dict[str, Any]:
     """Wait at most SETTLE_SECONDS for everything to end, then count. Raises NotProved."""
     started = time.monotonic()
     engine = world.engine()
-    _wait("every request to end", lambda: not _rows(engine, _RUNNING), started, lambda: _rows(engine, _RUNNING))
+    _wait("every request to end", lambda: not _rows(engine, _RUNNING), started, lambda: _rows(engine, _WAITING))
     _wait("every event to reach its receiver", lambda: not _unreceived(world, engine), started)
     _wait("the queues to be empty", lambda: not _messages(world), started, lambda: _messages(world))
     seconds = time.monotonic() - started
@@ -45,6 +45,15 @@ def judge(world: World, load: Load) -> dict[str, Any]:
 
 
 _RUNNING = "SELECT id, status FROM requests WHERE completed_at IS NULL"
+# What those that have not ended wait for, and for how long.
+_WAITING = """
+    SELECT products.status, attempts, count(DISTINCT request_id) AS requests, count(*) AS products,
+           bool_or(seq > dispatch_cursor AND next_attempt_at IS NULL) AS not_handed_out,
+           max(next_attempt_at) - now() AS due_in, max(lease_until) - now() AS leased_for
+    FROM products JOIN requests ON requests.id = request_id
+    WHERE completed_at IS NULL AND products.status IN ('PENDING', 'PROCESSING')
+    GROUP BY products.status, attempts, lease_until IS NULL, next_attempt_at IS NULL
+"""
 _TOTALS = """
     SELECT (SELECT count(*) FROM requests) AS requests,
            (SELECT count(*) FROM requests WHERE status = 'CANCELLED') AS cancelled_requests,

@@ -1,6 +1,7 @@
 """The world that faults are done to: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and `halftone up` on them."""
 
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -96,7 +97,7 @@ def command_of(process: psutil.Process) -> list[str]:
 @contextmanager
 def running_world(seed: int) -> Iterator[World]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halftone-chaos-")))
+        folder = Path(tempfile.mkdtemp(prefix="halftone-chaos-"))
         postgres = stack.enter_context(running_postgres(durable=True))
         rabbitmq = stack.enter_context(running_rabbitmq())
         origin = stack.enter_context(running_origin())
@@ -114,6 +115,11 @@ def running_world(seed: int) -> Iterator[World]:
         world.start_halftone()
         try:
             yield world
+        except BaseException as error:
+            error.add_note(f"What halftone said is in {folder / 'halftone.log'}")
+            raise
+        else:
+            shutil.rmtree(folder)
         finally:
             _kill_all(world)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from halftone_shared.states import ImageErrorCode
+from halftone_shared.states import Action, ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec_process import HEADER
 
@@ -114,7 +114,7 @@ class _CodecProcess:
                 [sys.executable, "-m", "halftone_workers.codec_process", str(theirs.fileno()), str(MEMORY_BYTES)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=codec_environment(),
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -159,7 +159,7 @@ class _CodecProcess:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _environment() -> dict[str, str]:
+def codec_environment() -> dict[str, str]:
     """No secret of the worker's; and memory kept between images, as half of Pillow's time is otherwise page faults."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {
@@ -175,7 +175,8 @@ def _compressed(facts: dict[str, Any], data: bytes) -> Compressed:
     if error := facts.get("error"):
         raise ImageRefused(ImageErrorCode(error["code"]), error["message"])
     return Compressed(
-        data=None if facts["kept_original"] else data,
+        data=None if facts["unchanged"] else data,
+        action=Action(facts["action"]),
         format=facts["format"],
         extension=facts["extension"],
         width=facts["width"],

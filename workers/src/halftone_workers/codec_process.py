@@ -46,7 +46,8 @@ def answer(job: dict[str, Any], data: bytes) -> Message:
         "width": result.width,
         "height": result.height,
         "warnings": result.warnings,
-        "kept_original": result.data is None,
+        "action": result.action,
+        "unchanged": result.data is None,
     }
     return facts, result.data or b""
 

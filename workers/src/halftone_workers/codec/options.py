@@ -32,18 +32,15 @@ class CodecLimits:
 
 @dataclass(frozen=True)
 class Compressed:
-    """An image that was compressed. `data` is None where the original is to be kept: then it is the smaller."""
+    """An image that was compressed, or kept where that made it no smaller. `data` is None where not a byte changed."""
 
     data: bytes | None
+    action: Action
     format: str
     extension: str
     width: int
     height: int
     warnings: tuple[str, ...] = ()
-
-    @property
-    def action(self) -> Action:
-        return Action.KEPT_ORIGINAL if self.data is None else Action.COMPRESSED
 
 
 class ImageRefused(Exception):

@@ -6,7 +6,7 @@ plan        the output format, and what it cannot hold of this image
 decode      every frame, upright, eight bits a channel, nothing but pixels
 resize      mode=scale
 encode      by quality, or by search for a share of the bytes
-choose      the original, unless the result is smaller
+choose      the original, without its metadata, unless the result is smaller
 """
 
 import io
@@ -17,12 +17,13 @@ from dataclasses import replace
 
 from PIL import Image, ImageFile
 
-from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
+from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_scans, webp_canvas
 from halftone_workers.codec.encoders import COPYRIGHT_TAG, Frames, encode, fit
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pixels import Picture, bare, eight_bits, flatten, resized, upright
+from halftone_workers.codec.stripping import strip, tells_place
 
 # A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB: 40 s).
 MAX_JPEG_SCANS = 64
@@ -63,9 +64,23 @@ def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compres
         warned += search_warned
     else:
         encoded = encode(frames, output, options.quality)
-    if len(encoded) >= len(data):
-        return Compressed(None, source, FACTS[source].extension, *image.size, warnings=warned)
-    return Compressed(encoded, output, FACTS[output].extension, *frames.first.size, warnings=warned + lost)
+    if len(encoded) >= len(data) and (kept := _keep(data, source)) is not None:
+        unchanged = len(kept) >= len(data)
+        extension = FACTS[source].extension
+        return Compressed(
+            None if unchanged else kept, Action.KEPT_ORIGINAL, source, extension, *image.size, warnings=warned
+        )
+    extension = FACTS[output].extension
+    return Compressed(encoded, Action.COMPRESSED, output, extension, *frames.first.size, warnings=warned + lost)
+
+
+def _keep(data: bytes, source: Format) -> bytes | None:
+    """The original without its metadata; None where it cannot be handed on, as it may tell where it was taken."""
+    with _opened(data, source) as image, _decoding():
+        stripped = strip(data, source, image.getexif())
+        if stripped is None and not tells_place(image):
+            return data
+    return stripped
 
 
 def _identify(data: bytes, limits: CodecLimits) -> Format:
