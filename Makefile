@@ -3,7 +3,7 @@ SHELL := /bin/sh
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos check format secrets clean
+.PHONY: help setup demo up test chaos bench check format secrets clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ test: setup ## Run the whole test suite on real PostgreSQL and RabbitMQ
 chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 SEED=1)
 	@sh scripts/install_rabbitmq.sh
 	$(RUN)python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-to-end idle")
+	@sh scripts/install_rabbitmq.sh
+	.tools/bin/uv sync --quiet --group bench
+	$(RUN)python -m benchmarks $(SECTIONS)
 
 check: setup ## Format, lint, types, import contract: what a commit must pass
 	$(RUN)ruff format --check .

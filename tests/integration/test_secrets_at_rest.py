@@ -31,10 +31,9 @@ def test_database_holds_no_key_and_no_secret(api: Api) -> None:
     assert answer.status_code == 202
     dump = _dump(api)
     assert str(key_id) in dump
-    assert key not in dump
-    assert key.removeprefix("ht_") not in dump
-    assert secret not in dump
-    assert secret.removeprefix("whsec_") not in dump
+    for told in (key, key.removeprefix("ht_"), secret, secret.removeprefix("whsec_")):
+        assert told not in dump
+        assert told.encode().hex() not in dump
     (row,) = query(api.engine, "SELECT webhook_secret FROM requests")
     assert SecretBox(api.settings.webhook_secret).open(row.webhook_secret) == secret
 

@@ -1,0 +1,33 @@
+"""`python -m benchmarks [SECTION …]`: measures, prints a table a section, keeps results/SECTION.json."""
+
+import argparse
+from collections.abc import Callable
+
+from benchmarks import scale, throughput
+from benchmarks.figures import Figure, save, show
+
+SECTIONS: dict[str, Callable[[], list[Figure]]] = {
+    "end-to-end": throughput.end_to_end,
+    "peer": throughput.against_peer,
+    "slow-shop": throughput.slow_shop,
+    "million-rows": scale.million_rows,
+    "flat-cost": scale.flat_cost,
+    "fairness": scale.fairness,
+    "status": scale.status_answers,
+    "idle": scale.idle,
+    "worker-memory": scale.worker_memory,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS))
+    chosen = parser.parse_args().sections or list(SECTIONS)
+    for name in chosen:
+        measure = SECTIONS[name]
+        figures = measure()
+        show((measure.__doc__ or name).strip(), figures)
+        save(name, figures)
+
+
+main()

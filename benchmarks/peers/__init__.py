@@ -1,0 +1,1 @@
+"""The same job in other hands, to compare with."""

@@ -1,0 +1,86 @@
+"""The job as the usual design has it: Celery over Redis, one task a request, requests and Pillow one image at a time.
+
+Needs the dependency group `bench` and Debian's redis-server. Run as a Celery application by `run`.
+"""
+
+import csv
+import io
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.support.halftone import free_port
+
+REDIS_SERVER = shutil.which("redis-server")
+
+if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that `run` starts
+    import requests
+    from celery import Celery
+    from PIL import Image
+
+    app = Celery("peer", broker=os.environ["PEER_BROKER"], backend=os.environ["PEER_BROKER"])
+
+    @app.task  # type: ignore[untyped-decorator]
+    def process_images(content: str, folder: str) -> int:
+        """Download, compress, save and record every image of an uploaded CSV."""
+        database = sqlite3.connect(Path(folder) / "images.db")
+        database.execute("CREATE TABLE IF NOT EXISTS products (serial TEXT, inputs TEXT, outputs TEXT, status TEXT)")
+        count = 0
+        for serial, _, urls in list(csv.reader(io.StringIO(content)))[1:]:
+            outputs: list[str] = []
+            for url in urls.split(","):
+                image = Image.open(io.BytesIO(requests.get(url, timeout=30).content))
+                path = Path(folder) / f"{serial}-{len(outputs)}.jpg"
+                image.convert("RGB").save(path, "JPEG", quality=50, optimize=True)
+                outputs.append(str(path))
+                count += 1
+            database.execute("INSERT INTO products VALUES (?, ?, ?, 'completed')", (serial, urls, ",".join(outputs)))
+            database.commit()
+        return count
+
+
+def run(content: str) -> float:
+    """Seconds from sending the one task to its result, with a worker process a core."""
+    if REDIS_SERVER is None:
+        raise RuntimeError("the peer needs Redis: run `apt-get install redis-server`")
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        redis = subprocess.Popen(
+            [REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+        )
+        environment = os.environ | {"PEER_BROKER": f"redis://127.0.0.1:{port}/0", "PYTHONPATH": "."}
+        celery = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_design"]
+        worker = subprocess.Popen(
+            [*celery, "worker", "--loglevel", "ERROR", "--concurrency", str(os.cpu_count() or 1)], env=environment
+        )
+        try:
+            csv_path = Path(folder) / "products.csv"
+            csv_path.write_text(content)
+            client = [sys.executable, "-m", "benchmarks.peers.celery_design", str(csv_path), folder]
+            return float(subprocess.run(client, env=environment, check=True, capture_output=True, text=True).stdout)
+        finally:
+            worker.terminate()
+            worker.wait()
+            redis.terminate()
+            redis.wait()
+
+
+def main() -> None:
+    content = HEADER_ONLY if len(sys.argv) < 2 else Path(sys.argv[1]).read_text()
+    process_images.delay(HEADER_ONLY, sys.argv[2]).get()  # the worker is there
+    started = time.perf_counter()
+    process_images.delay(content, sys.argv[2]).get()
+    print(time.perf_counter() - started)
+
+
+HEADER_ONLY = "Serial Number,Product Name,Input Image Urls\n"
+
+if __name__ == "__main__":
+    main()

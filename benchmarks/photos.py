@@ -1,0 +1,28 @@
+"""The photographs of the benchmarks: rendered once, kept under .halftone/bench."""
+
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from halftone_cli.photos import PRODUCTS, render_photo
+
+FOLDER = Path(".halftone/bench")
+LARGE, SMALL = (1500, 1500), (240, 240)
+SEEDS = (1, 2)
+
+
+def photos(size: tuple[int, int]) -> list[Path]:
+    """Files of JPEGs of this size, 4:2:0, quality 92: what a shop serves."""
+    folder = FOLDER / f"{size[0]}x{size[1]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [(product, seed) for product in PRODUCTS for seed in SEEDS]
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(partial(_photo, folder, size), wanted))
+
+
+def _photo(folder: Path, size: tuple[int, int], wanted: tuple[str, int]) -> Path:
+    product, seed = wanted
+    path = folder / f"{product}-{seed}.jpg"
+    if not path.exists():
+        render_photo(product, seed, size).save(path, quality=92)
+    return path

@@ -1,0 +1,89 @@
+"""halftone on PostgreSQL (fsync on) and RabbitMQ, as an operator runs it, for the benchmarks to load."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.support.halftone import Service, running_separately, running_up
+from tests.support.postgres import running_postgres
+from tests.support.rabbitmq import running_rabbitmq
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+@contextmanager
+def running_service(**settings: str) -> Iterator[Service]:
+    """API and one worker on real servers."""
+    with ExitStack() as stack:
+        folder = _folder(stack)
+        postgres = stack.enter_context(running_postgres(durable=True))
+        rabbitmq = stack.enter_context(running_rabbitmq())
+        yield stack.enter_context(
+            running_separately(
+                folder,
+                postgres.new_database(),
+                rabbitmq.new_vhost(),
+                workers=1,
+                **({"connections_per_host": "32"} | settings),
+            )
+        )
+
+
+@contextmanager
+def running_embedded(**settings: str) -> Iterator[Service]:
+    """`halftone up` as it comes."""
+    with ExitStack() as stack:
+        yield stack.enter_context(running_up(_folder(stack), **settings))
+
+
+def _folder(stack: ExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="halftone-bench-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def catalogue(urls: Sequence[str], products: int, images: int) -> str:
+    """A CSV of products with so many images each, taken from the URLs in turn."""
+    rows = [HEADER]
+    for product in range(products):
+        chosen = [urls[(product * images + image) % len(urls)] for image in range(images)]
+        rows.append(f'{product + 1},SKU{product + 1},"{",".join(chosen)}"\n')
+    return "".join(rows)
+
+
+def run_to_the_end(service: Service, csv: str, seconds: float = 1800) -> tuple[float, dict[str, Any]]:
+    """Upload, wait, and the seconds from the upload's first byte to the request's end; its last status object."""
+    started = time.perf_counter()
+    request_id = service.accepted(csv)
+    status = service.ended(request_id, seconds)
+    took = time.perf_counter() - started
+    assert status["failed_images"] == 0, status
+    return took, status
+
+
+def family(service: Service) -> list[psutil.Process]:
+    """Every process of the service that it started itself."""
+    found = []
+    for process in service.processes.values():
+        parent = psutil.Process(process.pid)
+        found += [parent, *parent.children(recursive=True)]
+    return found
+
+
+def codecs(service: Service) -> list[psutil.Process]:
+    return [process for process in family(service) if "halftone_workers.codec_process" in process.cmdline()]
+
+
+def processor_seconds(processes: Sequence[psutil.Process]) -> float:
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+
+
+def memory_bytes(processes: Sequence[psutil.Process]) -> int:
+    """What these processes hold together, shared pages counted once (proportional set size)."""
+    return sum(int(process.memory_full_info().pss) for process in processes)
