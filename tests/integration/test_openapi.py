@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -111,8 +113,10 @@ OPERATIONS = [(path, method) for path, methods in describe_api("", "")["paths"].
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[f"{method} {path}" for path, method in OPERATIONS])
 def test_no_call_gets_an_answer_that_is_not_described(schema: Any, path: str, method: str) -> None:
-    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(case=schema[path][method].as_strategy())
+    operation = schema[path][method]
+
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=st.sampled_from(GenerationMode).flatmap(lambda mode: operation.as_strategy(generation_mode=mode)))
     def call(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(checks=CHECKS)
 
