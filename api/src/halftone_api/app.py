@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from halftone_api.metrics import Measured, ServiceGauges, make_registry
 from halftone_api.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.problems import EXCEPTION_HANDLERS
 from halftone_api.rabbitmq_publisher import RabbitmqPublisher
@@ -25,6 +26,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
+    gauges = ServiceGauges(settings.database_url, engine)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -34,17 +36,19 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         yield
         if dispatcher:
             dispatcher.stop()
+        gauges.close()
         engine.dispose()
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(settings, engine, store)
+    app.state.metrics_registry = make_registry(gauges)
     bounded = BoundedBodies(
         app,
         max_body_bytes=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
         timeout_seconds=settings.upload_timeout_seconds,
         too_large=too_large(settings.max_upload_bytes),
     )
-    return RequestIds(TrailingSlashes(bounded))
+    return RequestIds(TrailingSlashes(Measured(bounded)))
 
 
 def _make_dispatcher(settings: ApiSettings) -> Dispatcher | None:

@@ -23,6 +23,7 @@ ENDPOINTS = {
     "requests": ("GET", "/api/requests", "Requests, newest first"),
     "health": ("GET", "/healthz", "Alive"),
     "ready": ("GET", "/readyz", "Database and broker reached"),
+    "metrics": ("GET", "/metrics", "For Prometheus"),
 }
 
 

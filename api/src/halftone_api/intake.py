@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine
 
 from halftone_api.csv_products import CsvLimits, CsvRefused, ProductCsv
+from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
 from halftone_api.problems import Problem
 from halftone_api.upload_form import Upload
 from halftone_shared.database import transaction
@@ -36,14 +37,13 @@ class Intake:
         """
         try:
             with transaction(self.engine) as connection:
-                if idempotency_key is None:
-                    return self._store(connection, upload, owner_key_id)
-                before = claim_key(connection, owner_key_id, idempotency_key, _fingerprint(upload))
-                if before is not None:
-                    return before
+                if idempotency_key is not None:
+                    before = claim_key(connection, owner_key_id, idempotency_key, _fingerprint(upload))
+                    if before is not None:
+                        return before
                 answer = self._store(connection, upload, owner_key_id)
-                keep_answer(connection, owner_key_id, idempotency_key, answer)
-                return answer
+                if idempotency_key is not None:
+                    keep_answer(connection, owner_key_id, idempotency_key, answer)
         except CsvRefused as refused:
             raise Problem(refused.status, refused.code, refused.detail, **refused.members) from None
         except KeyUsedOtherwise:
@@ -52,6 +52,8 @@ class Intake:
                 "idempotency_key_reused",
                 f"The Idempotency-Key {idempotency_key!r} came with another upload within 24 hours. Use a new one.",
             ) from None
+        _count(answer)
+        return answer
 
     def _store(self, connection: Connection, upload: Upload, owner_key_id: UUID | None) -> dict[str, Any]:
         """Rows are written while they are checked."""
@@ -84,6 +86,12 @@ class Intake:
             "warnings": [warning.to_json() for warning in products.warnings.first],
             "links": {"status": links["self"], "details": links["details"], "download": links["download"]},
         }
+
+
+def _count(answer: dict[str, Any]) -> None:
+    UPLOADED_REQUESTS.inc()
+    UPLOADED_PRODUCTS.inc(answer["total_products"])
+    UPLOADED_IMAGES.inc(answer["total_images"])
 
 
 def _refuse_invalid_rows(products: ProductCsv) -> None:

@@ -6,6 +6,7 @@ from halftone_api.changing import cancel, get_webhooks, replay_webhook, retry
 from halftone_api.health import healthz, readyz
 from halftone_api.home import home
 from halftone_api.image_files import get_image
+from halftone_api.metrics import get_metrics
 from halftone_api.reading import download, get_details, get_request_status, list_requests
 from halftone_api.uploading import upload
 
@@ -13,6 +14,7 @@ ROUTES: list[BaseRoute] = [
     Route("/", home),
     Route("/healthz", healthz),
     Route("/readyz", readyz),
+    Route("/metrics", get_metrics),
     Route("/api/upload", upload, methods=["POST"]),
     Route("/upload", upload, methods=["POST"]),
     Route("/api/status/{request_id}", get_request_status),

@@ -18,6 +18,7 @@ import structlog
 from halftone_shared.states import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec_process import HEADER
+from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_PROCESSES, timed_stage
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,8 @@ class CodecPool:
         self._closed = False
 
     async def start(self) -> None:
+        CODEC_PROCESSES.set(self._size)
+        CODEC_BUSY.set_function(lambda: self.busy)
         for _ in range(self._size):
             self._add()
 
@@ -52,6 +55,11 @@ class CodecPool:
             job.cancel()
         for process in list(self._all):
             self._discard(process)
+
+    @property
+    def busy(self) -> int:
+        """How many processes have an image in hand."""
+        return max(len(self._all) - self._idle.qsize(), 0)
 
     async def compress(self, data: bytes, options: CodecOptions) -> Compressed:
         """Compress in the next free process. Raises ImageRefused, also when the image took too long or broke its
@@ -66,19 +74,24 @@ class CodecPool:
             self._jobs.discard(job)
 
     async def _compress(self, data: bytes, options: CodecOptions) -> Compressed:
-        process = await self._idle.get()
-        while process.has_ended():  # killed while it had nothing to do: no image is to blame
-            self._replace(process)
+        with timed_stage("wait"):
             process = await self._idle.get()
+            while process.has_ended():  # killed while it had nothing to do: no image is to blame
+                CODEC_ENDS.labels("idle").inc()
+                self._replace(process)
+                process = await self._idle.get()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                facts, compressed = await process.run({"options": asdict(options), "limits": self._limits}, data)
+            with timed_stage("encode"):
+                async with asyncio.timeout(self._timeout_seconds):
+                    facts, compressed = await process.run({"options": asdict(options), "limits": self._limits}, data)
         except TimeoutError:
+            CODEC_ENDS.labels("deadline").inc()
             log.warning("codec process killed", pid=process.pid, reason="deadline", seconds=self._timeout_seconds)
             self._replace(process)
             message = f"Compressing the image took longer than {self._timeout_seconds:g} s."
             raise ImageRefused(ImageErrorCode.ENCODE_TIMEOUT, message) from None
         except CodecCrashed as crash:
+            CODEC_ENDS.labels("crash").inc()
             log.warning("codec process crashed", pid=process.pid, reason=str(crash))
             self._replace(process)
             raise ImageRefused(ImageErrorCode.ENCODE_CRASHED, "The image broke the process that decoded it.") from crash

@@ -6,6 +6,7 @@ in the codec processes; to use more cores than one process feeds, run more worke
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -19,6 +20,7 @@ from halftone_shared.settings import IN_PROCESS_QUEUE, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
+from halftone_workers.metrics import serve_metrics
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WorkerSettings
 
@@ -33,6 +35,7 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format, service="worker")
     stopping = _signalled()
     end_with_parent()
+    _serve_metrics(settings)
     runtime = Runtime(settings)
     runtime.start()
     broker, dispatcher = _make_broker(settings)
@@ -68,6 +71,19 @@ def _signalled() -> threading.Event:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     return stopping
+
+
+def _serve_metrics(settings: WorkerSettings) -> None:
+    if settings.metrics_port is None:
+        return
+    try:
+        serve_metrics(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        print(
+            f"halftone cannot start:\n  HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
 
 
 def _make_broker(settings: WorkerSettings) -> tuple[Broker, Dispatcher | None]:

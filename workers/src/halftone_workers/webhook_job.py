@@ -11,6 +11,7 @@ from halftone_shared.signing import signed_headers
 from halftone_shared.states import WebhookStatus
 from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
 from halftone_workers.fetching import retry_after_seconds
+from halftone_workers.metrics import count_delivery
 from halftone_workers.outgoing_http import BlockedAddress, HostNotFound, OutgoingHttp, deadline
 from halftone_workers.runtime import Runtime
 
@@ -37,6 +38,7 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
         delivery, asked_seconds = runtime.run(post_event(runtime.http, event, runtime.settings.webhook_secret))
         status, delay = _next(event, delivery, asked_seconds)
         runtime.persist(lambda connection: record_delivery(connection, event, delivery, status, delay))
+        count_delivery(status, delivery.duration_ms)
         log.info(
             "webhook attempted",
             status=status,
