@@ -6,11 +6,13 @@ Only a process can be stopped in the middle of C code, and only a process takes 
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,7 +20,7 @@ import structlog
 from halftone_shared.states import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec_process import HEADER
-from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_PROCESSES, timed_stage
+from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES, timed_stage
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class CodecPool:
     async def start(self) -> None:
         CODEC_PROCESSES.set(self._size)
         CODEC_BUSY.set_function(lambda: self.busy)
+        CODEC_MEMORY.set_function(self._memory_bytes)
         for _ in range(self._size):
             self._add()
 
@@ -60,6 +63,9 @@ class CodecPool:
     def busy(self) -> int:
         """How many processes have an image in hand."""
         return max(len(self._all) - self._idle.qsize(), 0)
+
+    def _memory_bytes(self) -> int:
+        return sum(process.memory_bytes() for process in list(self._all))
 
     async def compress(self, data: bytes, options: CodecOptions) -> Compressed:
         """Compress in the next free process. Raises ImageRefused, also when the image took too long or broke its
@@ -158,6 +164,14 @@ class _CodecProcess:
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
+
+    def memory_bytes(self) -> int:
+        """What it holds of the machine's memory now; 0 where the system does not say (Linux does)."""
+        try:
+            resident_pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(resident_pages) * resource.getpagesize()
 
     def kill(self) -> None:
         self._socket.close()

@@ -39,6 +39,10 @@ WEBHOOK_SECONDS = Histogram(
 )
 CODEC_PROCESSES = Gauge("halftone_codec_processes", "Codec processes of this worker.")
 CODEC_BUSY = Gauge("halftone_codec_processes_busy", "Codec processes with an image in hand now.")
+CODEC_MEMORY = Gauge(
+    "halftone_codec_processes_resident_memory_bytes",
+    "Memory of this worker's codec processes together; process_resident_memory_bytes is that of the worker alone.",
+)
 CODEC_ENDS = Counter(
     "halftone_codec_processes_lost_total",
     "Codec processes that were replaced: killed at an image's deadline, crashed in an image, or died while idle.",
