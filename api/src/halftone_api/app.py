@@ -16,13 +16,14 @@ from halftone_api.settings import ApiSettings
 from halftone_api.upload_form import FORM_OVERHEAD_BYTES, too_large
 from halftone_shared.database import make_engine
 from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.retention import Sweeper, make_sweeper
 from halftone_shared.settings import IN_PROCESS_QUEUE
 from halftone_shared.storage import ImageStore
 
 
 def create_app(settings: ApiSettings) -> ASGIApp:
-    """The API as an ASGI application. Over RabbitMQ its lifespan runs the dispatcher; an in-process queue is the
-    worker's.
+    """The API as an ASGI application. Over RabbitMQ its lifespan runs dispatcher and sweeper; with an in-process queue
+    the worker does.
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
@@ -30,12 +31,12 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        dispatcher = _make_dispatcher(settings)
-        if dispatcher:
-            dispatcher.start()
+        threads = _make_threads(settings)
+        for thread in threads:
+            thread.start()
         yield
-        if dispatcher:
-            dispatcher.stop()
+        for thread in threads:
+            thread.stop()
         gauges.close()
         engine.dispose()
 
@@ -51,11 +52,10 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     return RequestIds(TrailingSlashes(Measured(bounded)))
 
 
-def _make_dispatcher(settings: ApiSettings) -> Dispatcher | None:
+def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper]":
     if settings.rabbitmq_url == IN_PROCESS_QUEUE:
-        return None
+        return []
     # A pool of its own: calls that wait for a connection do not keep the work waiting.
     engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
-    return Dispatcher(
-        engine, RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type), max_attempts=settings.max_attempts
-    )
+    queue = RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type)
+    return [Dispatcher(engine, queue, max_attempts=settings.max_attempts), make_sweeper(settings)]

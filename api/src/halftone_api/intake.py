@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from halftone_api.csv_products import CsvLimits, CsvRefused, ProductCsv
@@ -18,6 +19,8 @@ from halftone_shared.requests import NewRequest, insert_request
 from halftone_shared.states import Status
 from halftone_shared.status_object import request_links
 
+log = structlog.get_logger(__name__)
+
 _READ_BYTES = 1024 * 1024
 
 
@@ -29,7 +32,9 @@ class Intake:
     limits: CsvLimits
     public_url: str
 
-    def store(self, upload: Upload, *, owner_key_id: UUID | None, idempotency_key: str | None) -> dict[str, Any]:
+    def store(
+        self, upload: Upload, *, owner_key_id: UUID | None, idempotency_key: str | None, trace_id: str | None = None
+    ) -> dict[str, Any]:
         """Write an upload's request and products; what the 202 says.
 
         On return they are committed, and whoever dispatches knows of them. With a key that came before, the answer is
@@ -41,7 +46,7 @@ class Intake:
                     before = claim_key(connection, owner_key_id, idempotency_key, _fingerprint(upload))
                     if before is not None:
                         return before
-                answer = self._store(connection, upload, owner_key_id)
+                answer = self._store(connection, upload, owner_key_id, trace_id)
                 if idempotency_key is not None:
                     keep_answer(connection, owner_key_id, idempotency_key, answer)
         except CsvRefused as refused:
@@ -52,10 +57,12 @@ class Intake:
                 "idempotency_key_reused",
                 f"The Idempotency-Key {idempotency_key!r} came with another upload within 24 hours. Use a new one.",
             ) from None
-        _count(answer)
+        _tell(answer)
         return answer
 
-    def _store(self, connection: Connection, upload: Upload, owner_key_id: UUID | None) -> dict[str, Any]:
+    def _store(
+        self, connection: Connection, upload: Upload, owner_key_id: UUID | None, trace_id: str | None
+    ) -> dict[str, Any]:
         """Rows are written while they are checked."""
         products = ProductCsv(upload.file, self.limits, strict=upload.strict)
         request = NewRequest(
@@ -68,6 +75,7 @@ class Intake:
             csv_url_column=products.url_column,
             webhook_url=upload.webhook_url,
             webhook_secret=upload.webhook_secret,
+            trace_id=trace_id,
         )
         with insert_request(connection, request) as writer:
             for product in products:
@@ -88,7 +96,13 @@ class Intake:
         }
 
 
-def _count(answer: dict[str, Any]) -> None:
+def _tell(answer: dict[str, Any]) -> None:
+    log.info(
+        "request accepted",
+        request_id=answer["request_id"],
+        products=answer["total_products"],
+        images=answer["total_images"],
+    )
     UPLOADED_REQUESTS.inc()
     UPLOADED_PRODUCTS.inc(answer["total_products"])
     UPLOADED_IMAGES.inc(answer["total_images"])

@@ -9,6 +9,7 @@ SCHEMA = """
 ALTER TABLE requests ADD COLUMN trace_id TEXT;
 ALTER TABLE requests ADD COLUMN expired_at TIMESTAMP WITH TIME ZONE;
 CREATE INDEX ix_requests_completed_at ON requests (completed_at, status) WHERE completed_at IS NOT NULL;
+CREATE INDEX ix_requests_expired_at ON requests (expired_at) WHERE expired_at IS NOT NULL;
 CREATE TABLE workers (
     id UUID NOT NULL,
     host TEXT NOT NULL,

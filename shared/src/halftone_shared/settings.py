@@ -83,6 +83,7 @@ class CommonSettings(DatabaseSettings):
         "http://127.0.0.1:8000", description="http(s)://host[:port], as clients reach the API"
     )
     fetch_allow: FetchAllow = Field(FetchRule(), description="networks like 10.1.0.0/16, separated by commas")
+    retention_days: int = Field(0, ge=0, le=36500, description="a whole number of days, 0 to keep everything")
     max_attempts: int = Field(5, ge=1, le=100, description="a whole number from 1 to 100")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_format: Literal["json", "console"] = Field("json", description="json or console")

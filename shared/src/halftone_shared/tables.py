@@ -117,6 +117,7 @@ requests = Table(
     Index("ix_requests_active", "served_at", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
     Index("ix_requests_created_at", "created_at", "id"),
     Index("ix_requests_completed_at", "completed_at", "status", postgresql_where=text("completed_at IS NOT NULL")),
+    Index("ix_requests_expired_at", "expired_at", postgresql_where=text("expired_at IS NOT NULL")),
     # The row is updated at every dispatch and every full shard: room on its page keeps those updates in place.
     postgresql_with={"fillfactor": "50"},
 )

@@ -46,7 +46,9 @@ def process_product(runtime: Runtime, key: ProductKey) -> None:
         return
     with (
         runtime.leases.holding(claim),
-        structlog.contextvars.bound_contextvars(request_id=str(key.request_id), seq=key.seq, attempt=claim.attempt),
+        structlog.contextvars.bound_contextvars(
+            trace_id=claim.trace_id, request_id=str(key.request_id), seq=key.seq, attempt=claim.attempt
+        ),
     ):
         attempts = runtime.run(attempt_images(runtime, claim))
         _record(runtime, claim, attempts)

@@ -28,12 +28,12 @@ _GONE = 410
 
 def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
     """Make the `attempt`-th delivery of an event. Nothing, when it was begun before or the event has ended."""
-    public_url = runtime.settings.public_url
-    event = runtime.persist(lambda connection: claim_event(connection, event_id, attempt, public_url))
+    url, days = runtime.settings.public_url, runtime.settings.retention_days
+    event = runtime.persist(lambda connection: claim_event(connection, event_id, attempt, url, days))
     if event is None:
         return
     with structlog.contextvars.bound_contextvars(
-        request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
+        trace_id=event.trace_id, request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
     ):
         delivery, asked_seconds = runtime.run(post_event(runtime.http, event, runtime.settings.webhook_secret))
         status, delay = _next(event, delivery, asked_seconds)
