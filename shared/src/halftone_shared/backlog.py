@@ -3,11 +3,13 @@
 Every figure comes from counters and partial indexes, so that asking costs the same behind a million finished products.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from halftone_shared.database import AnyRow
 from halftone_shared.states import Status
 from halftone_shared.worker_registry import ALIVE_SECONDS
 
@@ -121,3 +123,69 @@ def read_backlog(connection: Connection) -> Backlog:
         codec_processes=row.codec_processes,
         codec_processes_busy=row.codec_processes_busy,
     )
+
+
+_OPEN_SHARDS = """
+    LEFT JOIN LATERAL (
+        SELECT sum(processed_products + failed_products) AS products, sum(processed_images) AS processed_images,
+               sum(failed_images) AS failed_images, sum(bytes_in - bytes_out) AS bytes_saved
+        FROM request_shards
+        WHERE r.open_shards > 0 AND request_id = r.id
+          AND processed_products + failed_products + cancelled_products < total
+    ) AS open ON true
+"""
+
+_TOTALS = text(
+    f"""
+    SELECT extract(epoch FROM clock_timestamp())::float AS seconds,
+           coalesce(sum(r.processed_products + r.failed_products + coalesce(open.products, 0)), 0)::bigint AS products,
+           coalesce(sum(r.processed_images + coalesce(open.processed_images, 0)), 0)::bigint AS processed_images,
+           coalesce(sum(r.failed_images + coalesce(open.failed_images, 0)), 0)::bigint AS failed_images,
+           coalesce(sum(r.bytes_in - r.bytes_out + coalesce(open.bytes_saved, 0)), 0)::bigint AS bytes_saved
+    FROM requests AS r {_OPEN_SHARDS}
+    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') OR r.completed_at > now() - interval '24 hours'
+    """  # noqa: S608 - the parts are constants
+)
+
+
+def read_totals(connection: Connection) -> AnyRow:
+    """What running requests and those of the last 24 hours have come to, and when: two of these make a throughput."""
+    return connection.execute(_TOTALS).one()
+
+
+_RUNNING = text(
+    f"""
+    SELECT r.id, r.csv_filename, r.status, r.created_at, r.total_products,
+           (r.processed_products + r.failed_products + coalesce(open.products, 0))::bigint AS ended_products,
+           (r.failed_images + coalesce(open.failed_images, 0))::bigint AS failed_images
+    FROM requests AS r {_OPEN_SHARDS}
+    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
+    ORDER BY r.created_at LIMIT :limit
+    """  # noqa: S608 - the parts are constants
+)
+
+
+def running_requests(connection: Connection, limit: int) -> Sequence[AnyRow]:
+    """The oldest requests that run, with how far they are."""
+    return connection.execute(_RUNNING, {"limit": limit}).all()
+
+
+# Of the newest requests, and of each the first failures: a look, not a count of all.
+_FAILURES = text(
+    """
+    SELECT image #>> '{error,code}' AS code, count(*) AS images, count(DISTINCT failed.request_id) AS requests
+    FROM (SELECT id FROM requests ORDER BY created_at DESC LIMIT 50) AS newest
+    CROSS JOIN LATERAL (
+        SELECT request_id, images FROM products
+        WHERE request_id = newest.id AND failed_images > 0 ORDER BY seq LIMIT 100
+    ) AS failed
+    CROSS JOIN LATERAL jsonb_array_elements(failed.images) AS image
+    WHERE image ->> 'status' = 'FAILED'
+    GROUP BY 1 ORDER BY images DESC
+    """
+)
+
+
+def recent_failures(connection: Connection) -> Sequence[AnyRow]:
+    """Error codes among the first 100 failed products of each of the newest 50 requests, the most frequent first."""
+    return connection.execute(_FAILURES).all()
