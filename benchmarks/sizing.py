@@ -20,16 +20,17 @@ from tests.support.origin import Origin, running_origin
 from tests.support.postgres import running_postgres
 from tests.support.rabbitmq import running_rabbitmq
 
-# Photos of a shop: square, a side of 1,500 pixels; a few different ones, so that nothing is read from a cache of one.
-SIDE_PIXELS = 1500
+# A few different photos, so that nothing is read from a cache of one.
 DIFFERENT = 8
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--side-pixels", type=int, default=1500, help="of the square photos")
     parser.add_argument("--codec-processes", type=int, default=2)
     options = parser.parse_args()
+    side = options.side_pixels
     folder = Path(tempfile.mkdtemp(prefix="halftone-sizing-"))
     with (
         running_postgres(durable=True) as postgres,
@@ -39,8 +40,8 @@ def main() -> None:
             folder, postgres.new_database(), broker.new_vhost(), codec_processes=str(options.codec_processes)
         ) as service,
     ):
-        photos = [jpeg((SIDE_PIXELS, SIDE_PIXELS), seed=seed) for seed in range(1, DIFFERENT + 1)]
-        print(f"{len(photos[0]) / 1000:.0f} kB a photo of {SIDE_PIXELS} x {SIDE_PIXELS} pixels")
+        photos = [jpeg((side, side), seed=seed) for seed in range(1, DIFFERENT + 1)]
+        print(f"{len(photos[0]) / 1000:.0f} kB a photo of {side} x {side} pixels")
         for mode in ("quality", "scale"):
             measure(service, origin, photos, options.images, mode)
     shutil.rmtree(folder, ignore_errors=True)
