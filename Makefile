@@ -17,12 +17,12 @@ demo: setup ## Run the main job on sample photos, from CSV to webhook, and show 
 up: setup ## Run the service on http://127.0.0.1:8000 until Ctrl-C
 	@$(RUN)halftone up
 
-test: setup ## Run the whole test suite on real PostgreSQL and RabbitMQ
-	@sh scripts/install_rabbitmq.sh
+test: setup ## Run the whole test suite on real PostgreSQL, RabbitMQ and Prometheus
+	@sh scripts/install_services.sh
 	$(RUN)python -m pytest
 
 chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 SEED=1)
-	@sh scripts/install_rabbitmq.sh
+	@sh scripts/install_services.sh
 	$(RUN)python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-to-end idle")

@@ -16,5 +16,6 @@ printf 'default_user = halftone\ndefault_pass = %s\n' "$rabbitmq" > secrets/rabb
 printf %s "postgresql://halftone:$postgres@postgres:5432/halftone" > secrets/halftone_database_url
 printf %s "amqp://halftone:$rabbitmq@rabbitmq:5672/%2F" > secrets/halftone_rabbitmq_url
 printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64)" > secrets/halftone_webhook_secret
+random > secrets/grafana_password
 chmod 644 secrets/*
 echo "Made secrets/. Keep it out of version control and of everybody's sight."

@@ -13,6 +13,7 @@ import pytest
 from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
+from tests.support.postgres import TestPostgres
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
@@ -153,3 +154,21 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+@pytest.mark.parametrize("member", ["halftone_api", "halftone_workers"])
+def test_child_whose_parent_is_gone_before_it_has_started_ends(
+    tmp_path: Path, postgres: TestPostgres, member: str
+) -> None:
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    settings = environment(
+        tmp_path,
+        database_url=postgres.new_database(),
+        rabbitmq_url="in-process",
+        api_port=str(free_port()),
+        parent_pipe=str(read_end),
+    )
+    process = subprocess.Popen([PYTHON, "-m", member], env=settings, pass_fds=[read_end])
+    os.close(read_end)
+    assert process.wait(30) == 0

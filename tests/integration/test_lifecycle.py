@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from halftone_shared.barrier import Settled
 from halftone_shared.dispatch import take_due_products
@@ -27,7 +27,7 @@ from halftone_shared.requests import get_status
 from halftone_shared.results import ProductKey
 from halftone_shared.status_object import status_object
 from halftone_shared.webhook_events import claim_event
-from tests.support.stored import claimed, failed_image, finish, good_image, query, settle, store_request
+from tests.support.stored import claimed, execute, failed_image, finish, good_image, query, settle, store_request
 
 URL = "http://halftone"
 
@@ -228,6 +228,18 @@ def test_first_claim_that_meets_a_dispatcher_leaves_the_start_to_the_next(engine
     status = _status(engine, request_id)
     assert status["status"] == "COMPLETED"
     assert status["started_at"] is not None
+
+
+def test_request_that_is_newer_than_the_statistics_is_cancelled_and_reopened_at_once(engine: Engine) -> None:
+    """PostgreSQL then expects a row or two of it: joined by the wrong column, this takes minutes."""
+    store_request(engine, 3000)
+    execute(engine, "ANALYZE")
+    request_id = store_request(engine, 40_000)
+    event.listen(engine, "checkout", lambda connection, *_: connection.execute("SET statement_timeout = '5s'"))
+    cancel_request(engine, request_id, patience_seconds=60)
+    assert _status(engine, request_id)["status"] == "CANCELLED"
+    retry_request(engine, request_id, URL)
+    assert _status(engine, request_id)["status"] == "PENDING"
 
 
 def _parts(key: ProductKey) -> tuple[UUID, int]:

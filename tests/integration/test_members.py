@@ -16,12 +16,17 @@ ROOT = Path(__file__).parents[2]
 UV = ROOT / ".tools" / "bin" / "uv"
 
 
+MEMBERS = ("halftone", "halftone-api", "halftone-db", "halftone-shared", "halftone-workers")
+
+
 def _install(member: str, folder: Path) -> Path:
     """An environment with one member, as the Dockerfile installs it; its bin folder."""
     uv = str(UV) if UV.exists() else shutil.which("uv")
     assert uv, "uv is not here: run `make setup`"
+    # Built anew: uv's cache knows a member by its pyproject.toml, whatever else in it has changed.
+    anew = [f"--refresh-package={name}" for name in MEMBERS]
     subprocess.run(
-        [uv, "sync", "--quiet", "--frozen", "--no-dev", "--no-editable", "--package", member],
+        [uv, "sync", "--quiet", "--frozen", "--no-dev", "--no-editable", "--package", member, *anew],
         cwd=ROOT,
         env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder), "UV_PYTHON_DOWNLOADS": "never"},
         check=True,

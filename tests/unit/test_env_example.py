@@ -11,7 +11,15 @@ from halftone_workers.settings import WorkerSettings
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 # Their default depends on the machine, or is given by `halftone up` alone.
-WITHOUT_DEFAULT = {"DATABASE_URL", "RABBITMQ_URL", "STORAGE_URL", "WEBHOOK_SECRET", "CODEC_PROCESSES", "FETCH_ALLOW"}
+WITHOUT_DEFAULT = {
+    "DATABASE_URL",
+    "RABBITMQ_URL",
+    "STORAGE_URL",
+    "WEBHOOK_SECRET",
+    "CODEC_PROCESSES",
+    "FETCH_ALLOW",
+    "METRICS_PORT",
+}
 
 
 def _listed() -> dict[str, str]:

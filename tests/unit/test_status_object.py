@@ -80,6 +80,7 @@ def test_members_are_those_of_the_contract() -> None:
         "started_at": "2026-03-01T12:00:01.123Z",
         "updated_at": "2026-03-01T12:00:02.123Z",
         "completed_at": None,
+        "expires_at": None,
         "output_csv_url": None,
         "webhook": None,
         "links": {

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from halftone_api.metrics import Measured, ServiceGauges, make_registry
 from halftone_api.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.problems import EXCEPTION_HANDLERS
 from halftone_api.rabbitmq_publisher import RabbitmqPublisher
@@ -15,44 +16,47 @@ from halftone_api.settings import ApiSettings
 from halftone_api.upload_form import FORM_OVERHEAD_BYTES, too_large
 from halftone_shared.database import make_engine
 from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.retention import Sweeper, make_sweeper
 from halftone_shared.secret_box import SecretBox
 from halftone_shared.settings import IN_PROCESS_QUEUE
 from halftone_shared.storage import ImageStore
 
 
 def create_app(settings: ApiSettings) -> ASGIApp:
-    """The API as an ASGI application. Over RabbitMQ its lifespan runs the dispatcher; an in-process queue is the
-    worker's.
+    """The API as an ASGI application. Over RabbitMQ its lifespan runs dispatcher and sweeper; with an in-process queue
+    the worker does.
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
+    gauges = ServiceGauges(settings.database_url, engine)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        dispatcher = _make_dispatcher(settings)
-        if dispatcher:
-            dispatcher.start()
+        threads = _make_threads(settings)
+        for thread in threads:
+            thread.start()
         yield
-        if dispatcher:
-            dispatcher.stop()
+        for thread in threads:
+            thread.stop()
+        gauges.close()
         engine.dispose()
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(settings, engine, store, SecretBox(settings.webhook_secret))
+    app.state.metrics_registry = make_registry(gauges)
     bounded = BoundedBodies(
         app,
         max_body_bytes=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
         timeout_seconds=settings.upload_timeout_seconds,
         too_large=too_large(settings.max_upload_bytes),
     )
-    return RequestIds(TrailingSlashes(bounded))
+    return RequestIds(TrailingSlashes(Measured(bounded)))
 
 
-def _make_dispatcher(settings: ApiSettings) -> Dispatcher | None:
+def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper]":
     if settings.rabbitmq_url == IN_PROCESS_QUEUE:
-        return None
+        return []
     # A pool of its own: calls that wait for a connection do not keep the work waiting.
     engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
-    return Dispatcher(
-        engine, RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type), max_attempts=settings.max_attempts
-    )
+    queue = RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type)
+    return [Dispatcher(engine, queue, max_attempts=settings.max_attempts), make_sweeper(settings)]

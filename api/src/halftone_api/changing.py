@@ -8,7 +8,6 @@ from halftone_api.reading import find_request
 from halftone_api.services import services
 from halftone_api.views import event_view
 from halftone_shared.lifecycle import AlreadyEnded, NotEnded, NothingToRetry, cancel_request, retry_request
-from halftone_shared.status_object import status_object
 from halftone_shared.webhook_events import attempts_of, events_of, replay_event
 
 # A small request is cancelled when the answer comes; a large one goes on behind it.
@@ -31,7 +30,8 @@ def retry(request: Request) -> Response:
     """Try what failed again, under the same ID."""
     row = find_request(request)
     try:
-        retry_request(services(request).engine, row.id, services(request).settings.public_url)
+        settings = services(request).settings
+        retry_request(services(request).engine, row.id, settings.public_url, settings.retention_days)
     except NotEnded:
         raise Problem(409, "not_ended", f"The request is {row.status}. Retry it when it has ended.") from None
     except NothingToRetry:
@@ -42,7 +42,7 @@ def retry(request: Request) -> Response:
 def _accepted(request: Request) -> Response:
     row = find_request(request)
     return JSONResponse(
-        status_object(row, services(request).settings.public_url),
+        services(request).status_object(row),
         status_code=202,
         headers={"Location": f"/api/status/{row.id}", "Retry-After": "1"},
     )

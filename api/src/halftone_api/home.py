@@ -26,6 +26,7 @@ ENDPOINTS = {
     "ready": ("GET", "/readyz", "Database and broker reached"),
     "openapi": ("GET", "/openapi.json", "All of this for programs: OpenAPI 3.1"),
     "docs": ("GET", "/docs", "All of this for people"),
+    "metrics": ("GET", "/metrics", "For Prometheus"),
 }
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from halftone_api.csv_products import CsvLimits, CsvRefused, ProductCsv
+from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
 from halftone_api.problems import Problem
 from halftone_api.upload_form import Upload
 from halftone_shared.database import transaction
@@ -17,6 +19,8 @@ from halftone_shared.requests import NewRequest, insert_request
 from halftone_shared.secret_box import SecretBox
 from halftone_shared.states import Status
 from halftone_shared.status_object import request_links
+
+log = structlog.get_logger(__name__)
 
 _READ_BYTES = 1024 * 1024
 
@@ -30,7 +34,9 @@ class Intake:
     public_url: str
     secret_box: SecretBox
 
-    def store(self, upload: Upload, *, owner_key_id: UUID | None, idempotency_key: str | None) -> dict[str, Any]:
+    def store(
+        self, upload: Upload, *, owner_key_id: UUID | None, idempotency_key: str | None, trace_id: str | None = None
+    ) -> dict[str, Any]:
         """Write an upload's request and products; what the 202 says.
 
         On return they are committed, and whoever dispatches knows of them. With a key that came before, the answer is
@@ -38,14 +44,13 @@ class Intake:
         """
         try:
             with transaction(self.engine) as connection:
-                if idempotency_key is None:
-                    return self._store(connection, upload, owner_key_id)
-                before = claim_key(connection, owner_key_id, idempotency_key, _fingerprint(upload))
-                if before is not None:
-                    return before
-                answer = self._store(connection, upload, owner_key_id)
-                keep_answer(connection, owner_key_id, idempotency_key, answer)
-                return answer
+                if idempotency_key is not None:
+                    before = claim_key(connection, owner_key_id, idempotency_key, _fingerprint(upload))
+                    if before is not None:
+                        return before
+                answer = self._store(connection, upload, owner_key_id, trace_id)
+                if idempotency_key is not None:
+                    keep_answer(connection, owner_key_id, idempotency_key, answer)
         except CsvRefused as refused:
             raise Problem(refused.status, refused.code, refused.detail, **refused.members) from None
         except KeyUsedOtherwise:
@@ -54,8 +59,12 @@ class Intake:
                 "idempotency_key_reused",
                 f"The Idempotency-Key {idempotency_key!r} came with another upload within 24 hours. Use a new one.",
             ) from None
+        _tell(answer)
+        return answer
 
-    def _store(self, connection: Connection, upload: Upload, owner_key_id: UUID | None) -> dict[str, Any]:
+    def _store(
+        self, connection: Connection, upload: Upload, owner_key_id: UUID | None, trace_id: str | None
+    ) -> dict[str, Any]:
         """Rows are written while they are checked."""
         products = ProductCsv(upload.file, self.limits, strict=upload.strict)
         request = NewRequest(
@@ -68,6 +77,7 @@ class Intake:
             csv_url_column=products.url_column,
             webhook_url=upload.webhook_url,
             webhook_secret=None if upload.webhook_secret is None else self.secret_box.seal(upload.webhook_secret),
+            trace_id=trace_id,
         )
         with insert_request(connection, request) as writer:
             for product in products:
@@ -86,6 +96,18 @@ class Intake:
             "warnings": [warning.to_json() for warning in products.warnings.first],
             "links": {"status": links["self"], "details": links["details"], "download": links["download"]},
         }
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    log.info(
+        "request accepted",
+        request_id=answer["request_id"],
+        products=answer["total_products"],
+        images=answer["total_images"],
+    )
+    UPLOADED_REQUESTS.inc()
+    UPLOADED_PRODUCTS.inc(answer["total_products"])
+    UPLOADED_IMAGES.inc(answer["total_images"])
 
 
 def _refuse_invalid_rows(products: ProductCsv) -> None:

@@ -1,6 +1,7 @@
 """`halftone-api`: serves the API by the environment's settings."""
 
 import signal
+import sys
 
 import uvicorn
 
@@ -16,11 +17,11 @@ GRACE_SECONDS = 10
 def main() -> None:
     settings = load_settings_or_exit(ApiSettings)
     configure_logs(settings.log_level, settings.log_format, service="api")
-    end_with_parent()
-    # uvicorn drains at these signals and then raises them again, for the handlers that were there before: to stop
-    # because one was told to is no failure.
+    # Until uvicorn has handlers of its own, these end the process at once; uvicorn drains, and then raises the signal
+    # again for the handlers that were there before: to stop because one was told to is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: sys.exit(0))
+    end_with_parent()
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,

@@ -44,6 +44,12 @@ class RequestIds:
             await self._app(scope, receive, send_with_id)
 
 
+def call_id() -> str | None:
+    """The X-Request-Id of the call that is being answered."""
+    found: str | None = structlog.contextvars.get_contextvars().get("x_request_id")
+    return found
+
+
 class TrailingSlashes:
     """`/api/status/ID/` is `/api/status/ID`, on every route and without a redirect."""
 

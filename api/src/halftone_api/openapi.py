@@ -414,6 +414,14 @@ def _paths() -> dict[str, Schema]:
                 "health", "Alive", {"200": _answer("It answers.", _json(_object({"status": _TEXT})))}, keyless=True
             )
         },
+        "/metrics": {
+            "get": _operation(
+                "metrics",
+                "For Prometheus",
+                {"200": _answer("Its text format.", {"text/plain": {"schema": _TEXT}})},
+                keyless=True,
+            )
+        },
         "/readyz": {
             "get": _operation(
                 "ready",

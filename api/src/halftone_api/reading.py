@@ -27,7 +27,7 @@ from halftone_shared.database import AnyRow
 from halftone_shared.products import product_page
 from halftone_shared.requests import get_status, list_status
 from halftone_shared.states import Status
-from halftone_shared.status_object import has_ended, status_object
+from halftone_shared.status_object import has_ended
 
 _DOWNLOAD_PAGE = 1000
 
@@ -36,7 +36,7 @@ def get_request_status(request: Request) -> Response:
     """The status object; with ?include=products the first page of products too. Answers 304 to its own ETag."""
     row = find_request(request)
     include = choice_of(request, "include", ("products",))
-    body = status_object(row, services(request).settings.public_url)
+    body = services(request).status_object(row)
     if include:
         body |= _products(services(request), row.id, after_seq=0, limit=DEFAULT_LIMIT, status=None)
     response = JSONResponse(body)
@@ -52,7 +52,7 @@ def get_details(request: Request) -> Response:
     """The status object with a page of products, and the cursor of the next page."""
     row = find_request(request)
     after_seq, limit, status = product_cursor_of(request), limit_of(request), status_of(request)
-    body = status_object(row, services(request).settings.public_url)
+    body = services(request).status_object(row)
     return JSONResponse(body | _products(services(request), row.id, after_seq=after_seq, limit=limit, status=status))
 
 
@@ -64,8 +64,9 @@ def list_requests(request: Request) -> Response:
         rows = list_status(connection, owner=owner, status=status, before=before, limit=limit + 1)
     page = rows[:limit]
     next_cursor = encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if len(rows) > limit else None
-    public_url = services(request).settings.public_url
-    return JSONResponse({"requests": [status_object(row, public_url) for row in page], "next_cursor": next_cursor})
+    return JSONResponse(
+        {"requests": [services(request).status_object(row) for row in page], "next_cursor": next_cursor}
+    )
 
 
 def download(request: Request) -> Response:
@@ -80,7 +81,7 @@ def download(request: Request) -> Response:
             f"The request is {row.status}. The CSV can be downloaded when it has ended.",
             headers={"Retry-After": "1"},
             request_status=row.status,
-            progress=status_object(row, "")["progress"],
+            progress=services(request).status_object(row)["progress"],
         )
     public_url = services(request).settings.public_url
     rows = _all_products(services(request), row)

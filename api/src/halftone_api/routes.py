@@ -7,6 +7,7 @@ from halftone_api.documentation import docs, openapi_json
 from halftone_api.health import healthz, readyz
 from halftone_api.home import home
 from halftone_api.image_files import get_image
+from halftone_api.metrics import get_metrics
 from halftone_api.reading import download, get_details, get_request_status, list_requests
 from halftone_api.uploading import upload
 from halftone_api.watching import watch
@@ -17,6 +18,7 @@ ROUTES: list[BaseRoute] = [
     Route("/readyz", readyz),
     Route("/openapi.json", openapi_json),
     Route("/docs", docs),
+    Route("/metrics", get_metrics),
     Route("/api/upload", upload, methods=["POST"]),
     Route("/upload", upload, methods=["POST"]),
     Route("/api/status/{request_id}", get_request_status),

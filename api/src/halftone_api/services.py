@@ -1,12 +1,15 @@
 """What the routes work with, built once in create_app."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Engine
 from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
+from halftone_shared.database import AnyRow
 from halftone_shared.secret_box import SecretBox
+from halftone_shared.status_object import status_object
 from halftone_shared.storage import ImageStore
 
 
@@ -16,6 +19,10 @@ class Services:
     engine: Engine
     store: ImageStore
     secret_box: SecretBox
+
+    def status_object(self, row: AnyRow) -> dict[str, Any]:
+        """A request as clients see it, by this API's settings."""
+        return status_object(row, self.settings.public_url, self.settings.retention_days)
 
 
 def services(request: Request) -> Services:

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from halftone_api.authentication import caller_key_id
 from halftone_api.csv_products import CsvLimits
 from halftone_api.intake import Intake
+from halftone_api.middleware import call_id
 from halftone_api.problems import Problem
 from halftone_api.rate_limiting import limit_rate
 from halftone_api.services import services
@@ -28,7 +29,9 @@ async def upload(request: Request) -> Response:
     limits = CsvLimits(settings.max_rows, settings.max_urls_per_product)
     intake = Intake(found.engine, limits, settings.public_url, found.secret_box)
     try:
-        answer = await run_in_threadpool(intake.store, form, owner_key_id=owner_key_id, idempotency_key=idempotency_key)
+        answer = await run_in_threadpool(
+            intake.store, form, owner_key_id=owner_key_id, idempotency_key=idempotency_key, trace_id=call_id()
+        )
     finally:
         form.file.close()
     headers = {"Location": f"/api/status/{answer['request_id']}", "Retry-After": "1"}

@@ -11,6 +11,7 @@ from halftone_cli.client_commands import cancel, details, download, retry, statu
 from halftone_cli.doctor_command import doctor
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.key_commands import keys
+from halftone_cli.queues_command import queues
 from halftone_cli.terminal import EXIT_FAILED, console, failing_with
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
     help="Make the images of a product catalogue smaller.",
 )
 app.add_typer(keys, name="keys")
-for command in (submit, status, details, download, cancel, retry, doctor):
+for command in (submit, status, details, download, cancel, retry, doctor, queues):
     app.command()(command)
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The folder for database, images and secrets.")]

@@ -56,7 +56,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
 
     children = [Child("api", [sys.executable, "-m", "halftone_api"], environment)]
     children += [
-        Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], environment)
+        Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], _worker_environment(environment, number))
         for number in range(1, workers + 1)
     ]
     supervisor = Supervisor(children, grace_seconds=GRACE_SECONDS, check=keep_postgres_running)
@@ -86,6 +86,14 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
     for name, value in defaults.items():
         environment.setdefault(PREFIX + name, value)
     return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
+
+
+def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:
+    """Each worker has a metrics port of its own, from the one that is set upwards."""
+    first_port = environment.get(PREFIX + "METRICS_PORT", "")
+    if not first_port.isdecimal():
+        return environment
+    return environment | {PREFIX + "METRICS_PORT": str(int(first_port) + number - 1)}
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # The newest migration that this code was written for; a test holds it to db/migrations.
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 
 # A row of any columns; what they are, the query that makes it says.

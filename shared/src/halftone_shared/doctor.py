@@ -68,12 +68,13 @@ _RECOUNT = f"""
 
 CHECKS = (
     Check(
-        "A shard's counters are those of its products, counted anew",
+        "A shard's counters are those of its products, counted anew, unless they are being deleted",
         f"""
         SELECT coalesce(shard.request_id, recount.request_id) || ' shard ' || coalesce(shard.shard, recount.shard)
         FROM request_shards AS shard
         FULL JOIN ({_RECOUNT}) AS recount ON recount.request_id = shard.request_id AND recount.shard = shard.shard
-        WHERE coalesce(shard.total, 0) <> coalesce(recount.total, 0) OR {_unequal("shard", "recount")}
+        WHERE (coalesce(shard.total, 0) <> coalesce(recount.total, 0) OR {_unequal("shard", "recount")})
+          AND NOT EXISTS (SELECT FROM requests WHERE id = shard.request_id AND expired_at IS NOT NULL)
         """,  # noqa: S608
     ),
     Check(

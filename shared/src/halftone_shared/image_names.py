@@ -55,6 +55,12 @@ def parse_image_name(name: str) -> ImageSlot | None:
     return ImageSlot(token, int(seq), int(position), extension)
 
 
+def storage_folder(request_id: UUID) -> str:
+    """Where all of a request's files lie, and nothing else."""
+    token = image_token(request_id)
+    return f"images/{token[:2]}/{token}"
+
+
 def storage_path(name: str) -> str:
     """Where an image's file lies in the store: a folder a request, and in it one a thousand products."""
     slot = parse_image_name(name)

@@ -67,18 +67,19 @@ def carry_out_cancel(engine: Engine, request_id: UUID, *, patience_seconds: floa
         after_seq = cancelled.last_seq
 
 
-def retry_request(engine: Engine, request_id: UUID, public_url: str) -> None:
+def retry_request(engine: Engine, request_id: UUID, public_url: str, retention_days: int = 0) -> None:
     """Start an ended request again with what failed or was cancelled in it, under the same ID.
 
     Raises NotEnded or NothingToRetry. The event of the ending that this undoes keeps what it was to say.
     """
     with transaction(engine) as connection:
-        ended = select(requests.c.completed_at).where(requests.c.id == request_id).with_for_update()
+        unexpired = (requests.c.id == request_id, requests.c.expired_at.is_(None))
+        ended = select(requests.c.completed_at).where(*unexpired).with_for_update()
         if connection.execute(ended).scalar() is None:
             raise NotEnded
         unsent = select(webhook_events.c.id).where(webhook_events.c.request_id == request_id)
         for event_id in connection.execute(unsent).scalars().all():
-            freeze_event(connection, event_id, public_url)
+            freeze_event(connection, event_id, public_url, retention_days)
         if not reopen_request(connection, request_id):
             raise NothingToRetry
         connection.execute(text(f"NOTIFY {WORK_CHANNEL}"))

@@ -36,6 +36,7 @@ class Claim:
     input_image_urls: list[str]
     done: list[ImageResult | None]
     options: dict[str, Any]
+    trace_id: str | None = None
 
 
 # The request turns PROCESSING with its first claim, or with a later one when a dispatcher has its row just then.
@@ -54,7 +55,7 @@ _CLAIM = text(
                      FOR NO KEY UPDATE SKIP LOCKED)
     )
     SELECT claimed.claims, claimed.attempts, claimed.input_image_urls, claimed.output_files, claimed.images,
-           requests.options
+           requests.options, requests.trace_id
     FROM claimed JOIN requests ON requests.id = claimed.request_id
     """
 )
@@ -70,7 +71,7 @@ def claim_product(connection: Connection, key: ProductKey) -> Claim | None:
     ).one_or_none()
     if row is None:
         return None
-    return Claim(key, row.claims, row.attempts, row.input_image_urls, stored_results(row), row.options)
+    return Claim(key, row.claims, row.attempts, row.input_image_urls, stored_results(row), row.options, row.trace_id)
 
 
 def stored_results(row: AnyRow) -> list[ImageResult | None]:
@@ -178,7 +179,7 @@ _IMAGE_OWNER = text(
     SELECT product.output_files[:position] = :name
     FROM requests AS request
     JOIN products AS product ON product.request_id = request.id AND product.seq = :seq
-    WHERE request.image_token = :token
+    WHERE request.image_token = :token AND request.expired_at IS NULL
     """
 )
 

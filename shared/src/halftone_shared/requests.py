@@ -22,7 +22,9 @@ WORK_CHANNEL = "halftone_work"
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A request as it is accepted. `csv_url_column` is the index of the column that holds the image URLs."""
+    """A request as it is accepted. `csv_url_column` is the index of the column that holds the image URLs; `trace_id`
+    the upload's X-Request-Id, which the logs of everything that follows from it carry.
+    """
 
     id: UUID
     owner_key_id: UUID | None
@@ -33,6 +35,7 @@ class NewRequest:
     csv_url_column: int
     webhook_url: str | None
     webhook_secret: str | None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             open_shards=1,
             webhook_url=request.webhook_url,
             webhook_secret=request.webhook_secret,
+            trace_id=request.trace_id,
         )
     )
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
@@ -149,12 +153,14 @@ _SELECT_STATUS = f"""
 """  # noqa: S608 - the parts are this module's constants
 
 _GET_STATUS = text(
-    f"{_SELECT_STATUS} WHERE r.id = :request_id AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)"
+    f"""{_SELECT_STATUS}
+    WHERE r.id = :request_id AND r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
+    """
 )
 
 _LIST_STATUS = text(
     f"""{_SELECT_STATUS}
-    WHERE (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
+    WHERE r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
       AND (CAST(:status AS text) IS NULL OR r.status = :status)
       AND (CAST(:before_time AS timestamptz) IS NULL OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
     ORDER BY r.created_at DESC, r.id DESC LIMIT :limit
@@ -163,7 +169,10 @@ _LIST_STATUS = text(
 
 
 def get_status(connection: Connection, request_id: UUID, *, owner: UUID | None) -> AnyRow | None:
-    """What status_object.py shows of a request. With `owner`, another key's request is None, as if it did not exist."""
+    """What status_object.py shows of a request. With `owner`, another key's request is None, as if it did not exist.
+
+    So is one that has expired, from the moment on that retention.py marks it.
+    """
     return connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner}).one_or_none()
 
 

@@ -92,6 +92,7 @@ class CommonSettings(DatabaseSettings):
     )
     fetch_allow: FetchAllow = Field(FetchRule(), description="networks like 10.1.0.0/16, separated by commas")
     webhook_secret: WebhookSecret = Field(description="whsec_ followed by at least 24 bytes in base64")
+    retention_days: int = Field(0, ge=0, le=36500, description="a whole number of days, 0 to keep everything")
     max_attempts: int = Field(5, ge=1, le=100, description="a whole number from 1 to 100")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_format: Literal["json", "console"] = Field("json", description="json or console")

@@ -1,6 +1,6 @@
 """The status object: what a request looks like to its client, in the API's answers and in the webhook alike."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,8 +8,12 @@ from halftone_shared.database import AnyRow
 from halftone_shared.states import Status, WebhookStatus
 
 
-def status_object(row: AnyRow, public_url: str) -> dict[str, Any]:
-    """A row of requests.get_status as JSON values. URLs are absolute, from `public_url`."""
+def status_object(row: AnyRow, public_url: str, retention_days: int = 0) -> dict[str, Any]:
+    """A row of requests.get_status as JSON values. URLs are absolute, from `public_url`.
+
+    `retention_days` is HALFTONE_RETENTION_DAYS: until when the request is kept follows from it, null where it is 0 or
+    the request runs.
+    """
     links = request_links(row.id, public_url)
     return {
         "request_id": str(row.id),
@@ -33,10 +37,17 @@ def status_object(row: AnyRow, public_url: str) -> dict[str, Any]:
         "started_at": timestamp(row.started_at),
         "updated_at": timestamp(row.updated_at),
         "completed_at": timestamp(row.completed_at),
+        "expires_at": timestamp(_expires_at(row.completed_at, retention_days)),
         "output_csv_url": links["download"] if has_ended(row) else None,
         "webhook": _webhook(row),
         "links": links,
     }
+
+
+def _expires_at(completed_at: datetime | None, retention_days: int) -> datetime | None:
+    if completed_at is None or retention_days == 0:
+        return None
+    return completed_at + timedelta(days=retention_days)
 
 
 def has_ended(row: AnyRow) -> bool:

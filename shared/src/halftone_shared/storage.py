@@ -1,6 +1,7 @@
 """Where output images lie: a folder or an S3 bucket, by HALFTONE_STORAGE_URL, through one interface (obstore)."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from obstore import GetResult
 
 CHUNK_BYTES = 256 * 1024
+DELETE_PAGE_FILES = 1000
 
 
 class StorageUnavailable(Exception):
@@ -54,6 +56,20 @@ class ImageStore:
             self._refuse_link(name)
             result = await obstore.get_async(self._store, storage_path(name), options={"range": (start, end)})
         return _chunks(result)
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete every file under a folder, and the folder. Again does nothing. Raises StorageUnavailable."""
+        try:
+            if self._folder is not None:
+                # What a killed worker left half-written is not in obstore's listings.
+                shutil.rmtree(self._folder / folder)
+                return
+            while page := next(iter(obstore.list(self._store, folder, chunk_size=DELETE_PAGE_FILES)), None):
+                obstore.delete(self._store, [file["path"] for file in page])
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable(f"The files under {folder} could not be deleted: {error}") from error
 
     def _refuse_link(self, name: str) -> None:
         """What lies in the folder under an image's name is the image, and no way to another file."""

@@ -1,7 +1,7 @@
 """The tables. What moves their rows is in the modules beside this one; how they came to be is in db/migrations.
 
 `requests` 1—n `products`, 1—64 `request_shards` (the completion barrier's counters), 1—n `webhook_events`, one an
-ending, each 1—n `webhook_attempts`. `api_keys` own requests.
+ending, each 1—n `webhook_attempts`. `api_keys` own requests. `workers` says which worker processes live.
 """
 
 from sqlalchemy import (
@@ -101,10 +101,14 @@ requests = Table(
     Column("webhook_url", Text),
     # Sealed: see secret_box.py.
     Column("webhook_secret", Text),
+    # The upload's X-Request-Id: one ID to grep for, from the upload to the webhook.
+    Column("trace_id", Text),
     _time("created_at", nullable=False),
     _time("started_at"),
     _time("updated_at", nullable=False),
     _time("completed_at"),
+    # Set by retention.py: from then on the request is there for nobody, and its files and rows are being deleted.
+    _time("expired_at"),
     CheckConstraint("open_shards >= 0", name="open_shards"),
     CheckConstraint("dispatch_cursor BETWEEN 0 AND total_products", name="dispatch_cursor"),
     CheckConstraint("processed_products + failed_products + cancelled_products <= total_products", name="counted"),
@@ -113,6 +117,8 @@ requests = Table(
     CheckConstraint(f"(status IN {_FINAL}) = (outcome IS NOT NULL)", name="ended_has_outcome"),
     Index("ix_requests_active", "served_at", "id", postgresql_where=text(f"status NOT IN {_FINAL}")),
     Index("ix_requests_created_at", "created_at", "id"),
+    Index("ix_requests_completed_at", "completed_at", "status", postgresql_where=text("completed_at IS NOT NULL")),
+    Index("ix_requests_expired_at", "expired_at", postgresql_where=text("expired_at IS NOT NULL")),
     # The row is updated at every dispatch and every full shard: room on its page keeps those updates in place.
     postgresql_with={"fillfactor": "50"},
 )
@@ -231,4 +237,18 @@ webhook_attempts = Table(
     Column("status_code", SmallInteger),
     Column("error", Text),
     ForeignKeyConstraint(["event_id"], ["webhook_events.id"], ondelete="CASCADE"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    _time("started_at", nullable=False),
+    _time("last_seen_at", nullable=False),
+    Column("products_in_hand", Integer, nullable=False),
+    Column("codec_processes", Integer, nullable=False),
+    Column("codec_processes_busy", Integer, nullable=False),
+    postgresql_with={"fillfactor": "50"},
 )

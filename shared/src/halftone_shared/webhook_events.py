@@ -33,6 +33,7 @@ class DueEvent:
     url: str
     sealed_secret: str | None
     body: str
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Delivery:
     error: str | None = None
 
 
-def freeze_event(connection: Connection, event_id: UUID, public_url: str) -> None:
+def freeze_event(connection: Connection, event_id: UUID, public_url: str, retention_days: int = 0) -> None:
     """Write the event's body from its request, unless it has one. For a request that has ended and not started
     again.
     """
@@ -57,7 +58,7 @@ def freeze_event(connection: Connection, event_id: UUID, public_url: str) -> Non
     body = {
         "type": event_type(Status(row.status)),
         "timestamp": timestamp(row.completed_at),
-        "data": status_object(row, public_url),
+        "data": status_object(row, public_url, retention_days),
     }
     connection.execute(
         update(webhook_events)
@@ -75,14 +76,16 @@ _CLAIM = text(
     WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
       AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
     RETURNING event.id, event.request_id, event.attempts, event.step, event.body,
-              request.webhook_url, request.webhook_secret
+              request.webhook_url, request.webhook_secret, request.trace_id
     """
 )
 
 
-def claim_event(connection: Connection, event_id: UUID, attempt: int, public_url: str) -> DueEvent | None:
+def claim_event(
+    connection: Connection, event_id: UUID, attempt: int, public_url: str, retention_days: int = 0
+) -> DueEvent | None:
     """Take an event in hand for its `attempt`-th delivery; None when that was begun before or the event has ended."""
-    freeze_event(connection, event_id, public_url)
+    freeze_event(connection, event_id, public_url, retention_days)
     row = connection.execute(
         _CLAIM, {"event_id": event_id, "attempt": attempt, "lease_seconds": DELIVERY_LEASE_SECONDS}
     ).one_or_none()
@@ -96,6 +99,7 @@ def claim_event(connection: Connection, event_id: UUID, attempt: int, public_url
         url=row.webhook_url,
         sealed_secret=row.webhook_secret,
         body=row.body,
+        trace_id=row.trace_id,
     )
 
 

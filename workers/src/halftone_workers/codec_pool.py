@@ -6,11 +6,13 @@ Only a process can be stopped in the middle of C code, and only a process takes 
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +20,7 @@ import structlog
 from halftone_shared.states import Action, ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec_process import HEADER
+from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES, timed_stage
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,9 @@ class CodecPool:
         self._closed = False
 
     async def start(self) -> None:
+        CODEC_PROCESSES.set(self._size)
+        CODEC_BUSY.set_function(lambda: self.busy)
+        CODEC_MEMORY.set_function(self._memory_bytes)
         for _ in range(self._size):
             self._add()
 
@@ -52,6 +58,14 @@ class CodecPool:
             job.cancel()
         for process in list(self._all):
             self._discard(process)
+
+    @property
+    def busy(self) -> int:
+        """How many processes have an image in hand."""
+        return max(len(self._all) - self._idle.qsize(), 0)
+
+    def _memory_bytes(self) -> int:
+        return sum(process.memory_bytes() for process in list(self._all))
 
     async def compress(self, data: bytes, options: CodecOptions) -> Compressed:
         """Compress in the next free process. Raises ImageRefused, also when the image took too long or broke its
@@ -66,19 +80,24 @@ class CodecPool:
             self._jobs.discard(job)
 
     async def _compress(self, data: bytes, options: CodecOptions) -> Compressed:
-        process = await self._idle.get()
-        while process.has_ended():  # killed while it had nothing to do: no image is to blame
-            self._replace(process)
+        with timed_stage("wait"):
             process = await self._idle.get()
+            while process.has_ended():  # killed while it had nothing to do: no image is to blame
+                CODEC_ENDS.labels("idle").inc()
+                self._replace(process)
+                process = await self._idle.get()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                facts, compressed = await process.run({"options": asdict(options), "limits": self._limits}, data)
+            with timed_stage("encode"):
+                async with asyncio.timeout(self._timeout_seconds):
+                    facts, compressed = await process.run({"options": asdict(options), "limits": self._limits}, data)
         except TimeoutError:
+            CODEC_ENDS.labels("deadline").inc()
             log.warning("codec process killed", pid=process.pid, reason="deadline", seconds=self._timeout_seconds)
             self._replace(process)
             message = f"Compressing the image took longer than {self._timeout_seconds:g} s."
             raise ImageRefused(ImageErrorCode.ENCODE_TIMEOUT, message) from None
         except CodecCrashed as crash:
+            CODEC_ENDS.labels("crash").inc()
             log.warning("codec process crashed", pid=process.pid, reason=str(crash))
             self._replace(process)
             raise ImageRefused(ImageErrorCode.ENCODE_CRASHED, "The image broke the process that decoded it.") from crash
@@ -145,6 +164,14 @@ class _CodecProcess:
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
+
+    def memory_bytes(self) -> int:
+        """What it holds of the machine's memory now; 0 where the system does not say (Linux does)."""
+        try:
+            resident_pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(resident_pages) * resource.getpagesize()
 
     def kill(self) -> None:
         self._socket.close()

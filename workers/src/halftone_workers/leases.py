@@ -31,6 +31,11 @@ class LeaseKeeper:
         self._stopping.set()
         self._thread.join()
 
+    @property
+    def held(self) -> int:
+        """How many products this worker has in hand."""
+        return len(self._held)
+
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
         self._held[id(claim)] = claim

@@ -6,6 +6,7 @@ in the codec processes; to use more cores than one process feeds, run more worke
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -15,10 +16,12 @@ from dramatiq import Broker, Worker
 from halftone_shared.database import make_engine
 from halftone_shared.dispatcher import Dispatcher
 from halftone_shared.logs import configure_logs
+from halftone_shared.retention import Sweeper, make_sweeper
 from halftone_shared.settings import IN_PROCESS_QUEUE, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
+from halftone_workers.metrics import serve_metrics
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WorkerSettings
 
@@ -33,20 +36,21 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format, service="worker")
     stopping = _signalled()
     end_with_parent()
+    _serve_metrics(settings)
     runtime = Runtime(settings)
     runtime.start()
-    broker, dispatcher = _make_broker(settings)
+    broker, threads = _make_broker(settings)
     declare_actors(broker, runtime)
     worker = Worker(broker, worker_threads=settings.products_at_once + WEBHOOKS_AT_ONCE)
     worker.queue_prefetch = settings.products_at_once
     worker.start()
-    if dispatcher:
-        dispatcher.start()
+    for thread in threads:
+        thread.start()
     log.info("worker started", products_at_once=settings.products_at_once, codec_processes=settings.codec_processes)
     stopping.wait()
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
-    if dispatcher:
-        dispatcher.stop()
+    for thread in threads:
+        thread.stop()
     abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
     abort.start()
     worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
@@ -70,10 +74,24 @@ def _signalled() -> threading.Event:
     return stopping
 
 
-def _make_broker(settings: WorkerSettings) -> tuple[Broker, Dispatcher | None]:
-    """The broker, and for the in-process one the dispatcher that feeds it; RabbitMQ is fed by the API."""
+def _serve_metrics(settings: WorkerSettings) -> None:
+    if settings.metrics_port is None:
+        return
+    try:
+        serve_metrics(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        print(
+            f"halftone cannot start:\n  HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+
+
+def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
+    """The broker, and for the in-process one the threads that otherwise run in the API: it is fed from here."""
     if settings.rabbitmq_url != IN_PROCESS_QUEUE:
-        return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), None
+        return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), []
     broker = InProcessBroker(middleware=[])
     engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
-    return broker, Dispatcher(engine, InProcessQueue(broker), max_attempts=settings.max_attempts)
+    dispatcher = Dispatcher(engine, InProcessQueue(broker), max_attempts=settings.max_attempts)
+    return broker, [dispatcher, make_sweeper(settings)]

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -15,6 +16,7 @@ from halftone_shared.states import ImageErrorCode
 from halftone_shared.storage import StorageUnavailable
 from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
 from halftone_workers.fetching import FetchFailed
+from halftone_workers.metrics import POSTPONED, count_settled, timed_stage
 from halftone_workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,9 @@ def process_product(runtime: Runtime, key: ProductKey) -> None:
         return
     with (
         runtime.leases.holding(claim),
-        structlog.contextvars.bound_contextvars(request_id=str(key.request_id), seq=key.seq, attempt=claim.attempt),
+        structlog.contextvars.bound_contextvars(
+            trace_id=claim.trace_id, request_id=str(key.request_id), seq=key.seq, attempt=claim.attempt
+        ),
     ):
         attempts = runtime.run(attempt_images(runtime, claim))
         _record(runtime, claim, attempts)
@@ -93,11 +97,14 @@ async def _attempt(
 async def _process_image(
     runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
 ) -> ImageResult:
-    async with runtime.fetcher.fetched(url) as original:
+    async with AsyncExitStack() as held:
+        with timed_stage("download"):
+            original = await held.enter_async_context(runtime.fetcher.fetched(url))
         compressed = await runtime.codec.compress(original, options)
         output = original if compressed.data is None else compressed.data
         name = image_name(key.request_id, key.seq, position, compressed.extension)
-        await runtime.store.put(name, output)
+        with timed_stage("store"):
+            await runtime.store.put(name, output)
     return _succeeded(name, compressed, len(original), len(output))
 
 
@@ -119,6 +126,7 @@ def _record(runtime: Runtime, claim: Claim, attempts: Sequence[ImageAttempt | No
     if any(attempt is None for attempt in attempts):
         done = [None if attempt is None or attempt.may_pass else attempt.result for attempt in attempts]
         runtime.persist(lambda connection: postpone_product(connection, claim, done, delay_seconds=0, counted=False))
+        POSTPONED.labels("stopping").inc()
         log.info("product handed back", reason="the worker is stopping")
         return
     ended = [attempt for attempt in attempts if attempt is not None]
@@ -133,6 +141,7 @@ def _postpone(runtime: Runtime, claim: Claim, attempts: Sequence[ImageAttempt]) 
     delay = max(backoff_seconds(claim.attempt), asked)
     done = [None if attempt.may_pass else attempt.result for attempt in attempts]
     runtime.persist(lambda connection: postpone_product(connection, claim, done, delay_seconds=delay))
+    POSTPONED.labels("retry").inc()
     codes = sorted({attempt.result.error.code for attempt in attempts if attempt.may_pass and attempt.result.error})
     log.info("product postponed", seconds=round(delay, 1), codes=codes)
 
@@ -140,6 +149,7 @@ def _postpone(runtime: Runtime, claim: Claim, attempts: Sequence[ImageAttempt]) 
 def _settle(runtime: Runtime, claim: Claim, result: ProductResult) -> Settled:
     settled = runtime.persist(lambda connection: settle_product(connection, claim, result))
     if settled.counted:
+        count_settled(result)
         log.info(
             "product settled",
             status=result.status,

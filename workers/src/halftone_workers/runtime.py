@@ -20,7 +20,9 @@ from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_pool import CodecPool
 from halftone_workers.fetching import ImageFetcher, MemoryBudget
+from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.leases import LeaseKeeper
+from halftone_workers.metrics import IN_HAND
 from halftone_workers.outgoing_http import OutgoingHttp
 from halftone_workers.settings import WorkerSettings
 
@@ -45,6 +47,7 @@ class Runtime:
         self.engine = make_engine(settings.database_url, pool_size=DATABASE_CONNECTIONS, pre_ping=False)
         self.store = ImageStore(settings.storage_url)
         self.leases = LeaseKeeper(self.engine)
+        self._heartbeat = Heartbeat(self.engine, self._load)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._aborted = threading.Event()
@@ -53,6 +56,8 @@ class Runtime:
         self._thread.start()
         self.run(self._open())
         self.leases.start()
+        IN_HAND.set_function(lambda: self.leases.held)
+        self._heartbeat.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the event loop, and wait for the result here."""
@@ -64,6 +69,7 @@ class Runtime:
         self._loop.call_soon_threadsafe(self.aborting.set)
 
     def close(self) -> None:
+        self._heartbeat.stop()
         self.leases.stop()
         self.run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -85,6 +91,9 @@ class Runtime:
             if self._aborted.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 raise Stopping
             pause = min(pause * 2, MAX_DATABASE_PAUSE_SECONDS)
+
+    def _load(self) -> tuple[int, int, int]:
+        return self.leases.held, self.settings.codec_processes, self.codec.busy
 
     async def _open(self) -> None:
         settings = self.settings

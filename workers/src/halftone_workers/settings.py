@@ -21,4 +21,6 @@ class WorkerSettings(CommonSettings):
     encode_timeout_seconds: float = Field(30, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
     connections_per_host: int = Field(4, ge=1, le=1000, description="a whole number from 1 to 1000")
     fetch_memory_bytes: int = Field(268435456, ge=1048576, description="a whole number of bytes, at least 1048576")
+    metrics_host: str = Field("127.0.0.1", description="an address of this machine, 0.0.0.0 for all")
+    metrics_port: int | None = Field(None, ge=1, le=65535, description="a port number, or nothing for no metrics")
     shutdown_grace_seconds: float = Field(25, ge=0, allow_inf_nan=False, description="a number of seconds, at least 0")

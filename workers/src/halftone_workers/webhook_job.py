@@ -12,6 +12,7 @@ from halftone_shared.signing import signed_headers
 from halftone_shared.states import WebhookStatus
 from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
 from halftone_workers.fetching import retry_after_seconds
+from halftone_workers.metrics import count_delivery
 from halftone_workers.outgoing_http import BlockedAddress, HostNotFound, OutgoingHttp, deadline
 from halftone_workers.runtime import Runtime
 
@@ -28,16 +29,17 @@ _GONE = 410
 
 def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
     """Make the `attempt`-th delivery of an event. Nothing, when it was begun before or the event has ended."""
-    public_url = runtime.settings.public_url
-    event = runtime.persist(lambda connection: claim_event(connection, event_id, attempt, public_url))
+    url, days = runtime.settings.public_url, runtime.settings.retention_days
+    event = runtime.persist(lambda connection: claim_event(connection, event_id, attempt, url, days))
     if event is None:
         return
     with structlog.contextvars.bound_contextvars(
-        request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
+        trace_id=event.trace_id, request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
     ):
         delivery, asked_seconds = _deliver(runtime, event)
         status, delay = _next(event, delivery, asked_seconds)
         runtime.persist(lambda connection: record_delivery(connection, event, delivery, status, delay))
+        count_delivery(status, delivery.duration_ms)
         log.info(
             "webhook attempted",
             status=status,

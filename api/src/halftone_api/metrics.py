@@ -1,0 +1,173 @@
+"""What the API counts of itself, and `/metrics`, which adds where the whole service stands in PostgreSQL.
+
+An API is one process, so that prometheus_client's plain registry holds all of it: no folder shared between processes.
+What several APIs read from PostgreSQL is the same everywhere: take the max() of it, never the sum().
+"""
+
+import threading
+import time
+from collections.abc import Iterable
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import REGISTRY, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from halftone_shared.backlog import Backlog, read_backlog
+from halftone_shared.database import make_engine, transaction
+
+log = structlog.get_logger(__name__)
+
+# Several scrapers, or an impatient one, cost the database one query in this time.
+KEPT_SECONDS = 5.0
+STATEMENT_TIMEOUT_MS = 2000
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REQUESTS = Counter(
+    "halftone_http_requests_total",
+    "Calls answered, by route template, method and class of the status.",
+    ["route", "method", "status"],
+)
+_DURATION = Histogram(
+    "halftone_http_request_duration_seconds",
+    "Time from a call's head to the head of its answer, an upload's body included.",
+    ["route", "method"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+UPLOADED_REQUESTS = Counter("halftone_uploaded_requests_total", "Uploads that were accepted.")
+UPLOADED_PRODUCTS = Counter("halftone_uploaded_products_total", "Rows of the uploads that were accepted.")
+UPLOADED_IMAGES = Counter("halftone_uploaded_images_total", "Image URLs of the uploads that were accepted.")
+
+
+class Measured:
+    """Counts and times every call by its route's template: a path itself would make a time series of every ID."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def send_measured(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _DURATION.labels(_route(scope), _method(scope)).observe(time.perf_counter() - started)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_measured)
+        finally:
+            _REQUESTS.labels(_route(scope), _method(scope), f"{status // 100}xx").inc()
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that took the call, which the router leaves in the scope."""
+    return getattr(scope.get("route"), "path", "none")
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+class ServiceGauges(Collector):
+    """Where the service stands in PostgreSQL, read at the scrape and kept for KEPT_SECONDS.
+
+    Its connection is its own: when calls wait for one, that is when somebody wants to see this.
+    """
+
+    def __init__(self, database_url: str, pool_of_calls: Engine) -> None:
+        self._engine = make_engine(database_url, pool_size=1)
+        self._pool_of_calls = pool_of_calls
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._backlog: Backlog | None = None
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        with self._lock:
+            if time.monotonic() - self._read_at > KEPT_SECONDS:
+                self._backlog = self._read()
+                self._read_at = time.monotonic()
+            backlog = self._backlog
+        yield _gauge("halftone_database_up", "1 when PostgreSQL answered the last look.", float(backlog is not None))
+        pool = self._pool_of_calls.pool
+        yield _gauge("halftone_database_pool_connections", "Connections this API may hold.", pool.size())  # type: ignore[attr-defined]
+        in_use = pool.checkedout()  # type: ignore[attr-defined]
+        yield _gauge("halftone_database_pool_in_use_connections", "Connections in use by calls now.", in_use)
+        if backlog is not None:
+            yield from _families(backlog)
+
+    def _read(self) -> Backlog | None:
+        try:
+            with transaction(self._engine) as connection:
+                connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
+                return read_backlog(connection)
+        except SQLAlchemyError as error:
+            log.warning("backlog not read", error=str(error).splitlines()[0])
+            return None
+
+
+def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
+    requests = GaugeMetricFamily(
+        "halftone_requests", "Requests by status; those that have ended for 24 hours afterwards.", labels=["status"]
+    )
+    for status, count in backlog.requests.items():
+        requests.add_metric([status], count)
+    yield requests
+    products = GaugeMetricFamily(
+        "halftone_products",
+        "Products that have not ended: waiting for a worker, postponed to a time of their own, or processing.",
+        labels=["state"],
+    )
+    products.add_metric(["waiting"], backlog.waiting_products)
+    products.add_metric(["postponed"], backlog.postponed_products)
+    products.add_metric(["processing"], backlog.processing_products)
+    yield products
+    yield _gauge(
+        "halftone_oldest_waiting_product_age_seconds",
+        "How long the oldest product has waited that may be worked on; 0 where none does.",
+        backlog.oldest_waiting_seconds,
+    )
+    yield _gauge(
+        "halftone_requests_without_progress",
+        "Running requests of which no product has ended for 10 minutes, and none waits for a time of its own.",
+        backlog.requests_without_progress,
+    )
+    yield _gauge("halftone_webhook_events_pending", "Webhook events not delivered yet.", backlog.pending_events)
+    yield _gauge(
+        "halftone_oldest_due_webhook_event_age_seconds",
+        "How long the oldest webhook event has been due; 0 where none is.",
+        backlog.oldest_due_event_seconds,
+    )
+    yield _gauge("halftone_workers", "Worker processes that live.", backlog.live_workers)
+
+
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def make_registry(gauges: ServiceGauges) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(gauges)
+    return registry
+
+
+async def get_metrics(request: Request) -> Response:
+    """Everything, in Prometheus' text format. Without a key, as scrapers have none: keep it from the public."""
+    registry = request.app.state.metrics_registry
+    content = await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(registry))
+    return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,100 @@
+"""How many images a second a core compresses, and how much memory a worker takes: the figures to size a service by.
+
+`python -m benchmarks.sizing`: API and one worker as an operator deploys them, on PostgreSQL and RabbitMQ, all on this
+machine, with a server of JPEG photos beside them. What a core does is counted in processor time, of the worker and its
+codec processes together, so that the figure does not depend on what else the machine is doing.
+"""
+
+import argparse
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.support.halftone import Service, running_separately
+from tests.support.images import jpeg
+from tests.support.origin import Origin, running_origin
+from tests.support.postgres import running_postgres
+from tests.support.rabbitmq import running_rabbitmq
+
+# A few different photos, so that nothing is read from a cache of one.
+DIFFERENT = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--side-pixels", type=int, default=1500, help="of the square photos")
+    parser.add_argument("--codec-processes", type=int, default=2)
+    options = parser.parse_args()
+    side = options.side_pixels
+    folder = Path(tempfile.mkdtemp(prefix="halftone-sizing-"))
+    with (
+        running_postgres(durable=True) as postgres,
+        running_rabbitmq() as broker,
+        running_origin() as origin,
+        running_separately(
+            folder, postgres.new_database(), broker.new_vhost(), codec_processes=str(options.codec_processes)
+        ) as service,
+    ):
+        photos = [jpeg((side, side), seed=seed) for seed in range(1, DIFFERENT + 1)]
+        print(f"{len(photos[0]) / 1000:.0f} kB a photo of {side} x {side} pixels")
+        for mode in ("quality", "scale"):
+            measure(service, origin, photos, options.images, mode)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(service: Service, origin: Origin, photos: list[bytes], images: int, mode: str) -> None:
+    urls = [origin.serve(f"/{number}.jpg", photo) for number, photo in enumerate(photos)]
+    rows = "".join(f"{number},SKU{number},{urls[number % len(urls)]}\n" for number in range(1, images + 1))
+    worker = psutil.Process(service.processes["worker 1"].pid)
+    watch = Watch(worker)
+    before, started = processor_seconds(worker), time.monotonic()
+    ended = service.ended(
+        service.accepted("Serial Number,Product Name,Input Image Urls\n" + rows, mode=mode), seconds=600
+    )
+    elapsed, used = time.monotonic() - started, processor_seconds(worker) - before
+    assert ended["processed_images"] == images
+    worker_bytes, codec_bytes = watch.stop()
+    print(
+        f"mode={mode}: {images / used:.1f} images per second of a core, {images / elapsed:.1f} a second of the clock; "
+        f"saved {100 * ended['bytes_saved'] / ended['bytes_in']:.0f} %; "
+        f"at most {worker_bytes / 1e6:.0f} MB in the worker, {codec_bytes / 1e6:.0f} MB in a codec process"
+    )
+
+
+def processor_seconds(worker: psutil.Process) -> float:
+    """What the worker and its codec processes have used; none of these must end meanwhile."""
+    times = [process.cpu_times() for process in [worker, *worker.children()]]
+    return float(sum(each.user + each.system for each in times))
+
+
+class Watch:
+    """The most memory (resident) that was seen of a worker, and of any of its codec processes."""
+
+    def __init__(self, worker: psutil.Process) -> None:
+        self._worker = worker
+        self._most = [0, 0]
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> tuple[int, int]:
+        self._stopping.set()
+        self._thread.join()
+        return self._most[0], self._most[1]
+
+    def _run(self) -> None:
+        while not self._stopping.wait(0.1):
+            codecs = [process.memory_info().rss for process in self._worker.children()]
+            self._most = [
+                max(self._most[0], self._worker.memory_info().rss),
+                max(self._most[1], *codecs),
+            ]
+
+
+if __name__ == "__main__":
+    main()

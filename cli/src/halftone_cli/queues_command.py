@@ -1,0 +1,169 @@
+"""`halftone queues`: what waits, who works on it, how fast it goes and what fails, live on the terminal."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from halftone_cli.home import DEFAULT_HOME
+from halftone_cli.terminal import console
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from halftone_shared.backlog import Backlog
+
+MAX_REQUESTS = 10
+MIN_REFRESH_SECONDS = 0.5
+
+
+def queues(
+    once: Annotated[bool, typer.Option("--once", help="Print it once, instead of live.")] = False,
+    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)] = 2.0,
+    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`.")] = DEFAULT_HOME,
+) -> None:
+    """Show queues, workers, throughput and failures, live until Ctrl-C; all of it from PostgreSQL."""
+    from halftone_cli.local_database import local_engine
+
+    with local_engine(home) as engine:
+        if once:
+            before = _look(engine)
+            time.sleep(1)  # a throughput takes two looks
+            console.print(_page(_look(engine), before))
+            return
+        _watch(engine, every)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything on the page, as PostgreSQL had it at one moment."""
+
+    backlog: "Backlog"
+    totals: Any
+    workers: Sequence[Any]
+    running: Sequence[Any]
+    failures: Sequence[Any]
+
+
+def _look(engine: "Engine") -> Look:
+    from halftone_shared.backlog import read_backlog, read_totals, recent_failures, running_requests
+    from halftone_shared.worker_registry import live_workers
+
+    with engine.connect() as connection:
+        return Look(
+            read_backlog(connection),
+            read_totals(connection),
+            live_workers(connection),
+            running_requests(connection, MAX_REQUESTS),
+            recent_failures(connection),
+        )
+
+
+def _watch(engine: "Engine", every: float) -> None:
+    before = _look(engine)
+    try:
+        with Live(_page(before, before), console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            while True:
+                time.sleep(every)
+                now = _look(engine)
+                live.update(_page(now, before), refresh=True)
+                before = now
+    except KeyboardInterrupt:
+        return
+
+
+def _page(now: Look, before: Look) -> RenderableType:
+    parts = [_queues(now.backlog), _throughput(now.totals, before.totals), _workers(now.workers)]
+    if now.running:
+        parts.append(_running(now.running))
+    if now.failures:
+        parts.append(_failures(now.failures))
+    return Group(*parts)
+
+
+def _queues(backlog: "Backlog") -> Table:
+    table = Table("Queue", "Waiting", "Later", "In work", "Oldest waits", title="Queues", title_justify="left")
+    table.add_row(
+        "products",
+        str(backlog.waiting_products),
+        str(backlog.postponed_products),
+        str(backlog.processing_products),
+        _age(backlog.oldest_waiting_seconds),
+    )
+    table.add_row("webhooks", str(backlog.pending_events), "", "", _age(backlog.oldest_due_event_seconds))
+    return table
+
+
+def _throughput(now: Any, before: Any) -> Table:
+    seconds = now.seconds - before.seconds
+
+    def rate(name: str) -> float:
+        # Requests older than 24 hours leave the totals.
+        return max(getattr(now, name) - getattr(before, name), 0) / seconds if seconds > 0 else 0.0
+
+    table = Table("", "Products", "Images", "Failed images", "Saved", title="Throughput", title_justify="left")
+    table.add_row(
+        "a second",
+        f"{rate('products'):.1f}",
+        f"{rate('processed_images'):.1f}",
+        f"{rate('failed_images'):.1f}",
+        decimal(int(rate("bytes_saved"))),
+    )
+    table.add_row(
+        "24 hours", str(now.products), str(now.processed_images), str(now.failed_images), decimal(now.bytes_saved)
+    )
+    return table
+
+
+def _workers(workers: Sequence[Any]) -> Table:
+    table = Table("Host", "PID", "Products", "Codec busy", "Since", title="Workers", title_justify="left")
+    for worker in workers:
+        busy = f"{worker.codec_processes_busy} of {worker.codec_processes}"
+        table.add_row(escape(worker.host), str(worker.pid), str(worker.products_in_hand), busy, _ago(worker.started_at))
+    if not workers:
+        table.add_row("[red]no worker lives[/red]")
+    return table
+
+
+def _running(running: Sequence[Any]) -> Table:
+    table = Table(
+        "Request", "File", "Status", "Products", "Failed images", "Age", title="Running", title_justify="left"
+    )
+    for request in running:
+        table.add_row(
+            str(request.id),
+            escape(request.csv_filename),
+            request.status,
+            f"{request.ended_products} of {request.total_products}",
+            str(request.failed_images),
+            _ago(request.created_at),
+        )
+    return table
+
+
+def _failures(failures: Sequence[Any]) -> Table:
+    table = Table("Error", "Images", "Requests", title="Failures of the newest requests", title_justify="left")
+    for failure in failures:
+        table.add_row(failure.code, str(failure.images), str(failure.requests))
+    return table
+
+
+def _ago(moment: datetime) -> str:
+    return _age((datetime.now(UTC) - moment).total_seconds())
+
+
+def _age(seconds: float) -> str:
+    """A duration as people say it: 45 s, 12 min, 3 h, 2 d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds else ""

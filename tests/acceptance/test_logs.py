@@ -1,0 +1,83 @@
+"""One ID to grep for: the upload's X-Request-Id follows a product through every process to its webhook."""
+
+from tests.support.halftone import Service, log_lines, wait_for
+from tests.support.images import jpeg
+from tests.support.origin import Answer, Origin
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+def _upload(service: Service, trace_id: str, csv: str, **fields: str) -> str:
+    uploaded = service.http.post(
+        "/api/upload",
+        files={"file": ("products.csv", csv.encode(), "text/csv")},
+        data=fields,
+        headers={"X-Request-Id": trace_id},
+    )
+    assert uploaded.status_code == 202
+    assert uploaded.headers["x-request-id"] == trace_id
+    request_id: str = uploaded.json()["request_id"]
+    return request_id
+
+
+def test_upload_s_id_is_in_every_line_from_the_upload_to_the_webhook(service: Service, origin: Origin) -> None:
+    answers = iter([Answer(status=503), Answer(jpeg())])
+    again = origin.serve("/again.jpg", lambda: next(answers, Answer(jpeg())))
+    hook = origin.serve("/hook", Answer(status=204))
+    request_id = _upload(service, "shop-2026-11-24.7", f"{HEADER}1,SKU1,{again}\n", webhook_url=hook)
+    service.ended(request_id)
+    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery")
+    lines = wait_for(lambda: _lines_with(service, "webhook attempted", "shop-2026-11-24.7"), what="last line")
+    assert lines == [
+        "request accepted",
+        "product postponed",
+        "product settled",
+        "request ended",
+        "webhook attempted",
+    ]
+
+
+def _lines_with(service: Service, last: str, wanted: str) -> list[str]:
+    """The events of the lines that hold a text, once the `last` one is among them."""
+    events = [_event(line) for line in service.log.read_text().splitlines() if wanted in line]
+    return events if last in events else []
+
+
+def _event(line: str) -> str:
+    known = ("request accepted", "product postponed", "product settled", "request ended", "webhook attempted")
+    return next((event for event in known if event in line), line)
+
+
+def test_lines_name_request_product_and_attempt(service: Service, origin: Origin) -> None:
+    request_id = _upload(service, "fields-1", f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    service.ended(request_id)
+    line = wait_for(
+        lambda: next((line for line in log_lines(service) if line.get("trace_id") == "fields-1"), None), what="line"
+    )
+    assert (line["service"], line["request_id"], line["seq"], line["attempt"]) == ("worker", request_id, 1, 1)
+
+
+def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:
+    """In URLs that answer, that do not, and that break the rules; in the webhook's URL; and the webhook's secret."""
+    good = origin.serve("/good.jpg", jpeg())
+    hook = origin.serve("/hook", Answer(status=500))
+    secret = "whsec_" + "C" * 40
+
+    def with_password(url: str) -> str:
+        return url.replace("http://", "http://shopper:hunter2@")
+
+    urls = [with_password(url) for url in (good, f"{origin.url}/missing.jpg", "http://127.0.0.1:1/refused.jpg")]
+    request_id = _upload(
+        service,
+        "secrets-1",
+        f'{HEADER}1,SKU1,"{",".join(urls)}"\n',
+        webhook_url=with_password(hook),
+        webhook_secret=secret,
+    )
+    service.http.post(f"/api/cancel/{request_id}")
+    service.ended(request_id)
+    wait_for(lambda: service.status(request_id)["webhook"]["last_status_code"] == 500, what="failed delivery")
+    wait_for(lambda: _lines_with(service, "webhook attempted", "secrets-1"), what="last line")
+    log = service.log.read_text()
+    assert "hunter2" not in log
+    assert secret not in log

@@ -1,0 +1,234 @@
+"""The monitoring that is shipped works: every alert can fire, every panel shows something, every name exists."""
+
+import json
+import math
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.support import prometheus
+from tests.support.halftone import PYTHON, Service, environment, free_port, running_separately, wait_for
+from tests.support.images import jpeg
+from tests.support.origin import Answer, Origin, running_origin
+from tests.support.postgres import TestPostgres
+from tests.support.prometheus import MONITORING, ROOT, TestPrometheus, promtool, running_prometheus
+from tests.support.rabbitmq import TestRabbitmq
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+METRIC = re.compile(r"\b(?:halftone|rabbitmq|process)_[a-z_]+\b|\bup\b")
+RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
+PANELS: list[dict[str, Any]] = [
+    panel
+    for panel in json.loads((MONITORING / "grafana" / "dashboards" / "halftone.json").read_text())["panels"]
+    if panel["type"] != "row"
+]
+PANEL_EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
+EXPRESSIONS = PANEL_EXPRESSIONS + [rule["expr"] for rule in RULES]
+
+
+@dataclass
+class Monitored:
+    """A service at work, and the Prometheus that watches it."""
+
+    service: Service
+    prometheus: TestPrometheus
+    worker_url: str
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    if prometheus.is_installed():
+        return
+    reason = "Prometheus is not installed: run `apt-get install prometheus` (as root, on Debian)"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def monitored(
+    programs: None, postgres: TestPostgres, broker: TestRabbitmq, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Monitored]:
+    folder = tmp_path_factory.mktemp("monitored")
+    worker = f"127.0.0.1:{free_port()}"
+    with (
+        running_origin() as origin,
+        running_separately(
+            folder, postgres.new_database(), broker.new_vhost(), metrics_port=worker.rpartition(":")[2]
+        ) as service,
+    ):
+        broker_metrics = f"127.0.0.1:{broker.metrics_port}"
+        targets = {
+            "halftone-api": service.url.removeprefix("http://"),
+            "halftone-worker": worker,
+            "rabbitmq": broker_metrics,
+            "rabbitmq-queues": broker_metrics,
+        }
+        with running_prometheus(folder / "prometheus", targets) as server:
+            # A rate takes two samples, and a series that calls make begins with its first one.
+            for _ in range(2):
+                _work(service, origin)
+                _wait_for_scrape(server)
+            yield Monitored(service, server, f"http://{worker}")
+
+
+def _work(service: Service, origin: Origin) -> None:
+    """Images that succeed, fail, and succeed at the second attempt; webhooks that arrive and that do not."""
+    again = iter([Answer(status=503), Answer(jpeg())])
+    urls = [
+        origin.serve("/good.jpg", jpeg((640, 480))),
+        origin.serve("/again.jpg", lambda: next(again, Answer(jpeg()))),
+        f"{origin.url}/missing.jpg",
+    ]
+    csv = HEADER + f'1,SKU1,"{",".join(urls)}"\n2,SKU2,{urls[0]}\n'
+    hooks = (origin.serve("/hook", Answer(status=204)), origin.serve("/broken", Answer(status=500)))
+    requests = [service.accepted(csv, webhook_url=hook) for hook in hooks]
+    for request_id in requests:
+        service.ended(request_id)
+        wait_for(partial(_attempted, service, request_id), what="webhook")
+
+
+def _attempted(service: Service, request_id: str) -> bool:
+    return bool(service.status(request_id)["webhook"]["last_status_code"])
+
+
+def _wait_for_scrape(server: TestPrometheus) -> None:
+    """Until every target has been scraped twice from now on, and the database's figures are not older."""
+    scrapes = 'sum(increase(halftone_http_requests_total{route="/metrics"}[1h]))'
+    before = _number(server, scrapes)
+    wait_for(lambda: _number(server, scrapes) >= before + 7, 60, "scrapes")
+
+
+def _number(server: TestPrometheus, expression: str) -> float:
+    found = server.query(expression)
+    return float(found[0]["value"][1]) if found else 0.0
+
+
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")],
+    ids=" ".join,
+)
+def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
+    answer = promtool(*arguments)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_every_alert_is_made_to_fire_by_a_rule_test() -> None:
+    tests = yaml.safe_load((MONITORING / "alerts_test.yml").read_text())["tests"]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    fired = {case["alertname"] for case in cases if case["exp_alerts"]}
+    silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
+    assert fired == silent == {rule["alert"] for rule in RULES}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_alert_leads_to_its_entry_in_the_runbook(rule: dict[str, Any]) -> None:
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert rule["alert"] in headings
+    assert anchor == rule["alert"].lower()
+
+
+def test_dashboard_answers_its_five_questions_in_order() -> None:
+    dashboard = json.loads((MONITORING / "grafana" / "dashboards" / "halftone.json").read_text())
+    rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
+    assert rows == [
+        "Is it well?",
+        "How far behind?",
+        "Where does the time go?",
+        "What fails?",
+        "Is it saturated?",
+    ]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
+    cells = [(x + right, y + down) for h, w, x, y in places for right in range(w) for down in range(h)]
+    assert len(set(cells)) == len(cells), "panels overlap"
+
+
+def test_grafana_is_provisioned_with_what_the_dashboard_asks_for() -> None:
+    provisioning = MONITORING / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert {panel["datasource"]["uid"] for panel in PANELS} == {source["uid"]}
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "halftone.yml").read_text())["providers"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    mounts = dict(volume.split(":")[:2] for volume in compose["services"]["grafana"]["volumes"] if volume[0] == ".")
+    assert mounts["./monitoring/grafana/dashboards"] == provider["options"]["path"]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("name", sorted({name for text in EXPRESSIONS for name in METRIC.findall(text)}))
+def test_metric_that_is_asked_for_exists(monitored: Monitored, name: str) -> None:
+    # Those of the worker, RabbitMQ and the API are all scraped by now.
+    assert monitored.prometheus.query(name), f"nothing called {name} is scraped"
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("expression", PANEL_EXPRESSIONS)
+def test_panel_shows_something_after_a_run(monitored: Monitored, expression: str) -> None:
+    asked = expression.replace("$__rate_interval", "5m")
+
+    def numbers() -> list[float]:
+        values = [float(series["value"][1]) for series in monitored.prometheus.query(asked)]
+        return [value for value in values if math.isfinite(value)]
+
+    wait_for(numbers, 20, asked)
+
+
+@pytest.mark.broker
+def test_no_alert_fires_while_all_is_well(monitored: Monitored) -> None:
+    assert monitored.prometheus.query('ALERTS{alertstate="firing"}') == []
+
+
+@pytest.mark.broker
+def test_promtool_finds_nothing_to_mend_in_our_metrics(monitored: Monitored) -> None:
+    for url in (f"{monitored.service.url}/metrics", f"{monitored.worker_url}/metrics"):
+        answer = promtool("check", "metrics", stdin=httpx.get(url, trust_env=False).text)
+        ours = [line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("halftone_")]
+        assert ours == []
+        assert "error while linting" not in answer.stderr
+
+
+@pytest.mark.broker
+def test_worker_counts_what_it_did(monitored: Monitored) -> None:
+    """Twice two uploads of four images: two good ones, one that came at the second attempt, one that is not there."""
+
+    def counted(name: str) -> int:
+        return round(_number(monitored.prometheus, f"sum({name})"))
+
+    assert counted('halftone_images_total{outcome="failed"}') == 4
+    assert counted("halftone_images_total") == 16
+    assert counted('halftone_image_errors_total{code="http_error"}') == 4
+    assert counted("halftone_products_settled_total") == 8
+    assert counted('halftone_products_postponed_total{reason="retry"}') >= 2
+    assert counted('halftone_webhook_attempts_total{outcome="delivered"}') == 2
+    assert counted('halftone_webhook_attempts_total{outcome="postponed"}') >= 2
+    assert counted("halftone_uploaded_images_total") == 16
+    assert 0 < counted("halftone_image_output_bytes_total") < counted("halftone_image_input_bytes_total")
+
+
+@pytest.mark.broker
+def test_worker_is_seen_while_it_lives(monitored: Monitored) -> None:
+    assert _number(monitored.prometheus, "halftone_workers") == 1
+
+
+def test_metrics_port_in_use_is_said(tmp_path: Path, origin: Origin) -> None:
+    port = origin.url.rpartition(":")[2]
+    variables = environment(
+        tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none", rabbitmq_url="in-process", metrics_port=port
+    )
+    answer = subprocess.run(
+        [PYTHON, "-m", "halftone_workers"], env=variables, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 2
+    assert f"HALFTONE_METRICS_PORT={port}: Address already in use" in answer.stderr

@@ -1,0 +1,145 @@
+"""The files that deploy halftone elsewhere, held to what its programs know: no engine and no cluster is needed here."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import Engine
+
+from halftone_api.settings import ApiSettings
+from halftone_shared.settings import PREFIX
+from halftone_workers.main import HAND_BACK_SECONDS
+from halftone_workers.settings import WorkerSettings
+from tests.support.stored import claimed, finish, query, settle, store_request
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+SETTINGS = {PREFIX + name.upper() for settings in (ApiSettings, WorkerSettings) for name in settings.model_fields}
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OURS = ("api", "worker", "migrate")
+
+
+def _program(name: str) -> str:
+    """A program of this environment: both come from wheels."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent))
+    assert found, f"{name} is not installed: run `make setup`"
+    return found
+
+
+def _documents() -> list[dict[str, Any]]:
+    files = [
+        path for path in sorted(KUBERNETES.glob("*.yaml")) if path.name not in ("kustomization.yaml", "secrets.yaml")
+    ]
+    return [document for path in files for document in yaml.safe_load_all(path.read_text())]
+
+
+def _find(kind: str, name: str) -> dict[str, Any]:
+    (found,) = [each for each in _documents() if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+def _pods() -> list[dict[str, Any]]:
+    return [each["spec"]["template"]["spec"] for each in _documents() if each["kind"] in ("Deployment", "Job")]
+
+
+@pytest.mark.parametrize("profiles", [(), ("--profile", "monitoring")], ids=["service", "monitoring"])
+def test_compose_file_is_valid(profiles: tuple[str, ...]) -> None:
+    command = [_program("docker-compose"), "--file", str(ROOT / "docker-compose.yml"), *profiles, "config", "--quiet"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_dockerfile_passes_its_linter() -> None:
+    answer = subprocess.run(
+        [_program("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_compose_sets_only_what_the_programs_know() -> None:
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        assert {key for key in service.get("environment", {}) if key.startswith(PREFIX)} <= SETTINGS
+        assert {key.upper() for key in service["secrets"]} <= SETTINGS
+
+
+def test_compose_runs_ours_without_privileges() -> None:
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_compose_worker_can_be_scaled_and_has_the_time_to_stop() -> None:
+    worker = COMPOSE["services"]["worker"]
+    assert not worker.keys() & {"container_name", "ports"}
+    grace = WorkerSettings.model_fields["shutdown_grace_seconds"].default
+    assert int(worker["stop_grace_period"].removesuffix("s")) > grace + HAND_BACK_SECONDS
+
+
+def test_compose_publishes_on_loopback_alone() -> None:
+    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+def test_secrets_of_the_compose_file_are_the_ones_that_are_made(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "make_secrets.sh", tmp_path / "scripts")
+    subprocess.run(["sh", str(tmp_path / "scripts" / "make_secrets.sh")], check=True, capture_output=True)
+    made = {f"./secrets/{path.name}" for path in (tmp_path / "secrets").iterdir()}
+    wanted = {each["file"] for part in ("secrets", "configs") for each in COMPOSE[part].values()}
+    assert made == wanted
+
+
+def test_kustomization_names_every_manifest() -> None:
+    listed = set(yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"])
+    there = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "secrets.example.yaml"}
+    assert listed == there | {"secrets.yaml"}
+
+
+def test_kubernetes_sets_only_what_the_programs_know() -> None:
+    names = {*_find("ConfigMap", "halftone")["data"], *_find("Secret", "halftone")["stringData"]}
+    names |= {entry["name"] for pod in _pods() for entry in pod["containers"][0].get("env", [])}
+    assert {name for name in names if not name.startswith("AWS_")} <= SETTINGS
+
+
+def test_kubernetes_runs_without_privileges() -> None:
+    assert len(_pods()) == 3
+    for pod in _pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_kubernetes_gives_a_worker_the_time_to_stop() -> None:
+    pod = _find("Deployment", "worker")["spec"]["template"]["spec"]
+    variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    grace = int(variables["HALFTONE_SHUTDOWN_GRACE_SECONDS"])
+    assert pod["terminationGracePeriodSeconds"] > grace + HAND_BACK_SECONDS
+
+
+def test_ingress_keeps_the_metrics_inside() -> None:
+    paths = _find("Ingress", "api")["spec"]["rules"][0]["http"]["paths"]
+    assert [path for path in paths if "/metrics".startswith(path["path"]) and path["pathType"] == "Prefix"] == []
+
+
+def test_scaling_counts_the_products_that_have_not_ended(engine: Engine) -> None:
+    (trigger,) = _find("ScaledObject", "worker")["spec"]["triggers"]
+    statement = trigger["metadata"]["query"]
+    assert query(engine, statement) == [(0,)]
+    large = store_request(engine, 200)
+    for seq in (1, 2, 65):
+        settle(engine, claimed(engine, large, seq))
+    finish(engine, store_request(engine, 3), 3)
+    assert query(engine, statement) == [(197,)]

@@ -1,0 +1,98 @@
+"""What a worker counts of itself, and the listener that Prometheus reads it from.
+
+A worker is one process: its actors are threads, and its codec processes are timed from here. So prometheus_client's
+plain registry holds all of it, and there is no folder shared between processes that a killed one would leave dirty.
+No label comes from outside: hosts and URLs would make a time series each.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from halftone_shared.results import ProductResult
+from halftone_shared.states import Action, ImageErrorCode, Status, WebhookStatus
+
+STAGE_SECONDS = Histogram(
+    "halftone_image_stage_duration_seconds",
+    "Time an image spent in each stage: download, wait (for a codec process), encode, store.",
+    ["stage"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+IMAGES = Counter("halftone_images_total", "Images that ended, by outcome.", ["outcome"])
+IMAGE_ERRORS = Counter("halftone_image_errors_total", "Images that ended in an error, by its code.", ["code"])
+INPUT_BYTES = Counter("halftone_image_input_bytes_total", "Bytes of the images that succeeded, as they came.")
+OUTPUT_BYTES = Counter("halftone_image_output_bytes_total", "Bytes of the images that succeeded, as they were stored.")
+PRODUCTS = Counter("halftone_products_settled_total", "Products that ended, by status.", ["status"])
+POSTPONED = Counter(
+    "halftone_products_postponed_total",
+    "Products given back unfinished: to be tried again (retry), or as their worker stops (stopping).",
+    ["reason"],
+)
+IN_HAND = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
+WEBHOOK_ATTEMPTS = Counter("halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"])
+WEBHOOK_SECONDS = Histogram(
+    "halftone_webhook_attempt_duration_seconds",
+    "Time a webhook's delivery took.",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
+)
+CODEC_PROCESSES = Gauge("halftone_codec_processes", "Codec processes of this worker.")
+CODEC_BUSY = Gauge("halftone_codec_processes_busy", "Codec processes with an image in hand now.")
+CODEC_MEMORY = Gauge(
+    "halftone_codec_processes_resident_memory_bytes",
+    "Memory of this worker's codec processes together; process_resident_memory_bytes is that of the worker alone.",
+)
+CODEC_ENDS = Counter(
+    "halftone_codec_processes_lost_total",
+    "Codec processes that were replaced: killed at an image's deadline, crashed in an image, or died while idle.",
+    ["reason"],
+)
+
+# A series exists from the start, so that its first increase is seen as one.
+for _stage in ("download", "wait", "encode", "store"):
+    STAGE_SECONDS.labels(_stage)
+for _outcome in (*Action, "failed"):
+    IMAGES.labels(_outcome)
+for _code in ImageErrorCode:
+    IMAGE_ERRORS.labels(_code)
+for _status in (Status.COMPLETED, Status.FAILED):
+    PRODUCTS.labels(_status)
+for _reason in ("retry", "stopping"):
+    POSTPONED.labels(_reason)
+for _outcome in ("delivered", "postponed", "failed"):
+    WEBHOOK_ATTEMPTS.labels(_outcome)
+for _reason in ("deadline", "crash", "idle"):
+    CODEC_ENDS.labels(_reason)
+
+
+def serve_metrics(host: str, port: int) -> None:
+    """Answer Prometheus until the process ends. Raises OSError when the port cannot be had."""
+    start_http_server(port, host)
+
+
+@contextmanager
+def timed_stage(stage: str) -> Iterator[None]:
+    """Count the time in the block, however it ends."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        STAGE_SECONDS.labels(stage).observe(time.perf_counter() - started)
+
+
+def count_settled(result: ProductResult) -> None:
+    """A product has ended, by this worker's settlement."""
+    PRODUCTS.labels(result.status).inc()
+    INPUT_BYTES.inc(result.bytes_in)
+    OUTPUT_BYTES.inc(result.bytes_out)
+    for image in result.images:
+        IMAGES.labels(image.action or "failed").inc()
+        if image.error:
+            IMAGE_ERRORS.labels(image.error.code).inc()
+
+
+def count_delivery(status: WebhookStatus, duration_ms: int) -> None:
+    outcome = "postponed" if status is WebhookStatus.PENDING else status.value
+    WEBHOOK_ATTEMPTS.labels(outcome).inc()
+    WEBHOOK_SECONDS.observe(duration_ms / 1000)
