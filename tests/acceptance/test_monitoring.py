@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.support import prometheus
-from tests.support.halftone import PYTHON, Service, environment, free_port, running_separately, wait_for
+from tests.support.halftone import PYTHON, Service, environment, free_port, running_separately, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin, running_origin
 from tests.support.postgres import TestPostgres
@@ -232,3 +232,16 @@ def test_metrics_port_in_use_is_said(tmp_path: Path, origin: Origin) -> None:
     )
     assert answer.returncode == 2
     assert f"HALFTONE_METRICS_PORT={port}: Address already in use" in answer.stderr
+
+
+def test_each_worker_of_one_machine_has_a_port_of_its_own(tmp_path: Path) -> None:
+    port = free_port()
+    with running_up(tmp_path, "--workers", "2", metrics_port=str(port)) as service:
+
+        def both_seen() -> bool:
+            return "halftone_workers 2.0" in service.http.get("/metrics").text
+
+        wait_for(both_seen, 40, "two workers")
+        for each in (port, port + 1):
+            answer = httpx.get(f"http://127.0.0.1:{each}/metrics", trust_env=False)
+            assert "halftone_codec_processes_busy 0.0" in answer.text

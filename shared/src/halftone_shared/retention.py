@@ -3,7 +3,8 @@
 In three steps, each of which can be repeated. A request is marked (`expired_at`): from then on it is there for nobody,
 and can neither be retried nor read. Then its files are deleted, all of its folder, so that those of cancelled products
 go with it, which no row names. Then its rows. Whatever dies between two steps, the mark says that there is still
-something to do; were the rows to go first, nothing would know of the files any more.
+something to do; were the rows to go first, nothing would know of the files any more. A worker that still writes for a
+request when its days are over would leave a file behind; it has at least one whole day for that.
 """
 
 import threading
