@@ -14,6 +14,7 @@ COPY db db
 COPY api api
 COPY workers workers
 COPY cli cli
+COPY accelerator accelerator
 
 FROM build AS build-api
 RUN uv sync --frozen --no-dev --no-editable --package halftone-api

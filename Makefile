@@ -26,7 +26,7 @@ chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 S
 	$(RUN)python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-to-end idle")
-	@sh scripts/install_rabbitmq.sh
+	@sh scripts/install_services.sh
 	.tools/bin/uv sync --quiet --group bench
 	$(RUN)python -m benchmarks $(SECTIONS)
 

@@ -28,4 +28,24 @@ if ! .tools/bin/uv --version 2> /dev/null | grep -q "^uv $UV_VERSION"; then
   make_venv
   .tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
 fi
-UV_PYTHON_DOWNLOADS=never .tools/bin/uv sync --quiet --locked --python "$python"
+
+export UV_PYTHON_DOWNLOADS=never
+first=$([ -d .venv ] || echo yes)
+
+sync() {
+  .tools/bin/uv sync --quiet --locked --python "$python" "$@"
+}
+
+# The JPEG accelerator is compiled here. All works without it, so what that takes is not asked for.
+can_compile() {
+  include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+  printf '#include <stdio.h>\n#include <jpeglib.h>\n#include <Python.h>\n' |
+    ${CC:-cc} -I "$include" -fsyntax-only -x c - 2> /dev/null
+}
+
+if ! { can_compile && sync --group accelerator 2> /dev/null; }; then
+  sync
+  if [ "$first" ]; then
+    echo "Without the JPEG accelerator, which takes a C compiler and headers (Debian: gcc, python3-dev, libjpeg62-turbo-dev)"
+  fi
+fi

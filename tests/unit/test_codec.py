@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
+from halftone_workers.codec import requantising
 from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
@@ -47,6 +48,18 @@ def bounded_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, hard))
     yield
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.fixture(params=["accelerated", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JPEGs go both ways: through the accelerator, and as if it were not installed."""
+    if request.param == "accelerated" and requantising.accelerator is None:
+        pytest.skip("halftone-jpeg is not installed: scripts/setup.sh says what it takes")
+    if request.param == "plain":
+        monkeypatch.setattr(requantising, "accelerator", None)
+
+
+both_ways = pytest.mark.usefixtures("way")
 
 
 # --- pictures and profiles ---
@@ -364,6 +377,7 @@ def test_comparison_notices_what_it_is_for() -> None:
 # --- every format, kind and mode ---
 
 
+@both_ways
 @pytest.mark.parametrize("name", SAMPLES)
 def test_quality_keeps_format_size_frames_alpha_and_colours(name: str) -> None:
     source = _look(_sample(name))
@@ -386,6 +400,7 @@ def test_scale_halves_both_sides_and_keeps_the_rest(name: str) -> None:
     _assert_alike(data, source, HALF)
 
 
+@both_ways
 @pytest.mark.parametrize("name", SAMPLES)
 def test_bytes_reaches_its_share_or_says_that_it_cannot(name: str) -> None:
     data = _sample(name)
@@ -451,6 +466,7 @@ def test_picture_beside_an_animated_png_does_not_become_a_frame_of_it() -> None:
 # --- how each format is compressed ---
 
 
+@both_ways
 @pytest.mark.parametrize("quality", [1, 20, 50, 95])
 def test_jpeg_has_the_quality_that_was_asked(quality: int) -> None:
     data, _ = _bytes(encoded(_photo(), quality=100), quality=quality)
@@ -511,12 +527,14 @@ def test_tiff_is_compressed_as_jpeg(name: str) -> None:
 _STEERED = ["JPEG rgb", "PNG rgb", "PNG alpha", "PNG palette", "PNG gray", "WEBP rgb", "GIF palette", "GIF animated"]
 
 
+@both_ways
 @pytest.mark.parametrize("name", [*_STEERED, "AVIF rgb", "TIFF rgb"])
 def test_lower_quality_makes_a_smaller_file(name: str) -> None:
     high, low = (_bytes(_wasteful(name), quality=quality)[0] for quality in (90, 5))
     assert len(low) < 0.9 * len(high)
 
 
+@both_ways
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5, 0.9])
 def test_bytes_takes_the_highest_quality_that_fits(ratio: float) -> None:
     source = encoded(_photo(), quality=97)
@@ -534,6 +552,7 @@ def test_bytes_takes_fewer_colours_where_that_is_what_the_share_needs(name: str)
     assert result.warnings == ()
 
 
+@both_ways
 def test_bytes_that_cannot_be_had_gives_the_smallest_and_says_so() -> None:
     source = encoded(_photo(), quality=97)
     data, result = _bytes(source, mode=Mode.BYTES, ratio=0.001)
@@ -541,6 +560,7 @@ def test_bytes_that_cannot_be_had_gives_the_smallest_and_says_so() -> None:
     assert len(result.warnings) == 1
 
 
+@both_ways
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (3, 2)])
 @pytest.mark.parametrize("form", Format)
 @pytest.mark.parametrize("options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"])
@@ -588,6 +608,7 @@ def _turned(form: Format, orientation: int, image: Image.Image | None = None) ->
     return encoded(stored, form, exif=_exif(orientation=orientation), **wasteful)
 
 
+@both_ways
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", _WITH_EXIF)
 def test_orientation_is_applied(form: Format, orientation: int) -> None:
@@ -613,18 +634,21 @@ def test_orientation_is_applied_to_every_mode(image: Image.Image) -> None:
     _assert_alike(data, Look([_in_srgb(image, None)], [0]))
 
 
+@both_ways
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_orientation_that_does_not_exist_changes_nothing(orientation: int) -> None:
     data, _ = _bytes(_turned(Format.JPEG, orientation))
     _assert_alike(data, Look([_in_srgb(_photo(), None)], [0]))
 
 
+@both_ways
 @pytest.mark.parametrize("name", [name for name in SAMPLES if "profile" in name])
 def test_profile_is_kept(name: str) -> None:
     data, _ = _bytes(_wasteful(name))
     assert opened(data).info.get("icc_profile") == opened(_sample(name)).info["icc_profile"]
 
 
+@both_ways
 @pytest.mark.parametrize("name", ["JPEG rgb", "PNG rgb", "WEBP rgb", "AVIF rgb", "TIFF rgb"])
 @pytest.mark.parametrize(
     "profile",
@@ -666,6 +690,7 @@ def _with_metadata(form: Format) -> bytes:
     return data
 
 
+@both_ways
 @pytest.mark.parametrize("form", _WITH_EXIF)
 @pytest.mark.parametrize("target", OutputFormat)
 def test_place_is_gone_and_copyright_kept(form: Format, target: OutputFormat) -> None:
@@ -685,6 +710,7 @@ def test_comment_of_a_gif_is_gone() -> None:
     assert _PLACE not in _bytes(source)[0]
 
 
+@both_ways
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("form", _WITH_EXIF)
 def test_copyright_keeps_its_letters(form: Format, encoding: str) -> None:
@@ -700,6 +726,7 @@ def test_copyright_that_is_a_book_stops_nothing(target: OutputFormat) -> None:
     _assert_alike(_bytes(source, format=target)[0], _look(source))
 
 
+@both_ways
 @pytest.mark.parametrize("name", ["JPEG rgb", "PNG rgb", "GIF palette", "TIFF rgb", "WEBP rgb", "AVIF rgb"])
 def test_script_behind_an_image_is_gone(name: str) -> None:
     assert b"<script>" in _wasteful(name)
@@ -733,6 +760,7 @@ def test_pages_of_several_sizes_become_something_or_are_refused(target: OutputFo
     assert _is_explained(pages, CodecLimits(), format=target)
 
 
+@both_ways
 @pytest.mark.parametrize("target", OutputFormat)
 def test_picture_with_a_preview_in_it_is_one_picture(target: OutputFormat) -> None:
     # Phones write such JPEGs: a second image behind the first, of another size, that is no frame of an animation.
@@ -789,6 +817,7 @@ def test_result_is_smaller_or_the_original_is_kept(name: str, options: dict[str,
         assert len(result.data) < len(data)
 
 
+@both_ways
 @pytest.mark.parametrize("name", ["JPEG rgb", "WEBP rgb", "PNG rgb", "GIF animated", "AVIF rgb", "TIFF rgb"])
 def test_image_that_was_compressed_does_not_grow_when_it_comes_again(name: str) -> None:
     data, _ = _bytes(_wasteful(name))
@@ -798,6 +827,7 @@ def test_image_that_was_compressed_does_not_grow_when_it_comes_again(name: str) 
         data = again.data or data
 
 
+@both_ways
 def test_small_image_is_kept_as_it_is() -> None:
     source = encoded(_photo((16, 12)), quality=3, optimize=True)
     result = _compress(source)
@@ -847,6 +877,7 @@ def test_same_input_gives_the_same_bytes_here_and_in_another_process(tmp_path: P
     assert there == here
 
 
+@both_ways
 def test_same_input_gives_the_same_bytes_at_another_time() -> None:
     names = ["JPEG rgb", "PNG animated", "WEBP animated alpha", "GIF animated alpha", "AVIF animated", "TIFF pages"]
     cases = [(name, target) for name in names for target in OutputFormat]
@@ -931,6 +962,7 @@ def _tiff(pages: Sequence[tuple[int, int]]) -> bytes:
     return data
 
 
+@both_ways
 @pytest.mark.parametrize("form", Format)
 def test_too_many_pixels_are_refused_before_they_are_decoded(form: Format) -> None:
     # AVIF's and WebP's own limits lie below 20000 × 20000.
@@ -940,6 +972,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(form: Format) -> No
     assert _refusal(data) is ImageErrorCode.TOO_MANY_PIXELS
 
 
+@both_ways
 def test_pixels_are_counted_to_the_last_one() -> None:
     data = encoded(_photo((100, 50)), **_FINE)
     assert _compress(data, CodecLimits(max_pixels=5000)).width == 100
@@ -978,6 +1011,7 @@ def test_thousands_of_frames_on_a_huge_canvas_are_refused_undecoded() -> None:
     assert _refusal(_gif((7000, 7000), [(1, 1)] * 200)) is ImageErrorCode.TOO_MANY_PIXELS
 
 
+@both_ways
 @pytest.mark.parametrize("share", [0.15, 0.4, 0.6, 0.8, 0.95])
 @pytest.mark.parametrize("name", SAMPLES)
 def test_image_that_stops_halfway_is_corrupt(name: str, share: float) -> None:
@@ -985,6 +1019,7 @@ def test_image_that_stops_halfway_is_corrupt(name: str, share: float) -> None:
     assert _refusal(data[: int(len(data) * share)]) is ImageErrorCode.CORRUPT_IMAGE
 
 
+@both_ways
 @pytest.mark.parametrize("form", Format)
 def test_head_alone_is_corrupt(form: Format) -> None:
     assert _refusal(encoded(_photo(), form)[:32]) is ImageErrorCode.CORRUPT_IMAGE
@@ -998,6 +1033,7 @@ def _jpeg_of_scans(scans: int) -> bytes:
     return data[:-2] + scan * (scans - data.count(b"\xff\xda")) + data[-2:]
 
 
+@both_ways
 def test_jpeg_of_too_many_scans_is_corrupt() -> None:
     assert MAX_JPEG_SCANS == 64
     assert _jpeg_of_scans(65).count(b"\xff\xda") == 65
@@ -1005,6 +1041,7 @@ def test_jpeg_of_too_many_scans_is_corrupt() -> None:
     assert _compress(_jpeg_of_scans(64)).data is not None
 
 
+@both_ways
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_scan_markers_outside_the_picture_are_no_scans(where: str) -> None:
     # A profile may hold these two bytes as often as it likes, and a phone's "motion photo" has a film of megabytes
@@ -1120,13 +1157,18 @@ _ASKED = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_ANY_WAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # one way for all examples
+
+
+@both_ways
+@settings(max_examples=500, deadline=None, suppress_health_check=_ANY_WAY)
 @given(data=_mutated(), options=_ASKED)
 def test_broken_image_gives_a_result_or_a_refusal(data: bytes, options: dict[str, Any]) -> None:
     assert _is_explained(data, _SMALL_LIMITS, **options)
 
 
-@settings(max_examples=100, deadline=None)
+@both_ways
+@settings(max_examples=100, deadline=None, suppress_health_check=_ANY_WAY)
 @given(
     head=st.sampled_from(
         [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0\x08\0\0\0", b"RIFF\x20\0\0\0WEBPVP8 "]

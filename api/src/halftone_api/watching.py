@@ -14,7 +14,7 @@ from halftone_api.reading import find_request
 from halftone_api.services import Services, services
 from halftone_shared.database import AnyRow
 from halftone_shared.requests import get_status
-from halftone_shared.status_object import has_ended, status_object
+from halftone_shared.status_object import has_ended
 
 # How often a watched request is looked at. Progress that is told more often cannot be read.
 LOOK_EVERY_SECONDS = 0.5
@@ -35,7 +35,7 @@ async def watch(request: Request) -> Response:
 async def _changes(found: Services, row: AnyRow | None) -> AsyncIterator[ServerSentEvent]:
     told = None
     while row is not None:
-        data = json.dumps(status_object(row, found.settings.public_url), ensure_ascii=False, separators=(",", ":"))
+        data = json.dumps(found.status_object(row), ensure_ascii=False, separators=(",", ":"))
         if data != told:
             told = data
             yield ServerSentEvent(data, event="status", retry=_RECONNECT_MILLISECONDS)

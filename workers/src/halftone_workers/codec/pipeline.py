@@ -6,31 +6,33 @@ plan        the output format, and what it cannot hold of this image
 decode      every frame, upright, eight bits a channel, nothing but pixels
 resize      mode=scale
 encode      by quality, or by search for a share of the bytes
+requantise  a JPEG that stays one, in place of the three steps before, where the accelerator is there and takes it
 choose      the original, without its metadata, unless the result is smaller
 """
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from PIL import Image, ImageFile
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_scans, webp_canvas
-from halftone_workers.codec.encoders import COPYRIGHT_TAG, Frames, encode, fit
+from halftone_workers.codec.encoders import COPYRIGHT_TAG, GROWTH, Frames, copyright_exif, encode, fit
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pixels import Picture, bare, eight_bits, flatten, resized, upright
+from halftone_workers.codec.requantising import MustDecode, can_requantise, requantise
+from halftone_workers.codec.search import best_that_fits
 from halftone_workers.codec.stripping import strip, tells_place
 
 # A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB: 40 s).
 MAX_JPEG_SCANS = 64
 # All frames of an animation are in memory at once: together they may have this many times the pixels of one image.
 ANIMATION_PIXELS_FACTOR = 3
-MIN_QUALITY, MAX_QUALITY = 1, 95
-
 _DEFAULT_FRAME_MILLISECONDS = 100
 
 # An image that stops halfway is corrupt, not half an image.
@@ -49,29 +51,33 @@ def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compres
     with _opened(data, source) as image:
         count = _check_size(image, source, limits)
         output, warned, lost = _plan(image, source, options, count)
-        with _decoding():
-            frames = _decode(image, source, output, count)
-    if source is output is Format.WEBP:
-        frames = replace(frames, lossless=is_lossless_webp(data))
-    if options.mode is Mode.SCALE:
-        frames = replace(frames, pictures=[resized(picture, options.scale) for picture in frames.pictures])
-    if output is not Format.TIFF and len({picture.image.size for picture in frames.pictures}) > 1:
-        lost += (f"The pages differ in size, which {output} cannot hold; the first of {count} was kept.",)
-        frames = replace(frames, pictures=frames.pictures[:1])
-    frames = fit(frames, output)
-    if options.mode is Mode.BYTES:
-        encoded, search_warned = _encode_to_size(frames, output, int(len(data) * options.ratio))
-        warned += search_warned
+        stays_jpeg = source is output is Format.JPEG and options.mode is not Mode.SCALE
+        requantised = _requantise(data, image, options, limits) if stays_jpeg else None
+        if requantised is None:
+            with _decoding():
+                frames = _decode(image, source, output, count)
+    if requantised is None:
+        if source is output is Format.WEBP:
+            frames = replace(frames, lossless=is_lossless_webp(data))
+        if options.mode is Mode.SCALE:
+            frames = replace(frames, pictures=[resized(picture, options.scale) for picture in frames.pictures])
+        if output is not Format.TIFF and len({picture.image.size for picture in frames.pictures}) > 1:
+            lost += (f"The pages differ in size, which {output} cannot hold; the first of {count} was kept.",)
+            frames = replace(frames, pictures=frames.pictures[:1])
+        frames = fit(frames, output)
+        encoded, search_warned = _encode(partial(encode, frames, output), output, options, len(data))
+        size = frames.first.size
     else:
-        encoded = encode(frames, output, options.quality)
+        encoded, search_warned = requantised
+        size = image.size
+    warned += search_warned
     if len(encoded) >= len(data) and (kept := _keep(data, source)) is not None:
         unchanged = len(kept) >= len(data)
         extension = FACTS[source].extension
         return Compressed(
             None if unchanged else kept, Action.KEPT_ORIGINAL, source, extension, *image.size, warnings=warned
         )
-    extension = FACTS[output].extension
-    return Compressed(encoded, Action.COMPRESSED, output, extension, *frames.first.size, warnings=warned + lost)
+    return Compressed(encoded, Action.COMPRESSED, output, FACTS[output].extension, *size, warnings=warned + lost)
 
 
 def _keep(data: bytes, source: Format) -> bytes | None:
@@ -188,7 +194,6 @@ def _plan(
 def _decode(image: Image.Image, source: Format, output: Format, count: int) -> Frames:
     facts = FACTS[output]
     icc = image.info.get("icc_profile")
-    notice = image.getexif().get(COPYRIGHT_TAG)
     pictures, durations = [], []
     for number in range(count if facts.animation else 1):
         image.seek(number)
@@ -200,8 +205,13 @@ def _decode(image: Image.Image, source: Format, output: Format, count: int) -> F
         durations,
         plays=_plays(image, source),
         still_first=bool(image.info.get("default_image")),
-        copyright=str(notice).encode("latin-1", "replace") if notice else None,
+        copyright=_copyright_notice(image),
     )
+
+
+def _copyright_notice(image: Image.Image) -> bytes | None:
+    notice = image.getexif().get(COPYRIGHT_TAG)
+    return str(notice).encode("latin-1", "replace") if notice else None
 
 
 def _plays(image: Image.Image, source: Format) -> int:
@@ -211,18 +221,29 @@ def _plays(image: Image.Image, source: Format) -> int:
     return 1 if loop is None else loop and int(loop) + 1
 
 
-def _encode_to_size(frames: Frames, output: Format, max_bytes: int) -> tuple[bytes, tuple[str, ...]]:
-    """The best quality whose result has at most `max_bytes`; the smallest there is, and a warning, where none has."""
-    best: bytes | None = None
-    low, high = MIN_QUALITY, MAX_QUALITY
-    while low <= high:
-        quality = (low + high) // 2
-        encoded = encode(frames, output, quality)
-        if len(encoded) <= max_bytes:
-            best, low = encoded, quality + 1
-        else:
-            high = quality - 1
-    if best is not None:
-        return best, ()
-    smallest = encode(frames, output, MIN_QUALITY)
-    return smallest, (f"No quality brings the image to {max_bytes} bytes; this is the smallest.",)
+def _requantise(
+    data: bytes, image: Image.Image, options: CodecOptions, limits: CodecLimits
+) -> tuple[bytes, tuple[str, ...]] | None:
+    """What `_encode` gives, of a JPEG that is not decoded; None where it must be."""
+    with _decoding():
+        if not can_requantise(image):
+            return None
+        icc, exif = image.info.get("icc_profile"), copyright_exif(_copyright_notice(image))
+    encode_at = partial(requantise, data, max_pixels=limits.max_pixels, icc=icc, exif=exif)
+    try:
+        return _encode(encode_at, Format.JPEG, options, len(data))
+    except MustDecode:
+        return None
+
+
+def _encode(
+    encode_at: Callable[[int], bytes], output: Format, options: CodecOptions, source_bytes: int
+) -> tuple[bytes, tuple[str, ...]]:
+    """The image as it is asked for, and what is to be said of that. `encode_at` writes it at a quality."""
+    if options.mode is not Mode.BYTES:
+        return encode_at(options.quality), ()
+    max_bytes = int(source_bytes * options.ratio)
+    encoded = best_that_fits(encode_at, GROWTH[output], max_bytes)
+    if len(encoded) <= max_bytes:
+        return encoded, ()
+    return encoded, (f"No quality brings the image to {max_bytes} bytes; this is the smallest.",)

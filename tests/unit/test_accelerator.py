@@ -1,0 +1,280 @@
+"""halftone-jpeg: what it makes of a JPEG, beside what Pillow does, and what it leaves to Pillow."""
+
+import io
+import math
+import struct
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageStat
+
+from halftone_shared.states import Mode
+from halftone_workers.codec import requantising
+from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_workers.codec.pipeline import compress
+from tests.support.images import encoded, jpeg, opened, picture
+
+halftone_jpeg = pytest.importorskip("halftone_jpeg", reason="halftone-jpeg is not installed: see scripts/setup.sh")
+
+
+def _requantise(data: bytes, quality: int = 50, **how: Any) -> bytes:
+    how = {"max_pixels": 1_000_000, "max_bytes": 10_000_000} | how
+    result: bytes = halftone_jpeg.requantise(data, quality, **how)
+    return result
+
+
+def _by_pillow(data: bytes, quality: int = 50) -> bytes:
+    return encoded(opened(data), quality=quality, optimize=True, icc_profile=None, exif=b"")
+
+
+def _decibels(one: Image.Image, other: Image.Image) -> float:
+    """Peak signal-to-noise ratio of the two."""
+    noise = sum(value**2 for value in ImageStat.Stat(ImageChops.difference(one, other)).rms) / len(one.getbands())
+    return 10 * math.log10(255**2 / noise)
+
+
+def _tables(data: bytes) -> dict[int, list[int]]:
+    with Image.open(io.BytesIO(data)) as image:
+        tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
+        return tables
+
+
+def _with_wide_table(data: bytes) -> bytes:
+    """With quantisers of luma that take 16 bits."""
+    frame = data.index(b"\xff\xc0")
+    return data[:frame] + b"\xff\xdb\0\x83\x10" + struct.pack(">64H", *[300] * 64) + data[frame:]
+
+
+# --- what comes out ---
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(320, 240), (321, 243), (8, 8), (1, 1), (7, 400)])
+def test_result_shows_what_the_source_does(mode: str, progressive: bool, size: tuple[int, int]) -> None:
+    source = encoded(picture(size).convert(mode), progressive=progressive)
+    result = opened(_requantise(source))
+    assert (result.mode, result.size, result.info.get("progressive")) == (mode, size, None)
+    assert _decibels(result, opened(source)) > _decibels(opened(_by_pillow(source)), opened(source)) - 1
+
+
+@pytest.mark.parametrize("quality", [20, 50, 80])
+@pytest.mark.parametrize("seed", range(4))
+def test_result_is_no_larger_than_pillows_and_no_farther_from_the_photograph(quality: int, seed: int) -> None:
+    photograph = picture((640, 480), seed=seed)
+    source = encoded(photograph)
+    ours, pillows = _requantise(source, quality), _by_pillow(source, quality)
+    assert len(ours) <= 1.03 * len(pillows)
+    assert _decibels(opened(ours), photograph) >= _decibels(opened(pillows), photograph) - 0.02
+
+
+def test_quantisers_are_those_that_pillow_writes() -> None:
+    for quality in (1, 25, 50, 95):
+        assert _tables(_requantise(encoded(picture(), quality=100), quality)) == _tables(jpeg_at(quality))
+
+
+def jpeg_at(quality: int) -> bytes:
+    return encoded(picture(), quality=quality)
+
+
+def test_quantiser_that_is_coarser_already_stays() -> None:
+    source = jpeg_at(30)
+    result = _requantise(source, 60)
+    assert _tables(result) == _tables(source)
+    assert ImageChops.difference(opened(result), opened(source)).getbbox() is None
+    assert len(result) <= len(source)
+
+
+def test_result_requantised_again_is_itself() -> None:
+    once = _requantise(jpeg())
+    assert _requantise(once) == once
+
+
+def test_chroma_tables_are_kept_apart_where_they_differ() -> None:
+    tables = [[20] * 64, [30] * 64, [90] * 64]
+    source = encoded(picture(), quality=50, qtables=tables, subsampling=2)
+    assert _tables(_requantise(source, 95)) == _tables(source) == dict(enumerate(tables))
+
+
+def test_profile_and_exif_are_written_and_nothing_else() -> None:
+    source = encoded(picture(), comment=b"SECRET", exif=b"Exif\0\0SECRET", icc_profile=b"SECRET", dpi=(300, 300))
+    result = _requantise(source, icc=b"profile" * 20_000, exif=b"Exif\0\0notice")
+    assert b"SECRET" not in result
+    image = opened(result)
+    assert image.info["icc_profile"] == b"profile" * 20_000
+    assert image.info["exif"] == b"Exif\0\0notice"
+    assert image.info["jfif_unit"] == 0  # no resolution
+    assert {"icc_profile", "exif"}.isdisjoint(opened(_requantise(source)).info)
+
+
+def test_same_source_gives_the_same_bytes_here_and_in_another_process() -> None:
+    code = (
+        "import sys, halftone_jpeg\n"
+        "data = sys.stdin.buffer.read()\n"
+        "sys.stdout.buffer.write(halftone_jpeg.requantise(data, 50, max_pixels=10**6, max_bytes=10**6))\n"
+    )
+    there = subprocess.run([sys.executable, "-c", code], input=jpeg(), capture_output=True, check=True).stdout
+    assert _requantise(jpeg()) == _requantise(jpeg()) == there
+
+
+def test_other_threads_run_in_the_meantime() -> None:
+    source = encoded(picture((6000, 6000)))
+    started, turns = threading.Event(), 0
+
+    def work() -> None:
+        started.set()
+        _requantise(source, max_pixels=10**9)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait()
+    while thread.is_alive():
+        turns += 1
+        time.sleep(0.001)
+    assert turns > 5
+
+
+# --- what is left to Pillow ---
+
+
+@cache
+def _other_kinds() -> dict[str, bytes]:
+    image = picture()
+    return {
+        "4:4:4": encoded(image, subsampling=0),
+        "4:2:2": encoded(image, subsampling=1),
+        "CMYK": encoded(image.convert("CMYK")),
+        "RGB": encoded(image, keep_rgb=True),
+        "16-bit quantisers": _with_wide_table(jpeg()),
+        "no end": jpeg()[:-2],
+        "half": jpeg()[: len(jpeg()) // 2],
+        "head": jpeg()[:300],
+        "nothing": b"",
+        "PNG": encoded(image, "PNG"),
+    }
+
+
+@pytest.mark.parametrize("kind", _other_kinds())
+def test_what_cannot_be_requantised_is_said_to_be_so(kind: str) -> None:
+    with pytest.raises(halftone_jpeg.NotPossible):
+        _requantise(_other_kinds()[kind])
+
+
+def test_pixels_are_counted_to_the_last_one() -> None:
+    assert _requantise(jpeg((100, 50)), max_pixels=5000)
+    with pytest.raises(halftone_jpeg.NotPossible):
+        _requantise(jpeg((100, 50)), max_pixels=4999)
+
+
+def test_bytes_are_counted_to_the_last_one() -> None:
+    size = len(_requantise(jpeg()))
+    assert len(_requantise(jpeg(), max_bytes=size)) == size
+    for less in (size - 1, 300, 1, 0):
+        with pytest.raises(halftone_jpeg.TooLarge):
+            _requantise(jpeg(), max_bytes=less)
+
+
+@pytest.mark.parametrize("quality", [0, 96, -1])
+def test_quality_that_does_not_exist_is_refused(quality: int) -> None:
+    with pytest.raises(ValueError, match=str(quality)):
+        _requantise(jpeg(), quality)
+
+
+def test_metadata_that_no_segment_holds_is_left_to_pillow() -> None:
+    for name, size in (("exif", 65_534), ("icc", 17_000_000)):
+        with pytest.raises(halftone_jpeg.NotPossible):
+            halftone_jpeg.requantise(jpeg(), 50, max_pixels=10**6, max_bytes=10**8, **{name: bytes(size)})
+
+
+# --- hostile bytes ---
+
+
+@cache
+def _sources() -> list[bytes]:
+    image = picture((40, 30))
+    return [
+        encoded(image),
+        encoded(image, progressive=True),
+        encoded(image.convert("L")),
+        encoded(image, restart_marker_blocks=2),
+        encoded(image, quality=100),
+    ]
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from(_sources())))
+    for _ in range(draw(st.integers(0, 5))):
+        at = draw(st.integers(0, len(data) - 1))
+        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+        if not data:
+            return b""
+    return bytes(data[: draw(st.just(len(data)) | st.integers(0, len(data)))])
+
+
+@settings(max_examples=1000, deadline=None)
+@given(data=_mutated(), quality=st.integers(1, 95), max_bytes=st.just(100_000) | st.integers(0, 2000))
+@example(data=b"\xff\xd8\xff\xd9", quality=50, max_bytes=100)
+def test_broken_jpeg_gives_a_jpeg_or_is_left_to_pillow(data: bytes, quality: int, max_bytes: int) -> None:
+    try:
+        result = _requantise(data, quality, max_bytes=max_bytes)
+    except (halftone_jpeg.NotPossible, halftone_jpeg.TooLarge):
+        return
+    assert len(result) <= max_bytes
+    # What went through without a warning is whole: Pillow decodes both to the same size and mode.
+    before, after = opened(data), opened(result)
+    assert (after.size, after.mode) == (before.size, before.mode)
+
+
+def test_refusals_leave_no_memory_behind() -> None:
+    resource = pytest.importorskip("resource")
+    source = encoded(picture((1200, 1200)))
+    cut = source[: len(source) * 9 // 10]
+
+    def refuse(times: int) -> int:
+        for _ in range(times):
+            with pytest.raises(halftone_jpeg.NotPossible):
+                _requantise(cut, max_pixels=2_000_000)
+            with pytest.raises(halftone_jpeg.TooLarge):
+                _requantise(source, max_pixels=2_000_000, max_bytes=10_000)
+        peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak
+
+    before = refuse(5)
+    assert refuse(40) - before < 20_000  # KiB; the coefficients of one are 4,000
+
+
+# --- in the codec ---
+
+
+def test_codec_uses_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = CodecOptions(quality=50)
+    assert compress(jpeg(), options, CodecLimits()).data == _requantise(jpeg())
+    monkeypatch.setattr(requantising, "accelerator", None)
+    assert compress(jpeg(), options, CodecLimits()).data == _by_pillow(jpeg())
+
+
+@pytest.mark.parametrize("kind", ["4:4:4", "CMYK", "16-bit quantisers"])
+def test_codec_decodes_what_the_accelerator_does_not_take(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _other_kinds()[kind]
+    result = compress(source, CodecOptions(), CodecLimits())
+    monkeypatch.setattr(requantising, "accelerator", None)
+    assert result == compress(source, CodecOptions(), CodecLimits())
+
+
+def test_scaled_image_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requantising, "accelerator", "not to be asked")
+    assert compress(jpeg(), CodecOptions(Mode.SCALE), CodecLimits()).width == 160
+
+
+def test_compressing_a_result_again_keeps_it() -> None:
+    result = compress(jpeg(), CodecOptions(), CodecLimits()).data
+    assert result is not None
+    assert compress(result, CodecOptions(), CodecLimits()).data is None

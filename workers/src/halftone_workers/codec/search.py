@@ -1,0 +1,57 @@
+"""The best quality whose result has few enough bytes, in few encodes."""
+
+import math
+from collections.abc import Callable, Mapping
+
+# How bytes grow with quality, as a rule: the logarithm of their number at some qualities, against that at 50. What lies
+# between lies on the line, and the qualities that there are end where it does.
+Growth = Mapping[int, float]
+
+# From then on every second step halves, for images that grow by no rule.
+_ESTIMATES = 5
+
+
+def best_that_fits(encode_at: Callable[[int], bytes], growth: Growth, max_bytes: int) -> bytes:
+    """The result of the highest quality that has at most `max_bytes`; where none has, that of the lowest.
+
+    Each quality tried is the last that should fit by what is known so far. As a search by halves it ends between a
+    quality that fits and the next one, which does not.
+    """
+    best = encoded = b""
+    fits, too_large = min(growth) - 1, max(growth) + 1
+    room: dict[int, float] = {}
+    while too_large - fits > 1:
+        quality = _next(room, growth, fits, too_large)
+        encoded = encode_at(quality)
+        room[quality] = math.log(max(max_bytes, 1) / len(encoded))
+        if len(encoded) <= max_bytes:
+            best, fits = encoded, quality
+        else:
+            too_large = quality
+    return best or encoded
+
+
+def _next(room: dict[int, float], growth: Growth, fits: int, too_large: int) -> int:
+    """A quality between the two; `room`: the logarithm of limit / size for each quality tried."""
+    if not room:
+        return min(50, too_large - 1)
+    if len(room) > _ESTIMATES and len(room) % 2 == 0:
+        return (fits + too_large) // 2
+    if fits in room and too_large in room:
+        share = room[fits] / (room[fits] - room[too_large])
+        aim = _grown(growth, fits) + share * (_grown(growth, too_large) - _grown(growth, fits))
+    else:
+        known = fits if fits in room else too_large
+        aim = _grown(growth, known) + room[known]
+    quality = fits + 1
+    while quality + 1 < too_large and _grown(growth, quality + 1) <= aim:
+        quality += 1
+    return quality
+
+
+def _grown(growth: Growth, quality: int) -> float:
+    below = max(known for known in growth if known <= quality)
+    above = min(known for known in growth if known >= quality)
+    if below == above:
+        return growth[below]
+    return growth[below] + (growth[above] - growth[below]) * (quality - below) / (above - below)
