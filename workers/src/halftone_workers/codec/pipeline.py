@@ -197,7 +197,7 @@ def _decode(image: Image.Image, source: Format, output: Format, count: int) -> F
     pictures, durations = [], []
     for number in range(count if facts.animation else 1):
         image.seek(number)
-        picture = eight_bits(bare(upright(Picture(image.copy(), icc))))
+        picture = eight_bits(bare(upright(Picture(image, icc))))
         pictures.append(flatten(picture) if picture.has_alpha and not facts.alpha else picture)
         durations.append(round(image.info.get("duration", 0)) or _DEFAULT_FRAME_MILLISECONDS)
     return Frames(

@@ -24,7 +24,7 @@ class Picture:
 
 
 def upright(picture: Picture) -> Picture:
-    """Turned as its orientation tag says. Every encoder drops that tag, so the pixels must not need it."""
+    """A copy, turned as its orientation tag says. Every encoder drops that tag, so the pixels must not need it."""
     return replace(picture, image=ImageOps.exif_transpose(picture.image))
 
 
