@@ -27,7 +27,7 @@ chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 S
 
 bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-to-end idle")
 	@sh scripts/install_services.sh
-	.tools/bin/uv sync --quiet --group bench
+	.tools/bin/uv sync --quiet --inexact --group bench
 	$(RUN)python -m benchmarks $(SECTIONS)
 
 check: setup ## Format, lint, types, import contract: what a commit must pass
