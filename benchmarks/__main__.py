@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Callable
 
-from benchmarks import scale, throughput
+from benchmarks import codec, scale, throughput
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "end-to-end": throughput.end_to_end,
+    "codec": codec.jpegs,
+    "codec-png": codec.pngs,
     "peer": throughput.against_peer,
     "slow-shop": throughput.slow_shop,
     "million-rows": scale.million_rows,

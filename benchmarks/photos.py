@@ -20,6 +20,21 @@ def photos(size: tuple[int, int]) -> list[Path]:
         return list(pool.map(partial(_photo, folder, size), wanted))
 
 
+def originals(size: tuple[int, int]) -> list[Path]:
+    """The same photographs before they were JPEGs."""
+    photos(size)
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(partial(_original, size), [(product, seed) for product in PRODUCTS for seed in SEEDS]))
+
+
+def _original(size: tuple[int, int], wanted: tuple[str, int]) -> Path:
+    product, seed = wanted
+    path = FOLDER / f"{size[0]}x{size[1]}" / f"{product}-{seed}.png"
+    if not path.exists():
+        render_photo(product, seed, size).save(path, compress_level=1)
+    return path
+
+
 def _photo(folder: Path, size: tuple[int, int], wanted: tuple[str, int]) -> Path:
     product, seed = wanted
     path = folder / f"{product}-{seed}.jpg"
