@@ -5,6 +5,7 @@ what disturbs the machine disturbs them alike. Images a CPU-second, and what cam
 """
 
 import io
+import json
 import os
 import pickle
 import shutil
@@ -114,7 +115,8 @@ class _Library:
         )
 
     def run(self, files: Sequence[Path]) -> tuple[float, list[bytes]]:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         pickle.dump(list(files), self._process.stdin)
         self._process.stdin.flush()
         answer: tuple[float, list[bytes]] = pickle.load(self._process.stdout)  # noqa: S301 - our own child's
@@ -147,9 +149,8 @@ class _Sharp:
         )
 
     def run(self, files: Sequence[Path]) -> tuple[float, list[bytes]]:
-        import json
-
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         out = (self._folder / "out").resolve()
         self._process.stdin.write(json.dumps([str(out), *(str(path.resolve()) for path in files)]) + "\n")
         self._process.stdin.flush()
@@ -232,16 +233,14 @@ def _mean_kilobytes(results: Sequence[bytes]) -> float:
 
 def _quality(results: Sequence[bytes], sources: Sequence[Path]) -> tuple[float, float]:
     """PSNR in dB over all channels, and SSIM of the luma in windows of 8 × 8, each the mean over the images."""
-    pairs = [
-        (
-            np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), float),
-            np.asarray(Image.open(path).convert("RGB"), float),
-        )
-        for data, path in zip(results, sources, strict=True)
-    ]
+    pairs = [(_pixels(io.BytesIO(data)), _pixels(path)) for data, path in zip(results, sources, strict=True)]
     psnr = [10 * np.log10(255**2 / np.mean((one - other) ** 2)) for one, other in pairs]
     luma = np.array([0.299, 0.587, 0.114])
     return float(np.mean(psnr)), float(np.mean([_ssim(one @ luma, other @ luma) for one, other in pairs]))
+
+
+def _pixels(file: Any) -> Any:
+    return np.asarray(Image.open(file).convert("RGB"), float)
 
 
 def _ssim(one: Any, other: Any) -> float:
