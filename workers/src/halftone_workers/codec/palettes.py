@@ -8,7 +8,7 @@ MAX_COLOURS = 256
 # With this many colours or more, chosen well, the nearest one looks better than dithering, and takes fewer bytes.
 DITHERED_BELOW = 128
 # The palette is chosen on at most this many pixels a side: all of them choose hardly better.
-_SAMPLE_SIDE = 300
+_SAMPLE_SIDE = 600
 # Of a palette for an image that is opaque here and clear there, the share that goes to what is neither.
 _TRANSLUCENT_SHARE = 0.25
 _OPAQUE = 255
