@@ -96,7 +96,8 @@ def _identify(data: bytes, limits: CodecLimits) -> Format:
     if source is None:
         readable = ", ".join(Format)
         raise ImageRefused(ImageErrorCode.UNSUPPORTED_FORMAT, f"The image is in none of the formats {readable}.")
-    if source is Format.JPEG and jpeg_scans(data) > MAX_JPEG_SCANS:
+    # Counting the bytes is quick, and there are no more scans than that.
+    if source is Format.JPEG and data.count(b"\xff\xda") > MAX_JPEG_SCANS and jpeg_scans(data) > MAX_JPEG_SCANS:
         raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The JPEG has more than {MAX_JPEG_SCANS} scans.")
     # These two are allocated for before Pillow tells a size.
     if source is Format.WEBP and (canvas := webp_canvas(data)) is not None:
@@ -194,6 +195,7 @@ def _plan(
 def _decode(image: Image.Image, source: Format, output: Format, count: int) -> Frames:
     facts = FACTS[output]
     icc = image.info.get("icc_profile")
+    notice = _copyright_notice(image)
     pictures, durations = [], []
     for number in range(count if facts.animation else 1):
         image.seek(number)
@@ -205,7 +207,7 @@ def _decode(image: Image.Image, source: Format, output: Format, count: int) -> F
         durations,
         plays=_plays(image, source),
         still_first=bool(image.info.get("default_image")),
-        copyright=_copyright_notice(image),
+        copyright=notice,
     )
 
 

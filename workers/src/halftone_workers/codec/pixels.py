@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
+_ORIENTATION_TAG, _TURNED = 0x0112, range(2, 9)
 _SRGB = ImageCms.createProfile("sRGB")
 # The white that JPEG, which has no transparency, shows instead of it.
 _WHITE = (255, 255, 255)
@@ -24,7 +25,13 @@ class Picture:
 
 
 def upright(picture: Picture) -> Picture:
-    """A copy, turned as its orientation tag says. Every encoder drops that tag, so the pixels must not need it."""
+    """Decoded, and turned as its orientation tag says. Every encoder drops that tag, so the pixels must not need it.
+
+    A copy, but of a JPEG, which is the most there is, has no second frame to keep apart, and mostly stands upright.
+    """
+    if picture.image.format == "JPEG" and picture.image.getexif().get(_ORIENTATION_TAG) not in _TURNED:
+        picture.image.load()
+        return picture
     return replace(picture, image=ImageOps.exif_transpose(picture.image))
 
 
