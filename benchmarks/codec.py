@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.figures import Figure, at_least, at_most
-from benchmarks.photos import FOLDER, LARGE, originals, photos
+from benchmarks.photos import FOLDER, LARGE, graphics, originals, photos
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
@@ -194,21 +194,24 @@ def jpegs() -> list[Figure]:
 
 
 def pngs() -> list[Figure]:
-    """PNG at quality 50: photographs and cut-outs, beside Pillow's quantize and optimize."""
-    files = originals(LARGE)[:6]
-    speed, results = _rounds([_Library(name) for name in PNG_CODECS], files, rounds=1)
-    found = {name: _quality(data, files) for name, data in results.items()}
-    ours, theirs = "halftone", "Pillow, quantize and optimize"
-    return [
-        Figure(f"{theirs}", _mean_kilobytes(results[theirs]), "kB"),
-        Figure("", found[theirs][1], "SSIM"),
-        Figure("", speed[theirs], "images/CPU-s"),
-        Figure("halftone", _mean_kilobytes(results[ours]), "kB"),
-        Figure("", found[ours][1], "SSIM"),
-        Figure("", speed[ours], "images/CPU-s"),
-        at_most("bytes ÷ Pillow's", _mean_kilobytes(results[ours]) / _mean_kilobytes(results[theirs]), "×", 1),
-        at_least("SSIM − Pillow's", found[ours][1] - found[theirs][1], "", 0),
-    ]
+    """PNG at quality 50: photographs, cut-outs and a drawing, beside Pillow's quantize and optimize."""
+    figures = []
+    for kind, files in (("photographs", originals(LARGE)[:6]), ("graphics", graphics())):
+        speed, results = _rounds([_Library(name) for name in PNG_CODECS], files, rounds=1)
+        found = {name: _quality(data, files) for name, data in results.items()}
+        ours, theirs = "halftone", "Pillow, quantize and optimize"
+        for name in (theirs, ours):
+            figures += [
+                Figure(f"{kind}: {name}", _mean_kilobytes(results[name]), "kB"),
+                Figure("", found[name][1], "SSIM"),
+                Figure("", speed[name], "images/CPU-s"),
+            ]
+        share = _mean_kilobytes(results[ours]) / _mean_kilobytes(results[theirs])
+        figures += [
+            at_most(f"{kind}: bytes ÷ Pillow's", share, "×", 1),
+            at_least(f"{kind}: SSIM − Pillow's", found[ours][1] - found[theirs][1], "", 0),
+        ]
+    return figures
 
 
 def _rounds(
@@ -240,7 +243,10 @@ def _quality(results: Sequence[bytes], sources: Sequence[Path]) -> tuple[float, 
 
 
 def _pixels(file: Any) -> Any:
-    return np.asarray(Image.open(file).convert("RGB"), float)
+    """As seen on white."""
+    image = Image.open(file).convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"), float)
 
 
 def _ssim(one: Any, other: Any) -> float:
