@@ -105,6 +105,8 @@ class Dispatcher:
                 forget_callers(connection)
             if freed:
                 log.warning("products freed", count=freed, reason="their message or their worker was lost")
+            if cancels:
+                self._next_reap = 0.0  # a large one goes on in the next round
             for request_id in cancels:
                 carry_out_cancel(self._engine, request_id, patience_seconds=CANCEL_SECONDS_A_ROUND)
         return self._publish_events() + self._publish_products()
