@@ -37,23 +37,25 @@ def gif_extent(data: bytes) -> tuple[int, int]:
 
 
 def _gif_frames(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    position = 13 + _colour_table_bytes(data, 10)
+    position = 13 + gif_colour_table_bytes(data, 10)
     while position + 10 <= len(data):
         if data[position] == _EXTENSION_BLOCK:
-            position = _after_sub_blocks(data, position + 2)
+            position = gif_blocks_end(data, position + 2)
         elif data[position] == _IMAGE_BLOCK:
             yield struct.unpack_from("<HHHH", data, position + 1)
-            position = _after_sub_blocks(data, position + 11 + _colour_table_bytes(data, position + 9))
+            position = gif_blocks_end(data, position + 11 + gif_colour_table_bytes(data, position + 9))
         else:
             position += 1  # as Pillow does: what is no block is passed over
 
 
-def _colour_table_bytes(data: bytes, flags_at: int) -> int:
+def gif_colour_table_bytes(data: bytes, flags_at: int) -> int:
+    """How many bytes the colour table has that these flags, of a GIF's screen or of a frame, speak of."""
     flags = data[flags_at] if flags_at < len(data) else 0
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _after_sub_blocks(data: bytes, position: int) -> int:
+def gif_blocks_end(data: bytes, position: int) -> int:
+    """Where a GIF's chain of sub-blocks that begins here has ended."""
     while position < len(data) and data[position]:
         position += data[position] + 1
     return position + 1

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
+from halftone_workers.codec.containers import gif_blocks_end, gif_colour_table_bytes
 from halftone_workers.codec.encoders import COPYRIGHT_TAG
 from halftone_workers.codec.formats import Format
 
@@ -130,29 +131,19 @@ def _webp(data: bytes, exif: bytes) -> bytes:
 
 def _gif(data: bytes) -> bytes:
     """Without comments and applications' extensions other than the one that says how often an animation plays."""
-    position = 13 + _gif_table_bytes(data[10])
+    position = 13 + gif_colour_table_bytes(data, 10)
     parts = [data[:position]]
     while data[position] != 0x3B:
         start = position
         if data[position] == 0x2C:
-            position = _gif_blocks_end(data, position + 11 + _gif_table_bytes(data[position + 9]))
+            position = gif_blocks_end(data, position + 11 + gif_colour_table_bytes(data, position + 9))
             stays = True
         else:
             label = data[position + 1]
-            position = _gif_blocks_end(data, position + 2)
+            position = gif_blocks_end(data, position + 2)
             stays = label == 0xF9 or (
                 label == 0xFF and data[start + 3 : start + 14] in (b"NETSCAPE2.0", b"ANIMEXTS1.0")
             )
         if stays:
             parts.append(data[start:position])
     return b"".join([*parts, b";"])
-
-
-def _gif_table_bytes(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _gif_blocks_end(data: bytes, position: int) -> int:
-    while data[position]:
-        position += data[position] + 1
-    return position + 1
