@@ -245,3 +245,46 @@ def test_each_worker_of_one_machine_has_a_port_of_its_own(tmp_path: Path) -> Non
         for each in (port, port + 1):
             answer = httpx.get(f"http://127.0.0.1:{each}/metrics", trust_env=False)
             assert "halftone_codec_processes_busy 0.0" in answer.text
+
+
+@pytest.mark.broker
+@pytest.mark.usefixtures("programs")
+def test_figures_agree_with_the_database_after_a_load(
+    tmp_path: Path, postgres: TestPostgres, broker: TestRabbitmq, origin: Origin
+) -> None:
+    """2,000 products, one image in ten missing, over four worker processes."""
+    database_url, first_port = postgres.new_database(), free_port()
+    good = [origin.serve(f"/{number}.jpg", jpeg((64, 48), seed=number)) for number in range(9)]
+    urls = [*good, f"{origin.url}/missing.jpg"]
+    csv = HEADER + "".join(f"{n},SKU{n},{urls[n % 10]}\n" for n in range(2000))
+    settings = {"database_url": database_url, "rabbitmq_url": broker.new_vhost(), "auth": "off"}
+    with running_up(
+        tmp_path, "--workers", "4", metrics_port=str(first_port), codec_processes="1", **settings
+    ) as service:
+        broker_metrics = f"127.0.0.1:{broker.metrics_port}"
+        targets = {
+            "halftone-api": service.url.removeprefix("http://"),
+            "halftone-worker": ",".join(f"127.0.0.1:{first_port + number}" for number in range(4)),
+            "rabbitmq": broker_metrics,
+            "rabbitmq-queues": broker_metrics,
+        }
+        with running_prometheus(tmp_path / "prometheus", targets) as server:
+            status = service.ended(service.accepted(csv), 150)
+            _wait_for_scrape(server)
+
+            def shown(expression: str) -> int:
+                return round(_number(server, expression))
+
+            assert shown('sum(halftone_products_settled_total{status="COMPLETED"})') == status["processed_products"]
+            assert shown('sum(halftone_products_settled_total{status="FAILED"})') == status["failed_products"] == 200
+            assert shown("sum(halftone_images_total)") == status["total_images"] == 2000
+            assert shown('sum(halftone_image_errors_total{code="http_error"})') == status["failed_images"]
+            assert shown("sum(halftone_image_input_bytes_total)") == status["bytes_in"]
+            assert shown("sum(halftone_image_output_bytes_total)") == status["bytes_out"]
+            assert shown("max(sum by (state) (max by (state) (halftone_products)))") == 0
+            assert shown("sum(rabbitmq_detailed_queue_messages_ready)") == 0
+            assert shown("sum(halftone_uploaded_products_total)") == 2000
+            assert shown("count(count by (instance) (halftone_products_settled_total) > 0)") == 4
+            # What the panel of the throughput draws, summed over the run.
+            drawn = _number(server, "sum_over_time(sum(rate(halftone_products_settled_total[4s]))[3m:1s])")
+            assert drawn == pytest.approx(2000, rel=0.2)

@@ -53,13 +53,13 @@ class TestPrometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: dict[str, str]) -> Iterator[TestPrometheus]:
-    """Prometheus with monitoring/prometheus.yml, its jobs pointed at `targets` (job to host:port)."""
+    """Prometheus with monitoring/prometheus.yml, its jobs pointed at `targets` (job to host:port, …)."""
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(MONITORING / "alerts.yml")]
     for job in config["scrape_configs"]:
         job.pop("dns_sd_configs", None)
-        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+        job["static_configs"] = [{"targets": targets[job["job_name"]].split(",")}]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()

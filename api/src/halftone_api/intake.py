@@ -19,6 +19,7 @@ from halftone_shared.requests import NewRequest, insert_request
 from halftone_shared.secret_box import SecretBox
 from halftone_shared.states import Status
 from halftone_shared.status_object import request_links
+from halftone_shared.tracing import span
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,7 @@ class Intake:
             webhook_secret=None if upload.webhook_secret is None else self.secret_box.seal(upload.webhook_secret),
             trace_id=trace_id,
         )
-        with insert_request(connection, request) as writer:
+        with span("upload", request.id), insert_request(connection, request) as writer:
             for product in products:
                 # After the first error nothing of this will stay; the rest is read for its errors alone.
                 if products.errors.count == 0:

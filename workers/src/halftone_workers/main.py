@@ -19,6 +19,7 @@ from halftone_shared.logs import configure_logs
 from halftone_shared.retention import Sweeper, make_sweeper
 from halftone_shared.settings import IN_PROCESS_QUEUE, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
+from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
 from halftone_workers.metrics import serve_metrics
@@ -34,6 +35,7 @@ HAND_BACK_SECONDS = 10
 def main() -> None:
     settings = load_settings_or_exit(WorkerSettings)
     configure_logs(settings.log_level, settings.log_format, service="worker")
+    configure_traces("worker")
     stopping = _signalled()
     end_with_parent()
     _serve_metrics(settings)

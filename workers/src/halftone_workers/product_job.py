@@ -14,6 +14,7 @@ from halftone_shared.products import Claim, claim_product, postpone_product
 from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.states import ImageErrorCode
 from halftone_shared.storage import StorageUnavailable
+from halftone_shared.tracing import span
 from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
 from halftone_workers.fetching import FetchFailed
 from halftone_workers.metrics import POSTPONED, count_settled, timed_stage
@@ -46,6 +47,7 @@ def process_product(runtime: Runtime, key: ProductKey) -> None:
         return
     with (
         runtime.leases.holding(claim),
+        span("product", key.request_id, **{"halftone.seq": key.seq, "halftone.attempt": claim.attempt}),
         structlog.contextvars.bound_contextvars(
             trace_id=claim.trace_id, request_id=str(key.request_id), seq=key.seq, attempt=claim.attempt
         ),
@@ -97,7 +99,9 @@ async def _attempt(
 async def _process_image(
     runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
 ) -> ImageResult:
+    facts = {"halftone.seq": key.seq, "halftone.position": position}
     async with AsyncExitStack() as held:
+        held.enter_context(span("image", key.request_id, **facts))
         with timed_stage("download"):
             original = await held.enter_async_context(runtime.fetcher.fetched(url))
         compressed = await runtime.codec.compress(original, options)

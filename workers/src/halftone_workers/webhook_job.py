@@ -10,6 +10,7 @@ import structlog
 from halftone_shared.secret_box import SecretBox, SecretUnreadable
 from halftone_shared.signing import signed_headers
 from halftone_shared.states import WebhookStatus
+from halftone_shared.tracing import span
 from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
 from halftone_workers.fetching import retry_after_seconds
 from halftone_workers.metrics import count_delivery
@@ -33,8 +34,11 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
     event = runtime.persist(lambda connection: claim_event(connection, event_id, attempt, url, days))
     if event is None:
         return
-    with structlog.contextvars.bound_contextvars(
-        trace_id=event.trace_id, request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
+    with (
+        span("webhook", event.request_id, **{"halftone.attempt": attempt}),
+        structlog.contextvars.bound_contextvars(
+            trace_id=event.trace_id, request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
+        ),
     ):
         delivery, asked_seconds = _deliver(runtime, event)
         status, delay = _next(event, delivery, asked_seconds)
