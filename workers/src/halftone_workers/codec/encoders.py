@@ -81,7 +81,9 @@ def _webp(frames: Frames, quality: int) -> bytes:
 
 
 def _gif(frames: Frames, quality: int) -> bytes:
-    reduced = _each(frames, lambda image: with_clear_colour(image, _colours(quality)))
+    # A GIF has 256 colours to begin with: fewer are all that there is to save.
+    colours = max(2, MAX_COLOURS * quality // 100)
+    reduced = _each(frames, lambda image: with_clear_colour(image, colours))
     if not frames.others:
         return _save(reduced, Format.GIF, optimize=True)
     # A GIF that says nothing plays once; one that says a number plays once and that many times again.
