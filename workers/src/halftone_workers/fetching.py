@@ -35,13 +35,14 @@ class FetchFailed(Exception):
 class MemoryBudget:
     """How many bytes of fetched images may be in memory at once: what the codec has not taken yet holds fetching back.
 
-    The oldest reservation never waits, so that some image always comes to its end; at most it goes beyond the budget
-    by that one image.
+    Images whose length nobody told may all wait for each other with a part in hand. Then, and only then, the oldest
+    goes on beyond the budget, by itself at most, so that some image always comes to its end.
     """
 
     def __init__(self, total_bytes: int) -> None:
         self._free = total_bytes
         self._reservations: dict[Reservation, None] = {}
+        self._waiting: set[Reservation] = set()
         self._freed = asyncio.Condition()
 
     @asynccontextmanager
@@ -58,15 +59,27 @@ class MemoryBudget:
                 self._freed.notify_all()
 
     def _has_room(self, reservation: "Reservation", more: int) -> bool:
-        return self._free >= more or next(iter(self._reservations)) is reservation
+        return self._free >= more or (next(iter(self._reservations)) is reservation and self._is_stuck())
+
+    def _is_stuck(self) -> bool:
+        """Whether nobody who holds anything goes on by himself, to give it back."""
+        return all(other in self._waiting for other in self._reservations if other.size)
 
     async def take(self, reservation: "Reservation", more: int, until: Deadline) -> None:
         if not self._has_room(reservation, more):
-            with until.paused():
-                async with self._freed:
-                    await self._freed.wait_for(lambda: self._has_room(reservation, more))
+            await self._wait(reservation, more, until)
         self._free -= more
         reservation.size += more
+
+    async def _wait(self, reservation: "Reservation", more: int, until: Deadline) -> None:
+        with until.paused():
+            async with self._freed:
+                self._waiting.add(reservation)
+                self._freed.notify_all()  # with one more who waits, all may
+                try:
+                    await self._freed.wait_for(lambda: self._has_room(reservation, more))
+                finally:
+                    self._waiting.discard(reservation)
 
 
 class Reservation:
