@@ -189,7 +189,7 @@ def jpegs() -> list[Figure]:
         at_least("halftone ÷ libvips, optimised", speed["halftone"] / vips, "×", 2),
         at_most("its bytes ÷ Pillow's", bytes_ratio, "×", 1.03),
         at_least("its PSNR − Pillow's", found["halftone"][0] - found["Pillow, optimised"][0], "dB", 0),
-        at_least("without the accelerator ÷ Pillow, optimised", speed["halftone by Pillow alone"] / pillow, "×", 0.97),
+        at_least("without the accelerator ÷ Pillow, optimised", speed["halftone by Pillow alone"] / pillow, "×", 1),
     ]
 
 
