@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.barrier import Settled
-from halftone_shared.products import claim_product, postpone_product
+from halftone_shared.barrier import Settled, settle_products
+from halftone_shared.products import Claim, claim_product, claim_products, postpone_product, renew_leases
 from halftone_shared.requests import get_status
-from halftone_shared.results import ProductKey
+from halftone_shared.results import ProductKey, ProductResult
 from halftone_shared.status_object import status_object
 from tests.support.stored import claimed, failed_image, finish, good_image, query, settle, store_request
 
@@ -89,6 +89,62 @@ def test_webhook_event_is_written_once_by_the_ending(engine: Engine) -> None:
     settle(engine, last)
     settle(engine, last)
     assert [row.run for row in query(engine, "SELECT run FROM webhook_events")] == [1]
+
+
+def test_batch_is_settled_as_its_products_would_be_one_by_one(engine: Engine) -> None:
+    request_id = store_request(engine, 70, images=2, webhook_url="http://127.0.0.1/hook")
+    late = claimed(engine, request_id, 1)
+    with engine.connect() as connection:
+        postpone_product(connection, late, [None, None], delay_seconds=0)
+    claims = [claimed(engine, request_id, seq) for seq in range(1, 71)]
+    good, mixed = ProductResult([good_image()] * 2), ProductResult([good_image(), failed_image()])
+    with engine.connect() as connection:
+        # The stale claim beside the one that holds, in either order, and one claim twice.
+        first = settle_products(connection, [(late, mixed), (claims[0], good), (claims[5], mixed), (claims[5], mixed)])
+        assert [settled.counted for settled in first[:2]] == [False, True]
+        assert not any(settled.ended for settled in first)
+        assert _status(engine, request_id)["processed_products"] == 2
+        rest = settle_products(connection, [(claim, good) for claim in claims])
+    assert [settled.counted for settled in rest] == [seq not in (1, 6) for seq in range(1, 71)]
+    assert [settled.ended for settled in rest] == [False] * 69 + [True]
+    status = _status(engine, request_id)
+    assert (status["status"], status["outcome"], status["progress"]) == ("COMPLETED", "partial", 100)
+    assert (status["processed_images"], status["failed_images"]) == (139, 1)
+    assert len(query(engine, "SELECT FROM webhook_events")) == 1
+    (row,) = query(engine, "SELECT status, failed_images, output_files, images FROM products WHERE seq = 6")
+    assert (row.status, row.failed_images) == ("COMPLETED", 1)
+    assert row.output_files == [good_image().file, None]
+    assert row.images == [image.to_json() for image in mixed.images]
+
+
+def test_batches_of_requests_that_end_side_by_side_do_not_deadlock(engine: Engine) -> None:
+    requests = [store_request(engine, 128) for _ in range(3)]
+    batches = []
+    for request_id in requests:
+        claims = [claimed(engine, request_id, seq) for seq in range(1, 129)]
+        random.Random(7).shuffle(claims)
+        batches += [[(claim, ProductResult([good_image()])) for claim in claims[at::16]] for at in range(16)]
+
+    def work(batch: list[tuple[Claim, ProductResult]]) -> list[Settled]:
+        with engine.connect() as connection:
+            renew_leases(connection, [claim for claim, _ in batch])
+            return settle_products(connection, batch)
+
+    with ThreadPoolExecutor(8) as pool:
+        settled = [one for batch in pool.map(work, batches) for one in batch]
+    assert all(one.counted for one in settled)
+    assert sum(one.ended for one in settled) == len(requests)
+
+
+def test_messages_are_claimed_together_and_each_product_once(engine: Engine) -> None:
+    first, second = store_request(engine, 3), store_request(engine, 2)
+    taken = claimed(engine, first, 2)
+    keys = [ProductKey(*key) for key in [(second, 2), (first, 1), (first, 2), (second, 2), (first, 9)]]
+    with engine.connect() as connection:
+        claims = claim_products(connection, keys)
+    assert [claim and claim.key for claim in claims] == [keys[0], keys[1], None, None, None]
+    assert settle(engine, taken).counted
+    assert {row.status for row in query(engine, "SELECT status FROM requests")} == {"PROCESSING"}
 
 
 def test_many_workers_with_duplicates_end_a_request_exactly_once(engine: Engine) -> None:

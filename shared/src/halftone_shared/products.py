@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from halftone_shared.database import AnyRow
+from halftone_shared.database import AnyRow, driver_statement
 from halftone_shared.image_names import parse_image_name
 from halftone_shared.results import ImageResult, ProductKey
 from halftone_shared.states import Status
@@ -40,37 +40,56 @@ class Claim:
 
 
 # The request turns PROCESSING with its first claim, or with a later one when a dispatcher has its row just then.
-_CLAIM = text(
+_CLAIM = driver_statement(
     """
-    WITH claimed AS (
-        UPDATE products
+    WITH wanted AS (
+        SELECT product.request_id, product.seq
+        FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[])) AS message(request_id, seq)
+        JOIN products AS product USING (request_id, seq)
+        WHERE product.status = 'PENDING' AND (product.next_attempt_at IS NULL OR product.next_attempt_at <= now())
+        ORDER BY product.request_id, product.seq FOR NO KEY UPDATE OF product
+    ), claimed AS (
+        UPDATE products AS product
         SET status = 'PROCESSING', claims = claims + 1, attempts = attempts + 1, next_attempt_at = NULL,
             lease_until = now() + make_interval(secs => :lease_seconds)
-        WHERE request_id = :request_id AND seq = :seq AND status = 'PENDING'
-          AND (next_attempt_at IS NULL OR next_attempt_at <= now())
-        RETURNING request_id, claims, attempts, input_image_urls, output_files, images
+        FROM wanted WHERE product.request_id = wanted.request_id AND product.seq = wanted.seq
+        RETURNING product.request_id, product.seq, claims, attempts, input_image_urls, output_files, images
     ), started AS (
         UPDATE requests SET status = 'PROCESSING', started_at = coalesce(started_at, now()), updated_at = now()
         WHERE id IN (SELECT id FROM requests WHERE id IN (SELECT request_id FROM claimed) AND status = 'PENDING'
                      FOR NO KEY UPDATE SKIP LOCKED)
     )
-    SELECT claimed.claims, claimed.attempts, claimed.input_image_urls, claimed.output_files, claimed.images,
-           requests.options, requests.trace_id
+    SELECT claimed.*, requests.options, requests.trace_id
     FROM claimed JOIN requests ON requests.id = claimed.request_id
     """
 )
 
 
-def claim_product(connection: Connection, key: ProductKey) -> Claim | None:
-    """Take a product in hand for WORK_LEASE_SECONDS and count the attempt.
+def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[Claim | None]:
+    """Take products in hand for WORK_LEASE_SECONDS and count their attempts; in the order of the keys.
 
-    None when there is nothing to do: the message was a duplicate, the product has ended, or it is not due yet.
+    None where there is nothing to do: the message was a duplicate, the product has ended, or it is not due yet.
     """
-    row = connection.execute(
-        _CLAIM, {"request_id": key.request_id, "seq": key.seq, "lease_seconds": WORK_LEASE_SECONDS}
-    ).one_or_none()
-    if row is None:
-        return None
+    rows = connection.exec_driver_sql(
+        _CLAIM,
+        {
+            "request_ids": [key.request_id for key in keys],
+            "seqs": [key.seq for key in keys],
+            "lease_seconds": WORK_LEASE_SECONDS,
+        },
+    ).all()
+    # Taken out as they are found: of two messages for the same product in one batch, one gets it.
+    claims = {claim.key: claim for claim in map(_claim, rows)}
+    return [claims.pop(key, None) for key in keys]
+
+
+def claim_product(connection: Connection, key: ProductKey) -> Claim | None:
+    """claim_products for one."""
+    return claim_products(connection, [key])[0]
+
+
+def _claim(row: AnyRow) -> Claim:
+    key = ProductKey(row.request_id, row.seq)
     return Claim(key, row.claims, row.attempts, row.input_image_urls, stored_results(row), row.options, row.trace_id)
 
 
@@ -86,10 +105,15 @@ def stored_results(row: AnyRow) -> list[ImageResult | None]:
 _RENEW = text(
     """
     UPDATE products SET lease_until = now() + make_interval(secs => :lease_seconds)
-    FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[]), CAST(:tokens AS int[]))
-         AS held(request_id, seq, token)
+    FROM (
+        SELECT request_id, seq
+        FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[]), CAST(:tokens AS int[]))
+             AS claim(request_id, seq, token)
+        JOIN products AS product USING (request_id, seq)
+        WHERE product.claims = claim.token AND product.status = 'PROCESSING'
+        ORDER BY request_id, seq FOR NO KEY UPDATE OF product
+    ) AS held
     WHERE products.request_id = held.request_id AND products.seq = held.seq
-      AND products.claims = held.token AND products.status = 'PROCESSING'
     """
 )
 
