@@ -6,17 +6,17 @@ import dramatiq
 
 from halftone_shared.messages import DELIVER_WEBHOOK, PROCESS_PRODUCT, PRODUCTS_QUEUE, WEBHOOKS_QUEUE
 from halftone_shared.results import ProductKey
-from halftone_workers.product_job import process_product
+from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
 from halftone_workers.webhook_job import deliver_webhook
 
 
-def declare_actors(broker: dramatiq.Broker, runtime: Runtime) -> None:
+def declare_actors(broker: dramatiq.Broker, runtime: Runtime, products: ProductJobs) -> None:
     """Declare both actors on a broker. A webhook goes before a product: it is short, and somebody waits for it."""
 
     @dramatiq.actor(broker=broker, actor_name=PROCESS_PRODUCT, queue_name=PRODUCTS_QUEUE, priority=10)
     def _(request_id: str, seq: int) -> None:
-        process_product(runtime, ProductKey(UUID(request_id), seq))
+        products.process(ProductKey(UUID(request_id), seq))
 
     @dramatiq.actor(broker=broker, actor_name=DELIVER_WEBHOOK, queue_name=WEBHOOKS_QUEUE, priority=0)
     def _(event_id: str, attempt: int) -> None:

@@ -1,8 +1,6 @@
 """Keeps this worker's claims alive: a thread that renews the leases of the products in hand."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 from sqlalchemy import Engine
@@ -36,13 +34,12 @@ class LeaseKeeper:
         """How many products this worker has in hand."""
         return len(self._held)
 
-    @contextmanager
-    def holding(self, claim: Claim) -> Iterator[None]:
+    def hold(self, claim: Claim) -> None:
+        """Renew a claim from now on, until release()."""
         self._held[id(claim)] = claim
-        try:
-            yield
-        finally:
-            del self._held[id(claim)]
+
+    def release(self, claim: Claim) -> None:
+        self._held.pop(id(claim), None)
 
     def _run(self) -> None:
         while not self._stopping.wait(RENEW_EVERY_SECONDS):

@@ -23,6 +23,7 @@ from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
 from halftone_workers.metrics import serve_metrics
+from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WorkerSettings
 
@@ -41,8 +42,10 @@ def main() -> None:
     _serve_metrics(settings)
     runtime = Runtime(settings)
     runtime.start()
+    products = ProductJobs(runtime)
+    products.start()
     broker, threads = _make_broker(settings)
-    declare_actors(broker, runtime)
+    declare_actors(broker, runtime, products)
     worker = Worker(broker, worker_threads=settings.products_at_once + WEBHOOKS_AT_ONCE)
     worker.queue_prefetch = settings.products_at_once
     worker.start()
@@ -57,6 +60,7 @@ def main() -> None:
     abort.start()
     worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
     abort.cancel()
+    products.stop()
     runtime.close()
     broker.close()
     log.info("worker stopped")

@@ -1,23 +1,30 @@
-"""A product, from its message to its settlement: claim, fetch and compress its images side by side, store, settle."""
+"""A product, from its message to its settlement: claim, attempt its images, settle.
 
-import asyncio
+Dramatiq's threads bring products and wait for them. One thread speaks to the database for all of them, and claims and
+settles as many at once as have come while its last statement ran: a statement, a commit and a change of threads each
+cost more than what they do for one product. The images are worked on in the event loop.
+"""
+
 import random
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+from uuid import UUID
 
 import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.barrier import Settled, settle_product
-from halftone_shared.image_names import image_name
-from halftone_shared.products import Claim, claim_product, postpone_product
-from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.states import ImageErrorCode
-from halftone_shared.storage import StorageUnavailable
+from halftone_shared.barrier import Settled, settle_products
+from halftone_shared.products import Claim, claim_products, postpone_product
+from halftone_shared.results import ProductKey, ProductResult
 from halftone_shared.tracing import span
-from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
-from halftone_workers.fetching import FetchFailed
-from halftone_workers.metrics import POSTPONED, count_settled, timed_stage
+from halftone_workers.image_job import ImageAttempt, attempt_images
+from halftone_workers.metrics import POSTPONED, count_settled
 from halftone_workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -25,153 +32,215 @@ log = structlog.get_logger(__name__)
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 300.0
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Ticket:
+    """A product that one of Dramatiq's threads has brought and waits for."""
+
+    def __init__(self, key: ProductKey) -> None:
+        self.key = key
+        self._error: BaseException | None = None
+        self._pending = threading.Lock()
+        self._pending.acquire()
+
+    def wait(self) -> None:
+        """Until end(), whose error is raised here."""
+        self._pending.acquire()
+        if self._error is not None:
+            raise self._error
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._error = error
+        self._pending.release()
+
 
 @dataclass(frozen=True)
-class ImageAttempt:
-    """What one attempt at an image came to; `retry_after_seconds` is what its server asked for."""
+class _Attempted:
+    """A claimed product whose images have been attempted, and so is to be recorded."""
 
-    result: ImageResult
-    retry_after_seconds: float = 0.0
+    ticket: _Ticket
+    claim: Claim
+    attempts: Sequence[ImageAttempt | None]
 
     @property
-    def may_pass(self) -> bool:
-        return self.result.error is not None and self.result.error.retryable
+    def is_interrupted(self) -> bool:
+        return None in self.attempts
+
+    @property
+    def may_pass(self) -> list[ImageAttempt]:
+        return [attempt for attempt in self.attempts if attempt and attempt.may_pass]
+
+    @property
+    def result(self) -> ProductResult:
+        return ProductResult([attempt.result for attempt in self.attempts if attempt])
 
 
-def process_product(runtime: Runtime, key: ProductKey) -> None:
-    """Do what is due of a product. Nothing, when another worker has it or it has ended: messages come more than
-    once.
-    """
-    claim = runtime.persist(lambda connection: claim_product(connection, key))
-    if claim is None:
-        return
-    with (
-        runtime.leases.holding(claim),
-        span("product", key.request_id, **{"halftone.seq": key.seq, "halftone.attempt": claim.attempt}),
-        structlog.contextvars.bound_contextvars(
-            trace_id=claim.trace_id, request_id=str(key.request_id), seq=key.seq, attempt=claim.attempt
-        ),
+class ProductJobs:
+    """Open from start() to stop(), between which its thread runs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        # What is to be claimed, and what is to be recorded; None ends the thread.
+        self._waiting: SimpleQueue[_Ticket | _Attempted | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="products", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End once all that was brought has been recorded."""
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
+
+    def process(self, key: ProductKey) -> None:
+        """Do what is due of a product, and return when it is recorded. Nothing, when another worker has it or it has
+        ended: messages come more than once.
+        """
+        ticket = _Ticket(key)
+        self._waiting.put(ticket)
+        ticket.wait()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            batch = [self._waiting.get()]
+            with suppress(Empty):
+                while True:
+                    batch.append(self._waiting.get_nowait())
+            running = None not in batch
+            self._record([item for item in batch if isinstance(item, _Attempted)])
+            self._claim([item for item in batch if isinstance(item, _Ticket)])
+
+    def _claim(self, tickets: list[_Ticket]) -> None:
+        def claim(connection: Connection, some: Sequence[_Ticket]) -> list[Claim | None]:
+            return claim_products(connection, [ticket.key for ticket in some])
+
+        claimed = []
+        for ticket, found in self._together(tickets, claim, _Ticket.end):
+            if found is None:
+                ticket.end()
+            else:
+                self._runtime.leases.hold(found)
+                claimed.append((ticket, found))
+        if claimed:
+            self._runtime.start_soon([self._attempt(ticket, claim) for ticket, claim in claimed])
+
+    async def _attempt(self, ticket: _Ticket, claim: Claim) -> None:
+        facts = {"halftone.seq": claim.key.seq, "halftone.attempt": claim.attempt}
+        try:
+            with _bound(claim), span("product", claim.key.request_id, **facts):
+                attempts = await attempt_images(self._runtime, claim)
+        except BaseException as error:
+            self._runtime.leases.release(claim)
+            ticket.end(error)
+            raise
+        self._waiting.put(_Attempted(ticket, claim, attempts))
+
+    def _record(self, products: list[_Attempted]) -> None:
+        """Settle products, or give them back when some of their images may do better another time."""
+        to_settle: defaultdict[UUID, list[_Attempted]] = defaultdict(list)
+        for product in products:
+            if (delay := self._delay_seconds(product)) is None:
+                to_settle[product.claim.key.request_id].append(product)
+            else:
+                self._postpone(product, delay)
+        for of_one_request in to_settle.values():
+            for product, settled in self._together(of_one_request, _settle, self._end):
+                _report(product, settled)
+                self._end(product)
+
+    def _delay_seconds(self, product: _Attempted) -> float | None:
+        """In how many seconds to try again; None when the product has ended."""
+        if product.is_interrupted:
+            return 0.0
+        if not product.may_pass or product.claim.attempt >= self._runtime.settings.max_attempts:
+            return None
+        asked = max(attempt.retry_after_seconds for attempt in product.may_pass)
+        return max(backoff_seconds(product.claim.attempt), asked)
+
+    def _postpone(self, product: _Attempted, delay: float) -> None:
+        stopping = product.is_interrupted
+        done = [None if attempt is None or attempt.may_pass else attempt.result for attempt in product.attempts]
+
+        def postpone(connection: Connection, _: object) -> list[None]:
+            postpone_product(connection, product.claim, done, delay_seconds=delay, counted=not stopping)
+            return [None]
+
+        for _ in self._together([product], postpone, self._end):
+            POSTPONED.labels("stopping" if stopping else "retry").inc()
+            with _bound(product.claim):
+                if stopping:
+                    log.info("product handed back", reason="the worker is stopping")
+                else:
+                    codes = sorted({attempt.result.error.code for attempt in product.may_pass if attempt.result.error})
+                    log.info("product postponed", seconds=round(delay, 1), codes=codes)
+            self._end(product)
+
+    def _end(self, product: _Attempted, error: BaseException | None = None) -> None:
+        self._runtime.leases.release(product.claim)
+        product.ticket.end(error)
+
+    def _together(
+        self,
+        items: Sequence[Item],
+        write: Callable[[Connection, Sequence[Item]], list[Result]],
+        fail: Callable[[Item, BaseException], None],
+    ) -> Iterator[tuple[Item, Result]]:
+        """Each item with what one statement for all of them gave. Where that is refused, each is tried by itself, so
+        that what is wrong with one costs that one.
+        """
+        if not items:
+            return
+        try:
+            results = self._runtime.persist(lambda connection: write(connection, items))
+        except Exception as error:  # noqa: BLE001 - it is raised where the item is waited for
+            if len(items) == 1 or not isinstance(error, SQLAlchemyError):
+                for item in items:
+                    fail(item, error)
+                return
+            for item in items:
+                yield from self._together([item], write, fail)
+        else:
+            yield from zip(items, results, strict=True)
+
+
+def _settle(connection: Connection, products: Sequence[_Attempted]) -> list[Settled]:
+    return settle_products(connection, [(product.claim, product.result) for product in products])
+
+
+def _report(product: _Attempted, settled: Settled) -> None:
+    with _bound(product.claim):
+        if settled.counted:
+            result = product.result
+            count_settled(result)
+            log.info(
+                "product settled",
+                status=result.status,
+                images=result.processed_images,
+                failed_images=result.failed_images,
+                bytes_in=result.bytes_in,
+                bytes_out=result.bytes_out,
+            )
+        else:
+            log.warning("product settled by another attempt")
+        if settled.ended:
+            log.info("request ended")
+
+
+@contextmanager
+def _bound(claim: Claim) -> Iterator[None]:
+    """What is logged in this block says which product it is about."""
+    with structlog.contextvars.bound_contextvars(
+        trace_id=claim.trace_id, request_id=str(claim.key.request_id), seq=claim.key.seq, attempt=claim.attempt
     ):
-        attempts = runtime.run(attempt_images(runtime, claim))
-        _record(runtime, claim, attempts)
-
-
-async def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
-    """One attempt at each image that has not ended yet, side by side; None for those that the worker's end
-    interrupted.
-    """
-    options = CodecOptions.from_json(claim.options)
-    tasks = [
-        asyncio.ensure_future(_attempt(runtime, claim, position, url, done, options))
-        for position, (url, done) in enumerate(zip(claim.input_image_urls, claim.done, strict=True), start=1)
-    ]
-    aborting = asyncio.ensure_future(runtime.aborting.wait())
-    everything = asyncio.gather(*tasks)
-    await asyncio.wait((everything, aborting), return_when=asyncio.FIRST_COMPLETED)
-    aborting.cancel()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(everything, return_exceptions=True)
-    return [None if task.cancelled() else task.result() for task in tasks]
-
-
-async def _attempt(
-    runtime: Runtime, claim: Claim, position: int, url: str, done: ImageResult | None, options: CodecOptions
-) -> ImageAttempt:
-    if done is not None:
-        return ImageAttempt(done)
-    try:
-        return ImageAttempt(await _process_image(runtime, claim.key, position, url, options))
-    except FetchFailed as failed:
-        return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
-    except ImageRefused as refused:
-        return ImageAttempt(ImageResult(error=ImageError(refused.code, refused.message)))
-    except StorageUnavailable as error:
-        log.error("image not stored", position=position, error=str(error))
-        message = "The compressed image could not be stored."
-        return ImageAttempt(ImageResult(error=ImageError(ImageErrorCode.STORAGE_FAILED, message, retryable=True)))
-    except Exception:
-        log.exception("image failed unexpectedly", position=position)
-        message = "Something went wrong on our side."
-        return ImageAttempt(ImageResult(error=ImageError(ImageErrorCode.INTERNAL, message, retryable=True)))
-
-
-async def _process_image(
-    runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
-) -> ImageResult:
-    facts = {"halftone.seq": key.seq, "halftone.position": position}
-    async with AsyncExitStack() as held:
-        held.enter_context(span("image", key.request_id, **facts))
-        with timed_stage("download"):
-            original = await held.enter_async_context(runtime.fetcher.fetched(url))
-        compressed = await runtime.codec.compress(original, options)
-        output = original if compressed.data is None else compressed.data
-        name = image_name(key.request_id, key.seq, position, compressed.extension)
-        with timed_stage("store"):
-            await runtime.store.put(name, output)
-    return _succeeded(name, compressed, len(original), len(output))
-
-
-def _succeeded(name: str, compressed: Compressed, bytes_in: int, bytes_out: int) -> ImageResult:
-    return ImageResult(
-        file=name,
-        action=compressed.action,
-        format=compressed.format,
-        width=compressed.width,
-        height=compressed.height,
-        bytes_in=bytes_in,
-        bytes_out=bytes_out,
-        warnings=compressed.warnings,
-    )
-
-
-def _record(runtime: Runtime, claim: Claim, attempts: Sequence[ImageAttempt | None]) -> None:
-    """Settle the product, or give it back when some of its images may do better another time."""
-    if any(attempt is None for attempt in attempts):
-        done = [None if attempt is None or attempt.may_pass else attempt.result for attempt in attempts]
-        runtime.persist(lambda connection: postpone_product(connection, claim, done, delay_seconds=0, counted=False))
-        POSTPONED.labels("stopping").inc()
-        log.info("product handed back", reason="the worker is stopping")
-        return
-    ended = [attempt for attempt in attempts if attempt is not None]
-    if any(attempt.may_pass for attempt in ended) and claim.attempt < runtime.settings.max_attempts:
-        _postpone(runtime, claim, ended)
-    else:
-        _settle(runtime, claim, ProductResult([attempt.result for attempt in ended]))
-
-
-def _postpone(runtime: Runtime, claim: Claim, attempts: Sequence[ImageAttempt]) -> None:
-    asked = max(attempt.retry_after_seconds for attempt in attempts)
-    delay = max(backoff_seconds(claim.attempt), asked)
-    done = [None if attempt.may_pass else attempt.result for attempt in attempts]
-    runtime.persist(lambda connection: postpone_product(connection, claim, done, delay_seconds=delay))
-    POSTPONED.labels("retry").inc()
-    codes = sorted({attempt.result.error.code for attempt in attempts if attempt.may_pass and attempt.result.error})
-    log.info("product postponed", seconds=round(delay, 1), codes=codes)
-
-
-def _settle(runtime: Runtime, claim: Claim, result: ProductResult) -> Settled:
-    settled = runtime.persist(lambda connection: settle_product(connection, claim, result))
-    if settled.counted:
-        count_settled(result)
-        log.info(
-            "product settled",
-            status=result.status,
-            images=result.processed_images,
-            failed_images=result.failed_images,
-            bytes_in=result.bytes_in,
-            bytes_out=result.bytes_out,
-        )
-    else:
-        log.warning("product settled by another attempt")
-    if settled.ended:
-        log.info("request ended")
-    return settled
+        yield
 
 
 def backoff_seconds(attempt: int) -> float:
     """How long to wait after the `attempt`-th attempt (from 1): doubling, spread by ± 25 %, so that failures do not
-    return
-    together."""
+    return together.
+    """
     delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1), MAX_BACKOFF_SECONDS)
     return delay * random.uniform(0.75, 1.25)  # noqa: S311 - jitter

@@ -7,7 +7,7 @@ one event loop of the process.
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -51,6 +51,8 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._aborted = threading.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._images: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
         self._thread.start()
@@ -63,10 +65,28 @@ class Runtime:
         """Run on the event loop, and wait for the result here."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def start_soon(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Start these on the event loop, all at once, and wait for none."""
+        self._loop.call_soon_threadsafe(lambda: [self._keep(self._loop.create_task(one), self._tasks) for one in work])
+
+    def start_image(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start work on an image, which abort() may end. On the event loop."""
+        task = self._loop.create_task(work)
+        if self._aborted.is_set():
+            task.cancel()
+        return self._keep(task, self._images)
+
+    @staticmethod
+    def _keep(task: asyncio.Task[T], tasks: set[asyncio.Task[Any]]) -> asyncio.Task[T]:
+        """The event loop alone would forget a task that nobody holds."""
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
     def abort(self) -> None:
         """Stop what is under way: images end unfinished, and their products are handed back."""
         self._aborted.set()
-        self._loop.call_soon_threadsafe(self.aborting.set)
+        self._loop.call_soon_threadsafe(lambda: [image.cancel() for image in self._images])
 
     def close(self) -> None:
         self._heartbeat.stop()
@@ -97,7 +117,6 @@ class Runtime:
 
     async def _open(self) -> None:
         settings = self.settings
-        self.aborting = asyncio.Event()
         self.http = OutgoingHttp(settings.fetch_allow, connections_per_host=settings.connections_per_host)
         self.fetcher = ImageFetcher(
             self.http,
