@@ -182,7 +182,8 @@ def test_large_image_goes_through_the_pipe_whole(run: Run[None]) -> None:
     run(work())
 
 
-def test_jobs_run_side_by_side_up_to_the_size(run: Run[None]) -> None:
+@pytest.mark.parametrize("other", [False, True])
+def test_jobs_run_side_by_side_up_to_the_size(run: Run[None], other: bool) -> None:
     async def work() -> None:
         async with _pool(2) as pool:
             await _started(pool)
@@ -190,10 +191,11 @@ def test_jobs_run_side_by_side_up_to_the_size(run: Run[None]) -> None:
                 os.kill(pid, signal.SIGSTOP)
             jobs = [asyncio.ensure_future(pool.compress(jpeg(seed=seed), _FAST)) for seed in (1, 2, 3)]
             await asyncio.sleep(0.1)
-            assert pool._idle.empty()
+            assert pool.busy == 2
             first, second = _pids(pool)
+            # Whichever the third one was given to, the process that goes on does it, while the other has not moved.
+            first, second = (second, first) if other else (first, second)
             os.kill(first, signal.SIGCONT)
-            # The process that goes on does its job, and the third one after it, while the other has not moved.
             await _until(lambda: sum(job.done() for job in jobs) == 2)
             os.kill(second, signal.SIGCONT)
             assert all(result.width == 320 for result in await asyncio.gather(*jobs))
@@ -262,7 +264,7 @@ def test_process_killed_in_the_middle_costs_its_image_only(
             before = _pids(pool)
             doomed = asyncio.ensure_future(_refusal(pool.compress(slow_image, _SLOW)))
             await asyncio.sleep(0.3)
-            busy = before - {process.pid for process in pool._idle._queue}  # type: ignore[attr-defined]
+            busy = {process.pid for process in pool._all if process.jobs}
             (victim,) = busy
             beside = [asyncio.ensure_future(pool.compress(jpeg(seed=seed), _FAST)) for seed in (1, 2)]
             os.kill(victim, number)
@@ -315,6 +317,37 @@ def test_canvas_that_does_not_fit_into_memory_is_said_to_be_too_large_not_corrup
         film[24:30] = (16_382).to_bytes(3, "little") * 2
         async with _pool() as pool:
             assert await _refusal(pool.compress(bytes(film), _FAST)) is ImageErrorCode.TOO_MANY_PIXELS
+
+    run(work())
+
+
+def test_job_behind_one_that_breaks_its_process_goes_to_another(run: Run[None]) -> None:
+    async def work() -> None:
+        async with _pool() as pool:
+            await _started(pool)
+            (pid,) = _pids(pool)
+            os.kill(pid, signal.SIGSTOP)
+            doomed = asyncio.ensure_future(_refusal(pool.compress(jpeg(), _FAST)))
+            behind = [asyncio.ensure_future(pool.compress(jpeg((48 + at, 36)), _FAST)) for at in range(3)]
+            await asyncio.sleep(0.05)
+            (process,) = pool._all
+            assert len(process.jobs) == 2
+            os.kill(pid, signal.SIGKILL)
+            assert await doomed is ImageErrorCode.ENCODE_CRASHED
+            assert [result.width for result in await asyncio.gather(*behind)] == [48, 49, 50]
+
+    run(work())
+
+
+def test_image_waits_for_no_other_while_a_process_is_free(run: Run[None], slow_image: bytes) -> None:
+    async def work() -> None:
+        async with _pool(2) as pool:
+            await _started(pool)
+            slow = asyncio.ensure_future(pool.compress(slow_image, _SLOW))
+            for _ in range(4):
+                await asyncio.gather(*(pool.compress(jpeg(), _FAST) for _ in range(4)))
+            assert not slow.done()
+            slow.cancel()
 
     run(work())
 

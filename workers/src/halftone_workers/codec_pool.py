@@ -11,7 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,7 @@ import structlog
 from halftone_shared.states import Action, ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec_process import HEADER
-from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES, timed_stage
+from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES, STAGE_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +33,35 @@ log = structlog.get_logger(__name__)
 MEMORY_BYTES = 2 * 1024**3
 
 
-class CodecCrashed(Exception):
-    """The process ended in the middle of an image; the message says how."""
+# A job is handed over while the process still works on another, so that it never waits for us in between. Only where
+# both are small: one that takes long must not hold back what another process could take.
+AHEAD_BYTES = 1024**2
+# And one that is held up nevertheless is done by whoever is free first.
+AHEAD_SECONDS = 0.25
+
+
+class _Job:
+    """An image on its way through a process; `answer` is awaited by whoever brought it."""
+
+    def __init__(self, data: bytes, head: bytes) -> None:
+        self.data = data
+        self.head = head
+        self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()
+        self.since = time.perf_counter()
+
+    @property
+    def is_small(self) -> bool:
+        return len(self.data) <= AHEAD_BYTES
+
+    def count(self, stage: str) -> None:
+        """The time since the last stage was spent in this one."""
+        now = time.perf_counter()
+        STAGE_SECONDS.labels(stage).observe(now - self.since)
+        self.since = now
+
+    def refuse(self, code: ImageErrorCode, message: str) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(ImageRefused(code, message))
 
 
 class CodecPool:
@@ -39,9 +71,8 @@ class CodecPool:
         self._limits = asdict(limits)
         self._timeout_seconds = timeout_seconds
         self._size = processes
-        self._idle: asyncio.LifoQueue[_CodecProcess] = asyncio.LifoQueue()
         self._all: set[_CodecProcess] = set()
-        self._jobs: set[asyncio.Task[Any]] = set()
+        self._waiting: deque[_Job] = deque()
         self._closed = False
 
     async def start(self) -> None:
@@ -54,15 +85,16 @@ class CodecPool:
     async def close(self) -> None:
         """End every process; jobs that run or wait are cancelled."""
         self._closed = True
-        for job in self._jobs:
-            job.cancel()
         for process in list(self._all):
+            self._waiting.extend(process.jobs)
             self._discard(process)
+        for job in self._waiting:
+            job.answer.cancel()
 
     @property
     def busy(self) -> int:
         """How many processes have an image in hand."""
-        return max(len(self._all) - self._idle.qsize(), 0)
+        return sum(bool(process.jobs) for process in list(self._all))
 
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))
@@ -71,51 +103,74 @@ class CodecPool:
         """Compress in the next free process. Raises ImageRefused, also when the image took too long or broke its
         process.
         """
-        job = asyncio.current_task()
-        assert job is not None  # noqa: S101 - a coroutine runs in a task
-        self._jobs.add(job)
+        job = _Job(data, _head(options, **self._limits))
+        self._waiting.append(job)
+        self._hand_out()
         try:
-            return await self._compress(data, options)
-        finally:
-            self._jobs.discard(job)
-
-    async def _compress(self, data: bytes, options: CodecOptions) -> Compressed:
-        with timed_stage("wait"):
-            process = await self._idle.get()
-            while process.has_ended():  # killed while it had nothing to do: no image is to blame
-                CODEC_ENDS.labels("idle").inc()
-                self._replace(process)
-                process = await self._idle.get()
-        try:
-            with timed_stage("encode"):
-                async with asyncio.timeout(self._timeout_seconds):
-                    facts, compressed = await process.run({"options": asdict(options), "limits": self._limits}, data)
-        except TimeoutError:
-            CODEC_ENDS.labels("deadline").inc()
-            log.warning("codec process killed", pid=process.pid, reason="deadline", seconds=self._timeout_seconds)
-            self._replace(process)
-            message = f"Compressing the image took longer than {self._timeout_seconds:g} s."
-            raise ImageRefused(ImageErrorCode.ENCODE_TIMEOUT, message) from None
-        except CodecCrashed as crash:
-            CODEC_ENDS.labels("crash").inc()
-            log.warning("codec process crashed", pid=process.pid, reason=str(crash))
-            self._replace(process)
-            raise ImageRefused(ImageErrorCode.ENCODE_CRASHED, "The image broke the process that decoded it.") from crash
-        except BaseException:
-            self._replace(process)  # it is still busy with what nobody waits for
+            return await job.answer
+        except asyncio.CancelledError:
+            self._withdraw(job)
             raise
-        self._idle.put_nowait(process)
-        return _compressed(facts, compressed)
+
+    def _hand_out(self) -> None:
+        while self._waiting and (process := self._free_for(self._waiting[0])):
+            job = self._waiting.popleft()
+            process.give(job)
+            if process.jobs[0] is not job:
+                asyncio.get_running_loop().call_later(AHEAD_SECONDS, self._take_back, process, job)
+
+    def _free_for(self, job: _Job) -> "_CodecProcess | None":
+        for process in list(self._all):
+            if not process.jobs and process.has_ended():
+                CODEC_ENDS.labels("idle").inc()
+                self._replace(process)  # killed while it had nothing to do: no image is to blame
+        free = next((process for process in self._all if not process.jobs), None)
+        if free is None and job.is_small:
+            return next((one for one in self._all if len(one.jobs) == 1 and one.jobs[0].is_small), None)
+        return free
+
+    def _take_back(self, process: "_CodecProcess", job: _Job) -> None:
+        """The job before this one takes long: whoever answers first does it."""
+        if job in process.jobs and process.jobs[0] is not job and not job.answer.done():
+            self._waiting.append(job)
+            self._hand_out()
+
+    def _withdraw(self, job: _Job) -> None:
+        with suppress(ValueError):
+            self._waiting.remove(job)
+        for process in list(self._all):
+            if process.jobs and process.jobs[0] is job:
+                self._replace(process)  # it is busy with what nobody waits for
+        self._hand_out()
+
+    def _overdue(self, process: "_CodecProcess") -> None:
+        CODEC_ENDS.labels("deadline").inc()
+        log.warning("codec process killed", pid=process.pid, reason="deadline", seconds=self._timeout_seconds)
+        message = f"Compressing the image took longer than {self._timeout_seconds:g} s."
+        process.jobs[0].refuse(ImageErrorCode.ENCODE_TIMEOUT, message)
+        self._replace(process)
+        self._hand_out()
+
+    def _lost(self, process: "_CodecProcess") -> None:
+        if process.jobs:
+            CODEC_ENDS.labels("crash").inc()
+            log.warning("codec process crashed", pid=process.pid, reason=process.how_it_ended())
+            process.jobs[0].refuse(ImageErrorCode.ENCODE_CRASHED, "The image broke the process that decoded it.")
+        else:
+            CODEC_ENDS.labels("idle").inc()
+        self._replace(process)
+        self._hand_out()
 
     def _replace(self, process: "_CodecProcess") -> None:
+        """Another process in this one's place. The job under way in it has ended; the one behind waits again."""
         self._discard(process)
+        behind = [job for job in list(process.jobs)[1:] if not job.answer.done() and job not in self._waiting]
+        self._waiting.extendleft(behind)
         if not self._closed:
             self._add()
 
     def _add(self) -> None:
-        process = _CodecProcess()
-        self._all.add(process)
-        self._idle.put_nowait(process)
+        self._all.add(_CodecProcess(self._timeout_seconds, self._hand_out, self._overdue, self._lost))
 
     def _discard(self, process: "_CodecProcess") -> None:
         self._all.discard(process)
@@ -123,9 +178,21 @@ class CodecPool:
 
 
 class _CodecProcess:
-    """A codec process and the socket to it."""
+    """A codec process, the socket to it, and its jobs: one under way, and at most one behind.
 
-    def __init__(self) -> None:
+    `on_free`, `on_overdue` and `on_lost` are called when it has answered, missed a deadline, or ended by itself.
+    """
+
+    def __init__(
+        self,
+        timeout_seconds: float,
+        on_free: Callable[[], None],
+        on_overdue: "Callable[[_CodecProcess], None]",
+        on_lost: "Callable[[_CodecProcess], None]",
+    ) -> None:
+        self.jobs: deque[_Job] = deque()
+        self._timeout_seconds = timeout_seconds
+        self._on_free, self._on_overdue, self._on_lost = on_free, on_overdue, on_lost
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         with theirs:
@@ -137,30 +204,80 @@ class _CodecProcess:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        self._deadline: asyncio.TimerHandle | None = None
+        # What has not gone out yet, and the part of an answer that is being read: its lengths, then the rest.
+        self._outgoing: deque[memoryview] = deque()
+        self._lengths: tuple[int, int] | None = None
+        self._incoming = memoryview(bytearray(HEADER.size))
+        self._received = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._read)
 
-    async def run(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-        """Hand over one job and wait for its answer. Raises CodecCrashed."""
-        loop = asyncio.get_running_loop()
-        encoded = json.dumps(job).encode()
+    def give(self, job: _Job) -> None:
+        """Hand a job over, to be done after the one that is under way."""
+        self.jobs.append(job)
+        if len(self.jobs) == 1:
+            self._begin()
+        if not self._outgoing:
+            self._loop.add_writer(self._socket, self._write)
+        head = HEADER.pack(len(job.head), len(job.data)) + job.head
+        self._outgoing += (memoryview(head), memoryview(job.data))
+        self._write()
+
+    def _begin(self) -> None:
+        """The first job's time runs."""
+        self.jobs[0].count("wait")
+        self._deadline = self._loop.call_later(self._timeout_seconds, self._on_overdue, self)
+
+    def _write(self) -> None:
         try:
-            await loop.sock_sendall(self._socket, HEADER.pack(len(encoded), len(data)) + encoded)
-            await loop.sock_sendall(self._socket, data)
-            json_bytes, data_bytes = HEADER.unpack(await self._read(HEADER.size))
-            head = json.loads(await self._read(json_bytes))
-            return head, await self._read(data_bytes)
+            while self._outgoing:
+                sent = self._socket.send(self._outgoing[0])
+                self._outgoing[0] = self._outgoing[0][sent:]
+                if not self._outgoing[0]:
+                    self._outgoing.popleft()
+        except BlockingIOError:
+            return
         except OSError:
-            raise CodecCrashed(self._how_it_ended()) from None
+            self._outgoing.clear()  # it has ended, as the reader will see
+        self._loop.remove_writer(self._socket)
 
-    async def _read(self, size: int) -> bytes:
-        loop = asyncio.get_running_loop()
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        while view:
-            read = await loop.sock_recv_into(self._socket, view)
-            if not read:
-                raise ConnectionResetError
-            view = view[read:]
-        return bytes(buffer)
+    def _read(self) -> None:
+        try:
+            while self.jobs and (read := self._socket.recv_into(self._incoming[self._received :])):
+                self._received += read
+                if self._received == len(self._incoming) and self._take_part():
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._on_lost(self)  # its end, or words that nobody asked for
+
+    def _take_part(self) -> bool:
+        """A part has come whole; whether that was all of an answer."""
+        part, lengths, self._received = self._incoming, self._lengths, 0
+        if lengths is None:
+            self._lengths = json_bytes, data_bytes = HEADER.unpack(part)
+            self._incoming = memoryview(bytearray(json_bytes + data_bytes))
+            return False
+        self._lengths, self._incoming = None, memoryview(bytearray(HEADER.size))
+        self._answer(json.loads(bytes(part[: lengths[0]])), bytes(part[lengths[0] :]))
+        return True
+
+    def _answer(self, facts: dict[str, Any], data: bytes) -> None:
+        assert self._deadline is not None  # noqa: S101 - its job began
+        self._deadline.cancel()
+        job = self.jobs.popleft()
+        job.count("encode")
+        if self.jobs:
+            self._begin()
+        if not job.answer.done():
+            try:
+                job.answer.set_result(_compressed(facts, data))
+            except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+                job.answer.set_exception(error)
+        self._on_free()
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
@@ -174,16 +291,25 @@ class _CodecProcess:
         return int(resident_pages) * resource.getpagesize()
 
     def kill(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
         self._socket.close()
         self._process.kill()
         self._process.wait()
 
-    def _how_it_ended(self) -> str:
+    def how_it_ended(self) -> str:
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             return "it closed its socket"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+@lru_cache
+def _head(options: CodecOptions, **limits: int) -> bytes:
+    return json.dumps({"options": asdict(options), "limits": limits}).encode()
 
 
 def codec_environment() -> dict[str, str]:
