@@ -6,17 +6,17 @@ machine is a victim that counts, and nobody is behind all others.
 """
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import httpcore
 import pytest
 import uvloop
 from hypothesis import given
@@ -28,7 +28,7 @@ from halftone_shared.states import ImageErrorCode
 from halftone_shared.webhook_events import Delivery, DueEvent
 from halftone_workers import outgoing_http, webhook_job
 from halftone_workers.fetching import FetchFailed, ImageFetcher, MemoryBudget
-from halftone_workers.outgoing_http import GuardedBackend, OutgoingHttp
+from halftone_workers.outgoing_http import GuardedNetwork, OutgoingHttp
 from tests.support.hostile import (
     Authority,
     HostileServer,
@@ -51,28 +51,20 @@ NO_EXCEPTIONS = FetchRule()
 REFUSED = {ImageErrorCode.BLOCKED_ADDRESS, ImageErrorCode.INVALID_URL}
 
 
-class Internet(httpcore.AsyncNetworkBackend):
+class Internet:
     """What opens connections in these tests, and notes to where: never outside loopback, whatever the guard lets by."""
 
     def __init__(self, shop: HostileServer, victim: HostileServer) -> None:
         self.shop, self.victim = shop, victim
         self.connects: list[tuple[str, int]] = []
-        self._network = httpcore.AnyIOBackend()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        self.connects.append((host, port))
-        if host in (PUBLIC, PUBLIC_IPV6):
-            return await self._network.connect_tcp("127.0.0.1", self.shop.port, timeout)
-        if _is_this_machine(host):
-            return await self._network.connect_tcp("127.0.0.1", self.victim.port, timeout)
-        raise httpcore.ConnectError("nobody is there")
+    async def open(self, address: str, port: int) -> socket.socket:
+        self.connects.append((address, port))
+        if address in (PUBLIC, PUBLIC_IPV6):
+            return await outgoing_http._open_socket("127.0.0.1", self.shop.port)
+        if _is_this_machine(address):
+            return await outgoing_http._open_socket("127.0.0.1", self.victim.port)
+        raise ConnectionRefusedError("nobody is there")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -116,17 +108,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 async def _guarded(world: World, rule: FetchRule = NO_EXCEPTIONS, per_host: int = 4) -> Any:
     """An HTTP client as workers have it, on the network of the test."""
     http = OutgoingHttp(rule, connections_per_host=per_host, tls=_TLS)
-    _backend(http)._network = world.internet  # type: ignore[assignment]
+    http._transport.network._open = world.internet.open
     try:
         yield http
     finally:
         await http.close()
-
-
-def _backend(http: OutgoingHttp) -> GuardedBackend:
-    backend = http._transport._pool._network_backend
-    assert isinstance(backend, GuardedBackend)
-    return backend
 
 
 def _fetcher(http: OutgoingHttp) -> ImageFetcher:
@@ -167,13 +153,13 @@ def test_every_connection_goes_through_the_guard(
     monkeypatch: pytest.MonkeyPatch, authority: Authority, world: World
 ) -> None:
     asked: list[tuple[str, int]] = []
-    connect_tcp = GuardedBackend.connect_tcp
+    connect = GuardedNetwork.connect
 
-    async def counting(self: GuardedBackend, host: str, port: int, *rest: Any, **more: Any) -> Any:
+    async def counting(self: GuardedNetwork, host: str, port: int) -> socket.socket:
         asked.append((host, port))
-        return await connect_tcp(self, host, port, *rest, **more)
+        return await connect(self, host, port)
 
-    monkeypatch.setattr(GuardedBackend, "connect_tcp", counting)
+    monkeypatch.setattr(GuardedNetwork, "connect", counting)
     world.names.names["secure.test"] = ["127.0.0.1"]
     close = response(body=BODY, headers={"Connection": "close"})
     with (
@@ -463,7 +449,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
 ) -> None:
     resolver = FlippingResolver([PUBLIC], ["127.0.0.1"], [PUBLIC, "127.0.0.1"], [PUBLIC])
     monkeypatch.setattr(outgoing_http, "_look_up", resolver)
-    ended: list[bytes | ImageErrorCode] = []
+    ended: list[bytes | bytearray | ImageErrorCode] = []
 
     async def one(fetcher: ImageFetcher, number: int) -> None:
         try:

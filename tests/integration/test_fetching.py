@@ -110,8 +110,8 @@ def _code(*urls: str, **how: Any) -> tuple[ImageErrorCode, bool]:
     return error.code, error.retryable
 
 
-async def _all(fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 0) -> list[bytes]:
-    async def one(url: str) -> bytes:
+async def _all(fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 0) -> list[bytes | bytearray]:
+    async def one(url: str) -> bytes | bytearray:
         async with fetcher.fetched(url) as body:
             await asyncio.sleep(hold_seconds)
             return body

@@ -35,7 +35,7 @@ class ImageStore:
     def __init__(self, storage_url: str) -> None:
         self._store, self._folder = _open_store(storage_url)
 
-    async def put(self, name: str, data: bytes) -> None:
+    async def put(self, name: str, data: bytes | bytearray) -> None:
         """Store a file whole or not at all. Raises StorageUnavailable."""
         media_type = MEDIA_TYPES[name.rpartition(".")[2]]
         attributes: dict[str, Any] = {"attributes": {"Content-Type": media_type}} if self._folder is None else {}

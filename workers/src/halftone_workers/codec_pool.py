@@ -43,7 +43,7 @@ AHEAD_SECONDS = 0.25
 class _Job:
     """An image on its way through a process; `answer` is awaited by whoever brought it."""
 
-    def __init__(self, data: bytes, head: bytes) -> None:
+    def __init__(self, data: bytes | bytearray, head: bytes) -> None:
         self.data = data
         self.head = head
         self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()
@@ -99,7 +99,7 @@ class CodecPool:
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))
 
-    async def compress(self, data: bytes, options: CodecOptions) -> Compressed:
+    async def compress(self, data: bytes | bytearray, options: CodecOptions) -> Compressed:
         """Compress in the next free process. Raises ImageRefused, also when the image took too long or broke its
         process.
         """

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import cast
 
 import httpx
 
 from halftone_shared.results import ImageError
 from halftone_shared.states import ImageErrorCode
 from halftone_shared.urls import url_problem
+from halftone_workers.http_connection import Body
 from halftone_workers.outgoing_http import BlockedAddress, Deadline, HostNotFound, OutgoingHttp, deadline
 
 MAX_REDIRECTS = 5
@@ -107,7 +109,7 @@ class ImageFetcher:
         self._timeout_seconds = timeout_seconds
 
     @asynccontextmanager
-    async def fetched(self, url: str) -> AsyncIterator[bytes]:
+    async def fetched(self, url: str) -> AsyncIterator[bytes | bytearray]:
         """The image's bytes, which count against the memory budget until the block ends. Raises FetchFailed."""
         async with self._budget.reservation() as reserved:
             with _failures_explained():
@@ -115,7 +117,7 @@ class ImageFetcher:
                     body = await self._follow(url, until, reserved)
             yield body
 
-    async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes:
+    async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes | bytearray:
         for _ in range(MAX_REDIRECTS + 1):
             if problem := url_problem(url):
                 raise _failed(ImageErrorCode.INVALID_URL, f"The URL {url[:200]!r} cannot be fetched. {problem}")
@@ -125,22 +127,30 @@ class ImageFetcher:
                 url = str(response.url.join(response.headers["location"]))
         raise _failed(ImageErrorCode.TOO_MANY_REDIRECTS, f"The URL was redirected more than {MAX_REDIRECTS} times.")
 
-    async def _read(self, response: httpx.Response, until: Deadline, reserved: Reservation) -> bytes:
+    async def _read(self, response: httpx.Response, until: Deadline, reserved: Reservation) -> bytes | bytearray:
         self._check(response)
-        told = response.headers.get("content-length", "")
-        if told.isdecimal():
-            if int(told) > self._max_image_bytes:
-                raise self._too_large()
-            await reserved.grow_to(int(told), until)
+        body = cast("Body", response.stream)
+        data: bytes | bytearray
+        if body.told_bytes is None:
+            data = await self._read_to_its_end(body, until, reserved)
+        elif body.told_bytes > self._max_image_bytes:
+            raise self._too_large()
+        else:
+            await reserved.grow_to(body.told_bytes, until)
+            data = bytearray(body.told_bytes)
+            await body.read_into(memoryview(data))
+        if not data:
+            raise _failed(ImageErrorCode.EMPTY_BODY, "The server answered with an empty body.")
+        return data
+
+    async def _read_to_its_end(self, body: Body, until: Deadline, reserved: Reservation) -> bytes:
         chunks, received = [], 0
-        async for chunk in response.aiter_raw():
+        async for chunk in body:
             received += len(chunk)
             if received > self._max_image_bytes:
                 raise self._too_large()
             await reserved.grow_to(received, until)
             chunks.append(chunk)
-        if not received:
-            raise _failed(ImageErrorCode.EMPTY_BODY, "The server answered with an empty body.")
         return b"".join(chunks)
 
     def _check(self, response: httpx.Response) -> None:

@@ -10,20 +10,21 @@ import asyncio
 import base64
 import socket
 import ssl
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, cast
+from typing import cast
 from weakref import WeakValueDictionary
 
 import certifi
-import httpcore
 import httpx
 
 from halftone_shared.addresses import FetchRule
+from halftone_workers.http_connection import SCRATCH_BYTES, Body, HttpConnection
 
 MAX_CONNECTIONS = 200
 MAX_IDLE_CONNECTIONS = 100
@@ -88,7 +89,7 @@ class OutgoingHttp:
         self._hosts: WeakValueDictionary[tuple[str, int | None], asyncio.Semaphore] = WeakValueDictionary()
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # The transport alone: a client would keep cookies between strangers, and prepare redirects by itself.
-        self._transport = _GuardedTransport(rule, tls or _tls_context())
+        self._transport = _Transport(GuardedNetwork(rule), tls or _tls_context())
 
     async def close(self) -> None:
         await self._transport.aclose()
@@ -112,7 +113,6 @@ class OutgoingHttp:
                 await held.enter_async_context(self._connections)
             _until.set(until)
             response = await self._transport.handle_async_request(request)
-            response.request = request
             held.push_async_callback(response.aclose)
             yield response
 
@@ -132,130 +132,107 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-class _GuardedTransport(httpx.AsyncHTTPTransport):
-    def __init__(self, rule: FetchRule, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        # httpx takes no network backend, so its pool, a private attribute, is replaced by one that has ours; tests see
-        # whether the guard was asked.
-        self._pool = _Connections(GuardedBackend(rule), tls)  # type: ignore[assignment]
-
-
-class _Connections:
+class _Transport(httpx.AsyncBaseTransport):
     """Connections kept for the next request to the same origin.
 
-    In place of httpcore's pool, which looks at every connection on every request: that was a third of a worker's time.
     How many there are at once is bounded outside, where waiting for one costs nobody's deadline.
     """
 
-    def __init__(self, backend: "GuardedBackend", tls: ssl.SSLContext) -> None:
-        self._network_backend = backend
+    def __init__(self, network: "GuardedNetwork", tls: ssl.SSLContext) -> None:
+        self.network = network
         self._tls = tls
-        # In the order in which they came back: the oldest is the first to go.
-        self._idle: dict[httpcore.AsyncHTTPConnection, _OriginKey] = {}
-        self._by_origin: defaultdict[_OriginKey, list[httpcore.AsyncHTTPConnection]] = defaultdict(list)
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        # Each with its origin and the time of its coming back, in that order: the oldest is the first to go.
+        self._idle: dict[HttpConnection, tuple[_Origin, float]] = {}
+        self._by_origin: defaultdict[_Origin, list[HttpConnection]] = defaultdict(list)
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        origin = request.url.origin
-        key = (origin.scheme, origin.host, origin.port)
-        connection = await self._take(key) or httpcore.AsyncHTTPConnection(
-            origin, ssl_context=self._tls, keepalive_expiry=KEEPALIVE_SECONDS, network_backend=self._network_backend
-        )
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        origin = (url.scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
+        connection = self._take(origin) or await self._open(origin)
         try:
-            response = await connection.handle_async_request(request)
+            response = await connection.exchange(request)
         except BaseException:
-            await asyncio.shield(connection.aclose())
+            connection.close()
             raise
-        body = _Body(cast("AsyncIterable[bytes]", response.stream), partial(self._give_back, connection, key))
-        return httpcore.Response(
-            response.status, headers=response.headers, content=body, extensions=response.extensions
-        )
+        cast("Body", response.stream).on_close = partial(self._give_back, connection, origin)
+        return response
 
     async def aclose(self) -> None:
         while self._idle:
-            await self._drop(next(iter(self._idle)))
+            self._drop(next(iter(self._idle)))
 
-    async def _take(self, key: "_OriginKey") -> httpcore.AsyncHTTPConnection | None:
-        while idle := self._by_origin.get(key):
-            connection = idle[-1]
-            if not connection.has_expired():
-                self._forget(connection)
-                return connection
-            await self._drop(connection)
-        return None
+    async def _open(self, origin: "_Origin") -> HttpConnection:
+        scheme, raw_host, port = origin
+        host = raw_host.decode("ascii")
+        connection = HttpConnection(self._scratch)
+        connected = await self.network.connect(host, port)
+        await connection.open(connected, self._tls if scheme == "https" else None, host)
+        return connection
 
-    async def _give_back(self, connection: httpcore.AsyncHTTPConnection, key: "_OriginKey") -> None:
-        if not connection.is_idle():
-            await connection.aclose()
-            return
-        self._idle[connection] = key
-        self._by_origin[key].append(connection)
-        oldest = next(iter(self._idle))
-        if len(self._idle) > MAX_IDLE_CONNECTIONS or oldest.has_expired():
-            await self._drop(oldest)
-
-    def _forget(self, connection: httpcore.AsyncHTTPConnection) -> None:
-        key = self._idle.pop(connection)
-        self._by_origin[key].remove(connection)
-        if not self._by_origin[key]:
-            del self._by_origin[key]
-
-    async def _drop(self, connection: httpcore.AsyncHTTPConnection) -> None:
+    def _take(self, origin: "_Origin") -> HttpConnection | None:
+        """The one that came back last: where it is too old, all are."""
+        self._drop_expired()
+        if not (idle := self._by_origin.get(origin)):
+            return None
+        connection = idle[-1]
         self._forget(connection)
-        await connection.aclose()
+        return connection if connection.is_quiet() else None
+
+    def _give_back(self, connection: HttpConnection, origin: "_Origin", reusable: bool) -> None:
+        if not reusable:
+            connection.close()
+            return
+        self._idle[connection] = origin, time.monotonic()
+        self._by_origin[origin].append(connection)
+        connection.wait_for_end(partial(self._drop, connection))
+        self._drop_expired()
+        if len(self._idle) > MAX_IDLE_CONNECTIONS:
+            self._drop(next(iter(self._idle)))
+
+    def _drop_expired(self) -> None:
+        expired = time.monotonic() - KEEPALIVE_SECONDS
+        while self._idle and next(iter(self._idle.values()))[1] < expired:
+            self._drop(next(iter(self._idle)))
+
+    def _forget(self, connection: HttpConnection) -> None:
+        connection.on_end = None
+        origin, _ = self._idle.pop(connection)
+        self._by_origin[origin].remove(connection)
+        if not self._by_origin[origin]:
+            del self._by_origin[origin]
+
+    def _drop(self, connection: HttpConnection) -> None:
+        self._forget(connection)
+        connection.close()
 
 
-_OriginKey = tuple[bytes, bytes, int]
+_Origin = tuple[str, bytes, int]
 
 
-class _Body:
-    """A response's body, which gives its connection back when it is closed, read to its end or not."""
-
-    def __init__(self, stream: AsyncIterable[bytes], give_back: Callable[[], Awaitable[None]]) -> None:
-        self._stream = stream
-        self._give_back = give_back
-        self._closed = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
-            yield part
-
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await asyncio.shield(self._close())
-
-    async def _close(self) -> None:
-        await cast("Any", self._stream).aclose()
-        await self._give_back()
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
+class GuardedNetwork:
     """Opens connections to judged addresses only. The host's name stays, for Host, SNI and the certificate."""
 
     def __init__(self, rule: FetchRule) -> None:
         self._rule = rule
-        self._network = httpcore.AnyIOBackend()
         self._resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
         self._free_resolvers = asyncio.Semaphore(RESOLVER_THREADS)
+        self._open = _open_socket
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """A socket that is connected to one of the host's addresses. Raises BlockedAddress, HostNotFound,
+        httpx.ConnectError.
+        """
         addresses = await self._resolve(host, port)
         for address in addresses:
             if not self._rule.permits(address, port):
                 raise BlockedAddress(f"{host} port {port} is not on the public internet, or not on port 80 or 443.")
         for last, address in enumerate(addresses, start=1 - len(addresses)):
             try:
-                return _Stream(await self._network.connect_tcp(address, port, timeout, local_address, socket_options))
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await self._open(address, port)
+            except OSError as error:
                 if last == 0:
-                    raise
+                    raise httpx.ConnectError(str(error)) from error
         raise HostNotFound(f"{host} has no address.", temporary=False)
 
     async def _resolve(self, host: str, port: int) -> list[str]:
@@ -279,44 +256,15 @@ def _call_if_open(loop: asyncio.AbstractEventLoop, callback: Callable[[], None])
         loop.call_soon_threadsafe(callback)
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    """A connection that mends what the network layer below leaves to chance.
-
-    It is closed when its handshake is cancelled, and TLS that breaks later is a broken connection.
-    """
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        try:
-            return await self._stream.read(max_bytes, timeout)
-        except ssl.SSLError as error:
-            raise httpcore.ReadError(str(error)) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        try:
-            await self._stream.write(buffer, timeout)
-        except ssl.SSLError as error:
-            raise httpcore.WriteError(str(error)) from error
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-        except BaseException:
-            await asyncio.shield(self._stream.aclose())
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+async def _open_socket(address: str, port: int) -> socket.socket:
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    opened.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(opened, (address, port))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _look_up(host: str, port: int) -> list[str]:
