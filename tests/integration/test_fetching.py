@@ -701,7 +701,7 @@ def test_waiting_for_a_free_resolver_does_not_count(stuck_resolver: threading.Ev
     # As many names as there are resolver threads hang: that is not the fault of the servers of the others.
     url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
 
-    async def work() -> list[bytes]:
+    async def work() -> list[bytes | bytearray]:
         async with _fetcher(timeout=0.5) as fetcher:
             hanging = [f"http://{number}.slow.test/" for number in range(outgoing_http.RESOLVER_THREADS)]
             stuck = asyncio.gather(*(_all(fetcher, [name]) for name in hanging), return_exceptions=True)
@@ -721,7 +721,7 @@ def test_waiting_for_a_free_resolver_does_not_count(stuck_resolver: threading.Ev
 def test_waiting_for_a_free_slot_of_a_host_does_not_count(origin: Origin) -> None:
     origin.serve("/slow", lambda: Answer(BODY, delay_seconds=0.3))
 
-    async def work() -> list[bytes]:
+    async def work() -> list[bytes | bytearray]:
         async with _fetcher(timeout=0.9, per_host=1) as fetcher:
             return await _all(fetcher, [f"{origin.url}/slow"] * 5)
 
@@ -734,7 +734,7 @@ def test_waiting_for_a_free_slot_of_a_host_does_not_count(origin: Origin) -> Non
 def test_waiting_for_memory_does_not_count(origin: Origin) -> None:
     origin.serve("/image", BODY)
 
-    async def work() -> list[bytes]:
+    async def work() -> list[bytes | bytearray]:
         async with _fetcher(timeout=0.5, budget_bytes=len(BODY)) as fetcher:
             return await _all(fetcher, [f"{origin.url}/image"] * 4, hold_seconds=0.3)
 
@@ -748,7 +748,7 @@ def test_waiting_for_a_connection_of_our_own_does_not_count(monkeypatch: pytest.
     monkeypatch.setattr(outgoing_http, "_look_up", lambda host, port: ["127.0.0.1"])
     origin.serve("/slow", lambda: Answer(BODY, delay_seconds=0.3))
 
-    async def work() -> list[bytes]:
+    async def work() -> list[bytes | bytearray]:
         async with _fetcher(timeout=0.9) as fetcher:
             urls = [origin.url.replace("127.0.0.1", f"shop{number}.test") + "/slow" for number in range(5)]
             return await _all(fetcher, urls)
@@ -784,7 +784,7 @@ def test_connections_to_a_host_never_exceed_the_cap(keep_alive: bool) -> None:
             if not keep_alive:
                 return
 
-    async def work(url: str) -> list[bytes]:
+    async def work(url: str) -> list[bytes | bytearray]:
         async with _fetcher(per_host=3) as fetcher:
             return await _all(fetcher, [f"{url}/{number}" for number in range(40)])
 

@@ -5,6 +5,7 @@ in the codec processes; to use more cores than one process feeds, run more worke
 """
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -23,12 +24,15 @@ from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
 from halftone_workers.metrics import serve_metrics
+from halftone_workers.outgoing_http import MAX_CONNECTIONS
 from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
+# Each connection is an open file. Many systems allow 1,024 unless a program asks for more.
+OPEN_FILES = MAX_CONNECTIONS + 1024
 # After the grace period, what was interrupted has this long to be handed back.
 HAND_BACK_SECONDS = 10
 
@@ -40,6 +44,7 @@ def main() -> None:
     stopping = _signalled()
     end_with_parent()
     _serve_metrics(settings)
+    _allow_open_files()
     runtime = Runtime(settings)
     runtime.start()
     products = ProductJobs(runtime)
@@ -78,6 +83,13 @@ def _signalled() -> threading.Event:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     return stopping
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _serve_metrics(settings: WorkerSettings) -> None:
