@@ -15,6 +15,7 @@ from halftone_shared.results import ImageError
 from halftone_shared.states import ImageErrorCode
 from halftone_shared.urls import url_problem
 from halftone_workers.http_connection import Body
+from halftone_workers.metrics import timed_stage
 from halftone_workers.outgoing_http import BlockedAddress, Deadline, HostNotFound, OutgoingHttp, deadline
 
 MAX_REDIRECTS = 5
@@ -112,7 +113,7 @@ class ImageFetcher:
     async def fetched(self, url: str) -> AsyncIterator[bytes | bytearray]:
         """The image's bytes, which count against the memory budget until the block ends. Raises FetchFailed."""
         async with self._budget.reservation() as reserved:
-            with _failures_explained():
+            with timed_stage("download"), _failures_explained():
                 async with deadline(self._timeout_seconds) as until:
                     body = await self._follow(url, until, reserved)
             yield body
