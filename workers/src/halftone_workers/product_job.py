@@ -5,6 +5,7 @@ settles as many at once as have come while its last statement ran: a statement, 
 cost more than what they do for one product. The images are worked on in the event loop.
 """
 
+import os
 import random
 import threading
 from collections import defaultdict
@@ -103,6 +104,14 @@ class ProductJobs:
         ticket.wait()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            # Without this thread the worker would hold its products for ever. It ends, and is started again.
+            log.critical("worker broken", exc_info=True)
+            os._exit(1)
+
+    def _work(self) -> None:
         running = True
         while running:
             batch = [self._waiting.get()]
@@ -132,11 +141,11 @@ class ProductJobs:
         try:
             with _bound(claim), span("product", claim.key.request_id, **facts):
                 attempts = await attempt_images(self._runtime, claim)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - it is raised where the product is waited for
             self._runtime.leases.release(claim)
             ticket.end(error)
-            raise
-        self._waiting.put(_Attempted(ticket, claim, attempts))
+        else:
+            self._waiting.put(_Attempted(ticket, claim, attempts))
 
     def _record(self, products: list[_Attempted]) -> None:
         """Settle products, or give them back when some of their images may do better another time."""

@@ -1,0 +1,131 @@
+"""A worker's products on their way through its one database thread: together, each once, and none for another's
+fault.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from halftone_shared.barrier import Settled, settle_products
+from halftone_shared.products import Claim
+from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.states import ImageErrorCode
+from halftone_workers import product_job
+from halftone_workers.image_job import ImageAttempt
+from halftone_workers.product_job import ProductJobs
+from halftone_workers.runtime import Runtime
+from halftone_workers.settings import WorkerSettings
+from tests.support.halftone import WEBHOOK_SECRET
+from tests.support.stored import good_image, query, store_request
+
+BAD, BROKEN, LATER = 3, 5, 7
+
+
+@pytest.fixture
+def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
+    runtime = Runtime(
+        WorkerSettings.model_validate(
+            {
+                "database_url": database_url,
+                "rabbitmq_url": "in-process",
+                "storage_url": tmp_path.as_uri(),
+                "webhook_secret": WEBHOOK_SECRET,
+                "codec_processes": 1,
+            }
+        )
+    )
+    runtime.start()
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
+    """The claims that came to be attempted. One gives what the database refuses, one raises, one is to be retried."""
+    seen: list[Claim] = []
+
+    async def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
+        seen.append(claim)
+        await asyncio.sleep(0.05)
+        if claim.key.seq == BROKEN:
+            raise RuntimeError("broken")
+        if claim.key.seq == BAD:
+            return [ImageAttempt(good_image("a name with \0 in it"))]
+        if claim.key.seq == LATER:
+            error = ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 503.", 503, retryable=True)
+            return [ImageAttempt(ImageResult(error=error), retry_after_seconds=60)]
+        return [ImageAttempt(good_image())]
+
+    monkeypatch.setattr(product_job, "attempt_images", attempt_images)
+    return seen
+
+
+def _statuses(engine: Engine) -> list[str]:
+    return [row.status for row in query(engine, "SELECT status FROM products ORDER BY seq")]
+
+
+def test_product_that_cannot_be_recorded_costs_no_other(
+    engine: Engine, runtime: Runtime, attempts: list[Claim]
+) -> None:
+    request_id = store_request(engine, 12)
+    jobs = ProductJobs(runtime)
+    jobs.start()
+    with ThreadPoolExecutor(24) as pool:  # every message comes twice
+        done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in (*range(1, 13), *range(1, 13))]
+        wait(done)
+    jobs.stop()
+    assert sorted(claim.key.seq for claim in attempts) == list(range(1, 13))
+    errors = [job.exception() for job in done]
+    assert sum(error is None for error in errors) == 22
+    assert sum(isinstance(error, RuntimeError) for error in errors) == 1
+    assert sum(isinstance(error, SQLAlchemyError | ValueError) for error in errors) == 1
+    expected = ["COMPLETED"] * 12
+    expected[BAD - 1] = expected[BROKEN - 1] = "PROCESSING"  # until their leases end
+    expected[LATER - 1] = "PENDING"
+    assert _statuses(engine) == expected
+    assert runtime.leases.held == 0
+
+
+def test_products_that_come_together_share_a_statement(
+    engine: Engine, runtime: Runtime, attempts: list[Claim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[int] = []
+    never = threading.Event()
+
+    def settle(connection: Connection, settlements: Sequence[tuple[Claim, ProductResult]]) -> list[Settled]:
+        settled.append(len(settlements))
+        never.wait(0.5 if len(settled) == 1 else 0)  # the others end meanwhile
+        return settle_products(connection, settlements)
+
+    monkeypatch.setattr("halftone_workers.product_job.settle_products", settle)
+    request_id = store_request(engine, 20)
+    jobs = ProductJobs(runtime)
+    jobs.start()
+    seqs = [seq for seq in range(1, 21) if seq not in (BAD, BROKEN, LATER)]
+    with ThreadPoolExecutor(20) as pool:
+        done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
+        wait(done)
+    jobs.stop()
+    assert [job.exception() for job in done] == [None] * len(seqs)
+    assert sum(settled) == len(seqs)
+    assert max(settled) > 1
+
+
+def test_statement_that_is_interrupted_by_the_database_is_tried_again(
+    engine: Engine, runtime: Runtime, attempts: list[Claim]
+) -> None:
+    request_id = store_request(engine, 2)
+    jobs = ProductJobs(runtime)
+    jobs.start()
+    jobs.process(ProductKey(request_id, 1))
+    query(engine, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    jobs.process(ProductKey(request_id, 2))
+    jobs.stop()
+    assert len(attempts) == 2
+    assert _statuses(engine) == ["COMPLETED", "COMPLETED"]
