@@ -1,9 +1,12 @@
 """Where output images lie: a folder or an S3 bucket, by HALFTONE_STORAGE_URL, through one interface (obstore)."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from obstore import GetResult
 
 CHUNK_BYTES = 256 * 1024
+# Files are written by few threads of our own: obstore takes one for each, and all wait for their folder's lock, which
+# cost 0.8 ms of processor time a file against 0.3 (5 kB, 200 at once).
+WRITERS = 2
 DELETE_PAGE_FILES = 1000
 
 
@@ -34,13 +40,17 @@ class ImageStore:
 
     def __init__(self, storage_url: str) -> None:
         self._store, self._folder = _open_store(storage_url)
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store")
 
     async def put(self, name: str, data: bytes | bytearray) -> None:
         """Store a file whole or not at all. Raises StorageUnavailable."""
-        media_type = MEDIA_TYPES[name.rpartition(".")[2]]
-        attributes: dict[str, Any] = {"attributes": {"Content-Type": media_type}} if self._folder is None else {}
         try:
-            await obstore.put_async(self._store, storage_path(name), data, use_multipart=False, **attributes)
+            if self._folder is not None:
+                path = self._folder / storage_path(name)
+                await asyncio.get_running_loop().run_in_executor(self._writers, _write_file, path, data)
+                return
+            attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
+            await obstore.put_async(self._store, storage_path(name), data, use_multipart=False, attributes=attributes)
         except (BaseError, OSError) as error:
             raise StorageUnavailable(f"The image could not be stored: {error}") from error
 
@@ -77,6 +87,29 @@ class ImageStore:
             path = self._folder / storage_path(name)
             if os.path.realpath(path) != str(path):
                 raise FileNotFoundError(path)
+
+
+def _write_file(path: Path, data: bytes | bytearray) -> None:
+    """Whole, under a name of its own, then in the place of what may be there."""
+    unfinished = path.with_name(f"{path.name}#{os.urandom(6).hex()}")
+    file = _create(unfinished)
+    try:
+        with file:
+            unwritten = memoryview(data)
+            while unwritten:
+                unwritten = unwritten[file.write(unwritten) :]
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink()
+        raise
+
+
+def _create(path: Path) -> FileIO:
+    try:
+        return path.open("xb", buffering=0)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb", buffering=0)
 
 
 async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:
