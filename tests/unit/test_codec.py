@@ -11,15 +11,16 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
+from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps, ImageSequence, ImageStat
 
+from halftone_cli.photos import render_cutout
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec import requantising
 from halftone_workers.codec.containers import is_lossless_webp
@@ -492,6 +493,59 @@ def test_animated_lossless_webp_stays_lossless() -> None:
 
 def test_lossy_webp_stays_lossy() -> None:
     assert not is_lossless_webp(_bytes(_sample("WEBP rgb"))[0])
+
+
+_cut_out_product = cache(partial(render_cutout, seed=1, size=(320, 320)))
+
+
+def _drawing() -> Image.Image:
+    """A gradient, and shapes with soft edges."""
+    level = Image.linear_gradient("L").resize((960, 480))
+    image = Image.merge("RGB", [level.point(lambda value, part=part: 255 - value // part) for part in (2, 3, 5)])
+    for at, colour in enumerate(("#d33", "#fa0", "#283", "#06c")):
+        ImageDraw.Draw(image).ellipse((60 + 220 * at, 120, 240 + 220 * at, 300), fill=colour, outline="white", width=9)
+    return image.resize((480, 240), Image.Resampling.LANCZOS)
+
+
+def _noise(one: Image.Image, other: Image.Image) -> float:
+    """Mean square over channels and the grounds white and black."""
+    pairs = [(_on(ground, one.convert("RGBA")), _on(ground, other.convert("RGBA"))) for ground in ("white", "black")]
+    return sum(sum(value**2 for value in ImageStat.Stat(ImageChops.difference(*pair)).rms) for pair in pairs) / 6
+
+
+@pytest.mark.parametrize(
+    "image",
+    [_cut_out_product("mug"), _cut_out_product("vase"), _drawing(), picture((480, 360))],
+    ids=["mug", "vase", "drawing", "photo"],
+)
+def test_png_has_no_more_bytes_than_pillows_palette_and_is_no_farther_from_the_source(image: Image.Image) -> None:
+    data = _bytes(encoded(image, "PNG", **_RAW))[0]
+    pillows = encoded(image.quantize(256), "PNG", optimize=True)
+    assert len(data) <= len(pillows)
+    assert _noise(opened(data), image) <= _noise(opened(pillows), image)
+
+
+def test_shadow_of_a_cut_out_is_finer_than_pillows_octree_makes_it() -> None:
+    image = _cut_out_product("mug")
+    shown = opened(_bytes(encoded(image, "PNG", **_RAW))[0]).convert("RGBA")
+    octree = image.quantize(256).convert("RGBA")
+    errors = [ImageStat.Stat(ImageChops.difference(image, other).getchannel("A")).rms[0] for other in (shown, octree)]
+    assert errors[0] < errors[1] / 2
+
+
+def test_png_with_alpha_above_quality_50_has_all_colours_whatever_they_take() -> None:
+    image = _cut_out_product("mug")
+    source = encoded(image, "PNG", **_RAW)
+    frugal, lavish = _bytes(source)[0], _bytes(source, quality=51)[0]
+    assert len(frugal) < len(lavish)
+    assert _noise(opened(lavish), image) < _noise(opened(frugal), image)
+
+
+def test_photograph_that_is_evenly_translucent_keeps_its_colours() -> None:
+    image = picture((240, 180)).convert("RGBA")
+    image.putalpha(128)
+    shown = opened(_bytes(encoded(image, "PNG", **_RAW))[0])
+    assert _noise(shown, image) <= _noise(image.quantize(256), image)
 
 
 @pytest.mark.parametrize("name", ["PNG rgb", "PNG alpha", "PNG 16-bit rgb", "PNG profile"])

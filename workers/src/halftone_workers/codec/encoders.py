@@ -28,6 +28,7 @@ class Frames:
     """A decoded image: its frames, how long each is shown (milliseconds), how often all are played (0: for ever).
 
     `still_first`: the first picture is no frame, but shown where animations are not (APNG's default image).
+    `frugal`: a PNG with alpha has no more bytes than Pillow's palette takes, where the quality is 50 or less.
     """
 
     pictures: Sequence[Picture]
@@ -35,6 +36,7 @@ class Frames:
     plays: int = 0
     still_first: bool = False
     lossless: bool = False
+    frugal: bool = False
     copyright: bytes | None = None
 
     @property
@@ -65,11 +67,24 @@ def _png(frames: Frames, quality: int) -> bytes:
     if frames.others:
         durations = list(frames.durations[1:] if frames.still_first else frames.durations)
         return _save(frames, Format.PNG, duration=durations, loop=frames.plays, default_image=frames.still_first)
-    reduced = _each(frames, lambda image: with_palette(image, _colours(quality)))
     width, height = frames.first.size
-    if width * height > _OXIPNG_PIXELS:
-        return _save(reduced, Format.PNG, optimize=True)
-    return oxipng.optimize_from_memory(_save(reduced, Format.PNG, compress_level=1), level=_OXIPNG_LEVEL)
+    written = _optimised if width * height <= _OXIPNG_PIXELS else _by_pillow
+    size_of = (lambda image: len(written(frames, image))) if frames.frugal and quality <= _WHOLE_PALETTE else None
+    return written(frames, with_palette(frames.first, _colours(quality), size_of))
+
+
+def _optimised(frames: Frames, image: Image.Image) -> bytes:
+    unpacked = _save(_showing(frames, image), Format.PNG, compress_level=1)
+    return oxipng.optimize_from_memory(unpacked, level=_OXIPNG_LEVEL)
+
+
+def _by_pillow(frames: Frames, image: Image.Image) -> bytes:
+    return _save(_showing(frames, image), Format.PNG, optimize=True)
+
+
+def _showing(frames: Frames, image: Image.Image) -> Frames:
+    """A still of this image, with the profile and the notice of these frames."""
+    return replace(frames, pictures=[replace(frames.pictures[0], image=image)])
 
 
 def _webp(frames: Frames, quality: int) -> bytes:

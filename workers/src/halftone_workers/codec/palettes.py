@@ -1,23 +1,37 @@
 """Few colours that look like many: palettes for PNG and GIF, with dithering and alpha."""
 
-from itertools import product
+import io
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
 
 from PIL import Image, ImageChops, ImageStat
 
 MAX_COLOURS = 256
 # With this many colours or more, chosen well, the nearest one looks better than dithering, and takes fewer bytes.
 DITHERED_BELOW = 128
-# The palette is chosen on at most this many pixels a side: all of them choose hardly better.
+# k-means ends when a round moves no more than this share of the pixels: all further rounds gain .0003 of SSIM.
+_MOVED_SHARE = 0.01
+# What is neither opaque nor clear, edges and shadows, takes few bytes and is most of what is seen of bad palettes.
+_TRANSLUCENT_COLOURS = 64
+# Both parts of an image with alpha may be few of its pixels.
+_PART_MOVED_SHARE = 0.001
+# Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves this share of the
+# bytes.
+_STEP, _STEPS, _SEARCH_SIDE, _OPTIMISED_SHARE = 1.2, 20, 1000, 0.9
+# More pixels with alpha have the octree: two palettes of 50 megapixels would take half a minute and 1.8 GiB.
+_MAX_PARTS_PIXELS = 8_000_000
+# The mean colours of what is translucent come from at most this many pixels a side.
 _SAMPLE_SIDE = 600
-# Of a palette for an image that is opaque here and clear there, the share that goes to what is neither.
-_TRANSLUCENT_SHARE = 0.25
 _OPAQUE = 255
+SizeOf = Callable[[Image.Image], int]
 
 
-def with_palette(image: Image.Image, colours: int) -> Image.Image:
+def with_palette(image: Image.Image, colours: int, size_of: SizeOf | None = None) -> Image.Image:
     """At most `colours` colours, alpha kept. What has no more keeps each as it is; few colours are dithered.
 
-    Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer grays) or P.
+    `size_of`: how many bytes a result has as PNG; given, an image with alpha has no more than Pillow's quantize(256)
+    and optimize give it. Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer grays) or P.
     """
     if image.mode == "1":
         return image
@@ -31,7 +45,9 @@ def with_palette(image: Image.Image, colours: int) -> Image.Image:
         image = image.convert("RGB")
     if image.getcolors(colours) is not None:
         return _exact(image, colours)
-    return _reduced(image, colours) if image.mode == "RGB" else _reduced_with_alpha(image, colours)
+    if image.mode == "RGB":
+        return _reduced(image, colours)
+    return _reduced_with_alpha(image, colours, size_of)
 
 
 def with_clear_colour(image: Image.Image, colours: int) -> Image.Image:
@@ -70,56 +86,146 @@ def _exact(image: Image.Image, colours: int) -> Image.Image:
     return result
 
 
+def _reduced(image: Image.Image, colours: int) -> Image.Image:
+    return _dithered(image, colours) if colours < DITHERED_BELOW else _nearest(image, colours)
+
+
 def _dithered(image: Image.Image, colours: int) -> Image.Image:
     palette = image.quantize(colours, Image.Quantize.MEDIANCUT)
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _nearest(image: Image.Image, colours: int) -> Image.Image:
+def _nearest(image: Image.Image, colours: int, moved_share: float = _MOVED_SHARE) -> Image.Image:
     """Each pixel in the nearest of the colours that fit the image best (k-means)."""
-    sample = image.resize((min(image.width, _SAMPLE_SIDE), min(image.height, _SAMPLE_SIDE)), Image.Resampling.NEAREST)
-    chosen = sample.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
-    palette = chosen.getpalette() or []
-    # Pillow finds the nearest colour for the lower corner of each cell of 4 × 4 × 4 levels. Searching for each half of
-    # a cell, from its middle, is eight times as fine: the palette is moved instead of the image.
-    upper_halves = [channel.point(lambda value: 255 * (value >> 1 & 1)) for channel in image.split()]
-    result = None
-    for halves in product((0, 1), repeat=3):
-        chosen.putpalette([max(0, round(level - 0.5 - 2 * halves[at % 3])) for at, level in enumerate(palette)])
-        found = image.quantize(palette=chosen, dither=Image.Dither.NONE)
-        if result is None:
-            result = found
-            continue
-        masks = [mask if half else ImageChops.invert(mask) for mask, half in zip(upper_halves, halves, strict=True)]
-        result.paste(found, mask=ImageChops.multiply(ImageChops.multiply(masks[0], masks[1]), masks[2]))
-    assert result is not None  # noqa: S101 - there are eight
-    result.putpalette(palette)
+    moved = 1 + int(image.width * image.height * moved_share)
+    return image.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=moved)
+
+
+def _reduced_with_alpha(image: Image.Image, colours: int, size_of: SizeOf | None) -> Image.Image:
+    """In two parts, or in Pillow's octree, which it is measured by, where that is closer to the image."""
+    octree = image.quantize(colours, Image.Quantize.FASTOCTREE)
+    if image.width * image.height > _MAX_PARTS_PIXELS:
+        return octree
+    parts = _Parts(image, colours)
+    result = _affordable(parts, image, colours, size_of) if size_of and parts.colours else parts.joined(parts.colours)
+    if result is None:
+        return octree
+    return min((result, octree), key=lambda candidate: _error(image, candidate))
+
+
+def _affordable(parts: "_Parts", image: Image.Image, colours: int, size_of: SizeOf) -> Image.Image | None:
+    """With the most opaque colours whose PNG has no more bytes than Pillow's of an octree of 256; None: not even a few.
+
+    The count is estimated on a smaller image, and then tried.
+    """
+    sample = _shrunk(image, _SEARCH_SIDE)
+    sampled = parts if sample is image else _Parts(sample, colours)
+    steps = sorted({max(2, round(parts.colours / _STEP**step)) for step in range(_STEPS)})
+    limit = _octree_bytes(sample)
+    fitting = bisect_right(steps, limit, key=lambda step: round(_OPTIMISED_SHARE * _png_bytes(sampled.joined(step))))
+    limit = limit if sample is image else _octree_bytes(image)
+    for step in reversed(steps[:fitting]):
+        result = parts.joined(step)
+        if size_of(result) <= limit:
+            return result
+    return None
+
+
+def _octree_bytes(image: Image.Image) -> int:
+    return _png_bytes(image.quantize(MAX_COLOURS, Image.Quantize.FASTOCTREE))
+
+
+def _png_bytes(image: Image.Image) -> int:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.tell()
+
+
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    width, height = image.size
+    if max(width, height) <= side:
+        return image
+    return image.resize((min(width, side), min(height, side)), Image.Resampling.NEAREST)
+
+
+class _Parts:
+    """What is opaque has a palette of its own; what is not, edges and shadows, has another with its alpha."""
+
+    def __init__(self, image: Image.Image, colours: int) -> None:
+        opaque = image.getchannel("A").point(lambda value: _OPAQUE * (value == _OPAQUE))
+        self._seen_through = ImageChops.invert(opaque)
+        self._opaque_share = opaque.histogram()[_OPAQUE] / (image.width * image.height)
+        self._joined: dict[int, Image.Image] = {}
+        self._dithered = colours < DITHERED_BELOW
+        others = image.copy()
+        others.paste(0, mask=opaque)
+        most = min(_TRANSLUCENT_COLOURS, colours // 2) if self._opaque_share else colours
+        self._translucent = _translucent(others, most)
+        self._entries = self._translucent.getpalette("RGBA") or []
+        self._shown = image.convert("RGB")
+        self._shown.paste(_mean_colour(self._shown, opaque) if self._opaque_share else 0, mask=self._seen_through)
+        # Of the opaque part; 0 where there is none.
+        self.colours = colours - len(self._entries) // 4 if self._opaque_share else 0
+
+    def joined(self, colours: int) -> Image.Image:
+        """The whole image, `colours` for what is opaque."""
+        if colours not in self._joined:
+            self._joined[colours] = self._join(colours)
+        return self._joined[colours]
+
+    def _join(self, colours: int) -> Image.Image:
+        if not colours:
+            return self._translucent
+        if self._dithered:
+            result = _dithered(self._shown, colours)
+        else:
+            result = _nearest(self._shown, colours, _PART_MOVED_SHARE)
+        first = len(result.getpalette() or []) // 3
+        result.paste(
+            self._translucent.point([min(255, index + first) for index in range(256)]), mask=self._seen_through
+        )
+        palette = result.getpalette("RGBA") or []
+        result.putpalette([*palette[: 4 * first], *self._entries], "RGBA")
+        return result
+
+
+def _translucent(image: Image.Image, colours: int) -> Image.Image:
+    """k-means over alpha, premultiplied lightness and the chroma that varies more; of each cluster the mean colour.
+
+    Pillow's k-means knows three channels, and its octree eight levels of alpha.
+    """
+    red, green, blue, alpha = _premultiplied(image)
+    lightness, *chroma = Image.merge("RGB", (red, green, blue)).convert("YCbCr").split()
+    chroma.sort(key=lambda channel: ImageStat.Stat(channel).var[0])
+    result = _nearest(Image.merge("RGB", (alpha, lightness, chroma[-1])), colours, _PART_MOVED_SHARE)
+    clusters = result.getpalette() or []
+    numbers = Image.frombytes("L", result.size, result.tobytes())
+    numbered = Image.merge("RGBA", (numbers, red, green, blue))
+    numbered = _shrunk(numbered, _SAMPLE_SIDE)
+    sums = [[0, 0, 0, 0] for _ in range(MAX_COLOURS)]
+    samples: list[Any] = numbered.getcolors(_SAMPLE_SIDE**2) or []
+    for count, (number, *channels) in samples:
+        sums[number] = [old + count * new for old, new in zip(sums[number], (*channels, 1), strict=True)]
+    palette: list[int] = []
+    for at in range(0, len(clusters), 3):
+        level, light = clusters[at : at + 2]
+        *channels, count = sums[at // 3]
+        # Gray where no sample fell.
+        means = [channel / count for channel in channels] if count else [float(light)] * 3
+        palette += [*(min(255, round(mean * 255 / level)) if level else 0 for mean in means), level]
+    result.putpalette(palette, "RGBA")
     return result
 
 
-def _reduced(image: Image.Image, colours: int) -> Image.Image:
-    return _dithered(image, colours) if colours < DITHERED_BELOW else _nearest(image, colours)
+def _premultiplied(image: Image.Image) -> tuple[Image.Image, ...]:
+    premultiplied = image.convert("RGBa")
+    return Image.frombytes("RGBA", image.size, premultiplied.tobytes()).split()
 
 
-def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
-    """What is opaque has a palette of its own; what is not, edges and shadows, has the rest with its alpha."""
-    alpha = image.getchannel("A")
-    opaque = alpha.point(lambda value: _OPAQUE * (value == _OPAQUE))
-    if opaque.getbbox() is None:
-        return image.quantize(colours, Image.Quantize.FASTOCTREE)
-    seen_through = ImageChops.invert(opaque)
-    others = image.copy()
-    others.paste(0, mask=opaque)
-    translucent = others.quantize(max(2, round(colours * _TRANSLUCENT_SHARE)), Image.Quantize.FASTOCTREE)
-    entries = translucent.getpalette("RGBA") or []
-    shown = image.convert("RGB")
-    shown.paste(_mean_colour(shown, opaque), mask=seen_through)
-    result = _reduced(shown, colours - len(entries) // 4)
-    first = len(result.getpalette() or []) // 3
-    result.paste(translucent.point([min(255, index + first) for index in range(256)]), mask=seen_through)
-    palette = result.getpalette("RGBA") or []
-    result.putpalette([*palette[: 4 * first], *entries], "RGBA")
-    return result
+def _error(image: Image.Image, result: Image.Image) -> float:
+    """Squared, summed over premultiplied colour and alpha."""
+    pairs = zip(_premultiplied(image), _premultiplied(result.convert("RGBA")), strict=True)
+    return sum(ImageStat.Stat(ImageChops.difference(one, other)).sum2[0] for one, other in pairs)
 
 
 def _mean_colour(image: Image.Image, mask: Image.Image) -> tuple[int, ...]:

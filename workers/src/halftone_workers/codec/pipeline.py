@@ -64,7 +64,8 @@ def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compres
         if output is not Format.TIFF and len({picture.image.size for picture in frames.pictures}) > 1:
             lost += (f"The pages differ in size, which {output} cannot hold; the first of {count} was kept.",)
             frames = replace(frames, pictures=frames.pictures[:1])
-        frames = fit(frames, output)
+        # Where the bytes are what is asked, the search sees to them.
+        frames = replace(fit(frames, output), frugal=options.mode is not Mode.BYTES)
         encoded, search_warned = _encode(partial(encode, frames, output), output, options, len(data))
         size = frames.first.size
     else:
