@@ -8,7 +8,7 @@ import pytest
 
 from halftone_api.rabbitmq_publisher import RabbitmqPublisher
 from halftone_shared.dispatcher import QueueUnavailable
-from halftone_shared.messages import PRODUCTS_QUEUE, product_message
+from halftone_shared.messages import PRODUCTS_QUEUE, dead_letter_queue, product_message
 from halftone_shared.results import ProductKey
 from tests.support.halftone import free_port, wait_for
 from tests.support.rabbitmq import TestRabbitmq
@@ -64,6 +64,14 @@ def test_closed_connection_is_opened_again(broker: TestRabbitmq, rabbitmq_url: s
         except QueueUnavailable:
             assert time.monotonic() < deadline
     assert publisher.waiting(PRODUCTS_QUEUE) >= 1
+    publisher.close()
+
+
+def test_dead_letter_queue_is_declared_with_its_queue(broker: TestRabbitmq, rabbitmq_url: str) -> None:
+    publisher = RabbitmqPublisher(rabbitmq_url)
+    for _ in range(2):
+        publisher.waiting(PRODUCTS_QUEUE)
+    assert broker.queue(rabbitmq_url, dead_letter_queue(PRODUCTS_QUEUE))["name"] == "products.XQ"
     publisher.close()
 
 

@@ -5,7 +5,7 @@ broker confirms many thousands a second. `mandatory` makes a message without a q
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pika
@@ -65,9 +65,9 @@ class RabbitmqPublisher:
             await self._session.open(self._parameters)
         return self._session
 
-    def _run(self, work: Awaitable[T]) -> T:
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
-            return self._loop.run_until_complete(asyncio.wait_for(work, TIMEOUT_SECONDS))
+            return self._loop.run_until_complete(_within(TIMEOUT_SECONDS, work))
         except TimeoutError:
             self._abandon()
             raise QueueUnavailable(f"RabbitMQ did not answer within {TIMEOUT_SECONDS:g} s.") from None
@@ -79,6 +79,11 @@ class RabbitmqPublisher:
         if self._session is not None:
             self._loop.run_until_complete(self._session.close())
             self._session = None
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await work
 
 
 class _Session:
@@ -93,6 +98,8 @@ class _Session:
         self._next_tag = 1
         self._unconfirmed: set[int] = set()
         self._all_confirmed: asyncio.Future[None] | None = None
+        self._awaited: asyncio.Future[Any] | None = None
+        self._declared: set[str] = set()
 
     async def open(self, parameters: pika.URLParameters) -> None:
         opened: asyncio.Future[Any] = self._loop.create_future()
@@ -111,9 +118,11 @@ class _Session:
         await self._unless_lost(confirming)
 
     async def declare(self, queue: str, arguments: dict[str, str]) -> int:
-        """Declare a queue with its dead-letter queue; how many messages wait in it."""
+        """Declare a queue, the first time with its dead-letter queue; how many messages wait in it."""
         declared: asyncio.Future[Any] = self._loop.create_future()
-        self._channel.queue_declare(dead_letter_queue(queue), durable=True, arguments=DEAD_LETTER_ARGUMENTS)
+        if queue not in self._declared:
+            self._channel.queue_declare(dead_letter_queue(queue), durable=True, arguments=DEAD_LETTER_ARGUMENTS)
+            self._declared.add(queue)
         self._channel.queue_declare(queue, durable=True, arguments=arguments, callback=declared.set_result)
         return int((await self._unless_lost(declared)).method.message_count)
 
@@ -151,9 +160,18 @@ class _Session:
         if not self.lost.done():
             self.lost.set_exception(QueueUnavailable(reason))
             self.lost.exception()  # looked at, so that asyncio does not report it when nobody waits
+            if self._awaited is not None and not self._awaited.done():
+                self._awaited.set_exception(QueueUnavailable(reason))
 
     async def _unless_lost(self, wanted: "asyncio.Future[T]") -> T:
-        await asyncio.wait((wanted, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        """What is wanted, once it is there. One at a time."""
         if self.lost.done():
             self.lost.result()
-        return wanted.result()
+        self._awaited = wanted
+        try:
+            result = await asyncio.shield(wanted)  # the answer may still come when we wait no longer
+        finally:
+            self._awaited = None
+        if self.lost.done():
+            self.lost.result()
+        return result

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, Row, create_engine, text
+from sqlalchemy import Connection, Engine, Row, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -49,6 +49,20 @@ def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> 
 def _with_driver(database_url: str) -> str:
     scheme, _, rest = database_url.partition("://")
     return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else database_url
+
+
+def always_by_index(engine: Engine) -> None:
+    """Have the engine's statements find their rows by index, whatever PostgreSQL thinks of a table's size.
+
+    It plans a repeated statement once, for good. Planned while there were a few products, handing out read the whole
+    table each time: with 50,000 products 38 ms instead of 0.3, until autovacuum came by and had it planned anew.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _(connection: "psycopg.Connection[Any]", _: object) -> None:
+        autocommit, connection.autocommit = connection.autocommit, True
+        connection.execute("SET enable_seqscan = off")
+        connection.autocommit = autocommit
 
 
 @contextmanager

@@ -5,13 +5,14 @@ the same behind a million others. Taking stamps a lease, so that a message that 
 it ends. Any number of dispatchers may run: each takes the requests that no other has locked.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
 from halftone_shared.barrier import settle_product
-from halftone_shared.database import AnyRow, transaction
+from halftone_shared.database import AnyRow, driver_statement
 from halftone_shared.products import Claim, stored_results
 from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.states import ImageErrorCode
@@ -30,25 +31,23 @@ class EventKey:
     attempt: int
 
 
-_LOCK_ACTIVE = text(
-    """
-    SELECT id, dispatch_cursor FROM requests AS r
-    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND r.cancel_requested_at IS NULL
-      AND (r.dispatch_cursor < r.total_products OR EXISTS (
-          SELECT FROM products AS p
-          WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL))
-    ORDER BY r.served_at NULLS FIRST, r.id
-    LIMIT :requests
-    FOR NO KEY UPDATE SKIP LOCKED
-    """
-)
-
 # Round robin: the first product of every request, then the second of every request, and so on, up to the room there is.
 # This is the one place that locks a request before its products; so it never waits for a product (SKIP LOCKED).
-_TAKE = text(
+# Where another dispatcher was done with a row since this statement began, locking reads it anew: the cursor of
+# `active` is the newest one, and `held` has only what nobody stamped meanwhile.
+_TAKE = driver_statement(
     """
-    WITH due AS (
-        SELECT turn.* FROM unnest(CAST(:request_ids AS uuid[]), CAST(:cursors AS int[])) AS r(id, cursor)
+    WITH active AS (
+        SELECT id, dispatch_cursor FROM requests AS r
+        WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND r.cancel_requested_at IS NULL
+          AND (r.dispatch_cursor < r.total_products OR EXISTS (
+              SELECT FROM products AS p
+              WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL))
+        ORDER BY r.served_at NULLS FIRST, r.id
+        LIMIT :requests
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT turn.* FROM active AS r
         CROSS JOIN LATERAL (
             SELECT r.id AS request_id, seq, row_number() OVER (ORDER BY fresh, seq) AS turn, fresh FROM (
                 (SELECT seq, false AS fresh FROM products AS p
@@ -56,7 +55,7 @@ _TAKE = text(
                  ORDER BY p.next_attempt_at LIMIT :room)
                 UNION ALL
                 (SELECT seq, true AS fresh FROM products AS p
-                 WHERE p.request_id = r.id AND p.seq > r.cursor
+                 WHERE p.request_id = r.id AND p.seq > r.dispatch_cursor
                  ORDER BY p.seq LIMIT :room)
             ) AS candidate LIMIT :room
         ) AS turn
@@ -85,20 +84,16 @@ def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
     """
     if room <= 0:
         return []
-    with transaction(engine) as connection:
-        active = connection.execute(_LOCK_ACTIVE, {"requests": REQUESTS_A_ROUND}).all()
-        if not active:
-            return []
-        taken = connection.execute(
-            _TAKE,
-            {
-                "request_ids": [row.id for row in active],
-                "cursors": [row.dispatch_cursor for row in active],
-                "room": room,
-                "lease_seconds": DISPATCH_LEASE_SECONDS,
-            },
-        ).all()
-    return [ProductKey(row.request_id, row.seq) for row in sorted(taken, key=lambda row: row.turn)]
+    with engine.connect() as connection:  # one statement, and so one transaction and one round trip
+        taken = list(
+            connection.exec_driver_sql(
+                _TAKE, {"requests": REQUESTS_A_ROUND, "room": room, "lease_seconds": DISPATCH_LEASE_SECONDS}
+            )
+        )
+    # The whole share of a request that has little to hand out goes first: it costs the others a moment at most.
+    shares = Counter(row.request_id for row in taken)
+    taken.sort(key=lambda row: (shares[row.request_id], row.turn))
+    return [ProductKey(row.request_id, row.seq) for row in taken]
 
 
 _TAKE_EVENTS = text(
@@ -165,7 +160,15 @@ def _settle_exhausted(connection: Connection, row: AnyRow) -> None:
     settle_product(connection, claim, ProductResult([result or lost for result in done]))
 
 
-_AGENDA = text(
+@dataclass(frozen=True)
+class Agenda:
+    """Whether any request runs, and in how many seconds the next webhook event is due (0: now; None: there is none)."""
+
+    active: bool
+    event_seconds: float | None
+
+
+_AGENDA = driver_statement(
     """
     SELECT EXISTS (SELECT FROM requests WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')) AS active,
            (SELECT extract(epoch FROM min(greatest(next_attempt_at, lease_until)) - now())::float
@@ -174,9 +177,6 @@ _AGENDA = text(
 )
 
 
-def seconds_until_due(connection: Connection, *, at_most: float) -> float:
-    """How long nothing will be due, unless something new comes in: 0 while any request runs, never over `at_most`."""
-    row = connection.execute(_AGENDA).one()
-    if row.active:
-        return 0.0
-    return at_most if row.event_seconds is None else min(max(row.event_seconds, 0.0), at_most)
+def read_agenda(connection: Connection) -> Agenda:
+    row = connection.exec_driver_sql(_AGENDA).one()
+    return Agenda(row.active, None if row.event_seconds is None else max(row.event_seconds, 0.0))
