@@ -3,7 +3,7 @@ SHELL := /bin/sh
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos bench check format secrets clean
+.PHONY: help setup demo up test chaos bench profile chart check format secrets clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,14 @@ bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-
 	@sh scripts/install_services.sh
 	.tools/bin/uv sync --quiet --inexact --group bench
 	$(RUN)python -m benchmarks $(SECTIONS)
+
+profile: setup ## Show where the processor time of the end-to-end run goes, by part and by function
+	@sh scripts/install_services.sh
+	.tools/bin/uv sync --quiet --inexact --group bench
+	$(RUN)python -m benchmarks.profile
+
+chart: setup ## Draw docs/pictures/performance.svg from what `make bench` measured last
+	$(RUN)python -m benchmarks.chart
 
 check: setup ## Format, lint, types, import contract: what a commit must pass
 	$(RUN)ruff format --check .

@@ -1,13 +1,22 @@
 """End to end through the real parts, beside its limit in the same run: the codec alone on all cores."""
 
 import os
+from collections.abc import Sequence
 
 from benchmarks.codec_alone import images_a_second
 from benchmarks.figures import Figure, at_least
 from benchmarks.origin import running_origin
+from benchmarks.parts import milliseconds_an_image, used_so_far
 from benchmarks.peers import celery_design
 from benchmarks.photos import LARGE, SMALL, photos
-from benchmarks.service import catalogue, codecs, processor_seconds, run_to_the_end, running_service
+from benchmarks.service import (
+    catalogue,
+    codecs,
+    processor_seconds,
+    run_to_the_end,
+    running_service,
+    without_accelerator,
+)
 
 PRODUCTS, IMAGES = 1000, 2
 LIMIT_SECONDS = 10
@@ -19,7 +28,9 @@ def end_to_end() -> list[Figure]:
     before = images_a_second(files, LIMIT_SECONDS)
     with running_origin(files) as urls, running_service() as service:
         run_to_the_end(service, catalogue(urls, 50, IMAGES))  # warms up
+        used = used_so_far(service)
         took, status = run_to_the_end(service, catalogue(urls, PRODUCTS, IMAGES))
+        parts = milliseconds_an_image(used, used_so_far(service), PRODUCTS * IMAGES)
     limit = (before + images_a_second(files, LIMIT_SECONDS)) / 2
     ours = PRODUCTS * IMAGES / took
     return [
@@ -27,21 +38,36 @@ def end_to_end() -> list[Figure]:
         Figure("end to end", ours, "images/s"),
         at_least("share of the limit", ours / limit, "", 0.85),
         Figure("bytes saved", 100 * status["bytes_saved"] / status["bytes_in"], "%"),
+        *parts,
     ]
 
 
 def against_peer() -> list[Figure]:
     """The same job by the design of the documents: Celery, Redis, requests, Pillow, one task a request."""
-    files = photos(LARGE)
-    with running_origin(files) as urls, running_service() as service:
-        run_to_the_end(service, catalogue(urls, 50, IMAGES))
-        took, _ = run_to_the_end(service, catalogue(urls, PRODUCTS // 2, IMAGES))
-        peer = celery_design.run(catalogue(urls, PRODUCTS // 2, IMAGES))
+    with running_origin(photos(LARGE)) as urls:
+        csv = catalogue(urls, PRODUCTS // 2, IMAGES)
+        took = _took(urls, csv)
+        with without_accelerator():
+            by_pillow = _took(urls, csv)
+        peer = celery_design.run(csv)
+        peer_in_shares = celery_design.run(csv, tasks=os.cpu_count() or 1)
+    images = PRODUCTS // 2 * IMAGES
     return [
-        Figure("halftone", PRODUCTS * IMAGES / 2 / took, "images/s"),
-        Figure("Celery design, one request", PRODUCTS * IMAGES / 2 / peer, "images/s"),
+        Figure("halftone", images / took, "images/s"),
+        Figure("halftone by Pillow alone", images / by_pillow, "images/s"),
+        Figure("Celery design, one request", images / peer, "images/s"),
+        Figure("Celery design, a request a core", images / peer_in_shares, "images/s"),
         at_least("times as fast", peer / took, "×", 3),
+        at_least("times as fast, by Pillow alone", peer / by_pillow, "×", 1),
+        Figure("times as fast as a request a core", peer_in_shares / took, "×"),
+        at_least("times as fast as a request a core, by Pillow alone", peer_in_shares / by_pillow, "×", 1),
     ]
+
+
+def _took(urls: Sequence[str], csv: str) -> float:
+    with running_service() as service:
+        run_to_the_end(service, catalogue(urls, 50, IMAGES))  # warms up
+        return run_to_the_end(service, csv)[0]
 
 
 def slow_shop() -> list[Figure]:

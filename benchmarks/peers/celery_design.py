@@ -25,7 +25,8 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
 
     app = Celery("peer", broker=os.environ["PEER_BROKER"], backend=os.environ["PEER_BROKER"])
 
-    @app.task  # type: ignore[untyped-decorator]
+    # Named, as the client runs this module under another name than the worker.
+    @app.task(name="process_images")  # type: ignore[untyped-decorator]
     def process_images(content: str, folder: str) -> int:
         """Download, compress, save and record every image of an uploaded CSV."""
         database = sqlite3.connect(Path(folder) / "images.db")
@@ -44,8 +45,10 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
         return count
 
 
-def run(content: str) -> float:
-    """Seconds from sending the one task to its result, with a worker process a core."""
+def run(content: str, tasks: int = 1) -> float:
+    """Seconds from sending the upload to its result, with a worker process a core. The design has one task an upload,
+    which one process works on; `tasks` uploads of an equal share each keep as many busy.
+    """
     if REDIS_SERVER is None:
         raise RuntimeError("the peer needs Redis: run `apt-get install redis-server`")
     port = free_port()
@@ -63,7 +66,7 @@ def run(content: str) -> float:
         try:
             csv_path = Path(folder) / "products.csv"
             csv_path.write_text(content)
-            client = [sys.executable, "-m", "benchmarks.peers.celery_design", str(csv_path), folder]
+            client = [sys.executable, "-m", "benchmarks.peers.celery_design", str(csv_path), folder, str(tasks)]
             return float(subprocess.run(client, env=environment, check=True, capture_output=True, text=True).stdout)
         finally:
             worker.terminate()
@@ -73,10 +76,13 @@ def run(content: str) -> float:
 
 
 def main() -> None:
-    content = HEADER_ONLY if len(sys.argv) < 2 else Path(sys.argv[1]).read_text()
-    process_images.delay(HEADER_ONLY, sys.argv[2]).get()  # the worker is there
+    content, folder, tasks = Path(sys.argv[1]).read_text(), sys.argv[2], int(sys.argv[3])
+    process_images.delay(HEADER_ONLY, folder).get()  # the worker is there
+    rows = content.removeprefix(HEADER_ONLY).splitlines(keepends=True)
+    shares = [HEADER_ONLY + "".join(rows[number::tasks]) for number in range(tasks)]
     started = time.perf_counter()
-    process_images.delay(content, sys.argv[2]).get()
+    for waiting in [process_images.delay(share, folder) for share in shares]:
+        waiting.get()
     print(time.perf_counter() - started)
 
 

@@ -31,6 +31,7 @@ class Service:
     processes: "dict[str, subprocess.Popen[bytes]]"
     log: Path
     rabbitmq_url: str | None = None
+    postgres_pid: int | None = None
 
     def upload(self, csv: str | bytes, filename: str = "products.csv", **fields: str) -> httpx.Response:
         data = csv.encode() if isinstance(csv, str) else csv
@@ -49,14 +50,14 @@ class Service:
         found: dict[str, Any] = response.json()
         return found
 
-    def ended(self, request_id: str, seconds: float = 60) -> dict[str, Any]:
+    def ended(self, request_id: str, seconds: float = 60, every_seconds: float = 0.05) -> dict[str, Any]:
         """The status object once the request has ended."""
 
         def status_at_the_end() -> dict[str, Any] | None:
             status = self.status(request_id)
             return status if status["completed_at"] else None
 
-        return wait_for(status_at_the_end, seconds, f"end of {request_id}")
+        return wait_for(status_at_the_end, seconds, f"end of {request_id}", every_seconds)
 
     def products(self, request_id: str) -> list[dict[str, Any]]:
         products: list[dict[str, Any]] = []
@@ -74,7 +75,9 @@ class Service:
         return response.content.decode()
 
 
-def wait_for(condition: Callable[[], T | None], seconds: float = 30, what: str = "condition") -> T:
+def wait_for(
+    condition: Callable[[], T | None], seconds: float = 30, what: str = "condition", every_seconds: float = 0.05
+) -> T:
     """What the condition returns once it is true. A bound for a failing test, not a measurement."""
     deadline = time.monotonic() + seconds
     while True:
@@ -82,7 +85,7 @@ def wait_for(condition: Callable[[], T | None], seconds: float = 30, what: str =
         if result:
             return result
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s; last: {result!r}"
-        time.sleep(0.05)
+        time.sleep(every_seconds)
 
 
 def free_port() -> int:

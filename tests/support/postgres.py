@@ -52,6 +52,11 @@ class TestPostgres:
         self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
         return self.url(name)
 
+    @property
+    def pid(self) -> int:
+        """The server's first process, the parent of all others."""
+        return int((Path(self._server.pgdata) / "postmaster.pid").read_text().splitlines()[0])
+
     def program(self, name: str) -> str:
         """The path of one of PostgreSQL's own programs."""
         return str(self._server.bin_path / name)
