@@ -63,8 +63,9 @@ def test_result_shows_what_the_source_does(mode: str, progressive: bool, size: t
     source = encoded(picture(size).convert(mode), progressive=progressive)
     result = opened(_requantise(source))
     assert (result.mode, result.size, result.info.get("progressive")) == (mode, size, None)
-    # One block is luck: the one or the other quantiser hits its mean. From 40 dB on no eye tells.
-    assert _decibels(result, opened(source)) > min(40, _decibels(opened(_by_pillow(source)), opened(source)) - 1)
+    one_block = max(size) <= 16  # is luck: the one quantiser or the other hits its mean
+    pillows = _decibels(opened(_by_pillow(source)), opened(source))
+    assert _decibels(result, opened(source)) > (40 if one_block else pillows - 1)
 
 
 @pytest.mark.parametrize("quality", [20, 50, 80])
