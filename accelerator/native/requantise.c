@@ -12,8 +12,8 @@
 #define OTHER_MEMORY_BYTES (1 << 20)
 
 /*
- * The means of blocks are kept finer by this part: 0.2 dB for 0.6 % more bytes. What is rounded here is the coefficients, while
- * Pillow works from the pixels that they were rounded to, and ends 0.04 dB nearer to these with the same quantisers.
+ * The means of blocks are kept finer by this part: 0.2 dB for 0.6 % more bytes. What is rounded here is coefficients.
+ * Pillow works from the pixels that they were rounded to, and with the same quantisers ends 0.04 dB nearer to these.
  */
 #define DC_FINER 16
 
@@ -87,8 +87,8 @@ static void read_header(job *work, const unsigned char *data, size_t data_bytes,
 }
 
 /*
- * The quantisers to write: those of the quality, the means of the blocks a sixteenth finer, but nowhere finer than the source's, which would cost bytes and give
- * nothing back. Returns the table's slot. Cb and Cr share one unless their sources differ.
+ * The quantisers to write: those of the quality, that of the means finer, but nowhere finer than the source's, which
+ * would cost bytes and give nothing back. Returns the table's slot. Cb and Cr share one unless their sources differ.
  */
 static int choose_quantisers(job *work, int number) {
   struct jpeg_compress_struct *target = &work->target;
