@@ -19,8 +19,8 @@ _PART_MOVED_SHARE = 0.001
 # Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves this share of the
 # bytes.
 _STEP, _STEPS, _SEARCH_SIDE, _OPTIMISED_SHARE = 1.2, 20, 1000, 0.9
-# More pixels with alpha have the octree: two palettes of 50 megapixels would take half a minute and 1.8 GiB.
-_MAX_PARTS_PIXELS = 8_000_000
+# More pixels with alpha have the octree: two palettes take 6 s for as many as this, and an encode has a deadline.
+_MAX_PARTS_PIXELS = 4_000_000
 # The mean colours of what is translucent come from at most this many pixels a side.
 _SAMPLE_SIDE = 600
 _OPAQUE = 255
