@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ def _exif(*, orientation: int = 1, notice: str = "") -> Image.Exif:
     return exif
 
 
+@cache  # it says when it was made, to the second
 def _icc() -> bytes:
     return bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
 
