@@ -11,12 +11,6 @@
 /* What libjpeg allocates beside the coefficients, with much room. */
 #define OTHER_MEMORY_BYTES (1 << 20)
 
-/*
- * The means of blocks are kept finer by this part: 0.2 dB for 0.6 % more bytes. What is rounded here is coefficients.
- * Pillow works from the pixels that they were rounded to, and with the same quantisers ends 0.04 dB nearer to these.
- */
-#define DC_FINER 16
-
 /* Where the loader can choose, the one loop of ours is compiled for newer processors too. */
 #if defined(__x86_64__) && defined(__GLIBC__)
 #define SEVERAL_TARGETS __attribute__((target_clones("avx2", "default")))
@@ -87,8 +81,8 @@ static void read_header(job *work, const unsigned char *data, size_t data_bytes,
 }
 
 /*
- * The quantisers to write: those of the quality, that of the means finer, but nowhere finer than the source's, which
- * would cost bytes and give nothing back. Returns the table's slot. Cb and Cr share one unless their sources differ.
+ * The quantisers to write: those of the quality, but nowhere finer than the source's, which would cost bytes and give
+ * nothing back. Returns the table's slot. Cb and Cr share one unless their sources differ.
  */
 static int choose_quantisers(job *work, int number) {
   struct jpeg_compress_struct *target = &work->target;
@@ -100,8 +94,7 @@ static int choose_quantisers(job *work, int number) {
   for (int k = 0; k < DCTSIZE2; k++) {
     if (old->quantval[k] < 1 || old->quantval[k] > 255) /* baseline holds no more */
       leave(work, NOT_POSSIBLE);
-    UINT16 wanted = k == 0 ? asked[k] - asked[k] / DC_FINER : asked[k];
-    chosen[k] = old->quantval[k] > wanted ? old->quantval[k] : wanted;
+    chosen[k] = old->quantval[k] > asked[k] ? old->quantval[k] : asked[k];
   }
   int slot = number;
   if (number == 2 && memcmp(chosen, target->quant_tbl_ptrs[1]->quantval, sizeof chosen) == 0)

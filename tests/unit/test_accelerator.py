@@ -15,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
-from halftone_cli.photos import PRODUCTS, render_photo
 from halftone_shared.states import Mode
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits, CodecOptions
@@ -63,14 +62,12 @@ def test_result_shows_what_the_source_does(mode: str, progressive: bool, size: t
     source = encoded(picture(size).convert(mode), progressive=progressive)
     result = opened(_requantise(source))
     assert (result.mode, result.size, result.info.get("progressive")) == (mode, size, None)
-    one_block = max(size) <= 16  # is luck: the one quantiser or the other hits its mean
-    pillows = _decibels(opened(_by_pillow(source)), opened(source))
-    assert _decibels(result, opened(source)) > (min(40, pillows - 1) if one_block else pillows - 1)
+    assert _decibels(result, opened(source)) > _decibels(opened(_by_pillow(source)), opened(source)) - 1
 
 
 @pytest.mark.parametrize("quality", [20, 50, 80])
 @pytest.mark.parametrize("seed", range(4))
-def test_result_is_hardly_larger_than_pillows_and_no_farther_from_the_photograph(quality: int, seed: int) -> None:
+def test_result_is_no_larger_than_pillows_and_no_farther_from_the_photograph(quality: int, seed: int) -> None:
     photograph = picture((640, 480), seed=seed)
     source = encoded(photograph)
     ours, pillows = _requantise(source, quality), _by_pillow(source, quality)
@@ -78,19 +75,9 @@ def test_result_is_hardly_larger_than_pillows_and_no_farther_from_the_photograph
     assert _decibels(opened(ours), photograph) >= _decibels(opened(pillows), photograph) - 0.02
 
 
-@pytest.mark.parametrize("quality", [30, 50])
-def test_result_is_no_farther_from_the_source_than_pillows(quality: int) -> None:
-    sources = [encoded(render_photo(product, 1, (480, 480))) for product in PRODUCTS[:6]]
-    ours = [_decibels(opened(_requantise(source, quality)), opened(source)) for source in sources]
-    pillows = [_decibels(opened(_by_pillow(source, quality)), opened(source)) for source in sources]
-    assert sum(ours) >= sum(pillows)
-
-
-def test_quantisers_are_those_that_pillow_writes_and_a_sixteenth_finer_for_means() -> None:
+def test_quantisers_are_those_that_pillow_writes() -> None:
     for quality in (1, 25, 50, 95):
-        tables = _tables(jpeg_at(quality))
-        finer = {slot: [table[0] - table[0] // 16, *table[1:]] for slot, table in tables.items()}
-        assert _tables(_requantise(encoded(picture(), quality=100), quality)) == finer
+        assert _tables(_requantise(encoded(picture(), quality=100), quality)) == _tables(jpeg_at(quality))
 
 
 def jpeg_at(quality: int) -> bytes:

@@ -472,10 +472,7 @@ def test_picture_beside_an_animated_png_does_not_become_a_frame_of_it() -> None:
 def test_jpeg_has_the_quality_that_was_asked(quality: int) -> None:
     data, _ = _bytes(encoded(_photo(), quality=100), quality=quality)
     tables = opened(encoded(_photo(), quality=quality)).quantization  # type: ignore[attr-defined]
-    found = opened(data).quantization  # type: ignore[attr-defined]
-    assert {slot: table[1:] for slot, table in found.items()} == {slot: table[1:] for slot, table in tables.items()}
-    # The accelerator keeps the means of blocks finer: decision 6.
-    assert all(0 <= tables[slot][0] - table[0] <= tables[slot][0] // 16 for slot, table in found.items())
+    assert opened(data).quantization == tables  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["WEBP lossless", "WEBP lossless alpha"])

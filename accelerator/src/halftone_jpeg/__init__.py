@@ -25,10 +25,9 @@ def requantise(
 ) -> bytes:
     """The JPEG at `quality` (1–95, the standard tables as libjpeg scales them), baseline, optimised Huffman tables.
 
-    The quantisers of the blocks' means are a sixteenth finer than the tables'. Where the source's quantiser is
-    coarser than the one asked for, it stays: precision that is gone does not come back. Takes 8-bit gray and YCbCr
-    4:2:0. The result carries `icc` and `exif` (with its "Exif" head) unless they are empty, and no other metadata.
-    Raises NotPossible and TooLarge. Other threads run in the meantime.
+    Where the source's quantiser is coarser than the one asked for, it stays: precision that is gone does not come
+    back. Takes 8-bit gray and YCbCr 4:2:0. The result carries `icc` and `exif` (with its "Exif" head) unless they are
+    empty, and no other metadata. Raises NotPossible and TooLarge. Other threads run in the meantime.
     """
     if not 1 <= quality <= 95:
         raise ValueError(f"quality is {quality}; expected 1–95")
