@@ -207,16 +207,12 @@ def _postgres(service: Service) -> list[psutil.Process]:
 
 
 def worker_memory() -> list[Figure]:
-    """What a worker and its codec processes hold after 1,000 images, and after 10,000, at rest.
-
-    The storage's library keeps a varying number of threads that end after ten idle seconds.
-    """
+    """What a worker and its codec processes hold after 1,000 images, and after 10,000."""
     files = photos(SMALL)
     with running_origin(files) as urls, running_service() as service:
         worker = psutil.Process(service.processes["worker 1"].pid)
 
         def held() -> int:
-            time.sleep(15)
             return memory_bytes([worker, *worker.children(recursive=True)])
 
         run_to_the_end(service, catalogue(urls, 250, 4))

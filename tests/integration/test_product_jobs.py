@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -70,18 +71,23 @@ def _statuses(engine: Engine) -> list[str]:
     return [row.status for row in query(engine, "SELECT status FROM products ORDER BY seq")]
 
 
+def _processed(runtime: Runtime, request_id: UUID, seqs: Sequence[int]) -> list[BaseException | None]:
+    """What each message came to, all brought at once by threads of their own."""
+    jobs = ProductJobs(runtime)
+    jobs.start()
+    with ThreadPoolExecutor(len(seqs)) as pool:
+        done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
+        wait(done)
+    jobs.stop()
+    return [job.exception() for job in done]
+
+
 def test_product_that_cannot_be_recorded_costs_no_other(
     engine: Engine, runtime: Runtime, attempts: list[Claim]
 ) -> None:
     request_id = store_request(engine, 12)
-    jobs = ProductJobs(runtime)
-    jobs.start()
-    with ThreadPoolExecutor(24) as pool:  # every message comes twice
-        done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in (*range(1, 13), *range(1, 13))]
-        wait(done)
-    jobs.stop()
+    errors = _processed(runtime, request_id, [*range(1, 13)] * 2)  # every message comes twice
     assert sorted(claim.key.seq for claim in attempts) == list(range(1, 13))
-    errors = [job.exception() for job in done]
     assert sum(error is None for error in errors) == 22
     assert sum(isinstance(error, RuntimeError) for error in errors) == 1
     assert sum(isinstance(error, SQLAlchemyError | ValueError) for error in errors) == 1
@@ -104,15 +110,8 @@ def test_products_that_come_together_share_a_statement(
         return settle_products(connection, settlements)
 
     monkeypatch.setattr("halftone_workers.product_job.settle_products", settle)
-    request_id = store_request(engine, 20)
-    jobs = ProductJobs(runtime)
-    jobs.start()
     seqs = [seq for seq in range(1, 21) if seq not in (BAD, BROKEN, LATER)]
-    with ThreadPoolExecutor(20) as pool:
-        done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
-        wait(done)
-    jobs.stop()
-    assert [job.exception() for job in done] == [None] * len(seqs)
+    assert _processed(runtime, store_request(engine, 20), seqs) == [None] * len(seqs)
     assert sum(settled) == len(seqs)
     assert max(settled) > 1
 
