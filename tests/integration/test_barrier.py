@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.barrier import Settled, settle_products
+from halftone_shared.database import always_by_index, make_engine
 from halftone_shared.products import Claim, claim_product, claim_products, postpone_product, renew_leases
 from halftone_shared.requests import get_status
 from halftone_shared.results import ProductKey, ProductResult
@@ -137,14 +138,44 @@ def test_batches_of_requests_that_end_side_by_side_do_not_deadlock(engine: Engin
 
 
 def test_messages_are_claimed_together_and_each_product_once(engine: Engine) -> None:
-    first, second = store_request(engine, 3), store_request(engine, 2)
-    taken = claimed(engine, first, 2)
-    keys = [ProductKey(*key) for key in [(second, 2), (first, 1), (first, 2), (second, 2), (first, 9)]]
+    request_id = store_request(engine, 4)
+    taken = claimed(engine, request_id, 2)
+    keys = [ProductKey(request_id, seq) for seq in (3, 1, 2, 3, 9)]
     with engine.connect() as connection:
         claims = claim_products(connection, keys)
     assert [claim and claim.key for claim in claims] == [keys[0], keys[1], None, None, None]
     assert settle(engine, taken).counted
-    assert {row.status for row in query(engine, "SELECT status FROM requests")} == {"PROCESSING"}
+
+
+def test_batches_never_read_the_whole_table_however_small_it_was_at_first(database_url: str) -> None:
+    engine = make_engine(database_url, pool_size=1)
+    always_by_index(engine)
+
+    def work(request_id: UUID) -> None:
+        with engine.connect() as connection:
+            for start in range(1, 49, 4):  # PostgreSQL plans a statement for good after a few runs
+                keys = [ProductKey(request_id, seq) for seq in range(start, start + 4)]
+                claims = [claim for claim in claim_products(connection, keys) if claim]
+                renew_leases(connection, claims)
+                settled = settle_products(connection, [(claim, ProductResult([good_image()])) for claim in claims])
+                assert len(settled) == 4
+
+    work(store_request(engine, 48))
+    large = store_request(engine, 20_000)
+    before = _products_read(engine)
+    work(large)
+    # Each of 48 products is looked up a few times, by claim, renewal and settlement.
+    assert _products_read(engine) - before < 48 * 20
+    engine.dispose()
+
+
+def _products_read(engine: Engine) -> int:
+    """Rows of the products table that were read so far, in sequence or by index."""
+    query(engine, "SELECT pg_stat_force_next_flush()")
+    (row,) = query(
+        engine, "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname = 'products'"
+    )
+    return int(row.read)
 
 
 def test_many_workers_with_duplicates_end_a_request_exactly_once(engine: Engine) -> None:

@@ -93,28 +93,29 @@ SETTLE = driver_statement(
 
 
 # `given` has a row a product, all of one request. Half as dear again as SETTLE for one product, and far cheaper for
-# several. The joins name both columns of the key, that each may be looked up by it: see _CANCEL.
+# several. Products are named by an array: see the claim.
 _SETTLE_MANY = driver_statement(
     f"""
     WITH given AS (
-        SELECT CAST(:request_id AS uuid) AS request_id, given.*
-        FROM jsonb_to_recordset(:products) AS given(
+        SELECT * FROM jsonb_to_recordset(:products) AS given(
             seq int, token int, status text, images jsonb, files text[], product_failed_images int,
             {", ".join(f"{name} bigint" for name in COUNTERS)})
+    ), mine AS (
+        SELECT seq, claims FROM products
+        WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM given)) AND status = 'PROCESSING'
+        ORDER BY seq FOR NO KEY UPDATE
     ), held AS (
-        SELECT given.* FROM given JOIN products AS product USING (request_id, seq)
-        WHERE product.status = 'PROCESSING' AND product.claims = given.token
-        ORDER BY product.seq FOR NO KEY UPDATE OF product
+        SELECT DISTINCT ON (seq) given.* FROM given JOIN mine USING (seq) WHERE mine.claims = given.token
     ), product AS (
         UPDATE products
-        SET status = held.status, images = held.images, output_files = held.files,
-            failed_images = held.product_failed_images, lease_until = NULL
-        FROM held
-        WHERE products.request_id = held.request_id AND products.seq = held.seq
-        RETURNING held.*
+        SET lease_until = NULL, (status, images, output_files, failed_images) = (
+            SELECT held.status, held.images, held.files, held.product_failed_images
+            FROM held WHERE held.seq = products.seq)
+        WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM held))
+        RETURNING seq
     ), counted AS (
         SELECT seq % {SHARDS} AS shard, {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)}
-        FROM product GROUP BY seq % {SHARDS}
+        FROM held JOIN product USING (seq) GROUP BY seq % {SHARDS}
     ), locked AS (
         SELECT shard FROM request_shards
         WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard FOR NO KEY UPDATE
@@ -122,7 +123,7 @@ _SETTLE_MANY = driver_statement(
         SELECT counted.* FROM counted JOIN locked USING (shard)
     ), {_BARRIER}
     SELECT moved.*, coalesce((SELECT ended FROM request), false) AS ended
-    FROM (SELECT array_agg(seq) AS seqs, array_agg(token) AS tokens FROM product) AS moved
+    FROM (SELECT array_agg(seq) AS seqs, array_agg(token) AS tokens FROM held JOIN product USING (seq)) AS moved
     """  # noqa: S608 - the parts are this module's constants
 )
 

@@ -9,7 +9,7 @@ import os
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -127,12 +127,13 @@ class ProductJobs:
             return claim_products(connection, [ticket.key for ticket in some])
 
         claimed = []
-        for ticket, found in self._together(tickets, claim, _Ticket.end):
-            if found is None:
-                ticket.end()
-            else:
-                self._runtime.leases.hold(found)
-                claimed.append((ticket, found))
+        for of_one_request in _by_request(tickets, lambda ticket: ticket.key):
+            for ticket, found in self._together(of_one_request, claim, _Ticket.end):
+                if found is None:
+                    ticket.end()
+                else:
+                    self._runtime.leases.hold(found)
+                    claimed.append((ticket, found))
         if claimed:
             self._runtime.start_soon([self._attempt(ticket, claim) for ticket, claim in claimed])
 
@@ -149,13 +150,13 @@ class ProductJobs:
 
     def _record(self, products: list[_Attempted]) -> None:
         """Settle products, or give them back when some of their images may do better another time."""
-        to_settle: defaultdict[UUID, list[_Attempted]] = defaultdict(list)
+        to_settle = []
         for product in products:
             if (delay := self._delay_seconds(product)) is None:
-                to_settle[product.claim.key.request_id].append(product)
+                to_settle.append(product)
             else:
                 self._postpone(product, delay)
-        for of_one_request in to_settle.values():
+        for of_one_request in _by_request(to_settle, lambda product: product.claim.key):
             for product, settled in self._together(of_one_request, _settle, self._end):
                 _report(product, settled)
                 self._end(product)
@@ -213,6 +214,13 @@ class ProductJobs:
                 yield from self._together([item], write, fail)
         else:
             yield from zip(items, results, strict=True)
+
+
+def _by_request(items: Sequence[Item], key: Callable[[Item], ProductKey]) -> Iterable[list[Item]]:
+    found: defaultdict[UUID, list[Item]] = defaultdict(list)
+    for item in items:
+        found[key(item).request_id].append(item)
+    return found.values()
 
 
 def _settle(connection: Connection, products: Sequence[_Attempted]) -> list[Settled]:

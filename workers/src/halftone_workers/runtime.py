@@ -15,7 +15,7 @@ import uvloop
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.database import is_unavailable, make_engine
+from halftone_shared.database import always_by_index, is_unavailable, make_engine
 from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_pool import CodecPool
@@ -45,6 +45,7 @@ class Runtime:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.engine = make_engine(settings.database_url, pool_size=DATABASE_CONNECTIONS, pre_ping=False)
+        always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
         self.leases = LeaseKeeper(self.engine)
         self._heartbeat = Heartbeat(self.engine, self._load)
