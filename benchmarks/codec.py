@@ -1,6 +1,6 @@
 """The codec beside other libraries, over the same photographs: `python -m benchmarks codec` and `… codec-png`.
 
-Each library has a process of its own, with the codec processes' allocator; all take their turns round by round, so that
+Each library has processes of its own, with the codec processes' allocator; all take their turns round by round, so that
 what disturbs the machine disturbs them alike. Images a CPU-second, and what came out.
 """
 
@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,6 @@ class _Library:
     """A library in its own process: `run` compresses the files once, and tells the CPU seconds and the results."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
         command = [sys.executable, "-m", "benchmarks.codec", name]
         self._process = subprocess.Popen(
             command, env=codec_environment() | {"PYTHONPATH": "."}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -130,8 +130,6 @@ class _Library:
 
 class _Sharp:
     """sharp, in Node, where npm can install it."""
-
-    name = "sharp"
 
     def __init__(self) -> None:
         self._folder = FOLDER / "npm"
@@ -166,9 +164,9 @@ class _Sharp:
 def jpegs() -> list[Figure]:
     """JPEG of 1500 × 1500 to quality 50: images a CPU-second, bytes, PSNR to the photograph and to the JPEG of it."""
     files = photos(LARGE)[:PHOTOS]
-    libraries: list[_Library | _Sharp] = [_Library(name) for name in CODECS]
+    libraries: dict[str, Callable[[], _Library | _Sharp]] = {name: partial(_Library, name) for name in CODECS}
     if shutil.which("npm"):
-        libraries.append(_Sharp())
+        libraries["sharp"] = _Sharp
     speed, results = _rounds(libraries, files)
     found = {name: _quality(data, originals(LARGE)[:PHOTOS]) for name, data in results.items()}
     to_source = {name: _quality(data, files)[0] for name, data in results.items()}
@@ -200,7 +198,7 @@ def pngs() -> list[Figure]:
     """PNG at quality 50: photographs, cut-outs and a drawing, beside Pillow's quantize and optimize."""
     figures = []
     for kind, files in (("photographs", originals(LARGE)[:6]), ("graphics", graphics())):
-        speed, results = _rounds([_Library(name) for name in PNG_CODECS], files, rounds=1)
+        speed, results = _rounds({name: partial(_Library, name) for name in PNG_CODECS}, files, rounds=1)
         found = {name: _quality(data, files) for name, data in results.items()}
         ours, theirs = "halftone", "Pillow, quantize and optimize"
         for name in (theirs, ours):
@@ -218,18 +216,21 @@ def pngs() -> list[Figure]:
 
 
 def _rounds(
-    libraries: "Sequence[_Library | _Sharp]", files: Sequence[Path], rounds: int = ROUNDS
+    libraries: "Mapping[str, Callable[[], _Library | _Sharp]]", files: Sequence[Path], rounds: int = ROUNDS
 ) -> tuple[dict[str, float], dict[str, list[bytes]]]:
-    """Images a CPU-second (the median round's) and the results, by library."""
-    seconds: dict[str, list[float]] = {library.name: [] for library in libraries}
+    """Images a CPU-second (the median round's) and the results, by library.
+
+    Each has a new process in each round, as a process can have luck with where its memory lies.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in libraries}
     results: dict[str, list[bytes]] = {}
-    for number in range(rounds + 1):
-        for library in libraries:
-            used, results[library.name] = library.run(files)
-            if number:  # the first one warms up
-                seconds[library.name].append(used)
-    for library in libraries:
-        library.close()
+    for _ in range(rounds):
+        for name, start in libraries.items():
+            library = start()
+            library.run(files)  # the first one warms up
+            used, results[name] = library.run(files)
+            seconds[name].append(used)
+            library.close()
     return {name: len(files) / statistics.median(used) for name, used in seconds.items()}, results
 
 

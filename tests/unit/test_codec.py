@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageOps, I
 from halftone_cli.photos import render_cutout
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec import requantising
-from halftone_workers.codec.containers import is_lossless_webp
+from halftone_workers.codec.containers import is_lossless_webp, jpeg_has_more_scans
 from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pipeline import MAX_JPEG_SCANS, compress
@@ -1093,6 +1093,25 @@ def test_jpeg_of_too_many_scans_is_corrupt() -> None:
     assert _jpeg_of_scans(65).count(b"\xff\xda") == 65
     assert _refusal(_jpeg_of_scans(65)) is ImageErrorCode.CORRUPT_IMAGE
     assert _compress(_jpeg_of_scans(64)).data is not None
+
+
+@both_ways
+def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that only those that may have many are searched for them.
+    monkeypatch.setattr("halftone_workers.codec.pipeline.MAX_JPEG_SCANS", 10**6)
+    data = encoded(_photo())
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert _refusal(data[:-2] + scan * 10_000 + data[-2:]) is ImageErrorCode.CORRUPT_IMAGE
+
+
+def test_scans_of_a_component_each_are_counted() -> None:
+    # Sequential, but the first scan has not all components: the next ones belong to it, and may be many.
+    data = encoded(_photo())
+    scan = data.rindex(b"\xff\xda")
+    of_one = data[scan : scan + 4] + b"\x01" + data[scan + 5 : -2]
+    assert jpeg_has_more_scans(data[:scan] + of_one * 3 + data[-2:], 2)
+    assert not jpeg_has_more_scans(data[:scan] + of_one * 2 + data[-2:], 2)
+    assert not jpeg_has_more_scans(data, 0)
 
 
 @both_ways

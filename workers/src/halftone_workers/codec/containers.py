@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 # A marker of JPEG's other than the escapes and restarts that stand inside a scan's data.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-_SCAN, _END = 0xDA, 0xD9
+_SEQUENTIAL_FRAMES, _SCAN, _END = frozenset({0xC0, 0xC1}), 0xDA, 0xD9
 _WITHOUT_LENGTH = frozenset({0x01, 0xD8, 0xD9})
 
 _IMAGE_BLOCK, _EXTENSION_BLOCK = 0x2C, 0x21
@@ -15,17 +15,35 @@ _BOXES_AROUND_TIMES = frozenset({b"moov", b"trak", b"mdia"})
 _BOXES_WITH_TIMES = frozenset({b"mvhd", b"tkhd", b"mdhd"})
 
 
-def jpeg_scans(data: bytes) -> int:
-    """How many scans a JPEG has up to its end: the markers, not the same two bytes in a profile or behind the end."""
-    scans, position = 0, 2
+def jpeg_has_more_scans(data: bytes, most: int) -> bool:
+    """Whether a JPEG has more scans than that up to its end: of the markers, not of these bytes in a profile or behind it."""
+    if _jpeg_has_one_scan(data):
+        return False
+    # Counting the bytes is quick, and there are no more scans than that.
+    return data.count(b"\xff\xda") > most and sum(marker == _SCAN for marker, _ in _jpeg_segments(data)) > most
+
+
+def _jpeg_has_one_scan(data: bytes) -> bool:
+    """Whether it is sequential, and all its components are in its first scan: libjpeg refuses a second one then."""
+    components = b""
+    for marker, start in _jpeg_segments(data):
+        if marker in _SEQUENTIAL_FRAMES:
+            components = data[start + 7 : start + 8]
+        if marker == _SCAN:
+            return components == data[start + 2 : start + 3] != b""
+    return False
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The markers up to the end, and where the segment of each begins."""
+    position = 2
     while (found := _MARKER.search(data, position)) is not None:
         marker, position = found[1][0], found.end()
         if marker == _END:
-            break
+            return
+        yield marker, position
         if marker not in _WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2])
-        scans += marker == _SCAN
-    return scans
 
 
 def gif_extent(data: bytes) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from functools import partial
 from PIL import Image, ImageFile
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
-from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_scans, webp_canvas
+from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_has_more_scans, webp_canvas
 from halftone_workers.codec.encoders import COPYRIGHT_TAG, GROWTH, Frames, copyright_exif, encode, fit
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
@@ -47,6 +47,11 @@ def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compres
     Raises ImageRefused, with one of the public error codes. An image without copyright notice loses all its metadata
     but the colour profile; one with it keeps the notice.
     """
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd metadata
+        return _compress(data, options, limits)
+
+
+def _compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compressed:
     source = _identify(data, limits)
     with _opened(data, source) as image:
         count = _check_size(image, source, limits)
@@ -97,8 +102,7 @@ def _identify(data: bytes, limits: CodecLimits) -> Format:
     if source is None:
         readable = ", ".join(Format)
         raise ImageRefused(ImageErrorCode.UNSUPPORTED_FORMAT, f"The image is in none of the formats {readable}.")
-    # Counting the bytes is quick, and there are no more scans than that.
-    if source is Format.JPEG and data.count(b"\xff\xda") > MAX_JPEG_SCANS and jpeg_scans(data) > MAX_JPEG_SCANS:
+    if source is Format.JPEG and jpeg_has_more_scans(data, MAX_JPEG_SCANS):
         raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The JPEG has more than {MAX_JPEG_SCANS} scans.")
     # These two are allocated for before Pillow tells a size.
     if source is Format.WEBP and (canvas := webp_canvas(data)) is not None:
@@ -120,9 +124,7 @@ def _opened(data: bytes, source: Format) -> Iterator[Image.Image]:
 def _decoding() -> Iterator[None]:
     """Pillow's decoders raise whatever the broken bytes lead them into: all of it means the same to the client."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except (ImageRefused, MemoryError):
         raise
     except Exception as error:
