@@ -564,6 +564,35 @@ def test_png_keeps_a_soft_shadow_soft() -> None:
     _assert_alike(_bytes(source)[0], _look(source))
 
 
+def _many_hues() -> Image.Image:
+    """Two gradients that no palette of 256 colours holds without steps."""
+    across = Image.linear_gradient("L").rotate(90).resize((480, 480))
+    down = Image.linear_gradient("L").resize((480, 480))
+    parts = ((across, 90, 0.5), (down, 60, 0.5), (Image.blend(across, down, 0.5), 200, -0.35))
+    return Image.merge("RGB", [level.point(lambda v, a=a, b=b: round(a + b * v)) for level, a, b in parts])
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_png_shows_no_bands_where_the_image_is_smooth(alpha: bool) -> None:
+    image = _many_hues()
+    if alpha:  # clear in a corner; all colours
+        image.putalpha(Image.new("L", image.size, 255))
+        image.paste((0, 0, 0, 0), (0, 0, 40, 40))
+    shown = opened(_bytes(encoded(image, "PNG", **_RAW), quality=51)[0])
+    # From a distance it has the image's colours; each pixel's nearest are steps that are still seen, and off by 2.0.
+    far, near = (one.convert("RGB").crop((40, 40, 480, 480)).reduce(8) for one in (shown, image))
+    assert max(ImageStat.Stat(ImageChops.difference(far, near)).rms) < 1
+
+
+def test_png_keeps_a_colour_that_few_pixels_have() -> None:
+    noise = [Image.effect_noise((400, 400), 12).point(lambda v, at=at: v // 2 + at) for at in (90, 100, 110)]
+    image = Image.merge("RGB", noise)
+    image.paste("#d01020", (200, 200, 206, 206))
+    shown = opened(_bytes(encoded(image, "PNG", **_RAW))[0]).convert("RGB")
+    dot = ImageChops.difference(shown, image).crop((200, 200, 206, 206))
+    assert max(ImageStat.Stat(dot).rms) <= 4
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_png_of_few_colours_is_dithered(mode: str) -> None:
     source = encoded(Image.linear_gradient("L").convert(mode), "PNG", **_RAW)

@@ -5,24 +5,30 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 MAX_COLOURS = 256
-# With this many colours or more, chosen well, the nearest one looks better than dithering, and takes fewer bytes.
-DITHERED_BELOW = 128
+# With this many colours or more, chosen well, the nearest one looks better than dithering, and takes fewer bytes; but
+# for smooth places, where colours this far off make steps that are seen.
+DITHERED_BELOW, _SEEN_STEP = 128, 3
+# Smooth is what differs by so little from what lies so many pixels across and down, as do nine tenths around it.
+# What is this near to a place that is too far off belongs to it.
+_SMOOTH_LEVELS, _SMOOTH_PIXELS, _SMOOTH_SHARE, _BAND_RADIUS = 4, 4, 0.9, 8
+# Of what is photographed, noise leaves less than this share smooth. What is drawn or rendered has more.
+_DRAWN_SHARE = 0.05
 # k-means ends when a round moves no more than this share of the pixels: all further rounds gain .0003 of SSIM.
 _MOVED_SHARE = 0.01
+# Red, green and blue by about what they add to lightness: it is where wrong colours are seen.
+_WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
+# Both parts of an image with alpha may be few of its pixels, and so may what is not even of a drawing.
+_OPAQUE_MOVED_SHARE, _FEW_MOVED_SHARE = 0.003, 0.001
 # What is neither opaque nor clear, edges and shadows, takes few bytes and is most of what is seen of bad palettes.
 _TRANSLUCENT_COLOURS = 64
-# Both parts of an image with alpha may be few of its pixels.
-_PART_MOVED_SHARE = 0.001
 # Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves this share of the
 # bytes.
 _STEP, _STEPS, _SEARCH_SIDE, _OPTIMISED_SHARE = 1.2, 20, 1000, 0.9
 # More pixels with alpha have the octree: two palettes take 6 s for as many as this, and an encode has a deadline.
 _MAX_PARTS_PIXELS = 4_000_000
-# The mean colours of what is translucent come from at most this many pixels a side.
-_SAMPLE_SIDE = 600
 _OPAQUE = 255
 SizeOf = Callable[[Image.Image], int]
 
@@ -87,18 +93,78 @@ def _exact(image: Image.Image, colours: int) -> Image.Image:
 
 
 def _reduced(image: Image.Image, colours: int) -> Image.Image:
-    return _dithered(image, colours) if colours < DITHERED_BELOW else _nearest(image, colours)
+    if colours < DITHERED_BELOW:
+        return _dithered(image, image.quantize(colours, Image.Quantize.MEDIANCUT))
+    smooth = _smooth(image)
+    if ImageStat.Stat(smooth).mean[0] < _DRAWN_SHARE * 255:
+        result = _nearest(image, colours)
+    else:  # even areas need the more colours the larger they are
+        result = _clustered(image, colours, Image.Quantize.MEDIANCUT, _FEW_MOVED_SHARE)
+    return _without_bands(image, result, smooth)
 
 
-def _dithered(image: Image.Image, colours: int) -> Image.Image:
-    palette = image.quantize(colours, Image.Quantize.MEDIANCUT)
+def _dithered(image: Image.Image, palette: Image.Image) -> Image.Image:
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _nearest(image: Image.Image, colours: int, moved_share: float = _MOVED_SHARE) -> Image.Image:
-    """Each pixel in the nearest of the colours that fit the image best (k-means)."""
-    moved = 1 + int(image.width * image.height * moved_share)
-    return image.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=moved)
+def _nearest(
+    image: Image.Image, colours: int, moved_share: float = _MOVED_SHARE, weights: tuple[float, ...] = _WEIGHTS
+) -> Image.Image:
+    """Each pixel in the nearest of the colours that fit the image best (k-means), its channels weighted.
+
+    It starts with colours that are far from each other: starting with the most frequent ones loses the rare ones, and
+    spends on a ground's noise what takes most of the bytes.
+    """
+    channels = image.split()
+    weighted = [
+        channel.point([round(v * weight) for v in range(256)])
+        for channel, weight in zip(channels, weights, strict=True)
+    ]
+    result = _clustered(Image.merge("RGB", weighted), colours, Image.Quantize.MAXCOVERAGE, moved_share)
+    means = [_means(result, channel) for channel in channels]
+    result.putpalette([round(mean) for colour in zip(*means, strict=True) for mean in colour])
+    return result
+
+
+def _clustered(image: Image.Image, colours: int, start: Image.Quantize, moved_share: float) -> Image.Image:
+    return image.quantize(colours, start, kmeans=1 + int(image.width * image.height * moved_share))
+
+
+def _means(clusters: Image.Image, channel: Image.Image) -> list[float]:
+    """The channel's mean in each of a palette's clusters; 0 where it has no pixel."""
+    numbers = Image.frombytes("L", clusters.size, clusters.tobytes())
+    pairs: list[Any] = Image.merge("LA", (numbers, channel)).getcolors(256 * 256) or []
+    size = len(clusters.getpalette() or []) // 3
+    sums, counts = [0] * size, [0] * size
+    for count, (number, value) in pairs:
+        sums[number] += count * value
+        counts[number] += count
+    return [total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)]
+
+
+def _smooth(image: Image.Image) -> Image.Image:
+    """A mask of where the image is even, or changes so slowly that the edges of colours would be seen."""
+    across, down = (
+        _worst_channel(image, ImageChops.offset(image, *by)) for by in ((_SMOOTH_PIXELS, 0), (0, _SMOOTH_PIXELS))
+    )
+    even = ImageChops.lighter(across, down).point(lambda levels: 255 * (levels <= _SMOOTH_LEVELS))
+    around = even.filter(ImageFilter.BoxBlur(_SMOOTH_PIXELS // 2))
+    return around.point(lambda share: 255 * (share > _SMOOTH_SHARE * 255))
+
+
+def _without_bands(image: Image.Image, result: Image.Image, smooth: Image.Image) -> Image.Image:
+    """The result, dithered where the image is smooth and the palette too coarse for that."""
+    off = _worst_channel(image, result.convert("RGB")).point(lambda levels: 255 * (levels >= _SEEN_STEP))
+    around = ImageChops.darker(smooth, off).filter(ImageFilter.BoxBlur(_BAND_RADIUS))
+    near = around.point(lambda share: 255 * (share > 0))
+    result.paste(_dithered(image, result), mask=ImageChops.darker(smooth, near))
+    return result
+
+
+def _worst_channel(one: Image.Image, other: Image.Image) -> Image.Image:
+    """The difference of two RGB images in the channel where it is largest."""
+    red, green, blue = ImageChops.difference(one, other).split()
+    return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
 def _reduced_with_alpha(image: Image.Image, colours: int, size_of: SizeOf | None) -> Image.Image:
@@ -177,9 +243,11 @@ class _Parts:
         if not colours:
             return self._translucent
         if self._dithered:
-            result = _dithered(self._shown, colours)
+            result = _reduced(self._shown, colours)
         else:
-            result = _nearest(self._shown, colours, _PART_MOVED_SHARE)
+            result = _nearest(self._shown, colours, _OPAQUE_MOVED_SHARE, _EQUAL_WEIGHTS)
+        if colours == self.colours:  # held to a number of bytes, it has none to spare for that
+            result = _without_bands(self._shown, result, _smooth(self._shown))
         first = len(result.getpalette() or []) // 3
         result.paste(
             self._translucent.point([min(255, index + first) for index in range(256)]), mask=self._seen_through
@@ -197,21 +265,11 @@ def _translucent(image: Image.Image, colours: int) -> Image.Image:
     red, green, blue, alpha = _premultiplied(image)
     lightness, *chroma = Image.merge("RGB", (red, green, blue)).convert("YCbCr").split()
     chroma.sort(key=lambda channel: ImageStat.Stat(channel).var[0])
-    result = _nearest(Image.merge("RGB", (alpha, lightness, chroma[-1])), colours, _PART_MOVED_SHARE)
-    clusters = result.getpalette() or []
-    numbers = Image.frombytes("L", result.size, result.tobytes())
-    numbered = Image.merge("RGBA", (numbers, red, green, blue))
-    numbered = _shrunk(numbered, _SAMPLE_SIDE)
-    sums = [[0, 0, 0, 0] for _ in range(MAX_COLOURS)]
-    samples: list[Any] = numbered.getcolors(_SAMPLE_SIDE**2) or []
-    for count, (number, *channels) in samples:
-        sums[number] = [old + count * new for old, new in zip(sums[number], (*channels, 1), strict=True)]
+    described = Image.merge("RGB", (alpha, lightness, chroma[-1]))
+    result = _clustered(described, colours, Image.Quantize.MEDIANCUT, _FEW_MOVED_SHARE)
+    levels = (result.getpalette() or [])[::3]
     palette: list[int] = []
-    for at in range(0, len(clusters), 3):
-        level, light = clusters[at : at + 2]
-        *channels, count = sums[at // 3]
-        # Gray where no sample fell.
-        means = [channel / count for channel in channels] if count else [float(light)] * 3
+    for level, *means in zip(levels, *(_means(result, channel) for channel in (red, green, blue)), strict=True):
         palette += [*(min(255, round(mean * 255 / level)) if level else 0 for mean in means), level]
     result.putpalette(palette, "RGBA")
     return result
