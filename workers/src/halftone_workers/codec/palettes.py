@@ -20,8 +20,8 @@ _DRAWN_SHARE = 0.05
 _MOVED_SHARE = 0.01
 # Red, green and blue by about what they add to lightness: it is where wrong colours are seen.
 _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
-# Both parts of an image with alpha may be few of its pixels, and so may what is not even of a drawing.
-_OPAQUE_MOVED_SHARE, _FEW_MOVED_SHARE = 0.003, 0.001
+# Both parts of an image with alpha may be few of its pixels.
+_OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
 # What is neither opaque nor clear, edges and shadows, takes few bytes and is most of what is seen of bad palettes.
 _TRANSLUCENT_COLOURS = 64
 # Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves this share of the
@@ -99,7 +99,7 @@ def _reduced(image: Image.Image, colours: int) -> Image.Image:
     if ImageStat.Stat(smooth).mean[0] < _DRAWN_SHARE * 255:
         result = _nearest(image, colours)
     else:  # even areas need the more colours the larger they are
-        result = _clustered(image, colours, Image.Quantize.MEDIANCUT, _FEW_MOVED_SHARE)
+        result = _clustered(image, colours, Image.Quantize.MEDIANCUT, _MOVED_SHARE)
     return _without_bands(image, result, smooth)
 
 
@@ -266,7 +266,7 @@ def _translucent(image: Image.Image, colours: int) -> Image.Image:
     lightness, *chroma = Image.merge("RGB", (red, green, blue)).convert("YCbCr").split()
     chroma.sort(key=lambda channel: ImageStat.Stat(channel).var[0])
     described = Image.merge("RGB", (alpha, lightness, chroma[-1]))
-    result = _clustered(described, colours, Image.Quantize.MEDIANCUT, _FEW_MOVED_SHARE)
+    result = _clustered(described, colours, Image.Quantize.MEDIANCUT, _TRANSLUCENT_MOVED_SHARE)
     levels = (result.getpalette() or [])[::3]
     palette: list[int] = []
     for level, *means in zip(levels, *(_means(result, channel) for channel in (red, green, blue)), strict=True):
