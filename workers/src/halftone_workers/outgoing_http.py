@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
 from functools import partial
 from typing import cast
 from weakref import WeakValueDictionary
@@ -34,6 +33,8 @@ KEEPALIVE_SECONDS = 15.0
 # left.
 RESOLVER_THREADS = 16
 USER_AGENT = "halftone/0.1"
+# Where a request carries its Deadline, which the opening of its connection may put off.
+_UNTIL = "until"
 
 
 class BlockedAddress(Exception):
@@ -78,10 +79,6 @@ async def deadline(seconds: float) -> AsyncIterator[Deadline]:
         yield Deadline(timeout)
 
 
-# The deadline of the exchange under way, for what the connection's opening waits for.
-_until: ContextVar[Deadline] = ContextVar("until")
-
-
 class OutgoingHttp:
     """The way out. Open it on the event loop that uses it."""
 
@@ -105,24 +102,24 @@ class OutgoingHttp:
         free connection, of the host's or of all, does not count against the deadline. Raises httpx.HTTPError,
         httpx.InvalidURL, BlockedAddress, HostNotFound.
         """
-        request = httpx.Request(method, url, headers=_headers(url, headers), content=content)
+        parsed, extensions = httpx.URL(url), {_UNTIL: until}
+        headers = _headers(parsed, headers)
+        request = httpx.Request(method, parsed, headers=headers, content=content, extensions=extensions)
         host = (request.url.host, request.url.port)
         slots = self._hosts.setdefault(host, asyncio.Semaphore(self._connections_per_host))
         async with AsyncExitStack() as held:
             with until.paused():
                 await held.enter_async_context(slots)
                 await held.enter_async_context(self._connections)
-            _until.set(until)
             response = await self._transport.handle_async_request(request)
             held.push_async_callback(response.aclose)
             yield response
 
 
-def _headers(url: str, headers: dict[str, str]) -> dict[str, str]:
+def _headers(url: httpx.URL, headers: dict[str, str]) -> dict[str, str]:
     common = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-    name, password = httpx.URL(url).username, httpx.URL(url).password
-    if name or password:
-        common["Authorization"] = "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+    if url.userinfo:
+        common["Authorization"] = "Basic " + base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
     return common | headers
 
 
@@ -150,7 +147,7 @@ class _Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         origin = (url.scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
-        connection = self._take(origin) or await self._open(origin)
+        connection = self._take(origin) or await self._open(origin, request.extensions[_UNTIL])
         try:
             response = await connection.exchange(request)
         except BaseException:
@@ -163,11 +160,11 @@ class _Transport(httpx.AsyncBaseTransport):
         while self._idle:
             self._drop(next(iter(self._idle)))
 
-    async def _open(self, origin: "_Origin") -> HttpConnection:
+    async def _open(self, origin: "_Origin", until: Deadline) -> HttpConnection:
         scheme, raw_host, port = origin
         host = raw_host.decode("ascii")
         connection = HttpConnection(self._scratch)
-        connected = await self.network.connect(host, port)
+        connected = await self.network.connect(host, port, until)
         await connection.open(connected, self._tls if scheme == "https" else None, host)
         return connection
 
@@ -220,11 +217,11 @@ class GuardedNetwork:
         self._free_resolvers = asyncio.Semaphore(RESOLVER_THREADS)
         self._open = _open_socket
 
-    async def connect(self, host: str, port: int) -> socket.socket:
+    async def connect(self, host: str, port: int, until: Deadline) -> socket.socket:
         """A socket that is connected to one of the host's addresses. Raises BlockedAddress, HostNotFound,
         httpx.ConnectError.
         """
-        addresses = await self._resolve(host, port)
+        addresses = await self._resolve(host, port, until)
         for address in addresses:
             if not self._rule.permits(address, port):
                 raise BlockedAddress(f"{host} port {port} is not on the public internet, or not on port 80 or 443.")
@@ -236,8 +233,8 @@ class GuardedNetwork:
                     raise httpx.ConnectError(str(error)) from error
         raise HostNotFound(f"{host} has no address.", temporary=False)
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        with _until.get().paused():
+    async def _resolve(self, host: str, port: int, until: Deadline) -> list[str]:
+        with until.paused():
             await self._free_resolvers.acquire()
         # The thread stays busy with a silent name server long after we have stopped waiting for it.
         loop = asyncio.get_running_loop()
