@@ -28,7 +28,7 @@ from halftone_shared.states import ImageErrorCode
 from halftone_shared.webhook_events import Delivery, DueEvent
 from halftone_workers import outgoing_http, webhook_job
 from halftone_workers.fetching import FetchFailed, ImageFetcher, MemoryBudget
-from halftone_workers.outgoing_http import GuardedNetwork, OutgoingHttp
+from halftone_workers.outgoing_http import Deadline, GuardedNetwork, OutgoingHttp
 from tests.support.hostile import (
     Authority,
     HostileServer,
@@ -155,9 +155,9 @@ def test_every_connection_goes_through_the_guard(
     asked: list[tuple[str, int]] = []
     connect = GuardedNetwork.connect
 
-    async def counting(self: GuardedNetwork, host: str, port: int) -> socket.socket:
+    async def counting(self: GuardedNetwork, host: str, port: int, until: Deadline) -> socket.socket:
         asked.append((host, port))
-        return await connect(self, host, port)
+        return await connect(self, host, port, until)
 
     monkeypatch.setattr(GuardedNetwork, "connect", counting)
     world.names.names["secure.test"] = ["127.0.0.1"]
