@@ -1,6 +1,7 @@
 """Fetching from servers that do everything wrong: what each failure is called, and that nothing outlives its limits."""
 
 import asyncio
+import gc
 import gzip
 import socket
 import ssl
@@ -30,7 +31,7 @@ from halftone_workers.fetching import (
     MemoryBudget,
     retry_after_seconds,
 )
-from halftone_workers.outgoing_http import OutgoingHttp
+from halftone_workers.outgoing_http import Deadline, OutgoingHttp
 from tests.support.hostile import (
     Authority,
     HostileServer,
@@ -124,6 +125,28 @@ async def _all(fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 
 
 def test_image_arrives_as_it_was_sent(origin: Origin) -> None:
     assert _fetch(origin.serve("/image.jpg", BODY)) == BODY
+
+
+def test_fetched_image_leaves_nothing_to_the_garbage_collector(origin: Origin) -> None:
+    # What only the collector finds lies about until it comes, an image's task and all that hangs on it.
+    url = origin.serve("/image.jpg", BODY)
+
+    async def fetch(fetcher: ImageFetcher) -> None:
+        async with fetcher.fetched(url):
+            pass
+
+    async def work() -> int:
+        async with _fetcher() as fetcher:
+            for _ in range(3):
+                await asyncio.create_task(fetch(fetcher))
+            return sum(isinstance(thing, Deadline) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert _run(work()) == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("status", ["200 OK", "201 Created", "203 Non-Authoritative Information"])
