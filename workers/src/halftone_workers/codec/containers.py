@@ -16,7 +16,7 @@ _BOXES_WITH_TIMES = frozenset({b"mvhd", b"tkhd", b"mdhd"})
 
 
 def jpeg_has_more_scans(data: bytes, most: int) -> bool:
-    """Whether a JPEG has more scans than that up to its end: not of these bytes in a profile or behind it."""
+    """Whether a JPEG has more scans than that. Their marker's bytes in a profile or behind its end are none."""
     if _jpeg_has_one_scan(data):
         return False
     # Counting the bytes is quick, and there are no more scans than that.
