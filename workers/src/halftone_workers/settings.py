@@ -10,7 +10,7 @@ from halftone_shared.settings import CommonSettings
 class WorkerSettings(CommonSettings):
     """`halftone-worker` and the worker processes of `halftone up`."""
 
-    products_at_once: int = Field(16, ge=1, le=1000, description="a whole number from 1 to 1000")
+    products_at_once: int = Field(8, ge=1, le=1000, description="a whole number from 1 to 1000")
     codec_processes: int = Field(
         os.cpu_count() or 1, ge=1, le=256, description="a whole number from 1 to 256; one a core is right"
     )
