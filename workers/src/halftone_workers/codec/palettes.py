@@ -2,7 +2,7 @@
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
@@ -18,7 +18,8 @@ _SMOOTH_LEVELS, _SMOOTH_PIXELS, _SMOOTH_SHARE, _BAND_RADIUS = 4, 4, 0.9, 8
 _DRAWN_SHARE = 0.05
 # k-means ends when a round moves no more than this share of the pixels: all further rounds gain .0003 of SSIM.
 _MOVED_SHARE = 0.01
-# Red, green and blue by about what they add to lightness: it is where wrong colours are seen.
+# Red, green and blue by about what they add to lightness: it is where wrong colours are seen. But where there are only
+# some dozens, each must be right in all three.
 _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
 # Both parts of an image with alpha may be few of its pixels.
 _OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
@@ -34,7 +35,8 @@ SizeOf = Callable[[Image.Image], int]
 
 
 def with_palette(image: Image.Image, colours: int, size_of: SizeOf | None = None) -> Image.Image:
-    """At most `colours` colours, alpha kept. What has no more keeps each as it is; few colours are dithered.
+    """At most `colours` colours, alpha kept. What has no more keeps each as it is. Few colours are dithered, and more
+    where bands would be seen.
 
     `size_of`: how many bytes a result has as PNG; given, an image with alpha has no more than Pillow's quantize(256)
     and optimize give it. Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer grays) or P.
@@ -121,8 +123,7 @@ def _nearest(
         for channel, weight in zip(channels, weights, strict=True)
     ]
     result = _clustered(Image.merge("RGB", weighted), colours, Image.Quantize.MAXCOVERAGE, moved_share)
-    means = [_means(result, channel) for channel in channels]
-    result.putpalette([round(mean) for colour in zip(*means, strict=True) for mean in colour])
+    result.putpalette([round(mean) for means in _means(result, channels) for mean in means])
     return result
 
 
@@ -130,16 +131,15 @@ def _clustered(image: Image.Image, colours: int, start: Image.Quantize, moved_sh
     return image.quantize(colours, start, kmeans=1 + int(image.width * image.height * moved_share))
 
 
-def _means(clusters: Image.Image, channel: Image.Image) -> list[float]:
-    """The channel's mean in each of a palette's clusters; 0 where it has no pixel."""
+def _means(clusters: Image.Image, channels: Sequence[Image.Image]) -> list[list[float]]:
+    """Of each of a palette's clusters the mean of each channel; 0 where it has no pixel."""
     numbers = Image.frombytes("L", clusters.size, clusters.tobytes())
-    pairs: list[Any] = Image.merge("LA", (numbers, channel)).getcolors(256 * 256) or []
-    size = len(clusters.getpalette() or []) // 3
-    sums, counts = [0] * size, [0] * size
-    for count, (number, value) in pairs:
-        sums[number] += count * value
-        counts[number] += count
-    return [total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)]
+    sums = [[0] * len(channels) for _ in range(len(clusters.getpalette() or []) // 3)]
+    for at, channel in enumerate(channels):
+        pairs: list[Any] = Image.merge("LA", (numbers, channel)).getcolors(256 * 256) or []
+        for count, (number, value) in pairs:
+            sums[number][at] += count * value
+    return [[one / (count or 1) for one in each] for each, count in zip(sums, numbers.histogram(), strict=False)]
 
 
 def _smooth(image: Image.Image) -> Image.Image:
@@ -246,8 +246,8 @@ class _Parts:
             result = _reduced(self._shown, colours)
         else:
             result = _nearest(self._shown, colours, _OPAQUE_MOVED_SHARE, _EQUAL_WEIGHTS)
-        if colours == self.colours:  # held to a number of bytes, it has none to spare for that
-            result = _without_bands(self._shown, result, _smooth(self._shown))
+            if colours == self.colours:  # held to a number of bytes, it has none to spare for that
+                result = _without_bands(self._shown, result, _smooth(self._shown))
         first = len(result.getpalette() or []) // 3
         result.paste(
             self._translucent.point([min(255, index + first) for index in range(256)]), mask=self._seen_through
@@ -269,7 +269,7 @@ def _translucent(image: Image.Image, colours: int) -> Image.Image:
     result = _clustered(described, colours, Image.Quantize.MEDIANCUT, _TRANSLUCENT_MOVED_SHARE)
     levels = (result.getpalette() or [])[::3]
     palette: list[int] = []
-    for level, *means in zip(levels, *(_means(result, channel) for channel in (red, green, blue)), strict=True):
+    for level, means in zip(levels, _means(result, (red, green, blue)), strict=True):
         palette += [*(min(255, round(mean * 255 / level)) if level else 0 for mean in means), level]
     result.putpalette(palette, "RGBA")
     return result
