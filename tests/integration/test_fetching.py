@@ -1,6 +1,7 @@
 """Fetching from servers that do everything wrong: what each failure is called, and that nothing outlives its limits."""
 
 import asyncio
+import base64
 import gc
 import gzip
 import socket
@@ -175,6 +176,24 @@ def test_every_answer_of_success_is_an_image(status: str) -> None:
 def test_body_ends_where_the_protocol_says(answer: bytes) -> None:
     with hostile_server(closing_after(answer)) as server:
         assert _fetch(server.url) == BODY
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ("anna:sesame@", "anna:sesame"),
+        ("anna@", "anna:"),
+        (":sesame@", ":sesame"),
+        ("a%40b:%3A@", "a@b::"),
+        (":@", None),
+    ],
+)
+def test_credentials_in_a_url_are_sent_as_basic_ones(user: str, sent: str | None) -> None:
+    with hostile_server(answering(response(body=BODY))) as server:
+        assert _fetch(server.url.replace("//", f"//{user}", 1)) == BODY
+        lines = server.requests[0].decode().split("\r\n")
+    told = [line.partition(": ")[2] for line in lines if line.lower().startswith("authorization:")]
+    assert told == ([] if sent is None else [f"Basic {base64.b64encode(sent.encode()).decode()}"])
 
 
 def test_request_asks_for_an_unencoded_image_and_says_who_asks() -> None:

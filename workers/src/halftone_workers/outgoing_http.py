@@ -118,7 +118,7 @@ class OutgoingHttp:
 
 def _headers(url: httpx.URL, headers: dict[str, str]) -> dict[str, str]:
     common = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-    if url.userinfo:
+    if url.username or url.password:
         common["Authorization"] = "Basic " + base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
     return common | headers
 
