@@ -11,9 +11,9 @@
 /* What libjpeg allocates beside the coefficients, with much room. */
 #define OTHER_MEMORY_BYTES (1 << 20)
 
-/* What a mean is higher by where a block's pixels are higher by one; and that of white, 127 above the middle. */
+/* What a mean is higher by where all of its block is higher by one; and that of a block of 255s, 127 above the middle. */
 #define PIXEL 8
-#define WHITE (127 * PIXEL)
+#define HIGHEST (127 * PIXEL)
 
 /* Where the loader can choose, the one loop of ours is compiled for newer processors too. */
 #if defined(__x86_64__) && defined(__GLIBC__)
@@ -143,13 +143,13 @@ static void divide_details(JBLOCKROW row, size_t blocks, const uint32_t ratio[DC
 
 /*
  * A block's mean, divided as if it were higher by `shift`; tells by how much it is too high now. An exact half goes away
- * from zero, and what shows as white is divided as white: or a white ground would be gray, which nobody sees but a shop's
+ * from zero, and what shows as 255 is divided as 255: or a white ground would be gray, which nobody sees but a shop's
  * checks do.
  */
 static int divide_mean(JBLOCK block, const division *by, int shift) {
   int before = block[0] * by->old[0], wanted = before + shift, half = by->chosen[0] / 2;
-  if (before >= WHITE - PIXEL / 2)
-    wanted = WHITE;
+  if (before >= HIGHEST - PIXEL / 2)
+    wanted = HIGHEST;
   block[0] = (JCOEF)((wanted < 0 ? wanted - half : wanted + half) / by->chosen[0]);
   return block[0] * by->chosen[0] - before;
 }
