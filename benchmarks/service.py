@@ -27,7 +27,7 @@ POLL_SECONDS = 0.25
 def running_service(**settings: str) -> Iterator[Service]:
     """API and one worker on real servers."""
     with ExitStack() as stack:
-        folder = _folder()
+        folder = new_folder()
         postgres = stack.enter_context(running_postgres(durable=True))
         rabbitmq = stack.enter_context(running_rabbitmq())
         service = stack.enter_context(
@@ -46,7 +46,7 @@ def running_service(**settings: str) -> Iterator[Service]:
 @contextmanager
 def running_embedded(**settings: str) -> Iterator[Service]:
     """`halftone up` as it comes."""
-    with running_up(_folder(), **settings) as service:
+    with running_up(new_folder(), **settings) as service:
         yield service
 
 
@@ -65,14 +65,14 @@ def without_accelerator() -> Iterator[None]:
                 os.environ["PYTHONPATH"] = before
 
 
-def _folder() -> Path:
-    """Beside the photographs, and deleted when all is measured.
+def new_folder() -> Path:
+    """For what is measured to write in: beside the photographs, and deleted when all is measured.
 
     Where many files were deleted, as by tests in /tmp, ext4 looks for five minutes at the inode of each before it makes
     a new one: 190 µs a file instead of 22, and a quarter of what a worker did.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="service-", dir=FOLDER.resolve()))
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER.resolve()))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

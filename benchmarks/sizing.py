@@ -6,19 +6,15 @@ codec processes together, so that the figure does not depend on what else the ma
 """
 
 import argparse
-import shutil
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import psutil
 
-from tests.support.halftone import Service, running_separately
+from benchmarks.service import running_service
+from tests.support.halftone import Service
 from tests.support.images import jpeg
 from tests.support.origin import Origin, running_origin
-from tests.support.postgres import running_postgres
-from tests.support.rabbitmq import running_rabbitmq
 
 # A few different photos, so that nothing is read from a cache of one.
 DIFFERENT = 8
@@ -31,20 +27,12 @@ def main() -> None:
     parser.add_argument("--codec-processes", type=int, default=2)
     options = parser.parse_args()
     side = options.side_pixels
-    folder = Path(tempfile.mkdtemp(prefix="halftone-sizing-"))
-    with (
-        running_postgres(durable=True) as postgres,
-        running_rabbitmq() as broker,
-        running_origin() as origin,
-        running_separately(
-            folder, postgres.new_database(), broker.new_vhost(), codec_processes=str(options.codec_processes)
-        ) as service,
-    ):
+    settings = {"codec_processes": str(options.codec_processes), "connections_per_host": "4"}
+    with running_origin() as origin, running_service(**settings) as service:
         photos = [jpeg((side, side), seed=seed) for seed in range(1, DIFFERENT + 1)]
         print(f"{len(photos[0]) / 1000:.0f} kB a photo of {side} x {side} pixels")
         for mode in ("quality", "scale"):
             measure(service, origin, photos, options.images, mode)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def measure(service: Service, origin: Origin, photos: list[bytes], images: int, mode: str) -> None:

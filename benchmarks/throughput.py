@@ -12,6 +12,7 @@ from benchmarks.photos import LARGE, SMALL, photos
 from benchmarks.service import (
     catalogue,
     codecs,
+    new_folder,
     processor_seconds,
     run_to_the_end,
     running_service,
@@ -49,8 +50,8 @@ def against_peer() -> list[Figure]:
         took = _took(urls, csv)
         with without_accelerator():
             by_pillow = _took(urls, csv)
-        peer = celery_design.run(csv)
-        peer_in_shares = celery_design.run(csv, tasks=os.cpu_count() or 1)
+        peer = celery_design.run(csv, new_folder())
+        peer_in_shares = celery_design.run(csv, new_folder(), tasks=os.cpu_count() or 1)
     images = PRODUCTS // 2 * IMAGES
     return [
         Figure("halftone", images / took, "images/s"),

@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -45,34 +44,33 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
         return count
 
 
-def run(content: str, tasks: int = 1) -> float:
-    """Seconds from sending the upload to its result, with a worker process a core. The design has one task an upload,
-    which one process works on; `tasks` uploads of an equal share each keep as many busy.
+def run(content: str, folder: Path, tasks: int = 1) -> float:
+    """Seconds from sending the upload to its result, with a worker process a core; the images go into the folder. The
+    design has one task an upload, which one process works on; `tasks` uploads of an equal share keep as many busy.
     """
     if REDIS_SERVER is None:
         raise RuntimeError("the peer needs Redis: run `apt-get install redis-server`")
     port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        redis = subprocess.Popen(
-            [REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-        )
-        environment = os.environ | {"PEER_BROKER": f"redis://127.0.0.1:{port}/0", "PYTHONPATH": "."}
-        celery = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_design"]
-        worker = subprocess.Popen(
-            [*celery, "worker", "--loglevel", "ERROR", "--concurrency", str(os.cpu_count() or 1)], env=environment
-        )
-        try:
-            csv_path = Path(folder) / "products.csv"
-            csv_path.write_text(content)
-            client = [sys.executable, "-m", "benchmarks.peers.celery_design", str(csv_path), folder, str(tasks)]
-            return float(subprocess.run(client, env=environment, check=True, capture_output=True, text=True).stdout)
-        finally:
-            worker.terminate()
-            worker.wait()
-            redis.terminate()
-            redis.wait()
+    redis = subprocess.Popen(
+        [REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+    )
+    environment = os.environ | {"PEER_BROKER": f"redis://127.0.0.1:{port}/0", "PYTHONPATH": "."}
+    celery = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_design"]
+    worker = subprocess.Popen(
+        [*celery, "worker", "--loglevel", "ERROR", "--concurrency", str(os.cpu_count() or 1)], env=environment
+    )
+    try:
+        csv_path = folder / "products.csv"
+        csv_path.write_text(content)
+        client = [sys.executable, "-m", "benchmarks.peers.celery_design", str(csv_path), str(folder), str(tasks)]
+        return float(subprocess.run(client, env=environment, check=True, capture_output=True, text=True).stdout)
+    finally:
+        worker.terminate()
+        worker.wait()
+        redis.terminate()
+        redis.wait()
 
 
 def main() -> None:
