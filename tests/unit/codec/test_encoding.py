@@ -1,0 +1,229 @@
+"""compress(): how each format is compressed."""
+
+import struct
+from functools import cache, partial
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
+
+from halftone_cli.photos import render_cutout
+from halftone_shared.states import Mode
+from halftone_workers.codec.containers import is_lossless_webp
+from halftone_workers.codec.formats import Format
+from tests.support.codec import (
+    RAW,
+    SIZE,
+    assert_alike,
+    both_ways,
+    colour_difference,
+    colourful,
+    compressed_bytes,
+    film,
+    four_frames,
+    look,
+    on_ground,
+    sample,
+    wasteful,
+)
+from tests.support.images import encoded, opened, picture
+
+# --- how each format is compressed ---
+
+
+@both_ways
+@pytest.mark.parametrize("quality", [1, 20, 50, 95])
+def test_jpeg_has_the_quality_that_was_asked(quality: int) -> None:
+    data, _ = compressed_bytes(encoded(colourful(), quality=100), quality=quality)
+    tables = opened(encoded(colourful(), quality=quality)).quantization  # type: ignore[attr-defined]
+    assert opened(data).quantization == tables  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["WEBP lossless", "WEBP lossless alpha"])
+def test_lossless_webp_stays_lossless(name: str) -> None:
+    data, _ = compressed_bytes(wasteful(name))
+    assert is_lossless_webp(data)
+    before, after = look(sample(name)).frames[0], look(data).frames[0]
+    assert ImageChops.difference(on_ground("white", before), on_ground("white", after)).getbbox() is None
+
+
+def test_animated_lossless_webp_stays_lossless() -> None:
+    source = film("WEBP", four_frames(), lossless=True, quality=0, method=0)
+    data, _ = compressed_bytes(source + bytes(400_000))
+    assert is_lossless_webp(data)
+    for before, after in zip(look(source).frames, look(data).frames, strict=True):
+        assert ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox() is None
+
+
+def test_lossy_webp_stays_lossy() -> None:
+    assert not is_lossless_webp(compressed_bytes(sample("WEBP rgb"))[0])
+
+
+_cut_out_product = cache(partial(render_cutout, seed=1, size=(320, 320)))
+
+
+def _drawing() -> Image.Image:
+    """A gradient, and shapes with soft edges."""
+    level = Image.linear_gradient("L").resize((960, 480))
+    image = Image.merge("RGB", [level.point(lambda value, part=part: 255 - value // part) for part in (2, 3, 5)])
+    for at, colour in enumerate(("#d33", "#fa0", "#283", "#06c")):
+        ImageDraw.Draw(image).ellipse((60 + 220 * at, 120, 240 + 220 * at, 300), fill=colour, outline="white", width=9)
+    return image.resize((480, 240), Image.Resampling.LANCZOS)
+
+
+def _noise(one: Image.Image, other: Image.Image) -> float:
+    """Mean square over channels and the grounds white and black."""
+    pairs = [
+        (on_ground(ground, one.convert("RGBA")), on_ground(ground, other.convert("RGBA")))
+        for ground in ("white", "black")
+    ]
+    return sum(sum(value**2 for value in ImageStat.Stat(ImageChops.difference(*pair)).rms) for pair in pairs) / 6
+
+
+@pytest.mark.parametrize(
+    "image",
+    [_cut_out_product("mug"), _cut_out_product("vase"), _drawing(), picture((480, 360))],
+    ids=["mug", "vase", "drawing", "photo"],
+)
+def test_png_has_no_more_bytes_than_pillows_palette_and_is_no_farther_from_the_source(image: Image.Image) -> None:
+    data = compressed_bytes(encoded(image, "PNG", **RAW))[0]
+    pillows = encoded(image.quantize(256), "PNG", optimize=True)
+    assert len(data) <= len(pillows)
+    assert _noise(opened(data), image) <= _noise(opened(pillows), image)
+
+
+def test_shadow_of_a_cut_out_is_finer_than_pillows_octree_makes_it() -> None:
+    image = _cut_out_product("mug")
+    shown = opened(compressed_bytes(encoded(image, "PNG", **RAW))[0]).convert("RGBA")
+    octree = image.quantize(256).convert("RGBA")
+    errors = [ImageStat.Stat(ImageChops.difference(image, other).getchannel("A")).rms[0] for other in (shown, octree)]
+    assert errors[0] < errors[1] / 2
+
+
+def test_png_with_alpha_above_quality_50_has_all_colours_whatever_they_take() -> None:
+    image = _cut_out_product("mug")
+    source = encoded(image, "PNG", **RAW)
+    frugal, lavish = compressed_bytes(source)[0], compressed_bytes(source, quality=51)[0]
+    assert len(frugal) < len(lavish)
+    assert _noise(opened(lavish), image) < _noise(opened(frugal), image)
+
+
+def test_photograph_that_is_evenly_translucent_keeps_its_colours() -> None:
+    image = picture((240, 180)).convert("RGBA")
+    image.putalpha(128)
+    shown = opened(compressed_bytes(encoded(image, "PNG", **RAW))[0])
+    assert _noise(shown, image) <= _noise(image.quantize(256), image)
+
+
+@pytest.mark.parametrize("name", ["PNG rgb", "PNG alpha", "PNG 16-bit rgb", "PNG profile"])
+def test_png_gets_a_palette_of_at_most_256_colours(name: str) -> None:
+    image = opened(compressed_bytes(sample(name))[0])
+    assert image.mode == "P"
+    colours = image.convert("RGBA").getcolors(SIZE[0] * SIZE[1])
+    assert colours is not None
+    assert 64 < len(colours) <= 256
+
+
+def test_png_keeps_a_soft_shadow_soft() -> None:
+    shadow = Image.new("RGBA", SIZE, "black")
+    shadow.putalpha(ImageChops.invert(Image.radial_gradient("L")).resize(SIZE))
+    source = encoded(shadow, "PNG", **RAW)
+    assert_alike(compressed_bytes(source)[0], look(source))
+
+
+def _many_hues() -> Image.Image:
+    """Two gradients that no palette of 256 colours holds without steps."""
+    across = Image.linear_gradient("L").rotate(90).resize((480, 480))
+    down = Image.linear_gradient("L").resize((480, 480))
+    parts = ((across, 90, 0.5), (down, 60, 0.5), (Image.blend(across, down, 0.5), 200, -0.35))
+    return Image.merge("RGB", [level.point(lambda v, a=a, b=b: round(a + b * v)) for level, a, b in parts])
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_png_shows_no_bands_where_the_image_is_smooth(alpha: bool) -> None:
+    image = _many_hues()
+    if alpha:  # clear in a corner; all colours
+        image.putalpha(Image.new("L", image.size, 255))
+        image.paste((0, 0, 0, 0), (0, 0, 40, 40))
+    shown = opened(compressed_bytes(encoded(image, "PNG", **RAW), quality=51)[0])
+    # From a distance it has the image's colours; each pixel's nearest are steps that are still seen, and off by 2.0.
+    far, near = (one.convert("RGB").crop((40, 40, 480, 480)).reduce(8) for one in (shown, image))
+    assert max(ImageStat.Stat(ImageChops.difference(far, near)).rms) < 1
+
+
+def test_png_keeps_a_colour_that_few_pixels_have() -> None:
+    noise = [Image.effect_noise((400, 400), 12).point(lambda v, at=at: v // 2 + at) for at in (90, 100, 110)]
+    image = Image.merge("RGB", noise)
+    image.paste("#d01020", (200, 200, 206, 206))
+    shown = opened(compressed_bytes(encoded(image, "PNG", **RAW))[0]).convert("RGB")
+    dot = ImageChops.difference(shown, image).crop((200, 200, 206, 206))
+    assert max(ImageStat.Stat(dot).rms) <= 4
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_png_of_few_colours_is_dithered(mode: str) -> None:
+    source = encoded(Image.linear_gradient("L").convert(mode), "PNG", **RAW)
+    data, _ = compressed_bytes(source, quality=5)
+    # Without dither, 25 grays are off by 2.5 on average, seen from any distance.
+    assert colour_difference(look(data).frames[0], look(source).frames[0]) < 1.5
+
+
+@pytest.mark.parametrize("name", ["TIFF rgb", "TIFF gray", "TIFF cmyk", "TIFF pages", "TIFF 16-bit gray"])
+def test_tiff_is_compressed_as_jpeg(name: str) -> None:
+    data, _ = compressed_bytes(sample(name))
+    assert {frame.info["compression"] for frame in ImageSequence.Iterator(opened(data))} == {"jpeg"}
+
+
+_STEERED = ["JPEG rgb", "PNG rgb", "PNG alpha", "PNG palette", "PNG gray", "WEBP rgb", "GIF palette", "GIF animated"]
+
+
+@both_ways
+@pytest.mark.parametrize("name", [*_STEERED, "AVIF rgb", "TIFF rgb"])
+def test_lower_quality_makes_a_smaller_file(name: str) -> None:
+    high, low = (compressed_bytes(wasteful(name), quality=quality)[0] for quality in (90, 5))
+    assert len(low) < 0.9 * len(high)
+
+
+@both_ways
+@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5, 0.9])
+def test_bytes_takes_the_highest_quality_that_fits(ratio: float) -> None:
+    source = encoded(colourful(), quality=97)
+    data, result = compressed_bytes(source, mode=Mode.BYTES, ratio=ratio)
+    assert result.warnings == ()
+    sizes = {quality: len(compressed_bytes(source, quality=quality)[0]) for quality in range(1, 96)}
+    assert len(data) == max(size for size in sizes.values() if size <= len(source) * ratio)
+
+
+@pytest.mark.parametrize("name", ["GIF palette", "PNG palette", "PNG gray", "GIF animated"])
+def test_bytes_takes_fewer_colours_where_that_is_what_the_share_needs(name: str) -> None:
+    source = encoded(opened(sample(name)), "PNG", optimize=True) if name.startswith("PNG") else sample(name)
+    data, result = compressed_bytes(source, mode=Mode.BYTES, ratio=0.6)
+    assert len(data) <= 0.6 * len(source)
+    assert result.warnings == ()
+
+
+@both_ways
+def test_bytes_that_cannot_be_had_gives_the_smallest_and_says_so() -> None:
+    source = encoded(colourful(), quality=97)
+    data, result = compressed_bytes(source, mode=Mode.BYTES, ratio=0.001)
+    assert len(data) == len(compressed_bytes(source, quality=1)[0])
+    assert len(result.warnings) == 1
+
+
+@both_ways
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (3, 2)])
+@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"])
+def test_tiny_image_stays_an_image(form: Format, size: tuple[int, int], options: dict[str, Any]) -> None:
+    source = encoded(colourful(size), form)
+    filler = struct.pack(">I", 4008) + b"free" + bytes(4000) if form is Format.AVIF else bytes(4000)
+    data, result = compressed_bytes(source + filler, **options)
+    half = options.get("mode") is Mode.SCALE
+    for before, after in zip(size, (result.width, result.height), strict=True):
+        assert after in ({max(1, before // 2), (before + 1) // 2} if half else {before})
+    assert opened(data).size == (result.width, result.height)
+
+
+def test_scale_ends_at_one_pixel() -> None:
+    _, result = compressed_bytes(sample("JPEG rgb"), mode=Mode.SCALE, scale=0.0001)
+    assert (result.width, result.height) == (1, 1)

@@ -1,0 +1,309 @@
+"""compress(): every format, kind and mode, from one format to another, never worse, and the same each time."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops
+
+from halftone_shared.states import Action, Mode, OutputFormat
+from halftone_workers.codec.formats import FACTS, Format, sniff
+from halftone_workers.codec.options import CodecLimits
+from tests.support.codec import (
+    ALPHA_TOLERANCE,
+    ANIMATED,
+    COLOUR_TOLERANCE,
+    DURATIONS,
+    FINE,
+    HALF,
+    RAW,
+    SAMPLES,
+    SIZE,
+    Look,
+    alpha_difference,
+    assert_alike,
+    both_ways,
+    cmyk_profile,
+    colour_difference,
+    colourful,
+    compress_image,
+    compressed_bytes,
+    film,
+    four_frames,
+    gray,
+    gray_profile,
+    in_srgb,
+    is_explained,
+    is_transparent,
+    look,
+    on_ground,
+    sample,
+    see_through,
+    source_format,
+    wasteful,
+)
+from tests.support.images import encoded, opened
+
+
+def test_comparison_notices_what_it_is_for() -> None:
+    photo = in_srgb(colourful(), None)
+    red, green, blue, alpha = photo.split()
+    wrong = [
+        Image.merge("RGBA", (blue, green, red, alpha)),
+        ImageChops.invert(photo.convert("RGB")).convert("RGBA"),
+        photo.convert("L").convert("RGBA"),
+        photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        photo.transpose(Image.Transpose.ROTATE_180),
+        in_srgb(colourful().convert("CMYK"), cmyk_profile()),
+        in_srgb(gray(), gray_profile()),
+    ]
+    for image in wrong:
+        assert colour_difference(photo, image) > 3 * COLOUR_TOLERANCE
+    assert alpha_difference(photo, in_srgb(see_through(colourful()), None)) > 3 * ALPHA_TOLERANCE
+
+
+# --- every format, kind and mode ---
+
+
+@both_ways
+@pytest.mark.parametrize("name", SAMPLES)
+def test_quality_keeps_format_size_frames_alpha_and_colours(name: str) -> None:
+    source = look(sample(name))
+    data, result = compressed_bytes(wasteful(name), mode=Mode.QUALITY, quality=50)
+    assert sniff(data) is source_format(name)
+    assert (result.format, result.extension) == (source_format(name), FACTS[source_format(name)].extension)
+    assert (result.width, result.height) == SIZE
+    assert result.warnings == ()
+    assert len(data) < len(wasteful(name))
+    assert_alike(data, source)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_scale_halves_both_sides_and_keeps_the_rest(name: str) -> None:
+    source = look(sample(name))
+    data, result = compressed_bytes(wasteful(name), mode=Mode.SCALE, scale=0.5, quality=80)
+    assert sniff(data) is source_format(name)
+    assert (result.width, result.height) == HALF
+    assert result.warnings == ()
+    assert_alike(data, source, HALF)
+
+
+@both_ways
+@pytest.mark.parametrize("name", SAMPLES)
+def test_bytes_reaches_its_share_or_says_that_it_cannot(name: str) -> None:
+    data = sample(name)
+    result = compress_image(data, mode=Mode.BYTES, ratio=0.5)
+    assert (result.format, result.width, result.height) == (source_format(name), *SIZE)
+    stored = data if result.data is None else result.data
+    assert len(look(stored).frames) == len(look(data).frames)
+    if len(stored) > len(data) * 0.5:
+        assert len(result.warnings) == 1
+        assert str(int(len(data) * 0.5)) in result.warnings[0]
+    else:
+        assert result.warnings == ()
+
+
+@pytest.mark.parametrize("name", ANIMATED)
+@pytest.mark.parametrize("options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"])
+def test_animation_keeps_its_durations(name: str, options: dict[str, Any]) -> None:
+    data, _ = compressed_bytes(wasteful(name), **options)
+    assert look(data).durations == look(sample(name)).durations == DURATIONS
+
+
+@pytest.mark.parametrize("name", ANIMATED)
+@pytest.mark.parametrize("target", [OutputFormat.WEBP, OutputFormat.AVIF])
+def test_conversion_keeps_an_animation_and_its_durations(name: str, target: OutputFormat) -> None:
+    data, result = compressed_bytes(wasteful(name), format=target)
+    assert result.warnings == ()
+    assert look(data).durations == DURATIONS
+    assert_alike(data, look(sample(name)))
+
+
+@pytest.mark.parametrize("loop", [0, 3])
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG"])
+def test_animation_plays_as_often_as_before(name: str, loop: int) -> None:
+    how = {"loop": loop} | (RAW if name == "PNG" else FINE if name == "WEBP" else {})
+    source = film(name, four_frames(), **how)
+    data, _ = compressed_bytes(source + bytes(200_000))
+    assert opened(data).info["loop"] == opened(source).info["loop"] == loop
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [(OutputFormat.WEBP, 1), (OutputFormat.KEEP, None)], ids=["webp", "keep"]
+)
+def test_animation_that_plays_once_does_not_play_twice(target: OutputFormat, expected: int | None) -> None:
+    # A GIF without a loop extension plays once; with one, it plays once and N times again. A WebP says 1.
+    once = film("GIF", four_frames(), loop=None)
+    assert "loop" not in opened(once).info
+    data, _ = compressed_bytes(once + bytes(200_000), format=target)
+    assert opened(data).info.get("loop") == expected
+
+
+def test_picture_beside_an_animated_png_does_not_become_a_frame_of_it() -> None:
+    still, *frames = four_frames()
+    source = encoded(
+        still, "PNG", save_all=True, append_images=frames, duration=DURATIONS[:3], default_image=True, **RAW
+    )
+    assert opened(source).info["default_image"]
+    data, _ = compressed_bytes(source)
+    after = opened(data)
+    assert after.info.get("default_image")
+    assert getattr(after, "n_frames", 1) == getattr(opened(source), "n_frames", 1)
+
+
+# --- conversions ---
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+def test_conversion_shows_the_same_and_says_what_is_lost(name: str, target: OutputFormat) -> None:
+    source = look(sample(name))
+    data, result = compressed_bytes(wasteful(name), format=target)
+    assert sniff(data) is Format(target.upper())
+    assert (result.format, result.extension) == (target.upper(), {"jpeg": "jpg"}.get(target, target.value))
+    if target is OutputFormat.JPEG:
+        shown = [on_ground("white", source.frames[0]).convert("RGBA")]
+        expected = ["transparency"] * is_transparent(name) + ["animation"] * (len(source.frames) > 1)
+    else:
+        shown, expected = source.frames, []
+    assert len(result.warnings) == len(expected)
+    for warning, word in zip(sorted(result.warnings, reverse=True), sorted(expected, reverse=True), strict=True):
+        assert word in warning
+    assert_alike(data, Look(shown, []))
+
+
+@pytest.mark.parametrize("target", [OutputFormat.WEBP, OutputFormat.AVIF])
+def test_pages_of_several_sizes_become_something_or_are_refused(target: OutputFormat) -> None:
+    pages = encoded(colourful(), "TIFF", save_all=True, append_images=[colourful((60, 160))])
+    assert is_explained(pages, CodecLimits(), format=target)
+
+
+@both_ways
+@pytest.mark.parametrize("target", OutputFormat)
+def test_picture_with_a_preview_in_it_is_one_picture(target: OutputFormat) -> None:
+    # Phones write such JPEGs: a second image behind the first, of another size, that is no frame of an animation.
+    source = encoded(colourful(), "MPO", save_all=True, append_images=[colourful((56, 42))], **FINE)
+    assert opened(source).format == "MPO"
+    data, result = compressed_bytes(source, format=target)
+    assert result.warnings == ()
+    assert_alike(data, Look([in_srgb(colourful(), None)], []))
+
+
+@pytest.mark.parametrize(
+    ("loop", "duration"), [(100_000, 100), (0, 60_000_000)], ids=["more often than WebP", "longer than WebP"]
+)
+@pytest.mark.parametrize("target", [OutputFormat.WEBP, OutputFormat.AVIF, OutputFormat.KEEP])
+def test_animation_beyond_what_the_output_can_say_stops_nothing(target: OutputFormat, loop: int, duration: int) -> None:
+    source = film("PNG", four_frames()[:3], loop=loop, duration=duration, **RAW)
+    data, _ = compressed_bytes(source, format=target)
+    assert len(look(data).frames) == 3
+
+
+def test_image_longer_than_the_format_can_hold_stays_what_it_is() -> None:
+    source = encoded(colourful((17_000, 4)), **FINE)
+    result = compress_image(source, format=OutputFormat.WEBP)
+    assert result.format == Format.JPEG
+    assert len(result.warnings) == 1
+    assert "16383" in result.warnings[0]
+
+
+@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+@pytest.mark.parametrize("length", [16_000, 40_000, 65_520])
+def test_long_image_can_be_read_whatever_it_becomes(target: OutputFormat, length: int) -> None:
+    source = encoded(colourful((length, 2)), "PNG", **RAW)
+    data, result = compressed_bytes(source, format=target)
+    assert opened(data).size == (result.width, result.height) == (length, 2)
+
+
+# --- never worse ---
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"quality": 95}, {"mode": Mode.SCALE, "scale": 1.0}, {"format": OutputFormat.WEBP}],
+    ids=["quality 50", "quality 95", "scale 1", "to WebP"],
+)
+def test_result_is_smaller_or_the_original_is_kept(name: str, options: dict[str, Any]) -> None:
+    data = sample(name)
+    result = compress_image(data, **options)
+    if result.data is None:
+        assert result.action is Action.KEPT_ORIGINAL
+        assert (result.format, result.width, result.height) == (source_format(name), *SIZE)
+        assert result.extension == FACTS[source_format(name)].extension
+    else:
+        assert len(result.data) < len(data)
+
+
+@both_ways
+@pytest.mark.parametrize("name", ["JPEG rgb", "WEBP rgb", "PNG rgb", "GIF animated", "AVIF rgb", "TIFF rgb"])
+def test_image_that_was_compressed_does_not_grow_when_it_comes_again(name: str) -> None:
+    data, _ = compressed_bytes(wasteful(name))
+    for _ in range(3):
+        again = compress_image(data)
+        assert again.data is None or len(again.data) < len(data)
+        data = again.data or data
+
+
+@both_ways
+def test_small_image_is_kept_as_it_is() -> None:
+    source = encoded(colourful((16, 12)), quality=3, optimize=True)
+    result = compress_image(source)
+    assert (result.data, result.action, result.format) == (None, Action.KEPT_ORIGINAL, Format.JPEG)
+    assert (result.width, result.height, result.warnings) == (16, 12, ())
+
+
+@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP])
+def test_kept_original_is_not_said_to_have_lost_anything(target: OutputFormat) -> None:
+    dot = Image.new("RGBA", (4, 4), (255, 0, 0, 0)).quantize(2)
+    source = encoded(dot, "PNG", optimize=True)
+    result = compress_image(source, format=target)
+    assert (result.data, result.format) == (None, Format.PNG)
+    assert not any("was put on white" in warning for warning in result.warnings)
+
+
+# --- the same each time ---
+
+_DETERMINISTIC: list[dict[str, Any]] = [{}, {"format": OutputFormat.WEBP}]
+
+
+def _digest(data: bytes, **options: Any) -> str:
+    return hashlib.sha256(compress_image(data, **options).data or b"kept").hexdigest()
+
+
+_DIGESTS = """
+import hashlib, json, sys
+from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_workers.codec.pipeline import compress
+for path in sys.argv[1:]:
+    data = open(path, "rb").read()
+    for form in ("keep", "webp"):
+        result = compress(data, CodecOptions.from_json({"mode": "quality", "format": form}), CodecLimits())
+        print(hashlib.sha256(result.data or b"kept").hexdigest())
+"""
+
+
+def test_same_input_gives_the_same_bytes_here_and_in_another_process(tmp_path: Path) -> None:
+    paths = []
+    for number, name in enumerate(SAMPLES):
+        paths.append(tmp_path / f"{number:03}")
+        paths[-1].write_bytes(sample(name))
+    here = [_digest(path.read_bytes(), **options) for path in paths for options in _DETERMINISTIC]
+    there = subprocess.run(
+        [sys.executable, "-c", _DIGESTS, *map(str, paths)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert there == here
+
+
+@both_ways
+def test_same_input_gives_the_same_bytes_at_another_time() -> None:
+    names = ["JPEG rgb", "PNG animated", "WEBP animated alpha", "GIF animated alpha", "AVIF animated", "TIFF pages"]
+    cases = [(name, target) for name in names for target in OutputFormat]
+    first = {case: _digest(wasteful(case[0]), format=case[1]) for case in cases}
+    time.sleep(1.1)  # file formats tell the time in seconds
+    assert [case for case in cases if _digest(wasteful(case[0]), format=case[1]) != first[case]] == []
