@@ -21,6 +21,7 @@ from tests.support.rabbitmq import running_rabbitmq
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
 # How often a request is asked whether it has ended: each time costs half a millisecond of what is measured.
 POLL_SECONDS = 0.25
+NEW_FILES = 500
 
 
 @contextmanager
@@ -68,13 +69,22 @@ def without_accelerator() -> Iterator[None]:
 def new_folder() -> Path:
     """For what is measured to write in: beside the photographs, and deleted when all is measured.
 
-    Where many files were deleted, as by tests in /tmp, ext4 looks for five minutes at the inode of each before it makes
-    a new one: 190 µs a file instead of 22, and a quarter of what a worker did.
+    Where many files were deleted, as by tests in /tmp or by a run before, ext4 looks for five minutes at the inode of
+    each before it makes a new one, which was a quarter of what a worker did: see `new_file_microseconds`.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER.resolve()))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def new_file_microseconds() -> float:
+    """Processor time to make an empty file where the benchmarks write: some 20, or 200 after many were deleted."""
+    folder = new_folder()
+    before = time.process_time()
+    for number in range(NEW_FILES):
+        (folder / str(number)).touch()
+    return (time.process_time() - before) / NEW_FILES * 1e6
 
 
 def catalogue(urls: Sequence[str], products: int, images: int) -> str:

@@ -12,6 +12,7 @@ from benchmarks.photos import LARGE, SMALL, photos
 from benchmarks.service import (
     catalogue,
     codecs,
+    new_file_microseconds,
     new_folder,
     processor_seconds,
     run_to_the_end,
@@ -40,6 +41,7 @@ def end_to_end() -> list[Figure]:
         at_least("share of the limit", ours / limit, "", 0.85),
         Figure("bytes saved", 100 * status["bytes_saved"] / status["bytes_in"], "%"),
         *parts,
+        Figure("processor: a new file, by itself", new_file_microseconds(), "µs"),
     ]
 
 
