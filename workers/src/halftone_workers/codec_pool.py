@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,20 @@ class _Job:
         self.head = head
         self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()
         self.since = time.perf_counter()
+        self._patience: asyncio.TimerHandle | None = None
 
     @property
     def is_small(self) -> bool:
         return len(self.data) <= AHEAD_BYTES
+
+    def wait_behind(self, give_up: Callable[[], None]) -> None:
+        """Call this unless the job begins in the time that it may wait for the one before it."""
+        self._patience = asyncio.get_running_loop().call_later(AHEAD_SECONDS, give_up)
+
+    def begin(self) -> None:
+        self.count("wait")
+        if self._patience is not None:
+            self._patience.cancel()
 
     def count(self, stage: str) -> None:
         """The time since the last stage was spent in this one."""
@@ -117,7 +127,7 @@ class CodecPool:
             job = self._waiting.popleft()
             process.give(job)
             if process.jobs[0] is not job:
-                asyncio.get_running_loop().call_later(AHEAD_SECONDS, self._take_back, process, job)
+                job.wait_behind(partial(self._take_back, process, job))
 
     def _free_for(self, job: _Job) -> "_CodecProcess | None":
         for process in list(self._all):
@@ -195,6 +205,8 @@ class _CodecProcess:
         self._on_free, self._on_overdue, self._on_lost = on_free, on_overdue, on_lost
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
+        # An image that fits is there at once when its turn comes: in pieces, the process waited for each of them.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "halftone_workers.codec_process", str(theirs.fileno()), str(MEMORY_BYTES)],
@@ -207,6 +219,7 @@ class _CodecProcess:
         self._deadline: asyncio.TimerHandle | None = None
         # What has not gone out yet, and the part of an answer that is being read: its lengths, then the rest.
         self._outgoing: deque[memoryview] = deque()
+        self._is_full = False
         self._lengths: tuple[int, int] | None = None
         self._incoming = memoryview(bytearray(HEADER.size))
         self._received = 0
@@ -218,29 +231,37 @@ class _CodecProcess:
         self.jobs.append(job)
         if len(self.jobs) == 1:
             self._begin()
-        if not self._outgoing:
-            self._loop.add_writer(self._socket, self._write)
         head = HEADER.pack(len(job.head), len(job.data)) + job.head
         self._outgoing += (memoryview(head), memoryview(job.data))
-        self._write()
+        if not self._is_full:
+            self._write()
 
     def _begin(self) -> None:
         """The first job's time runs."""
-        self.jobs[0].count("wait")
+        self.jobs[0].begin()
         self._deadline = self._loop.call_later(self._timeout_seconds, self._on_overdue, self)
 
     def _write(self) -> None:
+        """As much as the socket takes now, and the rest when it takes more."""
         try:
             while self._outgoing:
-                sent = self._socket.send(self._outgoing[0])
-                self._outgoing[0] = self._outgoing[0][sent:]
-                if not self._outgoing[0]:
-                    self._outgoing.popleft()
+                self._sent(self._socket.sendmsg(self._outgoing))
         except BlockingIOError:
+            if not self._is_full:
+                self._is_full = True
+                self._loop.add_writer(self._socket, self._write)
             return
         except OSError:
             self._outgoing.clear()  # it has ended, as the reader will see
-        self._loop.remove_writer(self._socket)
+        if self._is_full:
+            self._is_full = False
+            self._loop.remove_writer(self._socket)
+
+    def _sent(self, nbytes: int) -> None:
+        while self._outgoing and nbytes >= len(self._outgoing[0]):
+            nbytes -= len(self._outgoing.popleft())
+        if nbytes:
+            self._outgoing[0] = self._outgoing[0][nbytes:]
 
     def _read(self) -> None:
         try:

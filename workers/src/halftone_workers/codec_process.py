@@ -75,24 +75,18 @@ def receive(connection: socket.socket) -> Message | None:
         return None
     json_bytes, data_bytes = HEADER.unpack(header)
     head, data = _read(connection, json_bytes), _read(connection, data_bytes)
-    return None if head is None or data is None else (json.loads(head), bytes(data))
+    return None if head is None or data is None else (json.loads(head), data)
 
 
-def _read(connection: socket.socket, size: int) -> bytearray | None:
-    buffer = bytearray(size)
-    view = memoryview(buffer)
-    while view:
-        read = connection.recv_into(view)
-        if not read:
-            return None
-        view = view[read:]
-    return buffer
+def _read(connection: socket.socket, size: int) -> bytes | None:
+    """So many bytes, without a copy of them on the way; None when the other side is gone."""
+    data = connection.recv(size, socket.MSG_WAITALL)
+    return data if len(data) == size else None
 
 
 def send(connection: socket.socket, head: dict[str, Any], data: bytes) -> None:
     encoded = json.dumps(head).encode()
-    connection.sendall(HEADER.pack(len(encoded), len(data)) + encoded)
-    connection.sendall(data)
+    connection.sendall(HEADER.pack(len(encoded), len(data)) + encoded + data)
 
 
 if __name__ == "__main__":
