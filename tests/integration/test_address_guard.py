@@ -29,6 +29,7 @@ from halftone_shared.webhook_events import Delivery, DueEvent
 from halftone_workers import outgoing_http, webhook_job
 from halftone_workers.fetching import FetchFailed, ImageFetcher, MemoryBudget
 from halftone_workers.outgoing_http import Deadline, GuardedNetwork, OutgoingHttp
+from tests.support.fetched import fetched
 from tests.support.hostile import (
     Authority,
     HostileServer,
@@ -127,7 +128,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 def _fetch(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> bytes:
     async def work() -> bytes:
-        async with _guarded(world, rule) as http, _fetcher(http).fetched(url) as body:
+        async with _guarded(world, rule) as http, fetched(_fetcher(http), url) as body:
             return bytes(body)
 
     return _run(work())
@@ -172,7 +173,7 @@ def test_every_connection_goes_through_the_guard(
             http = OutgoingHttp(rule, connections_per_host=4, tls=authority.client_context())
             try:
                 for url in (plain.url, f"https://secure.test:{secure.port}/", plain.url):
-                    async with _fetcher(http).fetched(url) as body:
+                    async with fetched(_fetcher(http), url) as body:
                         assert body == BODY
             finally:
                 await http.close()
@@ -198,7 +199,7 @@ def test_rule_without_exceptions_refuses_this_machine_on_the_real_network(world:
         try:
             for url in (f"http://{host}:{world.internet.victim.port}/", f"https://{host}/"):
                 with pytest.raises(FetchFailed) as failed:
-                    async with _fetcher(http).fetched(url):
+                    async with fetched(_fetcher(http), url):
                         pass
                 assert failed.value.error.code is ImageErrorCode.BLOCKED_ADDRESS
         finally:
@@ -453,7 +454,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
 
     async def one(fetcher: ImageFetcher, number: int) -> None:
         try:
-            async with fetcher.fetched(f"http://rebinding.test/{number}") as body:
+            async with fetched(fetcher, f"http://rebinding.test/{number}") as body:
                 ended.append(body)
         except FetchFailed as failed:
             ended.append(failed.error.code)

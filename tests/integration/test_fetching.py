@@ -33,6 +33,7 @@ from halftone_workers.fetching import (
     retry_after_seconds,
 )
 from halftone_workers.outgoing_http import Deadline, OutgoingHttp
+from tests.support.fetched import fetched
 from tests.support.hostile import (
     Authority,
     HostileServer,
@@ -93,8 +94,8 @@ def _fetch(*urls: str, **how: Any) -> bytes:
         body = b""
         async with _fetcher(**how) as fetcher:
             for url in urls:
-                async with fetcher.fetched(url) as fetched:
-                    body = fetched
+                async with fetched(fetcher, url) as image:
+                    body = bytes(image)
         return body
 
     return _run(work())
@@ -114,7 +115,7 @@ def _code(*urls: str, **how: Any) -> tuple[ImageErrorCode, bool]:
 
 async def _all(fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 0) -> list[bytes | bytearray]:
     async def one(url: str) -> bytes | bytearray:
-        async with fetcher.fetched(url) as body:
+        async with fetched(fetcher, url) as body:
             await asyncio.sleep(hold_seconds)
             return body
 
@@ -133,7 +134,7 @@ def test_fetched_image_leaves_nothing_to_the_garbage_collector(origin: Origin) -
     url = origin.serve("/image.jpg", BODY)
 
     async def fetch(fetcher: ImageFetcher) -> None:
-        async with fetcher.fetched(url):
+        async with fetched(fetcher, url):
             pass
 
     async def work() -> int:
@@ -899,11 +900,11 @@ def test_images_in_memory_never_exceed_the_budget(told: bool) -> None:
 
     async def one(fetcher: ImageFetcher, url: str) -> None:
         nonlocal held, most
-        async with fetcher.fetched(url) as fetched:
-            held += len(fetched)
+        async with fetched(fetcher, url) as image:
+            held += len(image)
             most = max(most, held)
             await asyncio.sleep(0.05)
-            held -= len(fetched)
+            held -= len(image)
 
     async def work(url: str) -> None:
         async with _fetcher(max_bytes=10_000_000, budget_bytes=17_000_000) as fetcher:

@@ -1,9 +1,7 @@
-"""A worker's products on their way through its one database thread: together, each once, and none for another's
-fault.
-"""
+"""A worker's products between its threads and the database: together, each once, and none for another's fault."""
 
-import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -51,9 +49,9 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
     """The claims that came to be attempted. One gives what the database refuses, one raises, one is to be retried."""
     seen: list[Claim] = []
 
-    async def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
+    def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
         seen.append(claim)
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
         if claim.key.seq == BROKEN:
             raise RuntimeError("broken")
         if claim.key.seq == BAD:
@@ -74,11 +72,9 @@ def _statuses(engine: Engine) -> list[str]:
 def _processed(runtime: Runtime, request_id: UUID, seqs: Sequence[int]) -> list[BaseException | None]:
     """What each message came to, all brought at once by threads of their own."""
     jobs = ProductJobs(runtime)
-    jobs.start()
     with ThreadPoolExecutor(len(seqs)) as pool:
         done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
         wait(done)
-    jobs.stop()
     return [job.exception() for job in done]
 
 
@@ -95,7 +91,7 @@ def test_product_that_cannot_be_recorded_costs_no_other(
     expected[BAD - 1] = expected[BROKEN - 1] = "PROCESSING"  # until their leases end
     expected[LATER - 1] = "PENDING"
     assert _statuses(engine) == expected
-    assert runtime.leases.held == 0
+    assert runtime.leases.in_hand == 0
 
 
 def test_products_that_come_together_share_a_statement(
@@ -121,10 +117,8 @@ def test_statement_that_is_interrupted_by_the_database_is_tried_again(
 ) -> None:
     request_id = store_request(engine, 2)
     jobs = ProductJobs(runtime)
-    jobs.start()
     jobs.process(ProductKey(request_id, 1))
     query(engine, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     jobs.process(ProductKey(request_id, 2))
-    jobs.stop()
     assert len(attempts) == 2
     assert _statuses(engine) == ["COMPLETED", "COMPLETED"]

@@ -43,7 +43,7 @@ def ended_request(api: Api, *, days_ago: float, products: int = 1, webhook_url: 
     request_id = store_request(api.engine, products, webhook_url=webhook_url)
     for seq in range(1, products + 1):
         name = image_name(request_id, seq, 1, "jpg")
-        api.run(api.store.put(name, b"image"))
+        api.store.put(name, b"image")
         settle(api.engine, claimed(api.engine, request_id, seq), good_image(name))
     age(api.engine, request_id, days_ago)
     return request_id
@@ -85,7 +85,7 @@ def test_files_that_no_row_names_go_too(api: Api, sweeper: Sweeper) -> None:
     request_id = store_request(api.engine, 1)
     claimed(api.engine, request_id, 1)
     name = image_name(request_id, 1, 1, "jpg")
-    api.run(api.store.put(name, b"image"))
+    api.store.put(name, b"image")
     half = Path(api.settings.storage_url.removeprefix("file://")) / f"{storage_path(name)}#1"
     half.write_bytes(b"half")
     cancel_request(api.engine, request_id, patience_seconds=5)

@@ -535,7 +535,7 @@ BIG = bytes(range(251)) * 4000  # several of the store's chunks
 def ended_with_image(api: Api, request_id: UUID, *, extension: str = "jpg", data: bytes = DATA) -> str:
     """Settle the request's first product with one stored image; its name."""
     name = image_name(request_id, 1, 1, extension)
-    api.run(api.store.put(name, data))
+    api.store.put(name, data)
     settle(api.engine, claimed(api.engine, request_id, 1), good_image(name))
     return name
 
@@ -724,7 +724,7 @@ def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Ap
     """Neither what somebody puts there, nor a link out of the folder, nor what an attempt left behind."""
     request_id = upload(api)
     stray, link = image_name(request_id, 1, 1, "png"), image_name(request_id, 1, 1, "webp")
-    api.run(api.store.put(stray, DATA))
+    api.store.put(stray, DATA)
     target = _folder(api) / storage_path(link)
     target.symlink_to("/etc/passwd")
     for name in (stray, link):

@@ -1,6 +1,6 @@
 """The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
 
-import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,10 +20,8 @@ def test_same_image_written_by_many_at_once_is_one_whole_file(tmp_path: Path) ->
     data = bytes(range(256)) * 400
     stores = [ImageStore(tmp_path.as_uri()) for _ in range(3)]
 
-    async def work() -> None:
-        await asyncio.gather(*(store.put(NAME, data) for store in stores for _ in range(10)))
-
-    asyncio.run(work())
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda store: store.put(NAME, data), stores * 10))
     assert _files(tmp_path) == [tmp_path / storage_path(NAME)]
     assert (tmp_path / storage_path(NAME)).read_bytes() == data
 
@@ -32,11 +30,11 @@ def test_image_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> N
     # A folder stands in its place: the file is written, and cannot be put there.
     (tmp_path / storage_path(NAME)).mkdir(parents=True)
     with pytest.raises(StorageUnavailable, match="could not be stored"):
-        asyncio.run(ImageStore(tmp_path.as_uri()).put(NAME, b"image"))
+        ImageStore(tmp_path.as_uri()).put(NAME, b"image")
     assert _files(tmp_path) == []
 
 
 def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(b"a file where a folder is wanted")
     with pytest.raises(StorageUnavailable):
-        asyncio.run(ImageStore(tmp_path.as_uri()).put(NAME, b"image"))
+        ImageStore(tmp_path.as_uri()).put(NAME, b"image")

@@ -1,7 +1,7 @@
 """The budget of fetched images: who waits for whom, and that not all wait for each other."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
 
 from halftone_workers.fetching import MemoryBudget, Reservation
 from halftone_workers.outgoing_http import deadline
@@ -15,15 +15,15 @@ async def _granted(reservation: Reservation, size: int) -> None:
 def test_oldest_waits_for_one_that_will_give_its_bytes_back() -> None:
     async def work() -> None:
         budget = MemoryBudget(17)
-        async with budget.reservation() as oldest:
-            async with budget.reservation() as later:
-                await _granted(later, 9)
-                waiting = asyncio.create_task(_granted(oldest, 9))
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-                assert not waiting.done()
-            await waiting
-            assert (oldest.size, later.size) == (9, 9)
+        oldest, later = budget.reserve(), budget.reserve()
+        await _granted(later, 9)
+        waiting = asyncio.create_task(_granted(oldest, 9))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        later.give_back()
+        await waiting
+        assert (oldest.size, later.size) == (9, 9)
 
     asyncio.run(work())
 
@@ -31,13 +31,33 @@ def test_oldest_waits_for_one_that_will_give_its_bytes_back() -> None:
 def test_oldest_goes_on_when_all_wait_with_a_part_in_hand() -> None:
     async def work() -> None:
         budget = MemoryBudget(10)
-        async with AsyncExitStack() as stack:
-            oldest, later = [await stack.enter_async_context(budget.reservation()) for _ in range(2)]
-            await _granted(oldest, 5)
-            await _granted(later, 5)
-            other = asyncio.create_task(_granted(later, 8))
-            await _granted(oldest, 8)
-            assert not other.done()
-            other.cancel()
+        oldest, later = budget.reserve(), budget.reserve()
+        await _granted(oldest, 5)
+        await _granted(later, 5)
+        other = asyncio.create_task(_granted(later, 8))
+        await _granted(oldest, 8)
+        assert not other.done()
+        other.cancel()
+
+    asyncio.run(work())
+
+
+def test_what_other_threads_give_back_is_there_for_who_waits_and_for_who_comes() -> None:
+    async def work() -> None:
+        budget = MemoryBudget(10)
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(50):
+                parts, whole, next_one = [budget.reserve() for _ in range(5)], budget.reserve(), budget.reserve()
+                for part in parts:
+                    await _granted(part, 2)
+                waiting = asyncio.create_task(_granted(whole, 10))
+                await asyncio.sleep(0)
+                assert not waiting.done()
+                for part in parts:
+                    pool.submit(part.give_back)
+                await waiting
+                pool.submit(whole.give_back).result()
+                await _granted(next_one, 10)
+                next_one.give_back()
 
     asyncio.run(work())

@@ -5,6 +5,7 @@ Only a process can be stopped in the middle of C code, and only a process takes 
 
 import asyncio
 import json
+import math
 import os
 import resource
 import signal
@@ -36,6 +37,7 @@ MEMORY_BYTES = 2 * 1024**3
 # A job is handed over while the process still works on another, so that it never waits for us in between. Only where
 # both are small: one that takes long must not hold back what another process could take.
 AHEAD_BYTES = 1024**2
+AHEAD_JOBS, AHEAD_JOBS_BYTES = 8, 256 * 1024
 # And one that is held up nevertheless is done by whoever is free first.
 AHEAD_SECONDS = 0.25
 
@@ -49,10 +51,6 @@ class _Job:
         self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()
         self.since = time.perf_counter()
         self._patience: asyncio.TimerHandle | None = None
-
-    @property
-    def is_small(self) -> bool:
-        return len(self.data) <= AHEAD_BYTES
 
     def wait_behind(self, give_up: Callable[[], None]) -> None:
         """Call this unless the job begins in the time that it may wait for the one before it."""
@@ -84,6 +82,7 @@ class CodecPool:
         self._all: set[_CodecProcess] = set()
         self._waiting: deque[_Job] = deque()
         self._closed = False
+        self._asked, self._idle_seconds = time.monotonic(), 0.0
 
     async def start(self) -> None:
         CODEC_PROCESSES.set(self._size)
@@ -105,6 +104,13 @@ class CodecPool:
     def busy(self) -> int:
         """How many processes have an image in hand."""
         return sum(bool(process.jobs) for process in list(self._all))
+
+    def idle_share(self) -> float:
+        """The processes' share of time without a job since this was last asked. From any thread."""
+        now, idle_seconds = time.monotonic(), sum(process.idle_seconds() for process in list(self._all))
+        elapsed, idle = now - self._asked, idle_seconds - self._idle_seconds
+        self._asked, self._idle_seconds = now, idle_seconds
+        return idle / (elapsed * self._size) if elapsed else 0.0
 
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))
@@ -134,10 +140,8 @@ class CodecPool:
             if not process.jobs and process.has_ended():
                 CODEC_ENDS.labels("idle").inc()
                 self._replace(process)  # killed while it had nothing to do: no image is to blame
-        free = next((process for process in self._all if not process.jobs), None)
-        if free is None and job.is_small:
-            return next((one for one in self._all if len(one.jobs) == 1 and one.jobs[0].is_small), None)
-        return free
+        least = min(self._all, key=lambda process: len(process.jobs), default=None)
+        return least if least and least.takes(job) else None
 
     def _take_back(self, process: "_CodecProcess", job: _Job) -> None:
         """The job before this one takes long: whoever answers first does it."""
@@ -216,6 +220,7 @@ class _CodecProcess:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        self._idle_seconds, self._idle_since = 0.0, time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
         # What has not gone out yet, and the part of an answer that is being read: its lengths, then the rest.
         self._outgoing: deque[memoryview] = deque()
@@ -225,6 +230,11 @@ class _CodecProcess:
         self._received = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
+
+    def takes(self, job: _Job) -> bool:
+        sizes = [len(one.data) for one in (*self.jobs, job)]
+        one_behind = len(sizes) == 2 and max(sizes) <= AHEAD_BYTES
+        return not self.jobs or one_behind or (len(sizes) <= AHEAD_JOBS and sum(sizes) <= AHEAD_JOBS_BYTES)
 
     def give(self, job: _Job) -> None:
         """Hand a job over, to be done after the one that is under way."""
@@ -238,6 +248,8 @@ class _CodecProcess:
 
     def _begin(self) -> None:
         """The first job's time runs."""
+        self._idle_seconds = self.idle_seconds()
+        self._idle_since = math.inf
         self.jobs[0].begin()
         self._deadline = self._loop.call_later(self._timeout_seconds, self._on_overdue, self)
 
@@ -293,12 +305,18 @@ class _CodecProcess:
         job.count("encode")
         if self.jobs:
             self._begin()
+        else:
+            self._idle_since = time.monotonic()
         if not job.answer.done():
             try:
                 job.answer.set_result(_compressed(facts, data))
             except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
                 job.answer.set_exception(error)
         self._on_free()
+
+    def idle_seconds(self) -> float:
+        """How long it has had no job, in all, until now."""
+        return self._idle_seconds + max(time.monotonic() - self._idle_since, 0.0)
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None

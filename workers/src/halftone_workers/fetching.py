@@ -2,11 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from queue import Empty, SimpleQueue
 from typing import cast
 
 import httpx
@@ -46,22 +48,37 @@ class MemoryBudget:
         self._free = total_bytes
         self._reservations: dict[Reservation, None] = {}
         self._waiting: set[Reservation] = set()
-        self._freed = asyncio.Condition()
+        # What other threads have given back.
+        self._returned: SimpleQueue[Reservation] = SimpleQueue()
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
-    @asynccontextmanager
-    async def reservation(self) -> AsyncIterator["Reservation"]:
-        """A place in the budget, empty at first and given back at the end of the block."""
+    def reserve(self) -> "Reservation":
+        """A place in the budget, empty at first."""
         reservation = Reservation(self)
         self._reservations[reservation] = None
-        try:
-            yield reservation
-        finally:
-            del self._reservations[reservation]
-            self._free += reservation.size
-            async with self._freed:
-                self._freed.notify_all()
+        return reservation
+
+    def give_back(self, reservation: "Reservation") -> None:
+        """From any thread. The event loop is told where somebody waits there, and otherwise looks when it must."""
+        self._returned.put(reservation)
+        if self._waiting:
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _take_back(self) -> None:
+        with suppress(Empty):
+            while True:
+                reservation = self._returned.get_nowait()
+                del self._reservations[reservation]
+                self._free += reservation.size
+
+    def _tell(self) -> None:
+        """Let all who wait look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _has_room(self, reservation: "Reservation", more: int) -> bool:
+        self._take_back()
         return self._free >= more or (next(iter(self._reservations)) is reservation and self._is_stuck())
 
     def _is_stuck(self) -> bool:
@@ -76,13 +93,13 @@ class MemoryBudget:
 
     async def _wait(self, reservation: "Reservation", more: int, until: Deadline) -> None:
         with until.paused():
-            async with self._freed:
-                self._waiting.add(reservation)
-                self._freed.notify_all()  # with one more who waits, all may
-                try:
-                    await self._freed.wait_for(lambda: self._has_room(reservation, more))
-                finally:
-                    self._waiting.discard(reservation)
+            self._waiting.add(reservation)
+            self._tell()  # with one more who waits, all may
+            try:
+                while not self._has_room(reservation, more):
+                    await self._changed.wait()
+            finally:
+                self._waiting.discard(reservation)
 
 
 class Reservation:
@@ -97,6 +114,18 @@ class Reservation:
         if size > self.size:
             await self._budget.take(self, size - self.size, until)
 
+    def give_back(self) -> None:
+        """Once, from any thread."""
+        self._budget.give_back(self)
+
+
+@dataclass(frozen=True)
+class FetchedImage:
+    """The image's bytes, which count against the memory budget until `reserved` is given back."""
+
+    data: bytes | bytearray
+    reserved: Reservation
+
 
 class ImageFetcher:
     """Fetches images. `timeout_seconds` is for a whole image: look-up, connection, redirects, headers and body."""
@@ -108,15 +137,21 @@ class ImageFetcher:
         self._budget = budget
         self._max_image_bytes = max_image_bytes
         self._timeout_seconds = timeout_seconds
+        self.under_way = 0
 
-    @asynccontextmanager
-    async def fetched(self, url: str) -> AsyncIterator[bytes | bytearray]:
-        """The image's bytes, which count against the memory budget until the block ends. Raises FetchFailed."""
-        async with self._budget.reservation() as reserved:
+    async def fetch(self, url: str) -> FetchedImage:
+        """The caller gives back what is reserved. Raises FetchFailed."""
+        reserved = self._budget.reserve()
+        self.under_way += 1
+        try:
             with timed_stage("download"), _failures_explained():
                 async with deadline(self._timeout_seconds) as until:
-                    body = await self._follow(url, until, reserved)
-            yield body
+                    return FetchedImage(await self._follow(url, until, reserved), reserved)
+        except BaseException:
+            reserved.give_back()
+            raise
+        finally:
+            self.under_way -= 1
 
     async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes | bytearray:
         for _ in range(MAX_REDIRECTS + 1):

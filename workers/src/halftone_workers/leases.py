@@ -1,6 +1,8 @@
 """Keeps this worker's claims alive: a thread that renews the leases of the products in hand."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from sqlalchemy import Engine
@@ -30,16 +32,18 @@ class LeaseKeeper:
         self._thread.join()
 
     @property
-    def held(self) -> int:
+    def in_hand(self) -> int:
         """How many products this worker has in hand."""
         return len(self._held)
 
-    def hold(self, claim: Claim) -> None:
-        """Renew a claim from now on, until release()."""
+    @contextmanager
+    def held(self, claim: Claim) -> Iterator[None]:
+        """Renew a claim until the block ends."""
         self._held[id(claim)] = claim
-
-    def release(self, claim: Claim) -> None:
-        self._held.pop(id(claim), None)
+        try:
+            yield
+        finally:
+            del self._held[id(claim)]
 
     def _run(self) -> None:
         while not self._stopping.wait(RENEW_EVERY_SECONDS):

@@ -52,12 +52,10 @@ def main() -> None:
     _allow_open_files()
     runtime = Runtime(settings)
     runtime.start()
-    products = ProductJobs(runtime)
-    products.start()
     broker, threads = _make_broker(settings)
-    declare_actors(broker, runtime, products)
-    worker = Worker(broker, worker_threads=settings.products_at_once + WEBHOOKS_AT_ONCE)
-    worker.queue_prefetch = settings.products_at_once
+    declare_actors(broker, runtime, ProductJobs(runtime))
+    worker = Worker(broker, worker_threads=settings.most_products_at_once + WEBHOOKS_AT_ONCE)
+    worker.queue_prefetch = settings.most_products_at_once
     worker.start()
     for thread in threads:
         thread.start()
@@ -70,7 +68,6 @@ def main() -> None:
     abort.start()
     worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
     abort.cancel()
-    products.stop()
     runtime.close()
     broker.close()
     log.info("worker stopped")

@@ -7,7 +7,12 @@ one event loop of the process.
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import structlog
@@ -31,7 +36,11 @@ log = structlog.get_logger(__name__)
 # Statements take a millisecond: a few connections serve many products at once.
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
+PUTS_AT_ONCE = 32
+# Codec processes may be idle for this share of their time; and what is most of the images in hand.
+MOST_IDLE, MOSTLY = 0.05, 2 / 3
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 
@@ -52,37 +61,55 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._aborted = threading.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._images: set[asyncio.Task[Any]] = set()
+        self._storers = ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="store")
 
     def start(self) -> None:
         self._thread.start()
         self.run(self._open())
         self.leases.start()
-        IN_HAND.set_function(lambda: self.leases.held)
+        IN_HAND.set_function(lambda: self.leases.in_hand)
         self._heartbeat.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the event loop, and wait for the result here."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def start_soon(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
-        """Start these on the event loop, all at once, and wait for none."""
-        self._loop.call_soon_threadsafe(lambda: [self._keep(self._loop.create_task(one), self._tasks) for one in work])
+    def run_images(self, work: Mapping[int, Coroutine[Any, Any, T]]) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
+        """Run work on images on the event loop, side by side: each task with its key, whenever some have ended.
 
-    def start_image(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start work on an image, which abort() may end. On the event loop."""
-        task = self._loop.create_task(work)
-        if self._aborted.is_set():
-            task.cancel()
-        return self._keep(task, self._images)
+        abort() cancels them.
+        """
+        ended: SimpleQueue[tuple[int, asyncio.Task[T]]] = SimpleQueue()
 
-    @staticmethod
-    def _keep(task: asyncio.Task[T], tasks: set[asyncio.Task[Any]]) -> asyncio.Task[T]:
-        """The event loop alone would forget a task that nobody holds."""
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return task
+        def start() -> None:
+            for key, one in work.items():
+                task = self._loop.create_task(one)
+                self._images.add(task)
+                task.add_done_callback(partial(end, key))
+                if self._aborted.is_set():
+                    task.cancel()
+
+        def end(key: int, task: asyncio.Task[T]) -> None:
+            self._images.discard(task)
+            ended.put((key, task))
+
+        self._loop.call_soon_threadsafe(start)
+        left = len(work)
+        while left:
+            some = [ended.get()]
+            with suppress(Empty):
+                while True:
+                    some.append(ended.get_nowait())
+            left -= len(some)
+            yield some
+
+    def for_each(self, store: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
+        """What storing gave for each: one after the other to a folder, side by side to a server that answers later."""
+        if not self.store.is_remote:
+            return map(store, items)
+        stored = [self._storers.submit(copy_context().run, store, item) for item in items]
+        return (one.result() for one in stored)
 
     def abort(self) -> None:
         """Stop what is under way: images end unfinished, and their products are handed back."""
@@ -113,8 +140,15 @@ class Runtime:
                 raise Stopping
             pause = min(pause * 2, MAX_DATABASE_PAUSE_SECONDS)
 
+    def wants_more_images(self) -> bool:
+        """Whether codec processes were idle since this was last asked because images are mostly being fetched.
+
+        Where they are idle though images come quickly, something else is too slow, and more in hand would not help.
+        """
+        return self.codec.idle_share() > MOST_IDLE and self.fetcher.under_way > MOSTLY * len(self._images)
+
     def _load(self) -> tuple[int, int, int]:
-        return self.leases.held, self.settings.codec_processes, self.codec.busy
+        return self.leases.in_hand, self.settings.codec_processes, self.codec.busy
 
     async def _open(self) -> None:
         settings = self.settings

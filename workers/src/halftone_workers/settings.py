@@ -24,3 +24,8 @@ class WorkerSettings(CommonSettings):
     metrics_host: str = Field("127.0.0.1", description="an address of this machine, 0.0.0.0 for all")
     metrics_port: int | None = Field(None, ge=1, le=65535, description="a port number, or nothing for no metrics")
     shutdown_grace_seconds: float = Field(25, ge=0, allow_inf_nan=False, description="a number of seconds, at least 0")
+
+    @property
+    def most_products_at_once(self) -> int:
+        """While images are waited for (admission.py)."""
+        return 2 * self.products_at_once
