@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,6 +16,7 @@ from halftone_shared.barrier import Settled, settle_products
 from halftone_shared.products import Claim
 from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.states import ImageErrorCode
+from halftone_shared.storage import ImageStore
 from halftone_workers import product_job
 from halftone_workers.image_job import ImageAttempt
 from halftone_workers.product_job import ProductJobs
@@ -122,3 +124,17 @@ def test_statement_that_is_interrupted_by_the_database_is_tried_again(
     jobs.process(ProductKey(request_id, 2))
     assert len(attempts) == 2
     assert _statuses(engine) == ["COMPLETED", "COMPLETED"]
+
+
+def test_images_are_stored_side_by_side_where_the_store_is_far_away(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageStore, "is_remote", True)
+    together = threading.Barrier(4)
+
+    def store(image: int) -> tuple[int, str]:
+        together.wait(5)  # none of them ends before all have begun
+        return image, structlog.contextvars.get_contextvars()["request_id"]
+
+    with structlog.contextvars.bound_contextvars(request_id="that of the log lines"):
+        assert list(runtime.for_each(store, [1, 2, 3, 4])) == [(n, "that of the log lines") for n in (1, 2, 3, 4)]

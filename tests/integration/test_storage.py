@@ -4,7 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
 from halftone_shared.image_names import image_name, storage_path
 from halftone_shared.storage import ImageStore, StorageUnavailable
@@ -38,3 +40,12 @@ def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) ->
     (tmp_path / "images").write_bytes(b"a file where a folder is wanted")
     with pytest.raises(StorageUnavailable):
         ImageStore(tmp_path.as_uri()).put(NAME, b"image")
+
+
+def test_bucket_takes_an_image_with_its_media_type(tmp_path: Path) -> None:
+    bucket = ImageStore(tmp_path.as_uri())
+    bucket._store, bucket._folder = MemoryStore(), None
+    assert bucket.is_remote
+    bucket.put(NAME, bytearray(b"image"))
+    stored = obstore.get(bucket._store, storage_path(NAME))
+    assert (bytes(stored.bytes()), stored.attributes["Content-Type"]) == (b"image", "image/jpeg")

@@ -35,7 +35,8 @@ MEMORY_BYTES = 2 * 1024**3
 
 
 # A job is handed over while the process still works on another, so that it never waits for us in between. Only where
-# both are small: one that takes long must not hold back what another process could take.
+# both are small: one that takes long must not hold back what another process could take. Tiny ones, which are done
+# before we have our turn, lie there by the handful.
 AHEAD_BYTES = 1024**2
 AHEAD_JOBS, AHEAD_JOBS_BYTES = 8, 256 * 1024
 # And one that is held up nevertheless is done by whoever is free first.
