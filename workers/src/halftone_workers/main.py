@@ -39,6 +39,7 @@ OPEN_FILES = MAX_CONNECTIONS + 1024
 _M_ARENA_MAX, ARENAS = -8, 1
 # After the grace period, what was interrupted has this long to be handed back.
 HAND_BACK_SECONDS = 10
+SIGNAL_CHECK_SECONDS = 1.0
 
 
 def main() -> None:
@@ -60,7 +61,8 @@ def main() -> None:
     for thread in threads:
         thread.start()
     log.info("worker started", products_at_once=settings.products_at_once, codec_processes=settings.codec_processes)
-    stopping.wait()
+    while not stopping.wait(SIGNAL_CHECK_SECONDS):
+        pass  # a signal that came just before a wait without end would be heard when the next one comes
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
     for thread in threads:
         thread.stop()
