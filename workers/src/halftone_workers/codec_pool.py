@@ -225,7 +225,6 @@ class _CodecProcess:
         self._deadline: asyncio.TimerHandle | None = None
         # What has not gone out yet, and the part of an answer that is being read: its lengths, then the rest.
         self._outgoing: deque[memoryview] = deque()
-        self._is_full = False
         self._lengths: tuple[int, int] | None = None
         self._incoming = memoryview(bytearray(HEADER.size))
         self._received = 0
@@ -233,6 +232,7 @@ class _CodecProcess:
         self._loop.add_reader(self._socket, self._read)
 
     def takes(self, job: _Job) -> bool:
+        """Whether a job may be given to it now."""
         sizes = [len(one.data) for one in (*self.jobs, job)]
         one_behind = len(sizes) == 2 and max(sizes) <= AHEAD_BYTES
         return not self.jobs or one_behind or (len(sizes) <= AHEAD_JOBS and sum(sizes) <= AHEAD_JOBS_BYTES)
@@ -242,10 +242,11 @@ class _CodecProcess:
         self.jobs.append(job)
         if len(self.jobs) == 1:
             self._begin()
+        is_full = bool(self._outgoing)
         head = HEADER.pack(len(job.head), len(job.data)) + job.head
         self._outgoing += (memoryview(head), memoryview(job.data))
-        if not self._is_full:
-            self._write()
+        if not is_full and not self._has_sent_all():
+            self._loop.add_writer(self._socket, self._go_on)
 
     def _begin(self) -> None:
         """The first job's time runs."""
@@ -254,21 +255,21 @@ class _CodecProcess:
         self.jobs[0].begin()
         self._deadline = self._loop.call_later(self._timeout_seconds, self._on_overdue, self)
 
-    def _write(self) -> None:
-        """As much as the socket takes now, and the rest when it takes more."""
+    def _go_on(self) -> None:
+        """The socket takes more."""
+        if self._has_sent_all():
+            self._loop.remove_writer(self._socket)
+
+    def _has_sent_all(self) -> bool:
+        """Send as much as the socket takes now."""
         try:
             while self._outgoing:
                 self._sent(self._socket.sendmsg(self._outgoing))
         except BlockingIOError:
-            if not self._is_full:
-                self._is_full = True
-                self._loop.add_writer(self._socket, self._write)
-            return
+            return False
         except OSError:
             self._outgoing.clear()  # it has ended, as the reader will see
-        if self._is_full:
-            self._is_full = False
-            self._loop.remove_writer(self._socket)
+        return True
 
     def _sent(self, nbytes: int) -> None:
         while self._outgoing and nbytes >= len(self._outgoing[0]):
