@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from halftone_workers.batching import Batched, Call
+from tests.support.halftone import wait_for
 
 Calls = Sequence[Call[int, int]]
 
@@ -22,15 +23,14 @@ def test_what_comes_while_a_batch_is_under_way_is_the_next_batch() -> None:
         begun.set()
         assert go_on.wait(5)
         for call in calls:
-            call.end(-call.item)
+            call.set_result(-call.item)
 
     batched: Batched[int, int] = Batched(do_all)
     with ThreadPoolExecutor(10) as pool:
         first = pool.submit(batched.do, 1)
         assert begun.wait(5)
         others = [pool.submit(batched.do, item) for item in range(2, 11)]
-        while len(batched._brought) < 9:
-            time.sleep(0.001)
+        wait_for(lambda: len(batched._brought) == 9, what="the others")
         go_on.set()
         assert [future.result(5) for future in (first, *others)] == [-item for item in range(1, 11)]
     assert batches == [[1], list(range(2, 11))]
@@ -45,10 +45,10 @@ def test_calls_of_many_threads_are_each_done_once() -> None:
         for call in calls:
             done.append(call.item)
             if call.item % 7 == 0:
-                call.fail(ValueError(call.item))
+                call.set_exception(ValueError(call.item))
             else:
-                call.end(2 * call.item)
-        time.sleep(random.uniform(0, 0.001))
+                call.set_result(2 * call.item)
+        time.sleep(random.uniform(0, 0.001))  # lets others come meanwhile, now more and now fewer
         under_way.release()
 
     batched: Batched[int, int] = Batched(do_all)
@@ -70,7 +70,7 @@ def test_batch_that_breaks_off_fails_those_it_left_and_no_later_one() -> None:
         for call in calls:
             if call.item == 0:
                 raise RuntimeError("broken")
-            call.end(call.item)
+            call.set_result(call.item)
 
     batched: Batched[int, int] = Batched(do_all)
     for _ in range(2):

@@ -2,41 +2,24 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Call(Generic[Item, Result]):
-    """What a thread has brought, and what became of it: end() or fail() it, once."""
+class Call(Future[Result], Generic[Item, Result]):
+    """What a thread has brought; its result or exception is to be set, once."""
 
     def __init__(self, item: Item) -> None:
+        super().__init__()
         self.item = item
-        self._results: list[Result] = []
-        self._error: BaseException | None = None
         self._woken = threading.Lock()
         self._woken.acquire()
 
-    def end(self, result: Result) -> None:
-        self._results.append(result)
-
-    def fail(self, error: BaseException) -> None:
-        self._error = error
-
-    @property
-    def has_ended(self) -> bool:
-        return bool(self._results) or self._error is not None
-
-    @property
-    def result(self) -> Result:
-        """Raises what the call failed with."""
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
-
     def wait(self) -> None:
-        """Until wake()."""
+        """Until wake(): it is done, or its thread is to do the next batch."""
         self._woken.acquire()
 
     def wake(self) -> None:
@@ -46,7 +29,7 @@ class Call(Generic[Item, Result]):
 class Batched(Generic[Item, Result]):
     """Does what threads bring, in their own time: there is no other thread to hand it to and to be woken by.
 
-    `do_all` is given calls, of which it ends or fails each. One batch is under way at a time; what comes meanwhile is
+    `do_all` is given calls, of which it completes each. One batch is under way at a time; what comes meanwhile is
     the next one, which the first who came does for all of them. Nobody waits for a batch to fill.
     """
 
@@ -63,10 +46,10 @@ class Batched(Generic[Item, Result]):
             self._brought.append(call)
             waits, self._is_led = self._is_led, True
         if waits:
-            call.wait()  # until it is done, or to be done by us
-        if not call.has_ended:
+            call.wait()
+        if not call.done():
             self._lead()
-        return call.result
+        return call.result()
 
     def _lead(self) -> None:
         """Do all that has been brought, our own among it, and hand over to who has come since."""
@@ -76,8 +59,8 @@ class Batched(Generic[Item, Result]):
             self._do_all(calls)
         except BaseException as error:  # noqa: BLE001 - it is raised where each call was made
             for call in calls:
-                if not call.has_ended:
-                    call.fail(error)
+                if not call.done():
+                    call.set_exception(error)
         with self._lock:
             self._is_led = bool(self._brought)
             following = self._brought[:1]

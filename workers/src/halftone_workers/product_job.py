@@ -129,10 +129,10 @@ class ProductJobs:
                     self._write(write, [call])
                 return
             for call in calls:
-                call.fail(error)
+                call.set_exception(error)
         else:
             for call, result in zip(calls, results, strict=True):
-                call.end(result)
+                call.set_result(result)
 
 
 def _may_pass(attempts: Attempts) -> list[ImageAttempt]:
