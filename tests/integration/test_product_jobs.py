@@ -22,7 +22,7 @@ from halftone_workers.image_job import ImageAttempt
 from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WorkerSettings
-from tests.support.halftone import WEBHOOK_SECRET
+from tests.support.halftone import WEBHOOK_SECRET, wait_for
 from tests.support.stored import good_image, query, store_request
 
 BAD, BROKEN, LATER = 3, 5, 7
@@ -53,7 +53,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
 
     def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
         seen.append(claim)
-        time.sleep(0.05)
+        time.sleep(0.05)  # the second message of a product comes while the first is worked on
         if claim.key.seq == BROKEN:
             raise RuntimeError("broken")
         if claim.key.seq == BAD:
@@ -71,9 +71,8 @@ def _statuses(engine: Engine) -> list[str]:
     return [row.status for row in query(engine, "SELECT status FROM products ORDER BY seq")]
 
 
-def _processed(runtime: Runtime, request_id: UUID, seqs: Sequence[int]) -> list[BaseException | None]:
+def _processed(jobs: ProductJobs, request_id: UUID, seqs: Sequence[int]) -> list[BaseException | None]:
     """What each message came to, all brought at once by threads of their own."""
-    jobs = ProductJobs(runtime)
     with ThreadPoolExecutor(len(seqs)) as pool:
         done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
         wait(done)
@@ -84,7 +83,7 @@ def test_product_that_cannot_be_recorded_costs_no_other(
     engine: Engine, runtime: Runtime, attempts: list[Claim]
 ) -> None:
     request_id = store_request(engine, 12)
-    errors = _processed(runtime, request_id, [*range(1, 13)] * 2)  # every message comes twice
+    errors = _processed(ProductJobs(runtime), request_id, [*range(1, 13)] * 2)  # every message comes twice
     assert sorted(claim.key.seq for claim in attempts) == list(range(1, 13))
     assert sum(error is None for error in errors) == 22
     assert sum(isinstance(error, RuntimeError) for error in errors) == 1
@@ -100,16 +99,17 @@ def test_products_that_come_together_share_a_statement(
     engine: Engine, runtime: Runtime, attempts: list[Claim], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
-    never = threading.Event()
+    jobs = ProductJobs(runtime)
 
     def settle(connection: Connection, settlements: Sequence[tuple[Claim, ProductResult]]) -> list[Settled]:
         settled.append(len(settlements))
-        never.wait(0.5 if len(settled) == 1 else 0)  # the others end meanwhile
+        if len(settled) == 1:
+            wait_for(lambda: len(jobs._statements._brought) > 1, what="others to settle meanwhile")
         return settle_products(connection, settlements)
 
     monkeypatch.setattr("halftone_workers.product_job.settle_products", settle)
     seqs = [seq for seq in range(1, 21) if seq not in (BAD, BROKEN, LATER)]
-    assert _processed(runtime, store_request(engine, 20), seqs) == [None] * len(seqs)
+    assert _processed(jobs, store_request(engine, 20), seqs) == [None] * len(seqs)
     assert sum(settled) == len(seqs)
     assert max(settled) > 1
 

@@ -123,6 +123,7 @@ class Runtime:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._storers.shutdown()
         self.engine.dispose()
 
     def persist(self, write: Callable[[Connection], T]) -> T:
