@@ -1,0 +1,135 @@
+"""Who may call: keys, and that each sees its own alone."""
+
+import re
+from uuid import uuid4
+
+import pytest
+from starlette.routing import Route
+
+from halftone_api.routes import ROUTES
+from halftone_shared.api_keys import create_key, revoke_key
+from tests.support.api import HEADER, Api
+from tests.support.routes import DATA, URL, ended_with_image, problem_of, upload
+from tests.support.stored import finish, query
+
+API_ROUTES = [
+    route
+    for route in ROUTES
+    if isinstance(route, Route) and re.match("/(api|upload|status)", route.path) and "filename" not in route.path
+]
+KEYED = [(sorted(route.methods or ())[0], route.path) for route in API_ROUTES]
+OF_A_REQUEST = [(method, path) for method, path in KEYED if "{request_id}" in path]
+
+
+def new_key(api: Api, name: str = "test") -> dict[str, str]:
+    """The header of a new key."""
+    with api.engine.connect() as connection:
+        return {"Authorization": f"Bearer {create_key(connection, name)[1]}"}
+
+
+def test_routes_with_keys_are_known_to_the_tests() -> None:
+    assert {"/api/upload", "/upload", "/api/status/{request_id}", "/status/{request_id}", "/api/requests"} <= {
+        path for _, path in KEYED
+    }
+    assert len(OF_A_REQUEST) >= 4
+
+
+@pytest.mark.parametrize(("method", "path"), KEYED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer ht_wrong"},
+        {"Authorization": "Basic dXNlcjp3b3Jk"},
+        {"X-Api-Key": "ht_wrong"},
+    ],
+    ids=["no header", "empty", "no key", "blank key", "wrong key", "another scheme", "another header"],
+)
+def test_call_without_a_good_key_is_401(guarded: Api, method: str, path: str, headers: dict[str, str]) -> None:
+    key = new_key(guarded)
+    request_id = upload(guarded, headers=key)
+    response = guarded.call(method, path.format(request_id=request_id), headers=headers)
+    problem_of(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert len(query(guarded.engine, "SELECT FROM requests")) == 1
+
+
+def test_upload_without_a_key_stores_nothing(guarded: Api) -> None:
+    problem_of(guarded.upload(f"{HEADER}1,A,{URL}\n"), 401, "unauthorized")
+    assert query(guarded.engine, "SELECT FROM requests") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/requests?limit=0", "/api/requests?cursor=x", "/api/details/{id}?limit=0", "/api/status/nonsense"]
+)
+def test_key_is_asked_for_before_anything_else(guarded: Api, path: str) -> None:
+    problem_of(guarded.get(path.format(id=uuid4())), 401, "unauthorized")
+
+
+def test_revoked_key_is_401(guarded: Api) -> None:
+    with guarded.engine.connect() as connection:
+        key_id, key = create_key(connection, "test")
+    header = {"Authorization": f"Bearer {key}"}
+    request_id = upload(guarded, headers=header)
+    assert guarded.get(f"/api/status/{request_id}", headers=header).status_code == 200
+    with guarded.engine.connect() as connection:
+        assert revoke_key(connection, key_id)
+    for method, path in KEYED:
+        response = guarded.call(method, path.format(request_id=request_id), headers=header)
+        problem_of(response, 401, "unauthorized")
+
+
+def test_key_works_whatever_the_case_of_its_scheme(guarded: Api) -> None:
+    key = new_key(guarded)["Authorization"].removeprefix("Bearer ")
+    for scheme in ("Bearer", "bearer", "BEARER", "Bearer "):
+        assert guarded.get("/api/requests", headers={"Authorization": f"{scheme} {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), OF_A_REQUEST)
+def test_request_of_another_key_is_404(guarded: Api, method: str, path: str) -> None:
+    mine, other = new_key(guarded, "mine"), new_key(guarded, "other")
+    request_id = upload(guarded, headers=mine)
+    finish(guarded.engine, request_id, 1)
+    response = guarded.call(method, path.format(request_id=request_id), headers=other)
+    hidden = problem_of(response, 404, "not_found")
+    unknown = uuid4()
+    absent = problem_of(guarded.call(method, path.format(request_id=unknown), headers=other), 404, "not_found")
+    assert str(hidden).replace(str(request_id), str(unknown)) == str(absent), (
+        "it can be told from one that is not there"
+    )
+
+
+def test_list_holds_only_the_keys_own_requests(guarded: Api) -> None:
+    keys = [new_key(guarded), new_key(guarded)]
+    ids = [[str(upload(guarded, headers=key)) for _ in range(3)] for key in keys]
+    for key, own in zip(keys, ids, strict=True):
+        listed = guarded.get("/api/requests", headers=key).json()["requests"]
+        assert [request["request_id"] for request in listed] == own[::-1]
+
+
+def test_cursor_of_another_key_leads_to_ones_own_requests(guarded: Api) -> None:
+    mine, other = new_key(guarded), new_key(guarded)
+    own = upload(guarded, headers=mine)
+    for _ in range(2):
+        upload(guarded, headers=other)
+    cursor = guarded.get("/api/requests?limit=1", headers=other).json()["next_cursor"]
+    listed = guarded.get("/api/requests", params={"cursor": cursor}, headers=mine).json()["requests"]
+    assert [request["request_id"] for request in listed] == [str(own)]
+
+
+def test_images_and_health_need_no_key(guarded: Api) -> None:
+    name = ended_with_image(guarded, upload(guarded, headers=new_key(guarded)))
+    assert guarded.get(f"/api/image/{name}").content == DATA
+    for path in ("/", "/healthz", "/readyz"):
+        assert guarded.get(path).status_code == 200
+
+
+def test_key_is_stored_hashed(guarded: Api) -> None:
+    key = new_key(guarded)["Authorization"].removeprefix("Bearer ")
+    upload(guarded, headers={"Authorization": f"Bearer {key}"})
+    (stored,) = query(guarded.engine, "SELECT to_jsonb(api_keys)::text AS columns FROM api_keys")
+    assert key not in stored.columns
+    assert key.encode().hex() not in stored.columns

@@ -1,0 +1,81 @@
+"""The root, and whether the API is alive and ready."""
+
+import re
+from pathlib import Path
+
+from sqlalchemy import Engine
+from starlette.routing import Route
+
+from halftone_api.routes import ROUTES
+from tests.support.api import Api, api_settings, running_api
+from tests.support.halftone import free_port, wait_for
+from tests.support.postgres import TestPostgres
+from tests.support.routes import problem_of
+from tests.support.stored import query
+
+
+def test_root_tells_programs_what_there_is(api: Api) -> None:
+    response = api.get("/", headers={"Accept": "application/json"})
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert body["name"] == "halftone"
+    assert re.fullmatch(r"\d+\.\d+.*", body["version"])
+    assert all(link.startswith("http://api.example/") for link in body["links"].values())
+    aliases = {"/", "/upload", "/status/{request_id}"}
+    paths = {route.path for route in ROUTES if isinstance(route, Route)} - aliases
+    assert paths <= {link.removeprefix("http://api.example") for link in body["links"].values()}
+
+
+def test_root_is_a_page_for_browsers(api: Api) -> None:
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    response = api.get("/", headers={"Accept": accept})
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "accept" in response.headers["vary"].lower()
+    assert "/api/upload" in response.text
+    hosts = set(re.findall(r"https?://([^/\s\"'<]+)", response.text))
+    assert hosts <= {"api.example"}, "a third party's host"
+    assert api.get("/").headers["content-type"] == "application/json"
+
+
+def test_alive_and_ready(api: Api) -> None:
+    assert api.get("/healthz").json() == {"status": "ok"}
+    ready = api.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+
+
+def test_readiness_names_the_database_when_it_is_away(tmp_path: Path) -> None:
+    dead = f"postgresql://user:hunter2@127.0.0.1:{free_port()}/none"
+    with running_api(api_settings(dead, tmp_path)) as api:
+        assert api.get("/healthz").status_code == 200
+        response = api.get("/readyz")
+        problem = problem_of(response, 503, "not_ready")
+        answered = problem_of(api.get("/api/requests"), 503, "database_unavailable")
+    assert problem["failing"] == ["database"]
+    assert "database" in problem["detail"]
+    assert "hunter2" not in response.text + str(answered)
+
+
+def test_readiness_names_a_database_that_was_not_migrated(postgres: TestPostgres, tmp_path: Path) -> None:
+    with running_api(api_settings(postgres.url("postgres"), tmp_path)) as api:
+        problem = problem_of(api.get("/readyz"), 503, "not_ready")
+    assert problem["failing"] == ["database"]
+    assert "halftone migrate" in problem["detail"]
+
+
+def test_readiness_names_the_broker_when_it_is_away(database_url: str, tmp_path: Path) -> None:
+    with running_api(api_settings(database_url, tmp_path, rabbitmq_url=dead_broker())) as api:
+        problem = problem_of(api.get("/readyz"), 503, "not_ready")
+    assert problem["failing"] == ["broker"]
+    assert "hunter2" not in str(problem)
+
+
+def test_api_that_has_stopped_holds_no_connection(database_url: str, engine: Engine, tmp_path: Path) -> None:
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with running_api(api_settings(database_url, tmp_path, rabbitmq_url=dead_broker())) as api:
+        assert api.get("/api/requests").status_code == 200
+        assert query(engine, others)
+    wait_for(lambda: not query(engine, others), 5, "end of the connections")
+
+
+def dead_broker() -> str:
+    return f"amqp://user:hunter2@127.0.0.1:{free_port()}/none"
