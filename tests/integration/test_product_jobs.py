@@ -4,7 +4,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -23,27 +25,32 @@ from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WorkerSettings
 from tests.support.halftone import WEBHOOK_SECRET, wait_for
-from tests.support.stored import good_image, query, store_request
+from tests.support.images import jpeg
+from tests.support.origin import Answer, Origin
+from tests.support.stored import execute, good_image, query, store_request
 
 BAD, BROKEN, LATER = 3, 5, 7
 
 
-@pytest.fixture
-def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
-    runtime = Runtime(
-        WorkerSettings.model_validate(
-            {
-                "database_url": database_url,
-                "rabbitmq_url": "in-process",
-                "storage_url": tmp_path.as_uri(),
-                "webhook_secret": WEBHOOK_SECRET,
-                "codec_processes": 1,
-            }
-        )
-    )
+@contextmanager
+def _running(database_url: str, folder: Path, **settings: Any) -> Iterator[Runtime]:
+    common = {
+        "database_url": database_url,
+        "rabbitmq_url": "in-process",
+        "storage_url": folder.as_uri(),
+        "webhook_secret": WEBHOOK_SECRET,
+        "codec_processes": 1,
+    }
+    runtime = Runtime(WorkerSettings.model_validate(common | settings))
     runtime.start()
     yield runtime
     runtime.close()
+
+
+@pytest.fixture
+def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
+    with _running(database_url, tmp_path) as runtime:
+        yield runtime
 
 
 @pytest.fixture
@@ -138,3 +145,33 @@ def test_images_are_stored_side_by_side_where_the_store_is_far_away(
 
     with structlog.contextvars.bound_contextvars(request_id="that of the log lines"):
         assert list(runtime.for_each(store, [1, 2, 3, 4])) == [(n, "that of the log lines") for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("image", "delay_seconds", "most"),
+    [((64, 48), 0.2, 4), ((1200, 900), 0.0, 2)],
+    ids=["that is slow", "that keeps the codec busy"],
+)
+def test_more_products_are_in_hand_for_a_shop(
+    database_url: str,
+    engine: Engine,
+    tmp_path: Path,
+    origin: Origin,
+    image: tuple[int, int],
+    delay_seconds: float,
+    most: int,
+) -> None:
+    in_hand: list[int] = []
+    answer = Answer(jpeg(image), delay_seconds=delay_seconds)
+
+    def asked() -> Answer:
+        in_hand.append(worker.leases.in_hand)
+        return answer
+
+    url = origin.serve("/a.jpg", asked)
+    request_id = store_request(engine, 24)
+    execute(engine, "UPDATE products SET input_image_urls = ARRAY[:url]", url=url)
+    with _running(database_url, tmp_path, products_at_once=2, fetch_allow="127.0.0.0/8") as worker:
+        assert _processed(ProductJobs(worker), request_id, range(1, 25)) == [None] * 24
+    assert set(_statuses(engine)) == {"COMPLETED"}
+    assert max(in_hand) == most

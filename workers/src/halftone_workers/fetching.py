@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -137,12 +138,13 @@ class ImageFetcher:
         self._budget = budget
         self._max_image_bytes = max_image_bytes
         self._timeout_seconds = timeout_seconds
-        self.under_way = 0
+        # In all, for all images that were fetched or not, side by side.
+        self.seconds = 0.0
 
     async def fetch(self, url: str) -> FetchedImage:
         """The caller gives back what is reserved. Raises FetchFailed."""
         reserved = self._budget.reserve()
-        self.under_way += 1
+        started = time.monotonic()
         try:
             with timed_stage("download"), _failures_explained():
                 async with deadline(self._timeout_seconds) as until:
@@ -151,7 +153,7 @@ class ImageFetcher:
             reserved.give_back()
             raise
         finally:
-            self.under_way -= 1
+            self.seconds += time.monotonic() - started
 
     async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes | bytearray:
         for _ in range(MAX_REDIRECTS + 1):

@@ -7,6 +7,7 @@ one event loop of the process.
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
-# Codec processes may be idle for this share of their time; and what is most of the images in hand.
+# Codec processes may be idle for this share of their time; and what is most of an image's.
 MOST_IDLE, MOSTLY = 0.05, 2 / 3
 
 Item = TypeVar("Item")
@@ -62,6 +63,8 @@ class Runtime:
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._aborted = threading.Event()
         self._images: set[asyncio.Task[Any]] = set()
+        # In all, until they were compressed; and what it was, and what fetching was, when more were last asked for.
+        self._image_seconds, self._asked = 0.0, (0.0, 0.0)
         self._storers = ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="store")
 
     def start(self) -> None:
@@ -86,12 +89,13 @@ class Runtime:
             for key, one in work.items():
                 task = self._loop.create_task(one)
                 self._images.add(task)
-                task.add_done_callback(partial(end, key))
+                task.add_done_callback(partial(end, key, time.monotonic()))
                 if self._aborted.is_set():
                     task.cancel()
 
-        def end(key: int, task: asyncio.Task[T]) -> None:
+        def end(key: int, started: float, task: asyncio.Task[T]) -> None:
             self._images.discard(task)
+            self._image_seconds += time.monotonic() - started
             ended.put((key, task))
 
         self._loop.call_soon_threadsafe(start)
@@ -142,11 +146,13 @@ class Runtime:
             pause = min(pause * 2, MAX_DATABASE_PAUSE_SECONDS)
 
     def wants_more_images(self) -> bool:
-        """Whether codec processes were idle since this was last asked because images are mostly being fetched.
+        """Whether codec processes were idle since this was last asked, and images took most of their time to come.
 
         Where they are idle though images come quickly, something else is too slow, and more in hand would not help.
         """
-        return self.codec.idle_share() > MOST_IDLE and self.fetcher.under_way > MOSTLY * len(self._images)
+        before, self._asked = self._asked, (self.fetcher.seconds, self._image_seconds)
+        fetching, whole = (now - then for now, then in zip(self._asked, before, strict=True))
+        return self.codec.idle_share() > MOST_IDLE and fetching > MOSTLY * whole
 
     def _load(self) -> tuple[int, int, int]:
         return self.leases.in_hand, self.settings.codec_processes, self.codec.busy
