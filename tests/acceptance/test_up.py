@@ -53,6 +53,18 @@ def test_stop_leaves_no_process_behind(tmp_path: Path) -> None:
     assert _postgres(tmp_path) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux'")
+def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/a.jpg", jpeg())
+    with running_up(tmp_path) as service:
+        service.ended(service.accepted(f"{HEADER}1,SKU1,{url}\n"))
+        (worker,), (api,) = _children(service, "halftone_workers"), _children(service, "halftone_api")
+        threads = [thread.id for process in (worker, *worker.children()) for thread in process.threads()]
+        assert len(threads) > len(worker.children())
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
+        assert os.sched_getscheduler(api.pid) == os.SCHED_OTHER
+
+
 def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> None:
     port = free_port()
     command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(tmp_path / "home")]
