@@ -1,0 +1,230 @@
+"""Connections, names and certificates that fail, and the environment, which has no say."""
+
+import socket
+import ssl
+import time
+
+import httpx
+import pytest
+
+from halftone_shared.states import ImageErrorCode
+from halftone_workers import outgoing_http
+from tests.support.fetching import BODY, code_of, fetch
+from tests.support.hostile import (
+    Authority,
+    Script,
+    StubResolver,
+    Visitor,
+    answering,
+    closing_after,
+    hostile_server,
+    new_authority,
+    response,
+)
+from tests.support.origin import Origin
+
+# --- broken connections ---
+
+
+def _hang_up(visitor: Visitor) -> None:
+    visitor.read_request()
+
+
+def _reset_at_once(visitor: Visitor) -> None:
+    visitor.read_request()
+    visitor.reset()
+
+
+def _reset_in_the_body(visitor: Visitor) -> None:
+    visitor.read_request()
+    visitor.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(500))
+    visitor.pause(0.05)
+    visitor.reset()
+
+
+_BROKEN: dict[str, Script] = {
+    "hangs up": _hang_up,
+    "resets": _reset_at_once,
+    "resets in the body": _reset_in_the_body,
+    "short body": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(10)),
+    "no body": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
+    "chunk without end": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nabc"),
+    "no last chunk": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+    "chunk of no size": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"),
+    "half a header": closing_after(b"HTTP/1.1 200 OK\r\nContent-Le"),
+    "no HTTP": closing_after(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "a page without a header": closing_after(b"<html>hello</html>\r\n\r\n"),
+    "status of no number": closing_after(b"HTTP/1.1 OK\r\n\r\n"),
+    "two lengths": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde"),
+    "negative length": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nabc"),
+    "unknown transfer encoding": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
+    "nothing but zeros": closing_after(bytes(2000)),
+}
+
+
+@pytest.mark.parametrize("script", _BROKEN.values(), ids=_BROKEN.keys())
+def test_broken_answer_is_a_failed_connection_and_retried(script: Script) -> None:
+    with hostile_server(script) as server:
+        assert code_of(server.url) == (ImageErrorCode.CONNECT_FAILED, True)
+
+
+def test_endless_header_ends_soon() -> None:
+    def endless(visitor: Visitor) -> None:
+        visitor.read_request()
+        visitor.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            visitor.send(b"X-More: " + b"x" * 8000 + b"\r\n")
+
+    with hostile_server(endless) as server:
+        started = time.monotonic()
+        assert code_of(server.url, timeout=20) == (ImageErrorCode.CONNECT_FAILED, True)
+        assert time.monotonic() - started < 5
+        assert server.bytes_sent < 20_000_000
+
+
+def test_port_that_nobody_listens_on_is_a_failed_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert code_of(f"http://127.0.0.1:{port}/") == (ImageErrorCode.CONNECT_FAILED, True)
+
+
+def test_second_address_is_tried_when_the_first_refuses(resolver: StubResolver, origin: Origin) -> None:
+    resolver.names["shop.test"] = ["::1", "127.0.0.1"]
+    url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
+    assert fetch(url) == BODY
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
+        (UnicodeError("label empty or too long"), False),
+    ],
+    ids=["no such name", "resolver says never", "resolver is down", "no name"],
+)
+def test_name_that_does_not_resolve_is_retried_only_when_the_resolver_failed(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, retryable: bool
+) -> None:
+    def failing(host: str, port: int) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(outgoing_http, "_look_up", failing)
+    assert code_of("http://shop.test/") == (ImageErrorCode.DNS_FAILED, retryable)
+
+
+def test_name_without_an_address_is_a_failed_look_up(resolver: StubResolver) -> None:
+    resolver.names["shop.test"] = []
+    assert code_of("http://shop.test/") == (ImageErrorCode.DNS_FAILED, False)
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return new_authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_certificate_of_a_known_authority_and_the_right_name_is_good(
+    resolver: StubResolver, authority: Authority
+) -> None:
+    resolver.names["shop.test"] = ["127.0.0.1"]
+    with hostile_server(answering(response(body=BODY)), tls=authority.server_context("shop.test")) as server:
+        assert fetch(f"https://shop.test:{server.port}/", tls=authority.client_context()) == BODY
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "days", "known"),
+    [
+        ("shop.test", ["other.test"], 1, True),
+        ("a.b.shop.test", ["*.shop.test"], 1, True),
+        ("127.0.0.1", ["shop.test"], 1, True),
+        ("shop.test", ["shop.test"], 1, False),
+        ("shop.test", ["shop.test"], 0, True),
+    ],
+    ids=["wrong name", "wildcard too far", "address instead of name", "unknown authority", "expired"],
+)
+def test_certificate_that_proves_nothing_is_refused_for_good(
+    resolver: StubResolver, authority: Authority, host: str, names: list[str], days: int, known: bool
+) -> None:
+    resolver.names[host] = ["127.0.0.1"]
+    with hostile_server(answering(response(body=BODY)), tls=authority.server_context(*names, days=days)) as server:
+        time.sleep(1.1 if days == 0 else 0)
+        tls = authority.client_context() if known else None  # None: the authorities that a worker knows
+        assert code_of(f"https://{host}:{server.port}/", tls=tls) == (ImageErrorCode.TLS_FAILED, False)
+        assert server.requests == []
+
+
+def test_server_that_speaks_no_tls_is_a_failed_tls() -> None:
+    with hostile_server(lambda visitor: visitor.send(response(body=BODY))) as server:
+        assert code_of(server.url.replace("http:", "https:"))[0] is ImageErrorCode.TLS_FAILED
+
+
+def test_server_that_hangs_up_during_the_handshake_may_do_better_another_time() -> None:
+    with hostile_server(lambda visitor: visitor.pause(0.05)) as server:
+        assert code_of(server.url.replace("http:", "https:")) == (ImageErrorCode.CONNECT_FAILED, True)
+
+
+@pytest.mark.parametrize("sent", [b"", response(body=BODY)[:200]], ids=["before the header", "in the body"])
+def test_tls_that_breaks_after_the_handshake_has_a_public_code(
+    resolver: StubResolver, authority: Authority, sent: bytes
+) -> None:
+    resolver.names["shop.test"] = ["127.0.0.1"]
+
+    def garbling(visitor: Visitor) -> None:
+        visitor.read_request()
+        visitor.send(sent)
+        visitor.send_below_tls(b"\x17\x03\x03\x00\x20" + bytes(32))
+        visitor.wait_until_gone()
+
+    with hostile_server(garbling, tls=authority.server_context("shop.test")) as server:
+        code, _ = code_of(f"https://shop.test:{server.port}/", tls=authority.client_context())
+    assert code in (ImageErrorCode.TLS_FAILED, ImageErrorCode.CONNECT_FAILED)
+
+
+def test_server_that_wants_a_certificate_of_ours_has_a_public_code(
+    resolver: StubResolver, authority: Authority
+) -> None:
+    resolver.names["shop.test"] = ["127.0.0.1"]
+    context = authority.server_context("shop.test")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.certificate)
+    with hostile_server(answering(response(body=BODY)), tls=context) as server:
+        code, _ = code_of(f"https://shop.test:{server.port}/", tls=authority.client_context())
+    assert code in (ImageErrorCode.TLS_FAILED, ImageErrorCode.CONNECT_FAILED)
+
+
+# --- the environment ---
+
+
+def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch, origin: Origin) -> None:
+    url = origin.serve("/image", BODY)
+    with hostile_server(closing_after(response(body=b"from the proxy"))) as victim:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, victim.url)
+            monkeypatch.setenv(name.lower(), victim.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert fetch(url) == BODY
+        assert code_of("https://127.0.0.1:1/") == (ImageErrorCode.CONNECT_FAILED, True)
+        assert victim.accepts == 0
+        # A client that trusts the environment goes there: the test would see it.
+        assert httpx.get(url).content == b"from the proxy"
+        assert victim.accepts == 1
+
+
+def test_netrc_of_the_environment_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    netrc = tmp_path_factory.mktemp("home") / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login anna password sesame\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with hostile_server(answering(response(body=BODY))) as server:
+        fetch(server.url)
+        assert b"authorization" not in server.requests[0].lower()

@@ -1,0 +1,97 @@
+"""Redirects: which are followed, how many, and to where."""
+
+import time
+
+import pytest
+
+from halftone_shared.states import ImageErrorCode
+from halftone_workers.fetching import MAX_REDIRECTS
+from tests.support.fetching import BODY, code_of, fetch
+from tests.support.hostile import StubResolver, Visitor, answering, hostile_server, response
+from tests.support.origin import Answer, Origin
+
+
+def _redirect(location: str, status: int = 302) -> Answer:
+    return Answer(status=status, headers={"Location": location})
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_followed(origin: Origin, status: int) -> None:
+    target = origin.serve("/target", BODY)
+    assert fetch(origin.serve("/start", _redirect(target, status))) == BODY
+
+
+@pytest.mark.parametrize("location", ["/a/target", "target", "../a/target", "?x=1/../target", "./target#part"])
+def test_relative_redirect_is_followed(origin: Origin, location: str) -> None:
+    origin.serve("/a/target", BODY)
+    origin.serve("/a/start?x=1/../target", BODY)
+    assert fetch(origin.serve("/a/start", _redirect(location))) == BODY
+
+
+def test_redirect_to_another_host_is_followed_and_asks_it_by_its_name(resolver: StubResolver) -> None:
+    resolver.names["photos.shop.test"] = ["127.0.0.1"]
+    with hostile_server(answering(response(body=BODY))) as target:
+        location = f"http://Photos.Shop.TEST:{target.port}/x"
+        with hostile_server(answering(response("302 Found", headers={"Location": location}))) as start:
+            assert fetch(start.url) == BODY
+        assert f"host: photos.shop.test:{target.port}".encode() in target.requests[0].lower()
+
+
+def test_redirect_without_scheme_keeps_it(origin: Origin) -> None:
+    target = origin.serve("/target", BODY)
+    assert fetch(origin.serve("/start", _redirect(target.removeprefix("http:")))) == BODY
+
+
+def test_as_many_redirects_as_allowed_are_followed_and_no_more(origin: Origin) -> None:
+    assert MAX_REDIRECTS == 5
+    origin.serve("/0", BODY)
+    for number in range(1, 8):
+        origin.serve(f"/{number}", _redirect(f"/{number - 1}"))
+    assert fetch(f"{origin.url}/5") == BODY
+    assert code_of(f"{origin.url}/6") == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
+    assert origin.hits["/0"] == 1
+
+
+def test_redirect_to_itself_ends(origin: Origin) -> None:
+    assert code_of(origin.serve("/loop", _redirect("/loop"))) == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
+    assert origin.hits["/loop"] == MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ftp://127.0.0.1/x",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "data:image/png;base64,AAAA",
+        "gopher://127.0.0.1:70/x",
+        "http://[::1/x",
+        "http://127.0.0.1:99999/x",
+        "http://127.0.0.1:0/x",
+        "http://a b/x",
+        "http://127.0.0.1/" + "x" * 5000,
+    ],
+)
+def test_redirect_to_what_is_no_http_url_is_an_invalid_url(origin: Origin, location: str) -> None:
+    assert code_of(origin.serve("/start", _redirect(location))) == (ImageErrorCode.INVALID_URL, False)
+
+
+@pytest.mark.parametrize("url", ["", "x", "ftp://127.0.0.1/x", "http://", "http://[::1", "http://a..b/", "https:/x"])
+def test_what_is_no_http_url_is_an_invalid_url(url: str) -> None:
+    assert code_of(url) == (ImageErrorCode.INVALID_URL, False)
+
+
+def test_endless_body_of_a_redirect_is_not_read(origin: Origin) -> None:
+    target = origin.serve("/target", BODY)
+
+    def endless(visitor: Visitor) -> None:
+        visitor.read_request()
+        visitor.send(response("302 Found", headers={"Location": target}, told=False))
+        while True:
+            visitor.send(bytes(65536))
+
+    with hostile_server(endless) as server:
+        started = time.monotonic()
+        assert fetch(server.url, timeout=20) == BODY
+        assert time.monotonic() - started < 2
+        assert server.bytes_sent < 50_000_000

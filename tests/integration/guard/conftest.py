@@ -1,0 +1,13 @@
+"""A world of its own for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.guarded import World, new_world
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with new_world(monkeypatch) as world:
+        yield world

@@ -1,0 +1,198 @@
+"""Uploads that are refused on the wire, by the real server: what becomes of senders that lie, trickle or never stop."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+
+from halftone_api.middleware import LINGER_BYTES
+from tests.support.api import HEADER, multipart
+from tests.support.halftone import Service, log_lines, running_separately, wait_for
+from tests.support.postgres import TestPostgres
+
+# A form's beginning: the file's header, with its end to come.
+OPENING = multipart(('name="file"; filename="a.csv"', HEADER.encode()), end=False)[1]
+WIRE_LIMIT = 1_000_000
+WIRE_TIMEOUT = 1.5
+
+
+@pytest.fixture(scope="module")
+def server(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`halftone-api` alone."""
+    with running_separately(
+        tmp_path_factory.mktemp("server"),
+        postgres.new_database(),
+        "in-process",
+        workers=0,
+        max_upload_bytes=str(WIRE_LIMIT),
+        upload_timeout_seconds=str(WIRE_TIMEOUT),
+    ) as service:
+        yield service
+        assert service.http.get("/api/requests").json()["requests"] == [], "something of a refused upload remains"
+
+
+def connected(server: Service) -> "closing[socket.socket]":
+    port = httpx.URL(server.url).port
+    return closing(socket.create_connection(("127.0.0.1", port), timeout=20))
+
+
+def head(*headers: str, path: str = "/api/upload", method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: api.example", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+FORM = "Content-Type: multipart/form-data; boundary=frontier"
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """The status and the problem; where the server itself refuses, before the application, there is no problem."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    body = response.read()
+    if response.headers["Content-Type"] != "application/problem+json":
+        return response.status, {}
+    assert response.headers["X-Request-Id"]
+    return response.status, json.loads(body)
+
+
+def test_sender_that_never_stops_is_answered_and_cut_off(server: Service) -> None:
+    sent = 0
+
+    def keep_sending() -> None:
+        nonlocal sent
+        chunk = b"%x\r\n%s\r\n" % (65536, b"\n" * 65536)
+        try:
+            while sent < 400_000_000:
+                connection.sendall(chunk)
+                sent += len(chunk)
+        except OSError:
+            pass
+
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(OPENING), OPENING))
+        sender = threading.Thread(target=keep_sending)
+        sender.start()
+        status, problem = answer(connection)
+        sender.join(30)
+        assert not sender.is_alive()
+    assert (status, problem["code"], problem["limit"]) == (413, "too_large", WIRE_LIMIT)
+    assert sent < LINGER_BYTES + 24 * 1024 * 1024, "what is under way in the kernel's buffers included"
+
+
+@pytest.mark.parametrize("length", ["honest", "chunked"])
+def test_sender_that_reads_only_at_the_end_gets_its_answer(server: Service, length: str) -> None:
+    """As curl and most clients do: were the connection cut at once, they would see a reset and no answer."""
+    body = OPENING + b"\n" * 4_000_000
+    with connected(server) as connection:
+        if length == "honest":
+            connection.sendall(head(FORM, f"Content-Length: {len(body)}") + body)
+        else:
+            connection.sendall(head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        status, problem = answer(connection)
+    assert (status, problem["code"]) == (413, "too_large")
+
+
+def test_length_that_lies_is_refused_before_the_body(server: Service) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Content-Length: 1000000000000") + OPENING)
+        status, problem = answer(connection)
+    assert (status, problem["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 5000, "-1", "+1", "1_0", "0x10", "1,1", "١"])
+def test_length_that_is_none_is_refused(server: Service, length: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, f"Content-Length: {length}") + OPENING)
+        status, _ = answer(connection)
+    assert status in (400, 413)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Content-Length: 10", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked", "Content-Length: 10"),
+        ("Content-Length: 10", "Content-Length: 11"),
+        ("Transfer-Encoding: identity, chunked", "Content-Length: 10"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/upload"), ("GET", "/healthz")])
+def test_body_with_two_lengths_is_refused(server: Service, headers: tuple[str, str], method: str, path: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, *headers, method=method, path=path) + b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        status, _ = answer(connection)
+    assert status == 400
+
+
+def test_body_that_never_arrives_is_timed_out(server: Service) -> None:
+    """Of which nothing comes, half a header, or half a file."""
+    started = time.monotonic()
+    with connected(server) as first, connected(server) as second, connected(server) as third:
+        for connection, sent in ((first, b""), (second, OPENING[:20]), (third, OPENING)):
+            connection.sendall(head(FORM, "Content-Length: 10000") + sent)
+        for connection in (first, second, third):
+            status, problem = answer(connection)
+            assert (status, problem["code"]) == (408, "upload_timeout")
+            assert WIRE_TIMEOUT - 0.1 < time.monotonic() - started < WIRE_TIMEOUT + 5
+
+
+def test_body_that_trickles_is_timed_out(server: Service) -> None:
+    started = time.monotonic()
+    ended = threading.Event()
+
+    def trickle() -> None:
+        while not ended.wait(0.1):
+            try:
+                connection.sendall(b"\n")
+            except OSError:
+                return
+
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Content-Length: 10000") + OPENING)
+        trickling = threading.Thread(target=trickle)
+        trickling.start()
+        status, problem = answer(connection)
+        ended.set()
+        trickling.join()
+    assert (status, problem["code"]) == (408, "upload_timeout")
+    assert time.monotonic() - started < WIRE_TIMEOUT + 5
+
+
+def test_sender_that_hangs_up_is_no_error_of_ours(server: Service) -> None:
+    with connected(server) as connection:
+        connection.sendall(head(FORM, "Content-Length: 10000", "X-Request-Id: hung-up") + OPENING)
+        time.sleep(0.2)
+    wait_for(lambda: server.http.get("/healthz").status_code == 200)
+    time.sleep(0.3)
+    errors = [line for line in log_lines(server) if line["level"] in ("error", "critical")]
+    assert [line for line in errors if line.get("x_request_id") == "hung-up"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/image/../../../../etc/passwd",
+        "/api/image/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/api/image/%2e%2e/%2e%2e/etc/passwd",
+        "/api/image/%252e%252e%252fetc%252fpasswd",
+        "/api/image//etc/passwd",
+        "/api/image/%2fetc%2fpasswd",
+        "/api/image/..\\..\\etc\\passwd",
+        "/api/image/..;/etc/passwd",
+        "/api/image/%c0%ae%c0%ae/etc/passwd",
+        "/api/image/etc/passwd%00.jpg",
+        "/../../etc/passwd",
+    ],
+)
+def test_path_that_climbs_leads_nowhere(server: Service, path: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("Connection: close", method="GET", path=path))
+        status, problem = answer(connection)
+    assert (status, problem.get("code")) == (404, "not_found")

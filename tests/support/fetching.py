@@ -1,0 +1,88 @@
+"""What fetching is tested with: a fetcher that may reach this machine, and what it said of a URL."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+
+from halftone_shared.addresses import FetchRule, parse_networks
+from halftone_shared.states import ImageErrorCode
+from halftone_workers.fetching import FetchFailed, ImageFetcher, MemoryBudget
+from halftone_workers.outgoing_http import OutgoingHttp
+
+T = TypeVar("T")
+LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8", "::1/128"]))
+BODY = bytes(range(256)) * 40
+# What a deadline may be overrun by, on a machine that is busy with other things.
+GRACE_SECONDS = 0.5
+_NO_AUTHORITIES = ssl.create_default_context()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """On the event loop that workers run on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+@asynccontextmanager
+async def fetcher_of(
+    *,
+    timeout: float = 5,  # noqa: ASYNC109 - the fetcher's own
+    max_bytes: int = 1_000_000,
+    per_host: int = 4,
+    budget_bytes: int = 100_000_000,
+    tls: ssl.SSLContext | None = _NO_AUTHORITIES,
+) -> Any:
+    http = OutgoingHttp(LOOPBACK, connections_per_host=per_host, tls=tls)
+    try:
+        yield ImageFetcher(http, MemoryBudget(budget_bytes), max_image_bytes=max_bytes, timeout_seconds=timeout)
+    finally:
+        await http.close()
+
+
+def fetch(*urls: str, **how: Any) -> bytes:
+    """The last URL's bytes, after the others were fetched by the same client."""
+
+    async def work() -> bytes:
+        body = b""
+        async with fetcher_of(**how) as fetcher:
+            for url in urls:
+                async with fetched(fetcher, url) as image:
+                    body = bytes(image)
+        return body
+
+    return run(work())
+
+
+def failure_of(*urls: str, **how: Any) -> FetchFailed:
+    with pytest.raises(FetchFailed) as failed:
+        fetch(*urls, **how)
+    assert failed.value.error.message.endswith(".")
+    return failed.value
+
+
+def code_of(*urls: str, **how: Any) -> tuple[ImageErrorCode, bool]:
+    error = failure_of(*urls, **how).error
+    return error.code, error.retryable
+
+
+async def fetch_all(fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 0) -> list[bytes | bytearray]:
+    async def one(url: str) -> bytes | bytearray:
+        async with fetched(fetcher, url) as body:
+            await asyncio.sleep(hold_seconds)
+            return body
+
+    return await asyncio.gather(*(one(url) for url in urls))
+
+
+@asynccontextmanager
+async def fetched(fetcher: ImageFetcher, url: str) -> AsyncIterator[bytes | bytearray]:
+    image = await fetcher.fetch(url)
+    try:
+        yield image.data
+    finally:
+        image.reserved.give_back()
