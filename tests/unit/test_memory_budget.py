@@ -4,11 +4,11 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from halftone_workers.fetching import MemoryBudget, Reservation
-from halftone_workers.outgoing_http import deadline
+from halftone_workers.outgoing_http import Deadline
 
 
 async def _granted(reservation: Reservation, size: int) -> None:
-    async with deadline(5) as until:
+    async with Deadline(5) as until:
         await reservation.grow_to(size, until)
 
 

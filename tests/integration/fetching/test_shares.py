@@ -5,9 +5,11 @@ import threading
 
 import pytest
 
+from halftone_workers import outgoing_http
 from halftone_workers.fetching import FetchFailed, ImageFetcher
 from tests.support.fetching import BODY, fetch_all, fetched, fetcher_of, run
-from tests.support.hostile import Visitor, answering, hostile_server, response
+from tests.support.halftone import wait_for
+from tests.support.hostile import HostileServer, Visitor, answering, hostile_server, response
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["kept alive", "closed each time"])
@@ -36,6 +38,32 @@ def test_connections_to_a_host_never_exceed_the_cap(keep_alive: bool) -> None:
         assert most[0] == 3
         if keep_alive:
             assert server.most_open == server.accepts == 3
+
+
+def test_kept_connections_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing_http, "MAX_CONNECTIONS", 4)
+
+    def pausing(visitor: Visitor) -> None:
+        while True:
+            visitor.read_request()
+            visitor.pause(0.05)
+            visitor.send(response(body=BODY))
+
+    async def opened(fetcher: ImageFetcher, server: HostileServer, images: int, open_in_each: tuple[int, int]) -> int:
+        assert await fetch_all(fetcher, [server.url] * images) == [BODY] * images
+        await asyncio.to_thread(wait_for, lambda: (first.open_now, second.open_now) == open_in_each, seconds=2)
+        return first.accepts + second.accepts
+
+    async def work() -> None:
+        async with fetcher_of(per_host=3) as fetcher:
+            assert await opened(fetcher, first, 3, (3, 0)) == 3
+            assert await opened(fetcher, second, 1, (3, 1)) == 4
+            assert await opened(fetcher, second, 3, (1, 3)) == 6
+            assert await opened(fetcher, first, 1, (1, 3)) == 6
+            assert await opened(fetcher, first, 2, (2, 2)) == 7
+
+    with hostile_server(pausing) as first, hostile_server(pausing) as second:
+        run(work())
 
 
 def test_hosts_do_not_wait_for_each_other() -> None:

@@ -65,7 +65,7 @@ class _Job:
     def count(self, stage: str) -> None:
         """The time since the last stage was spent in this one."""
         now = time.perf_counter()
-        STAGE_SECONDS.labels(stage).observe(now - self.since)
+        STAGE_SECONDS[stage].observe(now - self.since)
         self.since = now
 
     def refuse(self, code: ImageErrorCode, message: str) -> None:
@@ -83,7 +83,6 @@ class CodecPool:
         self._all: set[_CodecProcess] = set()
         self._waiting: deque[_Job] = deque()
         self._closed = False
-        self._asked, self._idle_seconds = time.monotonic(), 0.0
 
     async def start(self) -> None:
         CODEC_PROCESSES.set(self._size)
@@ -106,12 +105,9 @@ class CodecPool:
         """How many processes have an image in hand."""
         return sum(bool(process.jobs) for process in list(self._all))
 
-    def idle_share(self) -> float:
-        """The processes' share of time without a job since this was last asked. From any thread."""
-        now, idle_seconds = time.monotonic(), sum(process.idle_seconds() for process in list(self._all))
-        elapsed, idle = now - self._asked, idle_seconds - self._idle_seconds
-        self._asked, self._idle_seconds = now, idle_seconds
-        return idle / (elapsed * self._size) if elapsed else 0.0
+    def idle_seconds(self) -> float:
+        """How long a process has had no job, on average, until now. From any thread."""
+        return sum(process.idle_seconds() for process in list(self._all)) / self._size
 
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))

@@ -18,8 +18,8 @@ from halftone_shared.results import ImageError
 from halftone_shared.states import ImageErrorCode
 from halftone_shared.urls import url_problem
 from halftone_workers.http_connection import Body
-from halftone_workers.metrics import timed_stage
-from halftone_workers.outgoing_http import BlockedAddress, Deadline, HostNotFound, OutgoingHttp, deadline
+from halftone_workers.metrics import STAGE_SECONDS
+from halftone_workers.outgoing_http import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
 
 MAX_REDIRECTS = 5
 MAX_RETRY_AFTER_SECONDS = 3600.0
@@ -146,8 +146,8 @@ class ImageFetcher:
         reserved = self._budget.reserve()
         started = time.monotonic()
         try:
-            with timed_stage("download"), _failures_explained():
-                async with deadline(self._timeout_seconds) as until:
+            with STAGE_SECONDS["download"].time(), _failures_explained():
+                async with Deadline(self._timeout_seconds) as until:
                     return FetchedImage(await self._follow(url, until, reserved), reserved)
         except BaseException:
             reserved.give_back()

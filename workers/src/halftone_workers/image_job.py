@@ -14,7 +14,7 @@ from halftone_shared.storage import StorageUnavailable
 from halftone_shared.tracing import span
 from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
 from halftone_workers.fetching import FetchedImage, FetchFailed
-from halftone_workers.metrics import timed_stage
+from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ def _ended(
 
 def _stored(runtime: Runtime, output: _Output) -> ImageAttempt:
     try:
-        with timed_stage("store"):
+        with STAGE_SECONDS["store"].time():
             runtime.store.put(output.name, output.data)
         return ImageAttempt(_succeeded(output))
     except StorageUnavailable as error:

@@ -5,21 +5,18 @@ plain registry holds all of it, and there is no folder shared between processes 
 No label comes from outside: hosts and URLs would make a time series each.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from halftone_shared.results import ProductResult
 from halftone_shared.states import Action, ImageErrorCode, Status, WebhookStatus
 
-STAGE_SECONDS = Histogram(
+_SECONDS = Histogram(
     "halftone_image_stage_duration_seconds",
     "Time an image spent in each stage: download, wait (for a codec process), encode, store.",
     ["stage"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+STAGE_SECONDS = {stage: _SECONDS.labels(stage) for stage in ("download", "wait", "encode", "store")}
 IMAGES = Counter("halftone_images_total", "Images that ended, by outcome.", ["outcome"])
 IMAGE_ERRORS = Counter("halftone_image_errors_total", "Images that ended in an error, by its code.", ["code"])
 INPUT_BYTES = Counter("halftone_image_input_bytes_total", "Bytes of the images that succeeded, as they came.")
@@ -50,8 +47,6 @@ CODEC_ENDS = Counter(
 )
 
 # A series exists from the start, so that its first increase is seen as one.
-for _stage in ("download", "wait", "encode", "store"):
-    STAGE_SECONDS.labels(_stage)
 for _outcome in (*Action, "failed"):
     IMAGES.labels(_outcome)
 for _code in ImageErrorCode:
@@ -69,16 +64,6 @@ for _reason in ("deadline", "crash", "idle"):
 def serve_metrics(host: str, port: int) -> None:
     """Answer Prometheus until the process ends. Raises OSError when the port cannot be had."""
     start_http_server(port, host)
-
-
-@contextmanager
-def timed_stage(stage: str) -> Iterator[None]:
-    """Count the time in the block, however it ends."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        STAGE_SECONDS.labels(stage).observe(time.perf_counter() - started)
 
 
 def count_settled(result: ProductResult) -> None:

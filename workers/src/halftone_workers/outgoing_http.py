@@ -14,9 +14,9 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import cast
+from typing import Any, Self, cast
 from weakref import WeakValueDictionary
 
 import certifi
@@ -25,9 +25,9 @@ import httpx
 from halftone_shared.addresses import FetchRule
 from halftone_workers.http_connection import SCRATCH_BYTES, Body, HttpConnection
 
-# Of one worker process. At 300 ms an answer so many bring 3,300 images a second: more than two cores compress.
+# Of one worker process, in use or kept. At 300 ms an answer so many bring 3,300 images a second: more than two cores
+# compress.
 MAX_CONNECTIONS = 1000
-MAX_IDLE_CONNECTIONS = 100
 KEEPALIVE_SECONDS = 15.0
 # getaddrinfo ignores deadlines (20 s against a silent server), so it runs in threads that are waited for with what is
 # left.
@@ -52,12 +52,17 @@ class HostNotFound(Exception):
 
 
 class Deadline:
-    """A moment after which everything inside `deadline()` is cancelled, which can be put off by waiting that is our
-    own.
-    """
+    """One limit over everything in its block, which can be put off by waiting that is our own. Raises TimeoutError."""
 
-    def __init__(self, timeout: asyncio.Timeout) -> None:
-        self._timeout = timeout
+    def __init__(self, seconds: float) -> None:
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await self._timeout.__aexit__(*raised)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -72,11 +77,22 @@ class Deadline:
             self._timeout.reschedule(None if left is None else loop.time() + left)
 
 
-@asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[Deadline]:
-    """One limit over everything in the block. Raises TimeoutError."""
-    async with asyncio.timeout(seconds) as timeout:
-        yield Deadline(timeout)
+class _Place:
+    """One of a semaphore's places, for a block. Waiting for it does not count against the deadline."""
+
+    def __init__(self, places: asyncio.Semaphore, until: Deadline) -> None:
+        self._places = places
+        self._until = until
+
+    async def __aenter__(self) -> None:
+        if self._places.locked():
+            with self._until.paused():
+                await self._places.acquire()
+        else:
+            await self._places.acquire()
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._places.release()
 
 
 class OutgoingHttp:
@@ -107,12 +123,11 @@ class OutgoingHttp:
         request = httpx.Request(method, parsed, headers=headers, content=content, extensions=extensions)
         host = (request.url.host, request.url.port)
         slots = self._hosts.setdefault(host, asyncio.Semaphore(self._connections_per_host))
-        async with AsyncExitStack() as held:
-            with until.paused():
-                await held.enter_async_context(slots)
-                await held.enter_async_context(self._connections)
-            response = await self._transport.handle_async_request(request)
-            held.push_async_callback(response.aclose)
+        async with (
+            _Place(slots, until),
+            _Place(self._connections, until),
+            aclosing(await self._transport.handle_async_request(request)) as response,
+        ):
             yield response
 
 
@@ -133,7 +148,8 @@ def _tls_context() -> ssl.SSLContext:
 class _Transport(httpx.AsyncBaseTransport):
     """Connections kept for the next request to the same origin.
 
-    How many there are at once is bounded outside, where waiting for one costs nobody's deadline.
+    How many are in use at once is bounded outside, where waiting for one costs nobody's deadline; those that are kept
+    make room for them.
     """
 
     def __init__(self, network: "GuardedNetwork", tls: ssl.SSLContext) -> None:
@@ -143,15 +159,21 @@ class _Transport(httpx.AsyncBaseTransport):
         # Each with its origin and the time of its coming back, in that order: the oldest is the first to go.
         self._idle: dict[HttpConnection, tuple[_Origin, float]] = {}
         self._by_origin: defaultdict[_Origin, list[HttpConnection]] = defaultdict(list)
+        self._in_use = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         origin = (url.scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
-        connection = self._take(origin) or await self._open(origin, request.extensions[_UNTIL])
+        self._in_use += 1
         try:
-            response = await connection.exchange(request)
+            connection = self._take(origin) or await self._open(origin, request.extensions[_UNTIL])
+            try:
+                response = await connection.exchange(request)
+            except BaseException:
+                connection.close()
+                raise
         except BaseException:
-            connection.close()
+            self._in_use -= 1
             raise
         cast("Body", response.stream).on_close = partial(self._give_back, connection, origin)
         return response
@@ -161,6 +183,8 @@ class _Transport(httpx.AsyncBaseTransport):
             self._drop(next(iter(self._idle)))
 
     async def _open(self, origin: "_Origin", until: Deadline) -> HttpConnection:
+        if self._idle and len(self._idle) + self._in_use > MAX_CONNECTIONS:
+            self._drop(next(iter(self._idle)))
         scheme, raw_host, port = origin
         host = raw_host.decode("ascii")
         connection = HttpConnection(self._scratch)
@@ -178,6 +202,7 @@ class _Transport(httpx.AsyncBaseTransport):
         return connection if connection.is_quiet() else None
 
     def _give_back(self, connection: HttpConnection, origin: "_Origin", reusable: bool) -> None:
+        self._in_use -= 1
         if not reusable:
             connection.close()
             return
@@ -185,8 +210,6 @@ class _Transport(httpx.AsyncBaseTransport):
         self._by_origin[origin].append(connection)
         connection.wait_for_end(partial(self._drop, connection))
         self._drop_expired()
-        if len(self._idle) > MAX_IDLE_CONNECTIONS:
-            self._drop(next(iter(self._idle)))
 
     def _drop_expired(self) -> None:
         expired = time.monotonic() - KEEPALIVE_SECONDS

@@ -8,6 +8,7 @@ import asyncio
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -38,8 +39,10 @@ log = structlog.get_logger(__name__)
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
-# Codec processes may be idle for this share of their time; and what is most of an image's.
+# Codec processes may be idle for this share of their time; and what is most of an image's. Told by what passed since
+# more was asked for so many times: products of many images begin and end together, and a moment tells nothing.
 MOST_IDLE, MOSTLY = 0.05, 2 / 3
+TIMES_ASKED = 10
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -63,8 +66,9 @@ class Runtime:
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._aborted = threading.Event()
         self._images: set[asyncio.Task[Any]] = set()
-        # In all, until they were compressed; and what it was, and what fetching was, when more were last asked for.
-        self._image_seconds, self._asked = 0.0, (0.0, 0.0)
+        # In all, until they were compressed.
+        self._image_seconds = 0.0
+        self._asked: deque[tuple[float, float, float, float]] = deque([(time.monotonic(), 0, 0, 0)], TIMES_ASKED)
         self._storers = ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="store")
 
     def start(self) -> None:
@@ -146,13 +150,14 @@ class Runtime:
             pause = min(pause * 2, MAX_DATABASE_PAUSE_SECONDS)
 
     def wants_more_images(self) -> bool:
-        """Whether codec processes were idle since this was last asked, and images took most of their time to come.
+        """Whether codec processes were idle lately, and images took most of their time to come.
 
         Where they are idle though images come quickly, something else is too slow, and more in hand would not help.
         """
-        before, self._asked = self._asked, (self.fetcher.seconds, self._image_seconds)
-        fetching, whole = (now - then for now, then in zip(self._asked, before, strict=True))
-        return self.codec.idle_share() > MOST_IDLE and fetching > MOSTLY * whole
+        now = (time.monotonic(), self.codec.idle_seconds(), self.fetcher.seconds, self._image_seconds)
+        elapsed, idle, fetching, whole = (new - old for new, old in zip(now, self._asked[0], strict=True))
+        self._asked.append(now)
+        return idle > MOST_IDLE * elapsed and fetching > MOSTLY * whole
 
     def _load(self) -> tuple[int, int, int]:
         return self.leases.in_hand, self.settings.codec_processes, self.codec.busy

@@ -14,7 +14,7 @@ from halftone_shared.tracing import span
 from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
 from halftone_workers.fetching import retry_after_seconds
 from halftone_workers.metrics import count_delivery
-from halftone_workers.outgoing_http import BlockedAddress, HostNotFound, OutgoingHttp, deadline
+from halftone_workers.outgoing_http import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
 from halftone_workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[
     }
     try:
         async with (
-            deadline(ATTEMPT_TIMEOUT_SECONDS) as until,
+            Deadline(ATTEMPT_TIMEOUT_SECONDS) as until,
             http.request("POST", event.url, until, content=event.body.encode(), headers=headers) as response,
         ):
             status_code = response.status_code
