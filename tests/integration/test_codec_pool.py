@@ -1,6 +1,7 @@
 """The codec processes, real ones: side by side, killed at the deadline, replaced after a crash, gone at the end."""
 
 import asyncio
+import errno
 import os
 import signal
 import struct
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import pytest
 import uvloop
 from PIL import Image
@@ -204,6 +206,26 @@ def test_jobs_run_side_by_side_up_to_the_size(run: Run[None], other: bool) -> No
     run(work())
 
 
+def test_image_that_is_held_up_is_compressed_once(run: Run[None]) -> None:
+    async def work() -> None:
+        async with _pool(2) as pool:
+            await _started(pool)
+            for pid in _pids(pool):
+                os.kill(pid, signal.SIGSTOP)
+            jobs = [asyncio.ensure_future(pool.compress(jpeg(seed=seed), _FAST)) for seed in (1, 2, 3)]
+            await asyncio.sleep(codec_pool.AHEAD_SECONDS + 0.1)
+            two, one = sorted(pool._all, key=lambda process: len(process.jobs), reverse=True)
+            assert (len(two.jobs), len(one.jobs)) == (2, 1)
+            os.kill(two.pid, signal.SIGCONT)
+            await _until(lambda: sum(job.done() for job in jobs) == 2)
+            assert (len(two.jobs), len(one.jobs)) == (0, 1)
+            os.kill(one.pid, signal.SIGCONT)
+            await asyncio.gather(*jobs)
+            assert pool.busy == 0
+
+    run(work())
+
+
 # --- the deadline ---
 
 
@@ -292,6 +314,33 @@ def test_process_that_died_while_it_had_nothing_to_do_costs_no_image(run: Run[No
 
 
 @linux_only
+@linux_only
+def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+    refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 2
+
+    def start_or_not(*arguments: Any, **how: Any) -> "subprocess.Popen[bytes]":
+        if refusals:
+            raise refusals.pop()
+        return start(*arguments, **how)
+
+    async def work() -> None:
+        async with _pool() as pool:
+            await _started(pool)
+            open_files = psutil.Process().num_fds()
+            (pid,) = _pids(pool)
+            monkeypatch.setattr(codec_pool, "START_AGAIN_SECONDS", 0.05)
+            os.kill(pid, signal.SIGKILL)
+            await _until(lambda: not _is_alive(pid))
+            monkeypatch.setattr(subprocess, "Popen", start_or_not)
+            assert (await pool.compress(jpeg((48, 36)), _FAST)).width == 48
+            assert len(_pids(pool) - {pid}) == 1
+            assert not refusals
+            assert psutil.Process().num_fds() == open_files
+
+    run(work())
+
+
 def test_image_that_needs_more_memory_than_there_is_costs_itself_only(
     run: Run[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

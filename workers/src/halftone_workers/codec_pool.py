@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -39,8 +39,10 @@ MEMORY_BYTES = 2 * 1024**3
 # before we have our turn, lie there by the handful.
 AHEAD_BYTES = 1024**2
 AHEAD_JOBS, AHEAD_JOBS_BYTES = 8, 256 * 1024
-# And one that is held up nevertheless is done by whoever is free first.
+# And one that is held up nevertheless is done by whoever has nothing else to do first.
 AHEAD_SECONDS = 0.25
+# After the machine had no memory, or no process, for another one.
+START_AGAIN_SECONDS = 1.0
 
 
 class _Job:
@@ -51,6 +53,8 @@ class _Job:
         self.head = head
         self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()
         self.since = time.perf_counter()
+        self.has_begun = False
+        self.is_held_up = False
         self._patience: asyncio.TimerHandle | None = None
 
     def wait_behind(self, give_up: Callable[[], None]) -> None:
@@ -58,7 +62,10 @@ class _Job:
         self._patience = asyncio.get_running_loop().call_later(AHEAD_SECONDS, give_up)
 
     def begin(self) -> None:
-        self.count("wait")
+        """Also where it was taken back from, after it was done elsewhere."""
+        if not self.has_begun:
+            self.count("wait")
+        self.has_begun = True
         if self._patience is not None:
             self._patience.cancel()
 
@@ -126,11 +133,17 @@ class CodecPool:
             raise
 
     def _hand_out(self) -> None:
-        while self._waiting and (process := self._free_for(self._waiting[0])):
-            job = self._waiting.popleft()
+        while (job := self._next()) and (process := self._free_for(job)):
+            self._waiting.popleft()
             process.give(job)
             if process.jobs[0] is not job:
                 job.wait_behind(partial(self._take_back, process, job))
+
+    def _next(self) -> _Job | None:
+        """The first that waits. One that was taken back may have had its turn where it lay."""
+        while self._waiting and self._waiting[0].has_begun:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
 
     def _free_for(self, job: _Job) -> "_CodecProcess | None":
         for process in list(self._all):
@@ -141,8 +154,9 @@ class CodecPool:
         return least if least and least.takes(job) else None
 
     def _take_back(self, process: "_CodecProcess", job: _Job) -> None:
-        """The job before this one takes long: whoever answers first does it."""
+        """The job before this one takes long: whoever comes to it first does it."""
         if job in process.jobs and process.jobs[0] is not job and not job.answer.done():
+            job.is_held_up = True
             self._waiting.append(job)
             self._hand_out()
 
@@ -175,13 +189,22 @@ class CodecPool:
     def _replace(self, process: "_CodecProcess") -> None:
         """Another process in this one's place. The job under way in it has ended; the one behind waits again."""
         self._discard(process)
-        behind = [job for job in list(process.jobs)[1:] if not job.answer.done() and job not in self._waiting]
-        self._waiting.extendleft(behind)
+        behind = [job for job in list(process.jobs)[1:] if not job.has_begun and not job.answer.done()]
+        self._waiting.extendleft(job for job in behind if job not in self._waiting)
         if not self._closed:
             self._add()
 
     def _add(self) -> None:
-        self._all.add(_CodecProcess(self._timeout_seconds, self._hand_out, self._overdue, self._lost))
+        try:
+            self._all.add(_CodecProcess(self._timeout_seconds, self._hand_out, self._overdue, self._lost))
+        except OSError as error:
+            log.error("codec process not started", error=str(error), again_seconds=START_AGAIN_SECONDS)
+            asyncio.get_running_loop().call_later(START_AGAIN_SECONDS, self._add_again)
+
+    def _add_again(self) -> None:
+        if not self._closed:
+            self._add()
+            self._hand_out()
 
     def _discard(self, process: "_CodecProcess") -> None:
         self._all.discard(process)
@@ -189,9 +212,10 @@ class CodecPool:
 
 
 class _CodecProcess:
-    """A codec process, the socket to it, and its jobs: one under way, and at most one behind.
+    """A codec process, the socket to it, and its jobs: one under way, and those behind.
 
     `on_free`, `on_overdue` and `on_lost` are called when it has answered, missed a deadline, or ended by itself.
+    Raises OSError when the machine has no room for it.
     """
 
     def __init__(
@@ -208,7 +232,8 @@ class _CodecProcess:
         self._socket.setblocking(False)
         # An image that fits is there at once when its turn comes: in pieces, the process waited for each of them.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)
-        with theirs:
+        with theirs, ExitStack() as undo:
+            undo.callback(self._socket.close)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "halftone_workers.codec_process", str(theirs.fileno()), str(MEMORY_BYTES)],
                 stdin=subprocess.DEVNULL,
@@ -216,6 +241,7 @@ class _CodecProcess:
                 env=codec_environment(),
                 start_new_session=True,
             )
+            undo.pop_all()
         self.pid = self._process.pid
         self._idle_seconds, self._idle_since = 0.0, time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
@@ -229,9 +255,11 @@ class _CodecProcess:
 
     def takes(self, job: _Job) -> bool:
         """Whether a job may be given to it now."""
+        if not self.jobs or job.is_held_up:
+            return not self.jobs
         sizes = [len(one.data) for one in (*self.jobs, job)]
         one_behind = len(sizes) == 2 and max(sizes) <= AHEAD_BYTES
-        return not self.jobs or one_behind or (len(sizes) <= AHEAD_JOBS and sum(sizes) <= AHEAD_JOBS_BYTES)
+        return one_behind or (len(sizes) <= AHEAD_JOBS and sum(sizes) <= AHEAD_JOBS_BYTES)
 
     def give(self, job: _Job) -> None:
         """Hand a job over, to be done after the one that is under way."""
@@ -300,12 +328,12 @@ class _CodecProcess:
         assert self._deadline is not None  # noqa: S101 - its job began
         self._deadline.cancel()
         job = self.jobs.popleft()
-        job.count("encode")
         if self.jobs:
             self._begin()
         else:
             self._idle_since = time.monotonic()
         if not job.answer.done():
+            job.count("encode")
             try:
                 job.answer.set_result(_compressed(facts, data))
             except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
