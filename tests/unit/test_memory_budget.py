@@ -42,6 +42,27 @@ def test_oldest_goes_on_when_all_wait_with_a_part_in_hand() -> None:
     asyncio.run(work())
 
 
+def test_one_that_has_not_asked_yet_holds_nobody_up() -> None:
+    """It may wait for a connection that the others have until they have their bytes."""
+
+    async def work() -> None:
+        budget = MemoryBudget(10)
+        redirected, first, second = budget.reserve(), budget.reserve(), budget.reserve()
+        await _granted(first, 5)
+        await _granted(second, 5)
+        other = asyncio.create_task(_granted(second, 8))
+        await _granted(first, 8)
+        first.give_back()
+        await other
+        second.give_back()
+        await _granted(redirected, 10)
+        redirected.give_back()
+        budget.reserve().give_back()
+        await _granted(budget.reserve(), 10)
+
+    asyncio.run(work())
+
+
 def test_what_other_threads_give_back_is_there_for_who_waits_and_for_who_comes() -> None:
     async def work() -> None:
         budget = MemoryBudget(10)

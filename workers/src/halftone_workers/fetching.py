@@ -41,12 +41,13 @@ class FetchFailed(Exception):
 class MemoryBudget:
     """How many bytes of fetched images may be in memory at once: what the codec has not taken yet holds fetching back.
 
-    Images whose length nobody told may all wait for each other with a part in hand. Then, and only then, the oldest
-    goes on beyond the budget, by itself at most, so that some image always comes to its end.
+    Images whose length nobody told may all wait for each other with a part in hand. Then, and only then, the one that
+    asked first goes on beyond the budget, by itself at most, so that some image always comes to its end.
     """
 
     def __init__(self, total_bytes: int) -> None:
         self._free = total_bytes
+        # In the order in which they asked first: one that has not may itself wait for those that have, for a connection.
         self._reservations: dict[Reservation, None] = {}
         self._waiting: set[Reservation] = set()
         # What other threads have given back.
@@ -56,9 +57,7 @@ class MemoryBudget:
 
     def reserve(self) -> "Reservation":
         """A place in the budget, empty at first."""
-        reservation = Reservation(self)
-        self._reservations[reservation] = None
-        return reservation
+        return Reservation(self)
 
     def give_back(self, reservation: "Reservation") -> None:
         """From any thread. The event loop is told where somebody waits there, and otherwise looks when it must."""
@@ -70,7 +69,7 @@ class MemoryBudget:
         with suppress(Empty):
             while True:
                 reservation = self._returned.get_nowait()
-                del self._reservations[reservation]
+                self._reservations.pop(reservation, None)
                 self._free += reservation.size
 
     def _tell(self) -> None:
@@ -87,6 +86,7 @@ class MemoryBudget:
         return all(other in self._waiting for other in self._reservations if other.size)
 
     async def take(self, reservation: "Reservation", more: int, until: Deadline) -> None:
+        self._reservations.setdefault(reservation)
         if not self._has_room(reservation, more):
             await self._wait(reservation, more, until)
         self._free -= more
