@@ -23,6 +23,37 @@ from tests.support.hostile import (
 )
 from tests.support.origin import Origin
 
+# --- connections that are kept ---
+
+
+@pytest.mark.parametrize("how", ["hangs up", "resets"])
+def test_kept_connection_that_ends_as_it_is_used_again_is_replaced(how: str) -> None:
+    visits: list[int] = []
+
+    def ending(visitor: Visitor) -> None:
+        visits.append(1)
+        visitor.read_request()
+        visitor.send(response(body=BODY))
+        visitor.read_request()
+        if how == "resets":
+            visitor.reset()
+
+    with hostile_server(ending) as server:
+        assert fetch(*[server.url] * 4) == BODY
+        assert len(visits) == 4
+
+
+def test_kept_connection_that_ends_after_its_answer_has_begun_is_a_failure() -> None:
+    def script(visitor: Visitor) -> None:
+        visitor.read_request()
+        visitor.send(response(body=BODY))
+        visitor.read_request()
+        visitor.send(b"HTTP/1.1 200")
+
+    with hostile_server(script) as server:
+        assert code_of(server.url, server.url) == (ImageErrorCode.CONNECT_FAILED, True)
+
+
 # --- broken connections ---
 
 

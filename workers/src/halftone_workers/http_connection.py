@@ -31,6 +31,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_paused = False
+        self.has_answered = False
         self.on_end: Callable[[], None] | None = None
 
     async def open(self, connected: socket.socket, tls: ssl.SSLContext | None, host: str) -> None:
@@ -46,7 +47,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             raise
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and its answer's head. The body is the response's stream, a Body. Raises httpx.HTTPError."""
+        """Send a request, and its answer's head. The body is the response's stream, a Body. Raises httpx.HTTPError;
+        `has_answered` then tells whether any byte of an answer had come.
+        """
+        self.has_answered = False
         protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         try:
             self._send(protocol, request)
@@ -154,6 +158,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         return self._target or self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.has_answered = True
         if self._target:
             self._target = self._target[nbytes:]
             if self._target:

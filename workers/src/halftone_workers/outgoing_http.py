@@ -166,14 +166,24 @@ class _Transport(httpx.AsyncBaseTransport):
         origin = (url.scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
         self._in_use += 1
         try:
-            connection = self._take(origin) or await self._open(origin, request.extensions[_UNTIL])
-            try:
-                response = await connection.exchange(request)
-            except BaseException:
-                connection.close()
-                raise
+            while kept := self._take(origin):
+                try:
+                    return await self._exchange(kept, origin, request)
+                except (httpx.NetworkError, httpx.RemoteProtocolError):
+                    # A server may close what it keeps at any time, as this request is on its way to it (RFC 9112, 9.5).
+                    if kept.has_answered:
+                        raise
+            opened = await self._open(origin, request.extensions[_UNTIL])
+            return await self._exchange(opened, origin, request)
         except BaseException:
             self._in_use -= 1
+            raise
+
+    async def _exchange(self, connection: HttpConnection, origin: "_Origin", request: httpx.Request) -> httpx.Response:
+        try:
+            response = await connection.exchange(request)
+        except BaseException:
+            connection.close()
             raise
         cast("Body", response.stream).on_close = partial(self._give_back, connection, origin)
         return response
@@ -199,7 +209,7 @@ class _Transport(httpx.AsyncBaseTransport):
             return None
         connection = idle[-1]
         self._forget(connection)
-        return connection if connection.is_quiet() else None
+        return connection
 
     def _give_back(self, connection: HttpConnection, origin: "_Origin", reusable: bool) -> None:
         self._in_use -= 1
