@@ -4,9 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -23,33 +21,18 @@ from halftone_workers import product_job
 from halftone_workers.image_job import ImageAttempt
 from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
-from halftone_workers.settings import WorkerSettings
-from tests.support.halftone import WEBHOOK_SECRET, wait_for
+from tests.support.halftone import wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
+from tests.support.runtime import running_runtime
 from tests.support.stored import execute, good_image, query, store_request
 
 BAD, BROKEN, LATER = 3, 5, 7
 
 
-@contextmanager
-def _running(database_url: str, folder: Path, **settings: Any) -> Iterator[Runtime]:
-    common = {
-        "database_url": database_url,
-        "rabbitmq_url": "in-process",
-        "storage_url": folder.as_uri(),
-        "webhook_secret": WEBHOOK_SECRET,
-        "codec_processes": 1,
-    }
-    runtime = Runtime(WorkerSettings.model_validate(common | settings))
-    runtime.start()
-    yield runtime
-    runtime.close()
-
-
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
-    with _running(database_url, tmp_path) as runtime:
+    with running_runtime(database_url, tmp_path) as runtime:
         yield runtime
 
 
@@ -171,7 +154,7 @@ def test_more_products_are_in_hand_for_a_shop(
     url = origin.serve("/a.jpg", asked)
     request_id = store_request(engine, 24)
     execute(engine, "UPDATE products SET input_image_urls = ARRAY[:url]", url=url)
-    with _running(database_url, tmp_path, products_at_once=2, fetch_allow="127.0.0.0/8") as worker:
+    with running_runtime(database_url, tmp_path, products_at_once=2, fetch_allow="127.0.0.0/8") as worker:
         assert _processed(ProductJobs(worker), request_id, range(1, 25)) == [None] * 24
     assert set(_statuses(engine)) == {"COMPLETED"}
     assert max(in_hand) == most

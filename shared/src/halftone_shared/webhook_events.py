@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, select, text, update
 
 from halftone_shared.database import AnyRow
 from halftone_shared.requests import WORK_CHANNEL, get_status
@@ -103,14 +103,20 @@ def claim_event(
     )
 
 
+# Once, also where the first time was committed and nobody heard of it.
 _RECORD = text(
     """
+    WITH logged AS (
+        INSERT INTO webhook_attempts (event_id, attempt, duration_ms, status_code, error)
+        VALUES (:event_id, :attempt, :duration_ms, :status_code, :error)
+        ON CONFLICT DO NOTHING RETURNING event_id
+    )
     UPDATE webhook_events
     SET status = :status, lease_until = NULL, step = step + 1,
         next_attempt_at = now() + make_interval(secs => CAST(:delay_seconds AS float)),
         last_status_code = :status_code, last_error = :error,
         delivered_at = CASE WHEN :status = 'delivered' THEN now() END
-    WHERE id = :event_id AND attempts = :attempt AND status = 'pending'
+    FROM logged WHERE id = logged.event_id AND attempts = :attempt AND status = 'pending'
     """
 )
 
@@ -120,21 +126,13 @@ def record_delivery(
 ) -> None:
     """Log an attempt and move the event: `pending` again after the delay, or ended, with no delay."""
     connection.execute(
-        insert(webhook_attempts).values(
-            event_id=event.id,
-            attempt=event.attempt,
-            duration_ms=delivery.duration_ms,
-            status_code=delivery.status_code,
-            error=delivery.error,
-        )
-    )
-    connection.execute(
         _RECORD,
         {
             "event_id": event.id,
             "attempt": event.attempt,
             "status": status,
             "delay_seconds": delay_seconds,
+            "duration_ms": delivery.duration_ms,
             "status_code": delivery.status_code,
             "error": delivery.error,
         },

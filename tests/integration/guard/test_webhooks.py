@@ -1,5 +1,7 @@
 """Webhooks go out through the same guard, and nothing that a receiver does holds a worker up."""
 
+import asyncio
+import threading
 import time
 from uuid import uuid4
 
@@ -8,7 +10,7 @@ import pytest
 from halftone_shared.addresses import FetchRule, parse_networks
 from halftone_shared.signing import new_secret
 from halftone_shared.webhook_events import Delivery, DueEvent
-from halftone_workers import webhook_job
+from halftone_workers import outgoing_http, webhook_job
 from halftone_workers.outgoing_http import OutgoingHttp
 from tests.support.fetching import run
 from tests.support.guarded import NO_EXCEPTIONS, PUBLIC, TLS, World, guarded
@@ -122,6 +124,34 @@ def test_silent_receiver_of_a_webhook_is_given_up_at_the_deadline(monkeypatch: p
         assert 0.4 <= time.monotonic() - started < 0.9
         assert delivery.status_code is None
         assert delivery.error is not None
+
+
+def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its event is in this worker's hand for 20 s and no longer."""
+    name_server_answers = threading.Event()
+
+    def look_up(host: str, port: int) -> list[str]:
+        name_server_answers.wait(10)
+        return []
+
+    async def work() -> list[Delivery]:
+        http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=TLS)
+        try:
+            events = [DueEvent(uuid4(), uuid4(), 1, 0, f"http://{name}.test/", None, "{}") for name in ("one", "two")]
+            attempts = (webhook_job.post_event(http, event, new_secret()) for event in events)
+            return [delivery for delivery, _ in await asyncio.gather(*attempts)]
+        finally:
+            await http.close()
+
+    monkeypatch.setattr(webhook_job, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(outgoing_http, "RESOLVER_THREADS", 1)
+    monkeypatch.setattr(outgoing_http, "_look_up", look_up)
+    deliveries = run(work())
+    threads = [thread for thread in threading.enumerate() if thread.name == "resolver"]
+    name_server_answers.set()
+    assert [thread.daemon for thread in threads] == [True], "a worker's end waits for it"
+    assert [delivery.error for delivery in deliveries] == ["The receiver did not answer within 0.4 s."] * 2
+    assert all(400 <= delivery.duration_ms < 2000 for delivery in deliveries)
 
 
 def test_retry_after_of_a_webhook_is_handed_on(origin: Origin) -> None:

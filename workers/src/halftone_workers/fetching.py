@@ -47,7 +47,7 @@ class MemoryBudget:
 
     def __init__(self, total_bytes: int) -> None:
         self._free = total_bytes
-        # In the order in which they asked first: one that has not may itself wait for those that have, for a connection.
+        # In the order in which they asked first. One that has not asked may wait for those that have: for a connection.
         self._reservations: dict[Reservation, None] = {}
         self._waiting: set[Reservation] = set()
         # What other threads have given back.

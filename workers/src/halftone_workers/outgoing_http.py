@@ -10,10 +10,11 @@ import asyncio
 import base64
 import socket
 import ssl
+import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Self, cast
@@ -103,7 +104,7 @@ class OutgoingHttp:
         self._hosts: WeakValueDictionary[tuple[str, int | None], asyncio.Semaphore] = WeakValueDictionary()
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # The transport alone: a client would keep cookies between strangers, and prepare redirects by itself.
-        self._transport = _Transport(GuardedNetwork(rule), tls or _tls_context())
+        self._transport = _Transport(GuardedNetwork(rule), tls or tls_context())
 
     async def close(self) -> None:
         await self._transport.aclose()
@@ -138,7 +139,7 @@ def _headers(url: httpx.URL, headers: dict[str, str]) -> dict[str, str]:
     return common | headers
 
 
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """The machine's certificate authorities, and Mozilla's for machines that have none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
@@ -246,7 +247,6 @@ class GuardedNetwork:
 
     def __init__(self, rule: FetchRule) -> None:
         self._rule = rule
-        self._resolvers = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
         self._free_resolvers = asyncio.Semaphore(RESOLVER_THREADS)
         self._open = _open_socket
 
@@ -269,10 +269,13 @@ class GuardedNetwork:
     async def _resolve(self, host: str, port: int, until: Deadline) -> list[str]:
         with until.paused():
             await self._free_resolvers.acquire()
-        # The thread stays busy with a silent name server long after we have stopped waiting for it.
+        # The thread stays busy with a silent name server long after we have stopped waiting for it. A daemon, so that
+        # the program's end does not wait for it either.
         loop = asyncio.get_running_loop()
-        looked_up = self._resolvers.submit(_look_up, host, port)
+        looked_up: Future[list[str]] = Future()
+        looked_up.set_running_or_notify_cancel()
         looked_up.add_done_callback(lambda _: _call_if_open(loop, self._free_resolvers.release))
+        threading.Thread(target=_look_up_for, args=(looked_up, host, port), name="resolver", daemon=True).start()
         try:
             return await asyncio.wrap_future(looked_up)
         except socket.gaierror as error:
@@ -296,6 +299,13 @@ async def _open_socket(address: str, port: int) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def _look_up_for(waiting: "Future[list[str]]", host: str, port: int) -> None:
+    try:
+        waiting.set_result(_look_up(host, port))
+    except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+        waiting.set_exception(error)
 
 
 def _look_up(host: str, port: int) -> list[str]:

@@ -24,13 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.database import always_by_index, is_unavailable, make_engine
 from halftone_shared.storage import ImageStore
+from halftone_workers.brokers import WEBHOOKS_AT_ONCE
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_pool import CodecPool
 from halftone_workers.fetching import ImageFetcher, MemoryBudget
 from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import IN_HAND
-from halftone_workers.outgoing_http import OutgoingHttp
+from halftone_workers.outgoing_http import OutgoingHttp, tls_context
 from halftone_workers.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -164,9 +165,12 @@ class Runtime:
 
     async def _open(self) -> None:
         settings = self.settings
-        self.http = OutgoingHttp(settings.fetch_allow, connections_per_host=settings.connections_per_host)
+        tls = tls_context()
+        # Each with places of its own at a host: an event's lease does not wait for images to come from there.
+        self._http = OutgoingHttp(settings.fetch_allow, connections_per_host=settings.connections_per_host, tls=tls)
+        self.webhook_http = OutgoingHttp(settings.fetch_allow, connections_per_host=WEBHOOKS_AT_ONCE, tls=tls)
         self.fetcher = ImageFetcher(
-            self.http,
+            self._http,
             MemoryBudget(settings.fetch_memory_bytes),
             max_image_bytes=settings.max_image_bytes,
             timeout_seconds=settings.download_timeout_seconds,
@@ -180,4 +184,5 @@ class Runtime:
 
     async def _close(self) -> None:
         await self.codec.close()
-        await self.http.close()
+        await self._http.close()
+        await self.webhook_http.close()

@@ -1,5 +1,6 @@
 """Delivering a webhook event: one signed POST, recorded, and tried again by the schedule until somebody says 2xx."""
 
+import asyncio
 import random
 import time
 from uuid import UUID
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 # Pauses before each attempt, in seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
 SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+# Waiting for what is our own counts too: the event's lease does not wait.
 ATTEMPT_TIMEOUT_SECONDS = 15.0
 # The answer's body says nothing that counts; what fits into the first packets is taken, so that the connection can be
 # kept.
@@ -61,7 +63,7 @@ def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]
         error = "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this worker has."
         log.error("webhook secret unreadable", error=error)
         return Delivery(0, error=error), None
-    return runtime.run(post_event(runtime.http, event, secret))
+    return runtime.run(post_event(runtime.webhook_http, event, secret))
 
 
 async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[Delivery, float | None]:
@@ -74,6 +76,7 @@ async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[
     }
     try:
         async with (
+            asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS),
             Deadline(ATTEMPT_TIMEOUT_SECONDS) as until,
             http.request("POST", event.url, until, content=event.body.encode(), headers=headers) as response,
         ):

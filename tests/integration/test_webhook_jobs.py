@@ -1,0 +1,69 @@
+"""A webhook event between its deliverer and the database: sent in time, and recorded once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from halftone_shared.addresses import FetchRule, parse_networks
+from halftone_shared.dispatch import take_due_events
+from halftone_shared.states import WebhookStatus
+from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
+from halftone_workers.webhook_job import deliver_webhook
+from tests.support.halftone import wait_for
+from tests.support.hostile import Visitor, hostile_server, response
+from tests.support.runtime import running_runtime
+from tests.support.stored import finish, query, store_request
+
+LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8"]))
+
+
+def _claimed_event(engine: Engine, url: str) -> DueEvent:
+    finish(engine, store_request(engine, 1, webhook_url=url), 1)
+    with engine.connect() as connection:
+        (due,) = take_due_events(connection, 10)
+        event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
+    assert event is not None
+    return event
+
+
+def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engine: Engine, tmp_path: Path) -> None:
+    def script(visitor: Visitor) -> None:
+        if b"POST /hook" in visitor.read_request():
+            visitor.send(response())
+        else:
+            visitor.wait_until_gone()
+
+    with (
+        hostile_server(script) as server,
+        ThreadPoolExecutor(2) as threads,
+        running_runtime(database_url, tmp_path, connections_per_host=1, fetch_allow=LOOPBACK) as runtime,
+    ):
+        finish(engine, store_request(engine, 1, webhook_url=f"{server.url}/hook"), 1)
+        with engine.connect() as connection:
+            (due,) = take_due_events(connection, 10)
+        image = threads.submit(runtime.run_images, {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")})
+        ended = threads.submit(list, image.result())
+        wait_for(lambda: server.requests)
+        deliver_webhook(runtime, due.event_id, due.attempt)
+        assert not ended.done()
+        (event,) = query(engine, "SELECT status, last_status_code FROM webhook_events")
+        assert (event.status, event.last_status_code) == ("delivered", 200)
+        runtime.abort()
+
+
+def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> None:
+    """As where the connection breaks after the first time: nobody knows whether it was committed."""
+    event = _claimed_event(engine, "http://127.0.0.1/hook")
+    for _ in range(2):
+        with engine.connect() as connection:
+            failed = Delivery(12, 503, "The receiver answered 503.")
+            record_delivery(connection, event, failed, WebhookStatus.PENDING, 300)
+    (row,) = query(
+        engine,
+        "SELECT status, step, lease_until, extract(epoch FROM next_attempt_at - now()) AS due FROM webhook_events",
+    )
+    assert (row.status, row.step, row.lease_until) == ("pending", 1, None)
+    assert 290 < row.due <= 300
+    (logged,) = query(engine, "SELECT attempt, status_code, error FROM webhook_attempts")
+    assert tuple(logged) == (1, 503, "The receiver answered 503.")
