@@ -1,15 +1,24 @@
 """Handing out: everything once, fairly, and again when it was lost."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from halftone_shared import dispatcher
 from halftone_shared.database import always_by_index, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
+from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
 from halftone_shared.products import claim_product, postpone_product, renew_leases
 from halftone_shared.results import ProductKey
 from halftone_shared.webhook_events import claim_event
+from halftone_workers.brokers import InProcessBroker, InProcessQueue
+from tests.support.halftone import wait_for
+from tests.support.postgres import running_postgres
 from tests.support.stored import claimed, execute, finish, query, store_request
 
 
@@ -23,6 +32,39 @@ def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) 
         [],
     ]
     assert {key.request_id for round_ in taken for key in round_} == {request_id}
+
+
+def test_lease_that_ended_while_the_database_was_away_may_be_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "LEASES_GRACE_SECONDS", 3.0)
+    with running_postgres(durable=True) as postgres:
+        url = postgres.new_database()
+        engine = make_engine(url, pool_size=2)
+        request_id = store_request(engine, 2)
+        alive, _ = claimed(engine, request_id, 1), claimed(engine, request_id, 2)
+        execute(engine, "UPDATE products SET lease_until = now() - interval '1 s'")
+        postgres.stop_immediately()
+        broker = InProcessBroker(middleware=[])
+        for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+            broker.declare_queue(name)
+        handing_out = Dispatcher(make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+        handing_out.start()
+        postgres.start()
+        time.sleep(2 * dispatcher.FAILURE_PAUSE_SECONDS)
+        wait_for(lambda: _is_there(engine))
+        with engine.connect() as connection:
+            renew_leases(connection, [alive])
+        wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize(), what="the lost product is handed out")
+        handing_out.stop()
+        rows = query(engine, "SELECT status, attempts FROM products ORDER BY seq")
+        assert [tuple(row) for row in rows] == [("PROCESSING", 1), ("PENDING", 1)]
+        engine.dispose()
+
+
+def _is_there(engine: Engine) -> bool:
+    try:
+        return bool(query(engine, "SELECT 1"))
+    except SQLAlchemyError:  # a connection of before
+        return False
 
 
 def test_requests_take_turns(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due
 from halftone_shared.idempotency import forget_old_keys
 from halftone_shared.lifecycle import cancels_under_way, carry_out_cancel
 from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE, product_message, webhook_message
+from halftone_shared.products import RENEW_EVERY_SECONDS
 from halftone_shared.rate_limits import forget_callers
 from halftone_shared.requests import WORK_CHANNEL
 
@@ -33,6 +34,9 @@ REAP_EVERY_SECONDS = 2.0
 IDLE_SECONDS = 10.0
 STOP_CHECK_SECONDS = 0.5
 FAILURE_PAUSE_SECONDS = 1.0
+# While the database was away no worker could renew a lease: each has this long before those that ended are taken for
+# lost.
+LEASES_GRACE_SECONDS = 2.0 * RENEW_EVERY_SECONDS
 MIN_WINDOW = 8
 MAX_WINDOW = 4096
 EVENTS_A_ROUND = 100
@@ -181,6 +185,8 @@ class Dispatcher:
                         self._wait(listener)
             except (QueueUnavailable, SQLAlchemyError, psycopg.Error) as error:
                 log.warning("dispatch waits", reason=str(error).strip().splitlines()[0])
+                if not isinstance(error, QueueUnavailable):
+                    self._next_reap = time.monotonic() + FAILURE_PAUSE_SECONDS + LEASES_GRACE_SECONDS
                 self._stopping.wait(FAILURE_PAUSE_SECONDS)
         self._queue.close()
         self._engine.dispose()
