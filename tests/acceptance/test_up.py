@@ -90,6 +90,36 @@ def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> 
     assert "--port" in answer.stderr
 
 
+def test_bad_settings_stop_the_start_and_are_all_named(tmp_path: Path) -> None:
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+    bad = environment(tmp_path, MAX_ROWS="many", CODEC_PROCESSES="0", LOG_LEVEL="loud")
+    answer = subprocess.run(command, capture_output=True, text=True, env=bad, check=False, timeout=60)
+    assert answer.returncode == 2
+    named = {line.partition(": ")[0].strip() for line in answer.stderr.splitlines()[1:]}
+    assert named == {"HALFTONE_MAX_ROWS='many'", "HALFTONE_CODEC_PROCESSES='0'", "HALFTONE_LOG_LEVEL='loud'"}
+    assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_output_that_cannot_be_written_is_said_before_anything_is_uploaded(service: Service, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,http://shop.example/a.jpg\n")
+    before = service.http.get("/api/requests").json()
+    answer = _halftone("submit", str(source), "--url", service.url, "--output", str(tmp_path / "nowhere" / "out.csv"))
+    assert answer.returncode == 2
+    assert "cannot be written" in answer.stderr
+    assert service.http.get("/api/requests").json() == before
+
+
+def test_database_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    for program in ([PYTHON, "-m", "halftone_cli", "migrate"], [PYTHON, "-m", "halftone_db"]):
+        settings = environment(tmp_path, DATABASE_URL=url)
+        answer = subprocess.run(program, capture_output=True, text=True, env=settings, check=False)
+        assert answer.returncode == 1
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith("The database cannot be reached: ")
+
+
 def test_submit_waits_and_writes_the_output(service: Service, origin: Origin, tmp_path: Path) -> None:
     source = tmp_path / "products.csv"
     source.write_text(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")

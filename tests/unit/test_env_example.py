@@ -6,6 +6,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from halftone_api.settings import ApiSettings
+from halftone_cli.client_commands import DEFAULT_URL
 from halftone_shared.settings import PREFIX
 from halftone_workers.settings import WorkerSettings
 
@@ -21,6 +22,9 @@ WITHOUT_DEFAULT = {
     "METRICS_PORT",
 }
 
+# Those that the commands read which speak to a running halftone.
+COMMANDS = {"URL": DEFAULT_URL, "API_KEY": ""}
+
 
 def _listed() -> dict[str, str]:
     lines = (line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith("#"))
@@ -29,7 +33,8 @@ def _listed() -> dict[str, str]:
 
 def test_every_setting_is_listed_and_nothing_else() -> None:
     known = {name.upper() for settings in (ApiSettings, WorkerSettings) for name in settings.model_fields}
-    assert _listed().keys() == known
+    assert _listed().keys() == known | COMMANDS.keys()
+    assert {name: _listed()[name] for name in COMMANDS} == COMMANDS
 
 
 @pytest.mark.parametrize("settings", [ApiSettings, WorkerSettings])

@@ -1,5 +1,6 @@
 """The commands that speak to a running halftone: submit, status, details, download, cancel, retry."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, console, failing_with
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, console, fail, failing_with
 
 if TYPE_CHECKING:
     from halftone_cli.client import ApiClient
@@ -17,6 +18,16 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 UrlOption = Annotated[str, typer.Option("--url", envvar="HALFTONE_URL", help="Where halftone answers.")]
 
 
+def _writable(output: Path | None) -> Path | None:
+    """Asked before anything is uploaded and waited for."""
+    if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
+        fail(f"{str(output)!r} cannot be written. Name another with --output.", EXIT_REFUSED)
+    return output
+
+
+OutputOption = typer.Option("--output", dir_okay=False, callback=_writable, help="Write the output CSV here.")
+
+
 def submit(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The CSV of products.")],
     url: UrlOption = DEFAULT_URL,
@@ -24,9 +35,11 @@ def submit(
     mode: Annotated[str | None, typer.Option("--mode", help="quality, scale or bytes.")] = None,
     quality: Annotated[int | None, typer.Option("--quality", help="1 to 95.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress and wait for the end.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", help="Write the output CSV here; implies --wait.")] = None,
+    output: Annotated[Path | None, OutputOption] = None,
 ) -> None:
-    """Upload a CSV. Exits with 1 when the request ends FAILED, with 2 when the upload is refused."""
+    """Upload a CSV; with --output, wait for its end too. Exits with 1 when the request ends FAILED, with 2 when the
+    upload is refused.
+    """
     given = {"webhook_url": webhook_url, "mode": mode, "quality": quality}
     fields = {name: str(value) for name, value in given.items() if value is not None}
     from halftone_cli.progress import watch
@@ -68,7 +81,7 @@ def details(request_id: str, url: UrlOption = DEFAULT_URL) -> None:
 
 def download(
     request_id: str,
-    output: Annotated[Path, typer.Option("--output", help="Where to write the CSV.")],
+    output: Annotated[Path, OutputOption],
     url: UrlOption = DEFAULT_URL,
 ) -> None:
     """The output CSV of a request that has ended."""
@@ -94,7 +107,12 @@ def _api(url: str, *, refused: int = EXIT_FAILED) -> "Iterator[ApiClient]":
     """The client, with what it raises as exits. Imported here: `halftone --help` needs no HTTP client."""
     from halftone_cli.client import ApiClient, Refused, Unreachable
 
-    with failing_with(EXIT_UNREACHABLE, Unreachable), failing_with(refused, Refused), ApiClient(url) as client:
+    with (
+        failing_with(EXIT_FAILED, OSError),  # the disk is full, as an output is written
+        failing_with(EXIT_UNREACHABLE, Unreachable),
+        failing_with(refused, Refused),
+        ApiClient(url) as client,
+    ):
         yield client
 
 

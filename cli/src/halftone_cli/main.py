@@ -12,7 +12,7 @@ from halftone_cli.doctor_command import doctor
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.key_commands import keys
 from halftone_cli.queues_command import queues
-from halftone_cli.terminal import EXIT_FAILED, console, failing_with
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, failing_with
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,8 +36,9 @@ def up(
 ) -> None:
     """Run the whole service on this machine until Ctrl-C. What the environment does not name is embedded."""
     from halftone_cli.up import CannotStart, run_up
+    from halftone_shared.settings import BadSettings
 
-    with failing_with(EXIT_FAILED, CannotStart):
+    with failing_with(EXIT_FAILED, CannotStart), failing_with(EXIT_REFUSED, BadSettings):
         run_up(host=host, port=port, home_folder=home, workers=workers)
 
 

@@ -17,11 +17,13 @@ from urllib.request import urlopen
 
 import structlog
 
+from halftone_api.settings import ApiSettings
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
 from halftone_shared.logs import configure_logs
-from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX
+from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, load_settings
 from halftone_shared.signing import new_secret
+from halftone_workers.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +37,11 @@ class CannotStart(Exception):
 
 
 def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
-    """Start everything, serve until SIGTERM or Ctrl-C, stop everything. Raises CannotStart."""
+    """Start everything, serve until SIGTERM or Ctrl-C, stop everything. Raises CannotStart and BadSettings."""
     home = Home.at(home_folder)
     _check_port(host, port)
     environment = _environment(home, host, port, workers)
+    _check_settings(environment)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
     postgres = None
     if not environment.get(PREFIX + "DATABASE_URL"):
@@ -86,6 +89,20 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
     for name, value in defaults.items():
         environment.setdefault(PREFIX + name, value)
     return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
+
+
+def _check_settings(environment: dict[str, str]) -> None:
+    """As API and workers would at their start, where they would be started again and again. Raises BadSettings."""
+    problems: dict[str, None] = {}
+    for settings_class in (ApiSettings, WorkerSettings):
+        variables = {name: PREFIX + name.upper() for name in settings_class.model_fields}
+        given = {name: environment[variable] for name, variable in variables.items() if variable in environment}
+        try:
+            load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
+        except BadSettings as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+    if problems:
+        raise BadSettings("halftone cannot start:\n" + "\n".join(problems))
 
 
 def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:

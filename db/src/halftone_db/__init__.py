@@ -1,10 +1,13 @@
 """The history of halftone's schema, and how to apply it: `halftone-migrate`, or `halftone migrate`."""
 
+import sys
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import SQLAlchemyError
 
+from halftone_shared.database import DatabaseUnavailable, is_unavailable, unreachable
 from halftone_shared.settings import DatabaseSettings, load_settings_or_exit
 
 # In a wheel the scripts are inside the package; in a checkout they are at db/migrations.
@@ -13,8 +16,16 @@ MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "m
 
 
 def migrate(database_url: str) -> None:
-    """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other."""
-    command.upgrade(_config(database_url), "head")
+    """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other.
+
+    Raises DatabaseUnavailable.
+    """
+    try:
+        command.upgrade(_config(database_url), "head")
+    except SQLAlchemyError as error:
+        if not is_unavailable(error):
+            raise
+        raise unreachable(error) from error
 
 
 def _config(database_url: str) -> Config:
@@ -26,5 +37,9 @@ def _config(database_url: str) -> Config:
 
 def main() -> None:
     """Migrate the database that HALFTONE_DATABASE_URL names."""
-    migrate(load_settings_or_exit(DatabaseSettings).database_url)
+    try:
+        migrate(load_settings_or_exit(DatabaseSettings).database_url)
+    except DatabaseUnavailable as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
     print("The database is at the newest schema.")

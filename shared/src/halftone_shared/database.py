@@ -89,18 +89,21 @@ def is_unavailable(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
 
 
+def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
+    """What the driver said, in a line."""
+    reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+    return DatabaseUnavailable(f"The database cannot be reached: {reason}")
+
+
 def check_database(engine: Engine) -> None:
     """Raise DatabaseUnavailable, saying why, unless the database answers and its schema is this code's."""
     try:
         with engine.connect() as connection:
             revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        if "alembic_version" in reason:
-            raise DatabaseUnavailable("The database is empty: run `halftone migrate`.") from error
-        raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
     except SQLAlchemyError as error:
-        raise DatabaseUnavailable(f"The database cannot be reached: {error}") from error
+        if isinstance(error, DBAPIError) and "alembic_version" in str(error.orig):
+            raise DatabaseUnavailable("The database is empty: run `halftone migrate`.") from error
+        raise unreachable(error) from error
     if revision != SCHEMA_REVISION:
         raise DatabaseUnavailable(
             f"The database is at schema {revision!r}, this version wants {SCHEMA_REVISION!r}: run `halftone migrate`."
