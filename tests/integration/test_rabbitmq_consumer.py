@@ -1,25 +1,37 @@
 """Consuming from RabbitMQ: what an earlier connection brought, a queue that was deleted, how much is taken at once."""
 
-from uuid import uuid4
+import threading
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import pika
 import pytest
+from dramatiq import Worker
 from dramatiq.broker import Consumer
+from sqlalchemy import Engine
 
 from halftone_shared.messages import PRODUCTS_QUEUE, QueueType, product_message
+from halftone_shared.products import Claim
 from halftone_shared.results import ProductKey
+from halftone_workers import product_job
+from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import RabbitmqWorkerBroker
+from halftone_workers.image_job import ImageAttempt
+from halftone_workers.product_job import ProductJobs
+from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
 from tests.support.rabbitmq import TestRabbitmq
+from tests.support.runtime import running_runtime
+from tests.support.stored import good_image, query, store_request
 
 pytestmark = pytest.mark.broker
 
 
-def _publish(rabbitmq_url: str, count: int) -> None:
+def _publish(rabbitmq_url: str, count: int, request_id: UUID | None = None) -> None:
     with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
         channel = connection.channel()
         for seq in range(count):
-            message = product_message(ProductKey(uuid4(), seq + 1))
+            message = product_message(ProductKey(request_id or uuid4(), seq + 1))
             channel.basic_publish("", PRODUCTS_QUEUE, message.encode())
 
 
@@ -80,3 +92,35 @@ def test_no_more_is_taken_than_can_be_run(rabbitmq_url: str) -> None:
     wait_for(lambda: _waiting(rabbitmq_url) == 7, what="three taken")
     consumer.close()
     broker.close()
+
+
+def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
+    rabbitmq_url: str, database_url: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = [], threading.Event()
+
+    def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
+        begun.append(claim.key.seq)
+        may_end.wait(30)
+        return [ImageAttempt(good_image())]
+
+    monkeypatch.setattr(product_job, "attempt_images", attempt_images)
+    broker = RabbitmqWorkerBroker(rabbitmq_url)
+    with running_runtime(database_url, tmp_path, products_at_once=1) as runtime:
+        jobs = ProductJobs(runtime)
+        declare_actors(broker, runtime, jobs)
+        worker = Worker(broker, worker_threads=2)
+        worker.queue_prefetch = 2
+        worker.start()
+        request_id = store_request(engine, 2)
+        wait_for(lambda: broker.queues_pending == set(), what="the queues declared")
+        _publish(rabbitmq_url, 2, request_id)
+        wait_for(lambda: begun and jobs._admission._waiting, what="one in hand, and one that waits for its turn")
+        jobs.stop()
+        may_end.set()
+        worker.stop()
+    broker.close()
+    assert len(begun) == 1
+    rows = query(engine, "SELECT status, attempts FROM products ORDER BY status")
+    assert [tuple(row) for row in rows] == [("COMPLETED", 1), ("PENDING", 0)]
+    wait_for(lambda: _waiting(rabbitmq_url) == 1, what="the other message back in the queue")

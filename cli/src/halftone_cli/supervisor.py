@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +45,8 @@ class Supervisor:
         self._children = children
         self._grace_seconds = grace_seconds
         self._check = check
-        self._stopping = threading.Event()
+        # No Event: a signal's handler runs in the middle of its wait(), and may find its lock held.
+        self._is_stopping = False
         # Never written to: the children hear that this process is gone when the kernel closes it.
         self._pipe_read, self._pipe_write = os.pipe()
 
@@ -54,18 +54,18 @@ class Supervisor:
         """Start everything, keep it running until SIGTERM or SIGINT (or stop()), and stop it in order."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             self._check()
             for child in self._children:
                 self._keep_running(child)
-            self._stopping.wait(CHECK_SECONDS)
+            time.sleep(CHECK_SECONDS)
         self._stop_children()
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._is_stopping = True
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self._stopping.is_set():
+        if self._is_stopping:
             for child in self._children:
                 if child.process is not None:
                     child.process.kill()

@@ -15,11 +15,10 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 
 from halftone_shared.messages import WEBHOOKS_QUEUE, QueueType, queue_arguments
+from halftone_workers.runtime import Stopping
+from halftone_workers.settings import WEBHOOKS_AT_ONCE
 
 log = structlog.get_logger(__name__)
-
-# Slow receivers must not take the places of products.
-WEBHOOKS_AT_ONCE = 4
 
 
 def _prefetch(queue: str, prefetch: int) -> int:
@@ -41,7 +40,8 @@ class BoundConsumer(_RabbitmqConsumer):
         return message
 
     def ack(self, message: MessageProxy) -> None:
-        if self._is_own(message):
+        """What the worker's end kept from being done is left to its redelivery, too."""
+        if self._is_own(message) and not isinstance(message._exception, Stopping):  # noqa: SLF001 - it is said nowhere else
             super().ack(message)
 
     def nack(self, message: MessageProxy) -> None:

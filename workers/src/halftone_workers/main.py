@@ -10,6 +10,8 @@ import resource
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -24,12 +26,12 @@ from halftone_shared.settings import IN_PROCESS_QUEUE, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
-from halftone_workers.brokers import WEBHOOKS_AT_ONCE, InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
+from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
 from halftone_workers.metrics import serve_metrics
 from halftone_workers.outgoing_http import MAX_CONNECTIONS
 from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
-from halftone_workers.settings import WorkerSettings
+from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ OPEN_FILES = MAX_CONNECTIONS + 1024
 _M_ARENA_MAX, ARENAS = -8, 1
 # After the grace period, what was interrupted has this long to be handed back.
 HAND_BACK_SECONDS = 10
-SIGNAL_CHECK_SECONDS = 1.0
+SIGNAL_CHECK_SECONDS = 0.25
 
 
 def main() -> None:
@@ -55,16 +57,18 @@ def main() -> None:
     runtime = Runtime(settings)
     runtime.start()
     broker, threads = _make_broker(settings)
-    declare_actors(broker, runtime, ProductJobs(runtime))
+    products = ProductJobs(runtime)
+    declare_actors(broker, runtime, products)
     worker = Worker(broker, worker_threads=settings.most_products_at_once + WEBHOOKS_AT_ONCE)
     worker.queue_prefetch = settings.most_products_at_once
     worker.start()
     for thread in threads:
         thread.start()
     log.info("worker started", products_at_once=settings.products_at_once, codec_processes=settings.codec_processes)
-    while not stopping.wait(SIGNAL_CHECK_SECONDS):
-        pass  # a signal that came just before a wait without end would be heard when the next one comes
+    while not stopping():
+        time.sleep(SIGNAL_CHECK_SECONDS)
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
+    products.stop()
     for thread in threads:
         thread.stop()
     abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
@@ -76,18 +80,21 @@ def main() -> None:
     log.info("worker stopped")
 
 
-def _signalled() -> threading.Event:
-    """Set by SIGTERM and SIGINT; a second one ends the process at once."""
-    stopping = threading.Event()
+def _signalled() -> Callable[[], bool]:
+    """Whether SIGTERM or SIGINT has come; a second one ends the process at once.
 
-    def on_signal(_: int, __: FrameType | None) -> None:
-        if stopping.is_set():
+    Looked for now and then: a handler runs in the middle of what this thread does, and an Event's lock may be held.
+    """
+    came: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if came:
             os._exit(1)
-        stopping.set()
+        came.append(number)
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    return stopping
+    return lambda: bool(came)
 
 
 def _share_free_memory() -> None:

@@ -23,7 +23,7 @@ from halftone_workers.admission import Admission
 from halftone_workers.batching import Batched, Call
 from halftone_workers.image_job import ImageAttempt, attempt_images
 from halftone_workers.metrics import POSTPONED, count_settled
-from halftone_workers.runtime import Runtime
+from halftone_workers.runtime import Runtime, Stopping
 
 log = structlog.get_logger(__name__)
 
@@ -51,12 +51,19 @@ class ProductJobs:
             runtime.settings.products_at_once, runtime.settings.most_products_at_once, runtime.wants_more_images
         )
         self._statements: Batched[_Statement, Any] = Batched(self._execute)
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Begin nothing more: products that wait for their turn are not done."""
+        self._is_stopping = True
 
     def process(self, key: ProductKey) -> None:
         """Do what is due of a product, and return when it is recorded. Nothing, when another worker has it or it has
-        ended: messages come more than once.
+        ended: messages come more than once. Raises Stopping.
         """
         with self._admission.admitted(key.request_id):
+            if self._is_stopping:
+                raise Stopping
             claim: Claim | None = self._statements.do(_Statement(claim_products, key.request_id, key))
             if claim is not None:
                 self._attempt(claim)

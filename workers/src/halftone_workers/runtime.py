@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 import structlog
 import uvloop
+from dramatiq.errors import Retry
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.database import always_by_index, is_unavailable, make_engine
 from halftone_shared.storage import ImageStore
-from halftone_workers.brokers import WEBHOOKS_AT_ONCE
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_pool import CodecPool
 from halftone_workers.fetching import ImageFetcher, MemoryBudget
@@ -32,7 +32,7 @@ from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import IN_HAND
 from halftone_workers.outgoing_http import OutgoingHttp, tls_context
-from halftone_workers.settings import WorkerSettings
+from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -49,12 +49,15 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 
-class Stopping(Exception):
-    """The worker is stopping and waits for the database no longer; the product's lease runs out."""
+class Stopping(Retry):
+    """The worker is stopping, and begins a product no more, or waits for the database no longer.
+
+    Dramatiq's sign that a message is to come again; it takes any other exception for a fault.
+    """
 
 
 class Runtime:
-    """Open from start() to close(). `http`, `fetcher` and `codec` belong to the event loop: use them within run()."""
+    """Open from start() to close(). `webhook_http`, `fetcher` and `codec` belong to the event loop: use them within run()."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings

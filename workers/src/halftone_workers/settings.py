@@ -6,6 +6,9 @@ from pydantic import Field
 
 from halftone_shared.settings import CommonSettings
 
+# Slow receivers must not take the places of products.
+WEBHOOKS_AT_ONCE = 4
+
 
 class WorkerSettings(CommonSettings):
     """`halftone-worker` and the worker processes of `halftone up`."""
