@@ -7,6 +7,7 @@ database that is away as 503.
 import json
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +20,8 @@ from halftone_shared.database import is_unavailable
 
 log = structlog.get_logger(__name__)
 
+# Those of a path in a URI that stand for themselves (RFC 3986, 3.3).
+_PATH_CHARACTERS = "/:@!$&'()*+,;="
 _CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -51,7 +54,7 @@ def problem_response(request: Request, problem: Problem) -> ProblemResponse:
             "title": HTTPStatus(problem.status).phrase,
             "status": problem.status,
             "detail": problem.detail,
-            "instance": request.url.path,
+            "instance": quote(request.url.path, safe=_PATH_CHARACTERS, errors="replace"),
             "code": problem.code,
             **problem.members,
         },

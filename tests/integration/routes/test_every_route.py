@@ -97,6 +97,11 @@ def test_unknown_path_is_a_404_problem(api: Api, path: str) -> None:
     problem_of(api.get(path), 404, "not_found")
 
 
+def test_problem_names_its_path_as_a_uri(api: Api) -> None:
+    path = "/api/status/a%20b%7B%00%C3%A4;c=(1)"
+    assert problem_of(api.get(path), 404, "not_found")["instance"] == path
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -57,7 +57,9 @@ class Stopping(Retry):
 
 
 class Runtime:
-    """Open from start() to close(). `webhook_http`, `fetcher` and `codec` belong to the event loop: use them within run()."""
+    """Open from start() to close(). `webhook_http`, `fetcher` and `codec` belong to the event loop: use them within
+    run().
+    """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
