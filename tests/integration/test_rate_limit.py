@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.api_keys import create_key
-from halftone_shared.rate_limits import RateLimit, forget_callers, parse_rate_limit, seconds_to_wait
+from halftone_shared.rate_limits import forget_callers, seconds_to_wait
+from halftone_shared.rates import RateLimit, parse_rate_limit
 from tests.support.api import ONE_ROW, Api, api_settings, running_api, stored_rows
 from tests.support.stored import execute, query
 

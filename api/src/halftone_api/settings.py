@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from halftone_shared.rate_limits import RateLimit, parse_rate_limit
+from halftone_shared.rates import RateLimit, parse_rate_limit
 from halftone_shared.settings import CommonSettings
 
 

@@ -41,7 +41,7 @@ OPEN_FILES = MAX_CONNECTIONS + 1024
 _M_ARENA_MAX, ARENAS = -8, 1
 # After the grace period, what was interrupted has this long to be handed back.
 HAND_BACK_SECONDS = 10
-SIGNAL_CHECK_SECONDS = 0.25
+SIGNAL_CHECK_SECONDS = 0.5
 
 
 def main() -> None:
