@@ -23,7 +23,7 @@ from benchmarks.service import (
     running_embedded,
     running_service,
 )
-from tests.support.halftone import Service
+from tests.support.halftone import Service, wait_for
 from tests.support.images import encoded, picture
 
 MIB = 1024**2
@@ -161,16 +161,20 @@ def fairness() -> list[Figure]:
 
 def status_answers() -> list[Figure]:
     """Status of a running request, asked over kept connections as fast as it is answered."""
-    with running_embedded() as service:
-        request_id = service.accepted(catalogue(["http://127.0.0.1:9/x.jpg"], 1000, 1))
+    with (
+        running_origin(photos(SMALL), latency_seconds=600) as urls,
+        running_embedded(shutdown_grace_seconds="0", download_timeout_seconds="600") as service,
+    ):
+        request_id = service.accepted(catalogue(urls, 1000, 1))
         (api,) = [process for process in family(service) if "halftone_api" in process.cmdline()]
-        service.ended(request_id, 300)
+        wait_for(lambda: service.status(request_id)["status"] == "PROCESSING")
         etag = service.http.get(f"/api/status/{request_id}").headers["etag"]
         figures = []
-        for name, headers in (("status", {}), ("status unchanged (304)", {"If-None-Match": etag})):
+        for name, code, headers in (("status", 200, {}), ("status unchanged (304)", 304, {"If-None-Match": etag})):
             before, started, count = processor_seconds([api]), time.perf_counter(), 2000
             for _ in range(count):
-                service.http.get(f"/api/status/{request_id}", headers=headers)
+                answer = service.http.get(f"/api/status/{request_id}", headers=headers)
+                assert answer.status_code == code, answer
             took, used = time.perf_counter() - started, processor_seconds([api]) - before
             figures += [
                 Figure(f"{name}, one client", count / took, "/s"),
