@@ -13,6 +13,8 @@ from halftone_shared.status_object import timestamp
 
 _FINAL = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
+# In the order in which they are shown: PostgreSQL's jsonb has its own.
+_ERROR = ("code", "message", "http_status", "retryable")
 OUTPUT_COLUMN = "Output Image Urls"
 REPORT_COLUMNS = (
     "line",
@@ -69,6 +71,7 @@ def _image_view(
     position: int, input_url: str, image: dict[str, Any] | None, file: str | None, public_url: str, unset: str
 ) -> dict[str, Any]:
     facts = image or {"status": unset}
+    error = facts.get("error")
     return {
         "position": position,
         "input_url": input_url,
@@ -81,7 +84,7 @@ def _image_view(
         "bytes_in": facts.get("bytes_in"),
         "bytes_out": facts.get("bytes_out"),
         "warnings": facts.get("warnings", []),
-        "error": facts.get("error"),
+        "error": error and {name: error[name] for name in _ERROR},
     }
 
 

@@ -7,6 +7,9 @@ from uuid import UUID
 from halftone_shared.database import AnyRow
 from halftone_shared.states import Status, WebhookStatus
 
+# In the order in which they are shown: PostgreSQL's jsonb has its own.
+_OPTIONS = ("mode", "quality", "scale", "ratio", "format")
+
 
 def status_object(row: AnyRow, public_url: str, retention_days: int = 0) -> dict[str, Any]:
     """A row of requests.get_status as JSON values. URLs are absolute, from `public_url`.
@@ -32,7 +35,7 @@ def status_object(row: AnyRow, public_url: str, retention_days: int = 0) -> dict
         "bytes_in": row.bytes_in,
         "bytes_out": row.bytes_out,
         "bytes_saved": row.bytes_in - row.bytes_out,
-        "options": row.options,
+        "options": {name: row.options[name] for name in _OPTIONS if name in row.options},
         "created_at": timestamp(row.created_at),
         "started_at": timestamp(row.started_at),
         "updated_at": timestamp(row.updated_at),

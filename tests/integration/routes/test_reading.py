@@ -90,6 +90,15 @@ def test_details_begin_with_the_status_object(api: Api) -> None:
     assert product["output_image_urls"] == [None, None]
 
 
+def test_options_and_errors_have_their_members_in_the_order_that_is_documented(api: Api) -> None:
+    request_id = upload(api)
+    settle(api.engine, claimed(api.engine, request_id, 1), failed_image())
+    body = api.get(f"/api/details/{request_id}").json()
+    assert list(body["options"]) == ["mode", "quality", "format"]
+    ((image,),) = [product["images"] for product in body["products"]]
+    assert list(image["error"]) == ["code", "message", "http_status", "retryable"]
+
+
 def test_details_of_one_status_alone(api: Api) -> None:
     request_id = upload(api, 30, images=2)
     for seq in range(1, 26):
