@@ -107,6 +107,14 @@ async def _started(pool: CodecPool) -> None:
     await asyncio.gather(*(pool.compress(jpeg((16, 16)), _FAST) for _ in range(pool._size)))
 
 
+async def _given_while_stopped(pool: CodecPool, images: int) -> "list[asyncio.Future[Compressed]]":
+    """Images for processes that do nothing until they are continued."""
+    await _started(pool)
+    for pid in _pids(pool):
+        os.kill(pid, signal.SIGSTOP)
+    return [asyncio.ensure_future(pool.compress(jpeg(seed=seed), _FAST)) for seed in range(images)]
+
+
 # --- work ---
 
 
@@ -188,10 +196,7 @@ def test_large_image_goes_through_the_pipe_whole(run: Run[None]) -> None:
 def test_jobs_run_side_by_side_up_to_the_size(run: Run[None], other: bool) -> None:
     async def work() -> None:
         async with _pool(2) as pool:
-            await _started(pool)
-            for pid in _pids(pool):
-                os.kill(pid, signal.SIGSTOP)
-            jobs = [asyncio.ensure_future(pool.compress(jpeg(seed=seed), _FAST)) for seed in (1, 2, 3)]
+            jobs = await _given_while_stopped(pool, 3)
             await asyncio.sleep(0.1)
             assert pool.busy == 2
             first, second = _pids(pool)
@@ -209,10 +214,7 @@ def test_jobs_run_side_by_side_up_to_the_size(run: Run[None], other: bool) -> No
 def test_image_that_is_held_up_is_compressed_once(run: Run[None]) -> None:
     async def work() -> None:
         async with _pool(2) as pool:
-            await _started(pool)
-            for pid in _pids(pool):
-                os.kill(pid, signal.SIGSTOP)
-            jobs = [asyncio.ensure_future(pool.compress(jpeg(seed=seed), _FAST)) for seed in (1, 2, 3)]
+            jobs = await _given_while_stopped(pool, 3)
             await asyncio.sleep(codec_pool.AHEAD_SECONDS + 0.1)
             two, one = sorted(pool._all, key=lambda process: len(process.jobs), reverse=True)
             assert (len(two.jobs), len(one.jobs)) == (2, 1)
@@ -314,7 +316,6 @@ def test_process_that_died_while_it_had_nothing_to_do_costs_no_image(run: Run[No
 
 
 @linux_only
-@linux_only
 def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.Popen
     refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 2
@@ -341,6 +342,7 @@ def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeyp
     run(work())
 
 
+@linux_only
 def test_image_that_needs_more_memory_than_there_is_costs_itself_only(
     run: Run[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
