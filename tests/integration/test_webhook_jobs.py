@@ -6,9 +6,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from halftone_shared.addresses import FetchRule, parse_networks
-from halftone_shared.dispatch import take_due_events
+from halftone_shared.dispatch import EventKey, take_due_events
 from halftone_shared.states import WebhookStatus
-from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
+from halftone_shared.webhook_events import Delivery, claim_event, record_delivery
 from halftone_workers.webhook_job import deliver_webhook
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server, response
@@ -18,13 +18,11 @@ from tests.support.stored import finish, query, store_request
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8"]))
 
 
-def _claimed_event(engine: Engine, url: str) -> DueEvent:
+def _due_event(engine: Engine, url: str) -> EventKey:
     finish(engine, store_request(engine, 1, webhook_url=url), 1)
     with engine.connect() as connection:
         (due,) = take_due_events(connection, 10)
-        event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
-    assert event is not None
-    return event
+    return due
 
 
 def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engine: Engine, tmp_path: Path) -> None:
@@ -39,9 +37,7 @@ def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engin
         ThreadPoolExecutor(2) as threads,
         running_runtime(database_url, tmp_path, connections_per_host=1, fetch_allow=LOOPBACK) as runtime,
     ):
-        finish(engine, store_request(engine, 1, webhook_url=f"{server.url}/hook"), 1)
-        with engine.connect() as connection:
-            (due,) = take_due_events(connection, 10)
+        due = _due_event(engine, f"{server.url}/hook")
         image = threads.submit(runtime.run_images, {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")})
         ended = threads.submit(list, image.result())
         wait_for(lambda: server.requests)
@@ -54,7 +50,10 @@ def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engin
 
 def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> None:
     """As where the connection breaks after the first time: nobody knows whether it was committed."""
-    event = _claimed_event(engine, "http://127.0.0.1/hook")
+    due = _due_event(engine, "http://127.0.0.1/hook")
+    with engine.connect() as connection:
+        event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
+    assert event is not None
     for _ in range(2):
         with engine.connect() as connection:
             failed = Delivery(12, 503, "The receiver answered 503.")

@@ -1,6 +1,5 @@
 """Delivering a webhook event: one signed POST, recorded, and tried again by the schedule until somebody says 2xx."""
 
-import asyncio
 import random
 import time
 from uuid import UUID
@@ -22,7 +21,6 @@ log = structlog.get_logger(__name__)
 
 # Pauses before each attempt, in seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
 SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-# Waiting for what is our own counts too: the event's lease does not wait.
 ATTEMPT_TIMEOUT_SECONDS = 15.0
 # The answer's body says nothing that counts; what fits into the first packets is taken, so that the connection can be
 # kept.
@@ -76,8 +74,7 @@ async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[
     }
     try:
         async with (
-            asyncio.timeout(ATTEMPT_TIMEOUT_SECONDS),
-            Deadline(ATTEMPT_TIMEOUT_SECONDS) as until,
+            Deadline(ATTEMPT_TIMEOUT_SECONDS, counts_all=True) as until,  # as the event's lease does
             http.request("POST", event.url, until, content=event.body.encode(), headers=headers) as response,
         ):
             status_code = response.status_code
