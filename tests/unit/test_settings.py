@@ -31,7 +31,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def complaint(settings_class: type[BaseSettings] = ApiSettings) -> str:
     with pytest.raises(BadSettings) as caught:
         load_settings(settings_class)
-    return str(caught.value)
+    return "\n".join(caught.value.problems)
 
 
 def test_api_has_the_defaults_of_the_contract() -> None:

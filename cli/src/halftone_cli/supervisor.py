@@ -45,7 +45,6 @@ class Supervisor:
         self._children = children
         self._grace_seconds = grace_seconds
         self._check = check
-        # No Event: a signal's handler runs in the middle of its wait(), and may find its lock held.
         self._is_stopping = False
         # Never written to: the children hear that this process is gone when the kernel closes it.
         self._pipe_read, self._pipe_write = os.pipe()
@@ -58,6 +57,7 @@ class Supervisor:
             self._check()
             for child in self._children:
                 self._keep_running(child)
+            # No Event's wait(): a signal's handler runs in the middle of it, and its set() may find the lock held.
             time.sleep(CHECK_SECONDS)
         self._stop_children()
 

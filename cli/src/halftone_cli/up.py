@@ -93,16 +93,16 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
 
 def _check_settings(environment: dict[str, str]) -> None:
     """As API and workers would at their start, where they would be started again and again. Raises BadSettings."""
-    problems: dict[str, None] = {}
+    problems: list[str] = []
     for settings_class in (ApiSettings, WorkerSettings):
         variables = {name: PREFIX + name.upper() for name in settings_class.model_fields}
         given = {name: environment[variable] for name, variable in variables.items() if variable in environment}
         try:
             load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
         except BadSettings as error:
-            problems |= dict.fromkeys(str(error).splitlines())
+            problems += error.problems
     if problems:
-        raise BadSettings("halftone cannot start:\n" + "\n".join(problems))
+        raise BadSettings(problems)
 
 
 def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:

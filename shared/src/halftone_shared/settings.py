@@ -6,7 +6,7 @@ the environment wins. `.env.example` lists every variable with its unit and defa
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -23,9 +23,13 @@ IN_PROCESS_QUEUE = "in-process"
 
 
 class BadSettings(Exception):
-    """The environment holds values that cannot be used; the message names each variable, its value and what is
+    """The environment holds values that cannot be used; each of `problems` names a variable, its value and what is
     expected.
     """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n  ".join(["halftone cannot start:", *self.problems]))
 
 
 def _split_networks(value: object) -> object:
@@ -106,7 +110,7 @@ def load_settings(settings_class: type[SettingsT], **overrides: Any) -> Settings
     try:
         return settings_class(**overrides)
     except ValidationError as error:
-        raise BadSettings("\n".join(_explain(settings_class, problem) for problem in error.errors())) from None
+        raise BadSettings(_explain(settings_class, problem) for problem in error.errors()) from None
 
 
 def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
@@ -114,7 +118,7 @@ def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> 
     try:
         return load_settings(settings_class, **overrides)
     except BadSettings as error:
-        print(f"halftone cannot start:\n{error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -124,9 +128,9 @@ def _explain(settings_class: type[BaseSettings], problem: Any) -> str:
     field = settings_class.model_fields[name]
     expected = f"expected {field.description}" if field.description else problem["msg"]
     if problem["type"] == "missing":
-        return f"  {variable} is not set: {expected}."
+        return f"{variable} is not set: {expected}."
     shown = "…" if "secret" in name else repr(redact(str(problem["input"])))
-    return f"  {variable}={shown}: {expected}."
+    return f"{variable}={shown}: {expected}."
 
 
 def redact(text: str) -> str:

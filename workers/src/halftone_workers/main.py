@@ -22,7 +22,7 @@ from halftone_shared.database import make_engine
 from halftone_shared.dispatcher import Dispatcher
 from halftone_shared.logs import configure_logs
 from halftone_shared.retention import Sweeper, make_sweeper
-from halftone_shared.settings import IN_PROCESS_QUEUE, load_settings_or_exit
+from halftone_shared.settings import IN_PROCESS_QUEUE, BadSettings, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
@@ -66,7 +66,7 @@ def main() -> None:
         thread.start()
     log.info("worker started", products_at_once=settings.products_at_once, codec_processes=settings.codec_processes)
     while not stopping():
-        time.sleep(SIGNAL_CHECK_SECONDS)
+        time.sleep(SIGNAL_CHECK_SECONDS)  # a handler sets no more than a flag: see _signalled
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
     products.stop()
     for thread in threads:
@@ -83,7 +83,8 @@ def main() -> None:
 def _signalled() -> Callable[[], bool]:
     """Whether SIGTERM or SIGINT has come; a second one ends the process at once.
 
-    Looked for now and then: a handler runs in the middle of what this thread does, and an Event's lock may be held.
+    A flag, to be looked at now and then. An Event would do without looking, but its set() takes a lock, which the
+    thread that the handler interrupts may hold in wait(): then neither goes on.
     """
     came: list[int] = []
 
@@ -124,10 +125,7 @@ def _serve_metrics(settings: WorkerSettings) -> None:
     try:
         serve_metrics(settings.metrics_host, settings.metrics_port)
     except OSError as error:
-        print(
-            f"halftone cannot start:\n  HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}.",
-            file=sys.stderr,
-        )
+        print(BadSettings([f"HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}."]), file=sys.stderr)
         raise SystemExit(2) from None
 
 
