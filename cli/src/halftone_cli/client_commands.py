@@ -53,8 +53,7 @@ def submit(
         ended = watch(client, accepted["request_id"], console)
         _show_status(ended)
         if output is not None:
-            client.download(accepted["request_id"], output)
-            console.print(f"Written: {output}", highlight=False)
+            _save(client, accepted["request_id"], output)
     if ended["status"] != "COMPLETED":
         raise typer.Exit(EXIT_FAILED)
 
@@ -86,8 +85,7 @@ def download(
 ) -> None:
     """The output CSV of a request that has ended."""
     with _api(url) as client:
-        size = client.download(request_id, output)
-    console.print(f"Written: {output} ({size:,} bytes)", highlight=False)
+        _save(client, request_id, output)
 
 
 def cancel(request_id: str, url: UrlOption = DEFAULT_URL) -> None:
@@ -107,13 +105,14 @@ def _api(url: str, *, refused: int = EXIT_FAILED) -> "Iterator[ApiClient]":
     """The client, with what it raises as exits. Imported here: `halftone --help` needs no HTTP client."""
     from halftone_cli.client import ApiClient, Refused, Unreachable
 
-    with (
-        failing_with(EXIT_FAILED, OSError),  # the disk is full, as an output is written
-        failing_with(EXIT_UNREACHABLE, Unreachable),
-        failing_with(refused, Refused),
-        ApiClient(url) as client,
-    ):
+    with failing_with(EXIT_UNREACHABLE, Unreachable), failing_with(refused, Refused), ApiClient(url) as client:
         yield client
+
+
+def _save(client: "ApiClient", request_id: str, output: Path) -> None:
+    with failing_with(EXIT_FAILED, OSError):  # the disk is full
+        size = client.download(request_id, output)
+    console.print(f"Written: {output} ({size:,} bytes)", highlight=False)
 
 
 def _show_accepted(accepted: dict[str, Any]) -> None:
