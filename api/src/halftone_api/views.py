@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from halftone_shared.database import AnyRow
+from halftone_shared.results import ImageError
 from halftone_shared.signing import webhook_id
 from halftone_shared.states import Outcome, Status, outcome_of
 from halftone_shared.status_object import timestamp
 
 _FINAL = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
-# In the order in which they are shown: PostgreSQL's jsonb has its own.
-_ERROR = ("code", "message", "http_status", "retryable")
 OUTPUT_COLUMN = "Output Image Urls"
 REPORT_COLUMNS = (
     "line",
@@ -84,7 +83,7 @@ def _image_view(
         "bytes_in": facts.get("bytes_in"),
         "bytes_out": facts.get("bytes_out"),
         "warnings": facts.get("warnings", []),
-        "error": error and {name: error[name] for name in _ERROR},
+        "error": error and ImageError(**error).to_json(),  # in its own order: PostgreSQL's jsonb has another
     }
 
 
