@@ -26,7 +26,7 @@ from benchmarks.photos import FOLDER, LARGE, graphics, originals, photos
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_pool import codec_environment
+from halftone_workers.codec_handle import codec_environment
 
 ROUNDS, PHOTOS, QUALITY = 6, 12, 50
 Codec = Callable[[bytes], bytes]

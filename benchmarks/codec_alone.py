@@ -9,7 +9,7 @@ from pathlib import Path
 
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_pool import codec_environment
+from halftone_workers.codec_handle import codec_environment
 
 
 def images_a_second(files: Sequence[Path], seconds: float) -> float:

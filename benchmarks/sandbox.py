@@ -14,7 +14,8 @@ from statistics import median
 from halftone_cli.photos import PRODUCTS, render_photo
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_pool import CodecPool, codec_environment
+from halftone_workers.codec_handle import codec_environment
+from halftone_workers.codec_pool import CodecPool
 
 ROUNDS = 15
 PHOTOS = 6

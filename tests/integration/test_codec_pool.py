@@ -20,10 +20,11 @@ import uvloop
 from PIL import Image
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
-from halftone_workers import codec_pool
+from halftone_workers import codec_handle, codec_pool
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_pool import MEMORY_BYTES, CodecPool
+from halftone_workers.codec_handle import MEMORY_BYTES
+from halftone_workers.codec_pool import CodecPool
 from tests.support.images import encoded, jpeg, opened, picture
 
 T = TypeVar("T")
@@ -215,7 +216,7 @@ def test_image_that_is_held_up_is_compressed_once(run: Run[None]) -> None:
     async def work() -> None:
         async with _pool(2) as pool:
             jobs = await _given_while_stopped(pool, 3)
-            await asyncio.sleep(codec_pool.AHEAD_SECONDS + 0.1)
+            await asyncio.sleep(codec_handle.AHEAD_SECONDS + 0.1)
             two, one = sorted(pool._all, key=lambda process: len(process.jobs), reverse=True)
             assert (len(two.jobs), len(one.jobs)) == (2, 1)
             os.kill(two.pid, signal.SIGCONT)
@@ -346,7 +347,7 @@ def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeyp
 def test_image_that_needs_more_memory_than_there_is_costs_itself_only(
     run: Run[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codec_pool, "MEMORY_BYTES", 400 * 1024**2)
+    monkeypatch.setattr(codec_handle, "MEMORY_BYTES", 400 * 1024**2)
 
     async def work() -> None:
         header = struct.pack(">II", 12_000, 12_000) + b"\x08\x06\0\0\0"

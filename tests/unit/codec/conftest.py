@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from halftone_workers.codec import requantising
-from halftone_workers.codec_pool import MEMORY_BYTES
+from halftone_workers.codec_handle import MEMORY_BYTES
 
 
 @pytest.fixture(autouse=True, scope="module")
