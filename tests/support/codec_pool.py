@@ -1,0 +1,89 @@
+"""A pool of codec processes, real ones, and what became of them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
+from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
+from halftone_workers.codec_pool import CodecPool
+from tests.support.images import jpeg
+
+T = TypeVar("T")
+Run = Callable[[Coroutine[Any, Any, T]], T]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; the limits go further on Linux")
+
+FAST = CodecOptions()
+# AVIF, five megapixels, a search of seven encodes: several seconds of C code that heeds no thread.
+SLOW = CodecOptions(mode=Mode.BYTES, ratio=0.01, format=OutputFormat.AVIF)
+
+
+def running_on(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Run[Any]:
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(work)
+
+    return run
+
+
+@asynccontextmanager
+async def running_pool(
+    processes: int = 1, *, timeout_seconds: float = 20, limits: CodecLimits | None = None
+) -> AsyncIterator[CodecPool]:
+    pool = CodecPool(processes, limits or CodecLimits(), timeout_seconds=timeout_seconds)
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def pids_of(pool: CodecPool) -> set[int]:
+    return {process.pid for process in pool._all}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    states = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(states.strip()) and not states.strip().startswith("Z")
+
+
+def codec_children() -> list[int]:
+    """Codec processes whose parent is this process."""
+    rows = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    found = [row.split(None, 2) for row in rows.splitlines() if "halftone_workers.codec_process" in row]
+    return [int(pid) for pid, parent, _ in found if int(parent) == os.getpid()]
+
+
+async def refusal(job: Coroutine[Any, Any, Compressed]) -> ImageErrorCode:
+    with pytest.raises(ImageRefused) as refused:
+        await job
+    return refused.value.code
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def all_ready(pool: CodecPool) -> None:
+    """Every process has confined itself and waits for work."""
+    await asyncio.gather(*(pool.compress(jpeg((16, 16)), FAST) for _ in range(pool._size)))
+
+
+async def given_while_stopped(pool: CodecPool, images: int) -> "list[asyncio.Future[Compressed]]":
+    """Images for processes that do nothing until they are continued."""
+    await all_ready(pool)
+    for pid in pids_of(pool):
+        os.kill(pid, signal.SIGSTOP)
+    return [asyncio.ensure_future(pool.compress(jpeg(seed=seed), FAST)) for seed in range(images)]
