@@ -109,12 +109,11 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
     with running_runtime(database_url, tmp_path, products_at_once=1) as runtime:
         jobs = ProductJobs(runtime)
         declare_actors(broker, runtime, jobs)
+        broker.consume(PRODUCTS_QUEUE).close()  # declares it
+        _publish(rabbitmq_url, 2, store_request(engine, 2))
         worker = Worker(broker, worker_threads=2)
         worker.queue_prefetch = 2
         worker.start()
-        request_id = store_request(engine, 2)
-        wait_for(lambda: broker.queues_pending == set(), what="the queues declared")
-        _publish(rabbitmq_url, 2, request_id)
         wait_for(lambda: begun and jobs._admission._waiting, what="one in hand, and one that waits for its turn")
         jobs.stop()
         may_end.set()
