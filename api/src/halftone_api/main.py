@@ -7,6 +7,7 @@ import uvicorn
 
 from halftone_api.app import create_app
 from halftone_api.settings import ApiSettings
+from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
 from halftone_shared.settings import load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
@@ -30,8 +31,10 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     end_with_parent()
     sys.setswitchinterval(SWITCH_SECONDS)
+    app = create_app(settings)
+    collect_rarely()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

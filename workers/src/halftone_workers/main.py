@@ -20,6 +20,7 @@ from dramatiq import Broker, Worker
 
 from halftone_shared.database import make_engine
 from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
 from halftone_shared.retention import Sweeper, make_sweeper
 from halftone_shared.settings import IN_PROCESS_QUEUE, BadSettings, load_settings_or_exit
@@ -61,6 +62,7 @@ def main() -> None:
     declare_actors(broker, runtime, products)
     worker = Worker(broker, worker_threads=settings.most_products_at_once + WEBHOOKS_AT_ONCE)
     worker.queue_prefetch = settings.most_products_at_once
+    collect_rarely()
     worker.start()
     for thread in threads:
         thread.start()
