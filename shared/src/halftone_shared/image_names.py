@@ -7,6 +7,7 @@ ID, keeps one image's name from telling the next one's. A name tells nothing of 
 import base64
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -37,6 +38,7 @@ class ImageSlot:
         return MEDIA_TYPES[self.extension]
 
 
+@lru_cache
 def image_token(request_id: UUID) -> str:
     return _text(blake2b(request_id.bytes, digest_size=10, person=b"image-token"))
 

@@ -165,7 +165,8 @@ class _Transport(httpx.AsyncBaseTransport):
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         # Each with its origin and the time of its coming back, in that order: the oldest is the first to go.
         self._idle: dict[HttpConnection, tuple[_Origin, float]] = {}
-        self._by_origin: defaultdict[_Origin, list[HttpConnection]] = defaultdict(list)
+        # In the order of their coming back too: there may be a thousand of an origin, and one leaves from anywhere.
+        self._by_origin: defaultdict[_Origin, dict[HttpConnection, None]] = defaultdict(dict)
         self._in_use = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -214,7 +215,7 @@ class _Transport(httpx.AsyncBaseTransport):
         self._drop_expired()
         if not (idle := self._by_origin.get(origin)):
             return None
-        connection = idle[-1]
+        connection = next(reversed(idle))
         self._forget(connection)
         return connection
 
@@ -224,7 +225,7 @@ class _Transport(httpx.AsyncBaseTransport):
             connection.close()
             return
         self._idle[connection] = origin, time.monotonic()
-        self._by_origin[origin].append(connection)
+        self._by_origin[origin][connection] = None
         connection.wait_for_end(partial(self._drop, connection))
         self._drop_expired()
 
@@ -236,7 +237,7 @@ class _Transport(httpx.AsyncBaseTransport):
     def _forget(self, connection: HttpConnection) -> None:
         connection.on_end = None
         origin, _ = self._idle.pop(connection)
-        self._by_origin[origin].remove(connection)
+        del self._by_origin[origin][connection]
         if not self._by_origin[origin]:
             del self._by_origin[origin]
 
