@@ -3,7 +3,7 @@
 import os
 
 from alembic import context
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from halftone_shared.database import make_engine
 from halftone_shared.tables import metadata
@@ -15,6 +15,13 @@ _MIGRATION_LOCK = 0x68616C66746F6E65
 def run() -> None:
     url = context.config.attributes.get("database_url") or os.environ["HALFTONE_DATABASE_URL"]
     engine = make_engine(url, pool_size=1)
+    try:
+        _migrate(engine)
+    finally:
+        engine.dispose()  # and with its connection the lock, where a migration failed
+
+
+def _migrate(engine: Engine) -> None:
     with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         connection.commit()
@@ -25,7 +32,6 @@ def run() -> None:
             context.run_migrations()
         connection.commit()
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
-    engine.dispose()
 
 
 run()

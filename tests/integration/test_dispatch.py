@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from halftone_shared import dispatcher
+from halftone_shared.barrier import Settled
 from halftone_shared.database import always_by_index, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
 from halftone_shared.dispatcher import Dispatcher
@@ -17,7 +18,7 @@ from halftone_shared.webhook_events import claim_event
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
 from tests.support.halftone import wait_for
 from tests.support.postgres import running_postgres
-from tests.support.stored import claimed, execute, finish, query, store_request
+from tests.support.stored import claimed, execute, finish, query, settle, store_request
 
 
 def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) -> None:
@@ -70,6 +71,12 @@ def test_small_request_is_served_in_the_next_round_whatever_waits(engine: Engine
     take_due_products(engine, 50)
     small = store_request(engine, 5)
     assert sum(key.request_id == small for key in take_due_products(engine, 16)) == 5
+
+
+def test_every_request_has_its_turn_where_there_is_not_room_for_one_of_each(engine: Engine) -> None:
+    request_ids = [store_request(engine, 50) for _ in range(20)]
+    served = Counter(key.request_id for _ in range(10) for key in take_due_products(engine, 8))
+    assert {served[request_id] for request_id in request_ids} <= {3, 4, 5}
 
 
 def test_taking_never_reads_the_whole_table_however_small_it_was_at_first(database_url: str) -> None:
@@ -133,6 +140,16 @@ def test_renewed_lease_keeps_the_product(engine: Engine) -> None:
     assert _free(engine) == 0
 
 
+def test_renewed_lease_keeps_the_product_in_its_last_attempt(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    claim = claimed(engine, request_id, 1)
+    _expire(engine)
+    with engine.connect() as connection:
+        renew_leases(connection, [claim])
+    assert _free(engine, max_attempts=1) == 0
+    assert settle(engine, claim) == Settled(counted=True, ended=True)
+
+
 def test_product_whose_worker_is_lost_every_time_fails_in_the_end(engine: Engine) -> None:
     request_id = store_request(engine, 1, images=2)
     for attempt in range(1, 4):
@@ -183,6 +200,27 @@ def test_webhook_event_is_due_once_and_again_when_its_deliverer_is_lost(engine: 
         execute(engine, "UPDATE webhook_events SET lease_until = now() - interval '1 s'")
         (again,) = take_due_events(connection, 10)
         assert (again.event_id, again.attempt) == (event.event_id, 2)
+
+
+def test_events_that_nobody_takes_are_published_no_more_than_there_is_room_for(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "EVENTS_A_ROUND", 3)
+    for _ in range(5):
+        finish(engine, store_request(engine, 1, webhook_url="http://127.0.0.1/hook"), 1)
+    broker = InProcessBroker(middleware=[])
+    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+        broker.declare_queue(name)
+    handing_out = Dispatcher(make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+    handing_out.start()
+    waiting = broker.queues[WEBHOOKS_QUEUE]
+    wait_for(lambda: waiting.qsize() == 3, what="as many as there is room for are published")
+    execute(engine, "UPDATE webhook_events SET lease_until = now() - interval '1 s'")
+    waiting.get()
+    wait_for(lambda: waiting.qsize() == 3, what="one more is published when one was taken")
+    handing_out.stop()
+    leased = query(engine, "SELECT FROM webhook_events WHERE lease_until > now()")
+    assert len(leased) == 1, "the others that fell due again wait for room"
 
 
 def test_agenda_tells_what_runs_and_when_the_next_event_is_due(engine: Engine) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine, event
 
 from halftone_shared.idempotency import forget_old_keys
 from tests.support.api import ONE_ROW, Api, api_settings, running_api, stored_rows
@@ -58,6 +59,24 @@ def test_key_is_forgotten_after_a_day(api: Api) -> None:
     with api.engine.connect() as connection:
         assert forget_old_keys(connection) == 1
     assert query(api.engine, "SELECT FROM idempotency_keys") == []
+
+
+def test_key_that_is_forgotten_as_it_is_looked_at_is_new(api: Api) -> None:
+    first = _upload(api).json()["request_id"]
+    forgotten: list[bool] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def forget(*arguments: Any) -> None:
+        if not forgotten and arguments[2].startswith("SELECT idempotency_keys"):
+            forgotten.append(True)
+            execute(api.engine, "DELETE FROM idempotency_keys")
+
+    try:
+        assert _upload(api).json()["request_id"] != first
+    finally:
+        event.remove(Engine, "before_cursor_execute", forget)
+    assert forgotten
+    assert stored_rows(api.engine)["requests"] == 2
 
 
 @pytest.mark.parametrize("key", ["", " ", "with space", "é", "x" * 256])

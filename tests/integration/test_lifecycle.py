@@ -161,6 +161,46 @@ def test_retry_of_a_cancelled_request_runs_what_was_cancelled(engine: Engine) ->
     _assert_sound(engine)
 
 
+@pytest.mark.parametrize("in_hand", [False, True])
+def test_cancelled_retry_keeps_the_images_that_succeeded_before(engine: Engine, in_hand: bool) -> None:
+    request_id = store_request(engine, 70, images=2)
+    for seq in range(1, 71):
+        settle(engine, claimed(engine, request_id, seq), good_image(f"{seq}-1.jpg"), failed_image())
+    before = _status(engine, request_id)
+    retry_request(engine, request_id, URL)
+    if in_hand:
+        claimed(engine, request_id, 1)
+    cancel_request(engine, request_id, patience_seconds=10)
+    after = _status(engine, request_id)
+    assert (after["status"], after["outcome"], after["cancelled_products"]) == ("CANCELLED", "partial", 70)
+    counted = ("processed_images", "bytes_in", "bytes_out", "bytes_saved")
+    assert {name: after[name] for name in counted} == {name: before[name] for name in counted}
+    files = query(engine, "SELECT output_files FROM products ORDER BY seq")
+    assert [row.output_files for row in files] == [[f"{seq}-1.jpg", None] for seq in range(1, 71)]
+    _assert_sound(engine)
+
+    retry_request(engine, request_id, URL)
+    for seq in range(1, 71):
+        claim = claimed(engine, request_id, seq)
+        assert claim.done[0] is not None
+        settle(engine, claim, claim.done[0], good_image(f"{seq}-2.jpg"))
+    assert _status(engine, request_id)["outcome"] == "succeeded"
+    _assert_sound(engine)
+
+
+def test_cancellation_that_is_over_leaves_the_next_run_alone(engine: Engine) -> None:
+    request_id = store_request(engine, 5)
+    execute(engine, "UPDATE requests SET cancel_requested_at = now()")
+    with engine.connect() as connection:
+        assert cancels_under_way(connection) == [request_id]
+    cancel_request(engine, request_id, patience_seconds=10)
+    retry_request(engine, request_id, URL)
+    carry_out_cancel(engine, request_id, patience_seconds=10)
+    status = _status(engine, request_id)
+    assert (status["status"], status["cancelled_products"]) == ("PENDING", 0)
+    _assert_sound(engine)
+
+
 def test_retry_of_a_running_or_flawless_request_is_refused_and_changes_nothing(engine: Engine) -> None:
     request_id = store_request(engine, 2)
     with pytest.raises(NotEnded):

@@ -6,12 +6,14 @@ import sys
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from halftone_db import MIGRATIONS
+from halftone_db import MIGRATIONS, migrate
 from halftone_shared.database import SCHEMA_REVISION, DatabaseUnavailable, check_database, make_engine
 from halftone_shared.tables import metadata
 from tests.support.postgres import TestPostgres
@@ -40,9 +42,25 @@ def test_migrators_side_by_side_take_turns(postgres: TestPostgres) -> None:
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE twice")
     url = postgres.url("twice")
-    command = [sys.executable, "-m", "halftone_db"]
-    migrators = [subprocess.Popen(command, env=os.environ | {"HALFTONE_DATABASE_URL": url}) for _ in range(3)]
+    program = [sys.executable, "-m", "halftone_db"]
+    migrators = [subprocess.Popen(program, env=os.environ | {"HALFTONE_DATABASE_URL": url}) for _ in range(3)]
     assert [migrator.wait(60) for migrator in migrators] == [0, 0, 0]
     engine = make_engine(url, pool_size=1)
     check_database(engine)
     engine.dispose()
+
+
+def test_migration_that_meets_a_table_in_use_says_so_and_changes_nothing(postgres: TestPostgres) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE used")
+    url = postgres.url("used")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["database_url"] = url
+    command.upgrade(config, "0003")
+    with psycopg.connect(url) as upload:
+        upload.execute("SELECT count(*) FROM requests")
+        with pytest.raises(DatabaseUnavailable, match="in use"):
+            migrate(url)
+        assert upload.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+    migrate(url)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from starlette.requests import Request
 
+from halftone_api.rate_limiting import caller_of
 from halftone_shared.api_keys import create_key
 from halftone_shared.rate_limits import forget_callers, seconds_to_wait
 from halftone_shared.rates import RateLimit, parse_rate_limit
@@ -110,6 +112,22 @@ def test_two_processes_share_the_limit(database_url: str, tmp_path: Path) -> Non
     with running_api(settings) as one, running_api(settings) as other:
         answers = [api.upload(ONE_ROW).status_code for api in (one, other, one, other)]
     assert answers == [202, 202, 202, 429]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.4", "203.0.113.5", False),
+        ("::ffff:203.0.113.4", "::ffff:203.0.113.5", False),
+        ("::ffff:203.0.113.4", "203.0.113.4", True),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::1", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("testclient", "testclient", True),
+    ],
+)
+def test_callers_without_keys_are_told_apart_by_their_addresses(one: str, other: str, same: bool) -> None:
+    first, second = (caller_of(Request({"type": "http", "client": (host, 1)}), None) for host in (one, other))
+    assert (first == second) is same
 
 
 def test_keys_have_a_limit_each(database_url: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from obstore.store import MemoryStore
 from sqlalchemy import Engine
 
-from halftone_shared import storage
+from halftone_shared import retention, storage
 from halftone_shared.doctor import examine
 from halftone_shared.image_names import image_name, storage_folder, storage_path
 from halftone_shared.lifecycle import NotEnded, cancel_request, retry_request
@@ -161,11 +161,28 @@ def test_files_that_cannot_be_deleted_keep_their_rows(
 
     with monkeypatch.context() as patched:
         patched.setattr(ImageStore, "delete_folder", refuse)
-        with pytest.raises(StorageUnavailable):
-            sweeper.sweep()
+        assert sweeper.sweep() == 0
     with api.engine.connect() as connection:
         assert expired_requests(connection) == [request_id]
     assert sweeper.sweep() == 1
+
+
+def test_files_that_cannot_be_deleted_keep_no_other_request(
+    api: Api, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "EXPIRED_AT_ONCE", 2)
+    locked, *others = [ended_request(api, days_ago=DAYS + 5 - number) for number in range(5)]
+    delete = ImageStore.delete_folder
+
+    def refuse_one(store: ImageStore, folder: str) -> None:
+        if folder == storage_folder(locked):
+            raise StorageUnavailable(folder)
+        delete(store, folder)
+
+    monkeypatch.setattr(ImageStore, "delete_folder", refuse_one)
+    assert sweeper.sweep() == len(others)
+    with api.engine.connect() as connection:
+        assert expired_requests(connection) == [locked]
 
 
 def test_pending_webhook_keeps_its_request(api: Api, sweeper: Sweeper) -> None:

@@ -536,6 +536,30 @@ def test_urls_behind_an_empty_url_cell_count() -> None:
     assert only_row(f"{HEADER}1,A,,{URL},,{OTHER}\n").input_image_urls == [URL, OTHER]
 
 
+def test_row_of_a_million_cells_is_put_together_in_a_moment() -> None:
+    (error,) = errors_of(f"{HEADER}1,A,{URL}{',x' * MIB}\n")
+    assert error.code == "field_too_long"
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [("", 1), (HEADER, 2), (f"{HEADER}1,A,{URL}\n", 3)],
+    ids=["header", "first row", "second row"],
+)
+@pytest.mark.parametrize(
+    "piece", ["a,", '"a\n",', "\u540d,"], ids=["one line", "many short lines", "two bytes a character"]
+)
+def test_row_without_end_is_refused(before: str, line: int, piece: str) -> None:
+    refused = refusal_of(before + piece * (4 * MIB // len(piece) + 1) + "\n")
+    assert (refused.code, refused.members) == ("malformed_csv", {"line": line})
+
+
+def test_rows_together_may_be_larger_than_one_may() -> None:
+    further = "x" * 10_000
+    rows = "".join(f"{row},A,{further},{URL}\n" for row in range(1, 1001))
+    assert len(rows_of(f"Serial Number,Product Name,Further,Input Image Urls\n{rows}")) == 1000
+
+
 def test_nothing_spills_where_the_url_column_is_not_the_last() -> None:
     row = only_row(f"Serial Number,Product Name,Input Image Urls,Link\n1,A,{URL},{OTHER}\n")
     assert row.input_image_urls == [URL]

@@ -14,6 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO
 
 from halftone_shared.requests import NewProduct
@@ -22,6 +23,7 @@ from halftone_shared.urls import MAX_URL_CHARACTERS, url_problem
 MAX_REPORTED = 100
 MAX_NAME_CHARACTERS = 1000
 MAX_CELL_CHARACTERS = 1024 * 1024
+MAX_ROW_CHARACTERS = 4 * MAX_CELL_CHARACTERS  # a row of empty cells takes forty times as many bytes of memory
 MAX_COLUMNS = 16_384  # as many as a spreadsheet has
 MAX_VALUE_CHARACTERS = 200
 _READ_BYTES = 1024 * 1024
@@ -143,7 +145,7 @@ class ProductCsv:
 
     def _lines(self) -> Iterator[str]:
         self._text.seek(0)
-        return iter(self._text)
+        return iter(partial(self._text.readline, MAX_ROW_CHARACTERS + 1), "")
 
     def _read_header(self) -> tuple[str, list[str]]:
         """The delimiter under which the first row shows most of the required columns, and that row."""
@@ -173,10 +175,25 @@ class ProductCsv:
 
     def _parse(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         """Every row that is not blank, with the line on which it starts."""
+        line = characters = 0
+
+        def lines_of_a_row() -> Iterator[str]:
+            nonlocal characters
+            for text in self._lines():
+                characters += len(text)
+                if characters > MAX_ROW_CHARACTERS:
+                    raise CsvRefused(
+                        "malformed_csv",
+                        f"The row that starts on line {line} has more than {MAX_ROW_CHARACTERS} characters. Is a quote"
+                        " missing or not doubled?",
+                        line=line,
+                    )
+                yield text
+
         # strict: without it, a lone quote swallows the rows up to the next one.
-        reader = csv.reader(_unspaced(self._lines(), delimiter), delimiter=delimiter, strict=True)
+        reader = csv.reader(_unspaced(lines_of_a_row(), delimiter), delimiter=delimiter, strict=True)
         while True:
-            line = reader.line_num + 1
+            line, characters = reader.line_num + 1, 0
             try:
                 cells = next(reader)
             except StopIteration:
@@ -419,15 +436,18 @@ def _listed(names: Sequence[str]) -> str:
 
 def _join_spilled(cells: Sequence[str], delimiter: str) -> str:
     """One URL cell from those that an unquoted one fell into. A cell without a scheme belongs to the URL before it."""
-    joined, empty = cells[0], ""
+    pieces: list[str] = [cells[0]]
+    empty: list[str] = []
     for cell in cells[1:]:
         if not cell.strip():
-            empty += delimiter + cell  # belongs to the URL only when more of it follows
+            empty += (delimiter, cell)  # belongs to the URL only when more of it follows
         elif _STARTS_WITH_SCHEME.match(cell):
-            joined, empty = f"{joined},{cell}", ""
+            pieces += (",", cell)
+            empty.clear()
         else:
-            joined, empty = f"{joined}{empty}{delimiter}{cell}", ""
-    return joined
+            pieces += (*empty, delimiter, cell)
+            empty.clear()
+    return "".join(pieces)
 
 
 def _split_urls(cell: str) -> list[str]:

@@ -42,7 +42,7 @@ PROBLEM_CODES = {
     "rate_limited": "Too many uploads. Retry-After says when the next may come.",
     "http_error": "The call cannot be answered.",
     "internal": "Our fault. The answer's X-Request-Id finds it in the log.",
-    "database_unavailable": "The database is away. Nothing was stored; try again.",
+    "database_unavailable": "The database is away, and whether the call took effect is not known; try again.",
     "storage_unavailable": "The images' storage is away; try again.",
     "not_ready": "The database or the broker cannot be reached; `failing` says which.",
 }

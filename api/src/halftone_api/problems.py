@@ -94,7 +94,8 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     problem = Problem(
         503,
         "database_unavailable",
-        "The database cannot be reached now. Nothing of this call was stored; try again.",
+        "The database cannot be reached now, and whether this call took effect is not known. Try again; an upload"
+        " with an Idempotency-Key is stored once, however often it is sent.",
         headers={"Retry-After": "5"},
     )
     return problem_response(request, problem)

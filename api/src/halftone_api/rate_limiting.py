@@ -20,7 +20,7 @@ def limit_rate(request: Request, key_id: UUID | None) -> None:
     if limit is None:
         return
     with services(request).engine.connect() as connection:
-        wait = seconds_to_wait(connection, _caller(request, key_id), limit)
+        wait = seconds_to_wait(connection, caller_of(request, key_id), limit)
     if wait:
         raise Problem(
             429,
@@ -30,7 +30,8 @@ def limit_rate(request: Request, key_id: UUID | None) -> None:
         )
 
 
-def _caller(request: Request, key_id: UUID | None) -> str:
+def caller_of(request: Request, key_id: UUID | None) -> str:
+    """Whose calls are counted together: a key's, an IPv4 address's (also as IPv6 maps it), or an IPv6 network's."""
     if key_id is not None:
         return f"key {key_id}"
     host = request.client.host if request.client else ""
@@ -39,5 +40,7 @@ def _caller(request: Request, key_id: UUID | None) -> str:
     except ValueError:
         return f"address {host}"
     if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return f"address {address.ipv4_mapped}"
         return f"address {ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False)}"
     return f"address {address}"

@@ -133,10 +133,11 @@ def _all_products(services: Services, ended: AnyRow) -> Iterator[AnyRow]:
     after_seq = 0
     while True:
         with services.engine.connect() as connection:
-            current = get_status(connection, ended.id, owner=None)
-            if current is None or current.run != ended.run:
-                raise RuntimeError(f"request {ended.id} was started again or deleted during its download")
             rows = product_page(connection, ended.id, after_seq=after_seq, limit=_DOWNLOAD_PAGE)
+            current = get_status(connection, ended.id, owner=None)
+        # Asked after the page was read: what is as it was now, was so then.
+        if current is None or current.run != ended.run:
+            raise RuntimeError(f"request {ended.id} was started again or deleted during its download")
         yield from rows
         if len(rows) < _DOWNLOAD_PAGE:
             return

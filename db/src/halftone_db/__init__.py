@@ -5,7 +5,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from halftone_shared.database import DatabaseUnavailable, is_unavailable, unreachable
 from halftone_shared.settings import DatabaseSettings, load_settings_or_exit
@@ -18,11 +19,14 @@ MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "m
 def migrate(database_url: str) -> None:
     """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other.
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for it.
     """
     try:
         command.upgrade(_config(database_url), "head")
     except SQLAlchemyError as error:
+        if isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable):
+            message = "A table is in use, as by a large upload under way. Nothing was changed: run it again later."
+            raise DatabaseUnavailable(message) from error
         if not is_unavailable(error):
             raise
         raise unreachable(error) from error

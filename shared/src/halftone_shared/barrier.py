@@ -180,28 +180,43 @@ def _settled_as(claim: Claim, result: ProductResult) -> dict[str, Any]:
     }
 
 
+# Of a row of `product`, its images that are done.
+_IMAGE_COUNTS = """
+    SELECT count(*) FILTER (WHERE image ->> 'status' = 'COMPLETED') AS processed_images,
+           count(*) FILTER (WHERE image ->> 'status' = 'FAILED') AS failed_images,
+           count(*) FILTER (WHERE image ->> 'action' = 'kept_original') AS kept_original_images,
+           coalesce(sum(CAST(image ->> 'bytes_in' AS bigint)), 0) AS bytes_in,
+           coalesce(sum(CAST(image ->> 'bytes_out' AS bigint)), 0) AS bytes_out
+    FROM jsonb_array_elements(product.images) AS image
+"""
+_IMAGE_SUMS = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS if not name.endswith("_products"))
+
 # Updated by their range, not by a join with `waiting`: of a request that came since the last ANALYZE PostgreSQL expects
-# a row, and would read all of its products for each that waits (50 s for 5,000 of 100,000, measured).
+# a row, and would read all of its products for each that waits (50 s for 5,000 of 100,000, measured). What images were
+# done before, by an earlier run or attempt, stays and is counted. And only while the cancellation stands: it may be
+# over, and the request retried, since the caller has read of it.
 _CANCEL = text(
     f"""
     WITH waiting AS (
         SELECT seq FROM products
         WHERE request_id = :request_id AND seq > :after_seq AND status IN ('PENDING', 'PROCESSING')
+          AND EXISTS (SELECT FROM requests WHERE id = :request_id AND cancel_requested_at IS NOT NULL)
         ORDER BY seq LIMIT :limit FOR UPDATE
     ), product AS (
         UPDATE products
-        SET status = 'CANCELLED', images = NULL, output_files = NULL, lease_until = NULL, next_attempt_at = NULL
+        SET status = 'CANCELLED', lease_until = NULL, next_attempt_at = NULL
         WHERE request_id = :request_id AND seq > :after_seq AND seq <= (SELECT max(seq) FROM waiting)
           AND status IN ('PENDING', 'PROCESSING')
-        RETURNING seq
+        RETURNING seq, images
     ), counted AS (
-        SELECT seq % {SHARDS} AS shard, count(*) AS products FROM product GROUP BY seq % {SHARDS}
+        SELECT seq % {SHARDS} AS shard, 0 AS processed_products, 0 AS failed_products, count(*) AS cancelled_products,
+               {_IMAGE_SUMS}
+        FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done GROUP BY seq % {SHARDS}
     ), locked AS (
         SELECT shard FROM request_shards
         WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard FOR UPDATE
     ), counts AS (
-        SELECT shard, {", ".join(f"{'products' if name == 'cancelled_products' else 0} AS {name}" for name in COUNTERS)}
-        FROM locked JOIN counted USING (shard)
+        SELECT counted.* FROM counted JOIN locked USING (shard)
     ), {_BARRIER}
     SELECT (SELECT count(*) FROM product) AS cancelled, (SELECT max(seq) FROM product) AS last_seq,
            coalesce((SELECT ended FROM request), false) AS ended
@@ -218,7 +233,8 @@ class Cancelled:
 
 
 def cancel_products(connection: Connection, request_id: UUID, *, after_seq: int, limit: int) -> Cancelled:
-    """End up to `limit` products behind `after_seq` that have not ended, as CANCELLED, and move the barrier.
+    """End up to `limit` products behind `after_seq` that have not ended, as CANCELLED, and move the barrier. Nothing
+    where the request is not to be cancelled. Images that are done stay.
 
     A worker that has one of them in hand will find its claim void. Calling it again goes on; at the end it does
     nothing.
@@ -235,20 +251,13 @@ _REOPEN = text(
         SELECT request_id, seq, status, images, output_files, input_image_urls FROM products
         WHERE request_id = :request_id AND (failed_images > 0 OR status = 'CANCELLED') ORDER BY seq FOR UPDATE
     ), fact AS (
-        SELECT product.request_id, product.seq, product.status,
-               count(*) FILTER (WHERE image ->> 'status' = 'COMPLETED') AS processed_images,
-               count(*) FILTER (WHERE image ->> 'status' = 'FAILED') AS failed_images,
-               count(*) FILTER (WHERE image ->> 'action' = 'kept_original') AS kept_original_images,
-               coalesce(sum(CAST(image ->> 'bytes_in' AS bigint)), 0) AS bytes_in,
-               coalesce(sum(CAST(image ->> 'bytes_out' AS bigint)), 0) AS bytes_out,
-               jsonb_agg(CASE WHEN image ->> 'status' = 'COMPLETED' THEN image END ORDER BY position) AS done
-        FROM product
-        LEFT JOIN LATERAL jsonb_array_elements(product.images) WITH ORDINALITY AS image(image, position) ON true
-        GROUP BY product.request_id, product.seq, product.status
+        SELECT product.request_id, product.seq, product.status, done.*,
+               (SELECT jsonb_agg(CASE WHEN image ->> 'status' = 'COMPLETED' THEN image END ORDER BY position)
+                FROM jsonb_array_elements(product.images) WITH ORDINALITY AS image(image, position)) AS kept
+        FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done
     ), reopened AS (
         UPDATE products
-        SET status = 'PENDING', attempts = 0, next_attempt_at = now(), failed_images = 0,
-            images = CASE WHEN products.images IS NULL THEN NULL ELSE fact.done END
+        SET status = 'PENDING', attempts = 0, next_attempt_at = now(), failed_images = 0, images = fact.kept
         FROM fact
         WHERE products.request_id = fact.request_id AND products.seq = fact.seq
         RETURNING products.seq
@@ -257,9 +266,7 @@ _REOPEN = text(
                count(*) FILTER (WHERE status = 'COMPLETED') AS processed_products,
                count(*) FILTER (WHERE status = 'FAILED') AS failed_products,
                count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_products,
-               sum(processed_images) AS processed_images, sum(failed_images) AS failed_images,
-               sum(kept_original_images) AS kept_original_images,
-               sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out
+               {_IMAGE_SUMS}
         FROM fact GROUP BY seq % {SHARDS}
     ), before AS (
         SELECT * FROM request_shards

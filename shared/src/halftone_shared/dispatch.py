@@ -31,14 +31,15 @@ class EventKey:
     attempt: int
 
 
-# Round robin: the first product of every request, then the second of every request, and so on, up to the room there is.
+# Round robin: the first product of every request, then the second of every request, and so on, up to the room there is;
+# where there is not room for one of each, those that were served longest ago have it.
 # This is the one place that locks a request before its products; so it never waits for a product (SKIP LOCKED).
 # Where another dispatcher was done with a row since this statement began, locking reads it anew: the cursor of
 # `active` is the newest one, and `held` has only what nobody stamped meanwhile.
 _TAKE = driver_statement(
     """
     WITH active AS (
-        SELECT id, dispatch_cursor FROM requests AS r
+        SELECT id, dispatch_cursor, served_at FROM requests AS r
         WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND r.cancel_requested_at IS NULL
           AND (r.dispatch_cursor < r.total_products OR EXISTS (
               SELECT FROM products AS p
@@ -59,7 +60,7 @@ _TAKE = driver_statement(
                  ORDER BY p.seq LIMIT :room)
             ) AS candidate LIMIT :room
         ) AS turn
-        ORDER BY turn.turn, r.id
+        ORDER BY turn.turn, r.served_at NULLS FIRST, r.id
         LIMIT :room
     ), served AS (
         UPDATE requests SET served_at = clock_timestamp(), dispatch_cursor = greatest(dispatch_cursor, taken.last_fresh)
@@ -129,19 +130,25 @@ _FREE_EXPIRED = text(
     """
 )
 
-_FIND_EXHAUSTED = text(
+# By a claim of the dispatcher's own: a worker that was only late finds its lease void, or has renewed it before.
+_CLAIM_EXHAUSTED = text(
     """
-    SELECT request_id, seq, claims, attempts, input_image_urls, output_files, images
-    FROM products
-    WHERE lease_until < now() AND status = 'PROCESSING' AND attempts >= :max_attempts
-    ORDER BY lease_until LIMIT :room
+    UPDATE products SET claims = claims + 1, lease_until = now() + make_interval(secs => :lease_seconds)
+    FROM (
+        SELECT request_id, seq FROM products
+        WHERE lease_until < now() AND status = 'PROCESSING' AND attempts >= :max_attempts
+        ORDER BY lease_until LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+    ) AS exhausted
+    WHERE products.request_id = exhausted.request_id AND products.seq = exhausted.seq
+    RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files, images
     """
 )
 
 
 def free_expired(connection: Connection, *, max_attempts: int, room: int = 1000) -> int:
     """Make products due again whose message or worker was lost; how many. Those without attempts left are settled."""
-    for row in connection.execute(_FIND_EXHAUSTED, {"max_attempts": max_attempts, "room": room}).all():
+    exhausted = {"max_attempts": max_attempts, "room": room, "lease_seconds": DISPATCH_LEASE_SECONDS}
+    for row in connection.execute(_CLAIM_EXHAUSTED, exhausted).all():
         _settle_exhausted(connection, row)
     return connection.execute(_FREE_EXPIRED, {"max_attempts": max_attempts, "room": room}).rowcount
 

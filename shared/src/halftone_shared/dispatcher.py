@@ -160,8 +160,12 @@ class Dispatcher:
             self._publish_events()
 
     def _publish_events(self) -> None:
+        # What nobody takes falls due again and again, and is published no more than once beyond that.
+        room = EVENTS_A_ROUND - self._queue.waiting(WEBHOOKS_QUEUE)
+        if room <= 0:
+            return
         with self._engine.connect() as connection:
-            due = take_due_events(connection, EVENTS_A_ROUND)
+            due = take_due_events(connection, room)
         if due:
             self._queue.publish(WEBHOOKS_QUEUE, [webhook_message(event.event_id, event.attempt) for event in due])
 

@@ -61,7 +61,7 @@ _RECOUNT = f"""
                sum(CAST(entry ->> 'bytes_in' AS bigint)) AS bytes_in,
                sum(CAST(entry ->> 'bytes_out' AS bigint)) AS bytes_out
         FROM jsonb_array_elements(products.images) AS entry
-        WHERE products.status IN ('COMPLETED', 'FAILED')
+        WHERE products.status IN {_FINAL}
     ) AS image ON true
     GROUP BY request_id, seq % {SHARDS}
 """  # noqa: S608 - the parts are this module's constants

@@ -24,18 +24,20 @@ def claim_key(connection: Connection, owner_key_id: UUID | None, key: str, finge
         idempotency_keys.c.owner_key_id.is_not_distinct_from(owner_key_id),
         idempotency_keys.c.key == key,
     )
-    connection.execute(delete(idempotency_keys).where(*same_key, idempotency_keys.c.created_at < func.now() - KEPT))
-    taken = connection.execute(
-        insert(idempotency_keys)
-        .values(owner_key_id=owner_key_id, key=key, fingerprint=fingerprint)
-        .on_conflict_do_nothing()
-        .returning(idempotency_keys.c.id)
-    ).one_or_none()
-    if taken is not None:
-        return None
-    before = connection.execute(
-        select(idempotency_keys.c.fingerprint, idempotency_keys.c.answer).where(*same_key)
-    ).one()
+    before = None
+    while before is None:  # a key that is in the way now may have been forgotten by the time that it is looked at
+        connection.execute(delete(idempotency_keys).where(*same_key, idempotency_keys.c.created_at < func.now() - KEPT))
+        taken = connection.execute(
+            insert(idempotency_keys)
+            .values(owner_key_id=owner_key_id, key=key, fingerprint=fingerprint)
+            .on_conflict_do_nothing()
+            .returning(idempotency_keys.c.id)
+        ).one_or_none()
+        if taken is not None:
+            return None
+        before = connection.execute(
+            select(idempotency_keys.c.fingerprint, idempotency_keys.c.answer).where(*same_key)
+        ).one_or_none()
     if before.fingerprint != fingerprint:
         raise KeyUsedOtherwise
     answer: dict[str, Any] = before.answer

@@ -8,7 +8,7 @@ request when its days are over would leave a file behind; it has at least one wh
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import structlog
@@ -49,9 +49,11 @@ def expire_requests(connection: Connection, days: int, limit: int = EXPIRED_AT_O
     return connection.execute(_EXPIRE, {"days": days, "limit": limit}).rowcount
 
 
-def expired_requests(connection: Connection, limit: int = EXPIRED_AT_ONCE) -> Sequence[UUID]:
-    """Requests that are marked and not deleted yet."""
-    marked = select(requests.c.id).where(requests.c.expired_at.isnot(None))
+def expired_requests(
+    connection: Connection, kept: Collection[UUID] = (), limit: int = EXPIRED_AT_ONCE
+) -> Sequence[UUID]:
+    """Requests that are marked and not deleted yet, without those that are `kept`."""
+    marked = select(requests.c.id).where(requests.c.expired_at.isnot(None), requests.c.id.not_in(kept))
     return connection.execute(marked.order_by(requests.c.expired_at).limit(limit)).scalars().all()
 
 
@@ -92,35 +94,40 @@ class Sweeper:
     def sweep(self) -> int:
         """Delete all that has expired; how many requests. Nothing while another sweeper is at it.
 
-        Raises StorageUnavailable and SQLAlchemyError; what is not done then stays marked.
+        What the store does not delete stays marked, and costs the others nothing. Raises SQLAlchemyError.
         """
-        deleted = 0
+        deleted, kept = 0, set[UUID]()
         with self._engine.connect() as connection:
             if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SWEEP_LOCK}).scalar():
                 return 0
             try:
-                while found := self._next_expired(connection):
+                while found := self._next_expired(connection, kept):
                     for request_id in found:
                         if self._stopping.is_set():
                             return deleted
-                        self._store.delete_folder(storage_folder(request_id))
+                        try:
+                            self._store.delete_folder(storage_folder(request_id))
+                        except StorageUnavailable as error:
+                            log.warning("expired request kept", request_id=str(request_id), reason=str(error))
+                            kept.add(request_id)
+                            continue
                         delete_rows(connection, request_id)
                         deleted += 1
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _SWEEP_LOCK})
         return deleted
 
-    def _next_expired(self, connection: Connection) -> Sequence[UUID]:
+    def _next_expired(self, connection: Connection, kept: Collection[UUID]) -> Sequence[UUID]:
         if self._days:
             expire_requests(connection, self._days)
-        return expired_requests(connection)
+        return expired_requests(connection, kept)
 
     def _run(self) -> None:
         while True:
             try:
                 if deleted := self.sweep():
                     log.info("expired requests deleted", count=deleted, retention_days=self._days)
-            except (StorageUnavailable, SQLAlchemyError) as error:
+            except SQLAlchemyError as error:
                 log.warning("sweep waits", reason=str(error).strip().splitlines()[0])
             if self._stopping.wait(SWEEP_EVERY_SECONDS):
                 self._engine.dispose()

@@ -4,11 +4,15 @@ import csv
 import io
 import re
 from email.message import Message
+from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
+from halftone_api import reading
+from halftone_shared.lifecycle import retry_request
+from halftone_shared.products import product_page
 from tests.support.api import HEADER, Api, multipart
 from tests.support.routes import URL, problem_of, upload
 from tests.support.stored import claimed, execute, failed_image, finish, good_image, settle
@@ -99,6 +103,22 @@ def test_download_of_many_pages_is_whole_and_in_order(api: Api) -> None:
     )
     _, *rows = csv.reader(io.StringIO(api.get(f"/api/download/{request_id}").text))
     assert [int(cells[0]) for cells in rows] == list(range(1, 2101))
+
+
+def test_download_that_meets_a_retry_breaks_off_rather_than_mixing_runs(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = upload(api, 3)
+    for seq in (1, 2, 3):
+        settle(api.engine, claimed(api.engine, request_id, seq), failed_image())
+
+    def retried_meanwhile(*arguments: Any, **named: Any) -> Any:
+        retry_request(api.engine, request_id, "http://api.example")
+        return product_page(*arguments, **named)
+
+    monkeypatch.setattr(reading, "product_page", retried_meanwhile)
+    with pytest.raises(RuntimeError, match="started again"):
+        api.get(f"/api/download/{request_id}?report=images")
 
 
 @pytest.mark.parametrize(
