@@ -100,6 +100,22 @@ def test_bad_settings_stop_the_start_and_are_all_named(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "postgres").exists()
 
 
+@pytest.mark.parametrize("module", ["halftone_api", "halftone_workers", "halftone_cli"])
+def test_storage_that_cannot_be_used_stops_the_start(tmp_path: Path, module: str, database_url: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    storage = (tmp_path / "taken").as_uri()
+    command = [PYTHON, "-m", module]
+    named = {"DATABASE_URL": database_url, "RABBITMQ_URL": f"amqp://127.0.0.1:{free_port()}"}
+    if module == "halftone_cli":
+        command += ["up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+        named = {}
+    settings = environment(tmp_path, STORAGE_URL=storage, **named)
+    answer = subprocess.run(command, capture_output=True, text=True, env=settings, check=False, timeout=60)
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert f"HALFTONE_STORAGE_URL={storage!r}: it cannot be used (" in answer.stderr
+
+
 def test_output_that_cannot_be_written_is_said_before_anything_is_uploaded(service: Service, tmp_path: Path) -> None:
     source = tmp_path / "products.csv"
     source.write_text(f"{HEADER}1,SKU1,http://shop.example/a.jpg\n")
@@ -118,6 +134,78 @@ def test_database_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
         assert answer.returncode == 1
         (line,) = answer.stderr.splitlines()
         assert line.startswith("The database cannot be reached: ")
+
+
+@pytest.mark.parametrize("url", ["halftone", "mysql://h/x", "postgresql://h:port/x", "postgresql://h/x?bogus=1"])
+@pytest.mark.parametrize("command", [["migrate"], ["keys", "list"], ["doctor"], ["queues", "--once"]])
+def test_bad_database_url_is_said_by_every_command(tmp_path: Path, url: str, command: list[str]) -> None:
+    settings = environment(tmp_path, DATABASE_URL=url)
+    program = [PYTHON, "-m", "halftone_cli", *command]
+    answer = subprocess.run(program, capture_output=True, text=True, env=settings, check=False)
+    assert answer.returncode == 2
+    assert f"HALFTONE_DATABASE_URL={url!r}: expected postgresql://" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_key_may_have_any_printable_name(tmp_path: Path, database_url: str) -> None:
+    def keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        settings = environment(tmp_path, DATABASE_URL=database_url) | {"COLUMNS": "150"}
+        program = [PYTHON, "-m", "halftone_cli", "keys", *arguments]
+        return subprocess.run(program, capture_output=True, text=True, env=settings, check=False)
+
+    for name in ("[/x]", "shop [red] 1", "名前"):
+        made = keys("create", name)
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.strip()
+        assert name in made.stderr
+        assert name in keys("list").stdout
+    for name in ("", "x" * 201, "two\nlines"):
+        refused = keys("create", name)
+        assert refused.returncode == 2
+        assert "1 to 200 printable characters" in refused.stderr
+
+
+def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_path: Path) -> None:
+    request_id = service.accepted(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    service.ended(request_id)
+    download = partial(_halftone, "download", request_id, "--url", service.url, "--output")
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert download(str(link)).returncode == 0
+    assert link.is_symlink()
+    expected = target.read_text()
+    assert expected.count("/api/image/") == 1
+    shown = download("/dev/stdout")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith(expected.splitlines()[0])
+    bracketed = download(str(tmp_path / "o[draft].csv"))
+    assert "o[draft].csv" in bracketed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["status", "x\ny"], 1),
+        (["status", "../../healthz"], 1),
+        (["details", os.fsdecode(b"\xff")], 1),
+        (["status", "1", "--url", "http://[::1"], 3),
+    ],
+)
+def test_odd_arguments_are_no_tracebacks(service: Service, arguments: list[str], exit_code: int) -> None:
+    named = arguments if "--url" in arguments else [*arguments, "--url", service.url]
+    answer = _halftone(*named)
+    assert answer.returncode == exit_code
+    assert answer.stderr.strip()
+    assert "Traceback" not in answer.stderr
+
+
+def test_what_is_no_halftone_is_said(origin: Origin) -> None:
+    origin.serve("/api/status/1", jpeg())
+    for request_id in ("1", "2"):
+        answer = _halftone("status", request_id, "--url", origin.url)
+        assert answer.returncode == 3
+        assert "as halftone does" in answer.stderr
 
 
 def test_submit_waits_and_writes_the_output(service: Service, origin: Origin, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from halftone_api.app import create_app
 from halftone_api.settings import ApiSettings
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
-from halftone_shared.settings import load_settings_or_exit
+from halftone_shared.settings import exit_on_bad_settings, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 
@@ -31,7 +31,8 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     end_with_parent()
     sys.setswitchinterval(SWITCH_SECONDS)
-    app = create_app(settings)
+    with exit_on_bad_settings():
+        app = create_app(settings)
     collect_rarely()
     uvicorn.run(
         app,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import httpx
 
@@ -30,9 +31,9 @@ class ApiClient:
     def __init__(self, url: str) -> None:
         key = os.environ.get("HALFTONE_API_KEY")
         self._url = url
-        self._http = httpx.Client(
-            base_url=url, timeout=TIMEOUT, headers={"Authorization": f"Bearer {key}"} if key else {}, trust_env=False
-        )
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        with self._errors():
+            self._http = httpx.Client(base_url=url, timeout=TIMEOUT, headers=headers, trust_env=False)
 
     def __enter__(self) -> "ApiClient":
         return self
@@ -49,41 +50,64 @@ class ApiClient:
         return self._json("POST", "/api/upload", files={"file": (filename, file, "text/csv")}, data=fields)
 
     def status(self, request_id: str) -> dict[str, Any]:
-        return self._json("GET", f"/api/status/{request_id}")
+        return self._json("GET", self._path("status", request_id))
 
     def details(self, request_id: str) -> Iterator[dict[str, Any]]:
         """The pages of the details, each with its `products`."""
         cursor: str | None = ""
         while cursor is not None:
-            page = self._json("GET", f"/api/details/{request_id}", params={"cursor": cursor} if cursor else {})
+            page = self._json("GET", self._path("details", request_id), params={"cursor": cursor} if cursor else {})
             yield page
             cursor = page["next_cursor"]
 
     def cancel(self, request_id: str) -> dict[str, Any]:
-        return self._json("POST", f"/api/cancel/{request_id}")
+        return self._json("POST", self._path("cancel", request_id))
 
     def retry(self, request_id: str) -> dict[str, Any]:
-        return self._json("POST", f"/api/retry/{request_id}")
+        return self._json("POST", self._path("retry", request_id))
 
     def download(self, request_id: str, output: Path, **parameters: str) -> int:
-        """Write the output CSV to a file; how many bytes. An existing file is replaced only by a whole one."""
-        partial = output.with_name(output.name + ".part")
-        with self._errors(), self._http.stream("GET", f"/api/download/{request_id}", params=parameters) as response:
-            if response.is_error:
+        """Write the output CSV to a file; how many bytes. An existing file is replaced only by a whole one; what is no
+        file, as a pipe or /dev/stdout, is written to.
+        """
+        is_file = output.is_file() or not output.exists()
+        output = output.resolve() if is_file else output
+        target, size = output.with_name(output.name + ".part") if is_file else output, 0
+        with (
+            self._errors(),
+            self._http.stream("GET", self._path("download", request_id), params=parameters) as response,
+        ):
+            if not response.is_success:
                 response.read()
-                _raise_for(response)
-            with partial.open("wb") as file:
+                self._raise_for(response)
+            with target.open("wb") as file:
                 for chunk in response.iter_bytes():
-                    file.write(chunk)
-        partial.replace(output)
-        return output.stat().st_size
+                    size += file.write(chunk)
+        if is_file:
+            target.replace(output)
+        return size
 
     def _json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
         with self._errors():
             response = self._http.request(method, path, **parts)
-        _raise_for(response)
-        answer: dict[str, Any] = response.json()
+        self._raise_for(response)
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError:
+            raise Unreachable(f"{response.url} does not answer as halftone does. Is --url right?") from None
         return answer
+
+    def _path(self, route: str, request_id: str) -> str:
+        return f"/api/{route}/{quote(request_id, safe='', errors='surrogateescape')}"
+
+    def _raise_for(self, response: httpx.Response) -> None:
+        """Raises Refused for a problem, and Unreachable for what no halftone answers."""
+        if response.headers.get("content-type", "").startswith("application/problem+json"):
+            raise Refused(response.json())
+        if not response.is_success:
+            raise Unreachable(
+                f"{response.url} answered {response.status_code}, and not as halftone does. Is --url right?"
+            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -93,16 +117,10 @@ class ApiClient:
             raise Unreachable(
                 f"No halftone answers at {self._url}. `halftone up` starts one; --url names another."
             ) from None
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise Unreachable(f"{self._url!a} cannot be asked: {error}.") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"The connection to {self._url} broke ({type(error).__name__}).") from None
-
-
-def _raise_for(response: httpx.Response) -> None:
-    if not response.is_error:
-        return
-    if response.headers.get("content-type", "").startswith("application/problem+json"):
-        raise Refused(response.json())
-    raise Refused({"detail": f"The server answered {response.status_code}.", "code": "http_error"})
 
 
 def _problem_text(problem: dict[str, Any]) -> str:

@@ -112,7 +112,7 @@ def _api(url: str, *, refused: int = EXIT_FAILED) -> "Iterator[ApiClient]":
 def _save(client: "ApiClient", request_id: str, output: Path) -> None:
     with failing_with(EXIT_FAILED, OSError):  # the disk is full
         size = client.download(request_id, output)
-    console.print(f"Written: {output} ({size:,} bytes)", highlight=False)
+    console.print(f"Written: {output} ({size:,} bytes)", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_accepted(accepted: dict[str, Any]) -> None:

@@ -5,10 +5,13 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import EXIT_FAILED, console, error_console, fail
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, error_console, fail
+
+MAX_NAME_CHARACTERS = 200
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: made, listed, revoked.")
 
@@ -18,12 +21,15 @@ HomeOption = Annotated[Path, typer.Option("--home", help="The folder of `halfton
 @keys.command()
 def create(name: str, home: HomeOption = DEFAULT_HOME) -> None:
     """Make a key and print it, once: only its hash is stored."""
+    if not (0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable()):
+        fail(f"A key's name has 1 to {MAX_NAME_CHARACTERS} printable characters: {name!a}.", EXIT_REFUSED)
     from halftone_cli.local_database import local_engine
     from halftone_shared.api_keys import create_key
 
     with local_engine(home) as engine, engine.connect() as connection:
         key_id, key = create_key(connection, name)
-    error_console.print(f"Key {key_id} for {name!r}, shown this once. Send it as 'Authorization: Bearer KEY'.")
+    told = f"Key {key_id} for {name!r}, shown this once. Send it as 'Authorization: Bearer KEY'."
+    error_console.print(told, markup=False, highlight=False, soft_wrap=True)
     print(key)
 
 
@@ -37,7 +43,7 @@ def show(home: HomeOption = DEFAULT_HOME) -> None:
     with local_engine(home) as engine, engine.connect() as connection:
         for key in list_keys(connection):
             revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
-            table.add_row(str(key.id), key.name, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+            table.add_row(str(key.id), escape(key.name), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
     console.print(table)
 
 

@@ -53,10 +53,9 @@ def demo() -> None:
 @app.command()
 def migrate(home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema."""
-    from halftone_cli.local_database import database_url
+    from halftone_cli.local_database import database_url, failing_on_bad_database
     from halftone_db import migrate as run_migrations
-    from halftone_shared.database import DatabaseUnavailable
 
-    with failing_with(EXIT_FAILED, DatabaseUnavailable), database_url(home) as url:
+    with failing_on_bad_database(), database_url(home) as url:
         run_migrations(url)
     console.print("The database is at the newest schema.")

@@ -23,6 +23,7 @@ from halftone_cli.supervisor import Child, Supervisor
 from halftone_shared.logs import configure_logs
 from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, load_settings
 from halftone_shared.signing import new_secret
+from halftone_shared.storage import ImageStore
 from halftone_workers.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ def _check_settings(environment: dict[str, str]) -> None:
             problems += error.problems
     if problems:
         raise BadSettings(problems)
+    ImageStore(environment[PREFIX + "STORAGE_URL"])
 
 
 def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:

@@ -6,7 +6,8 @@ the environment wins. `.env.example` lists every variable with its unit and defa
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -52,6 +53,23 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return check
 
 
+def _database_url(value: str) -> str:
+    import psycopg.conninfo  # here, as only who names a database has the driver
+
+    try:
+        psycopg.conninfo.conninfo_to_dict(_url("postgresql", "postgres")(value))
+    except psycopg.Error as error:
+        raise ValueError(error) from None
+    return value
+
+
+def _public_url(value: str) -> str:
+    parts = urlsplit(_url("http", "https")(value))
+    if parts.query or parts.fragment or re.search(r"\s", value):
+        raise ValueError("no base of URLs")
+    return value.rstrip("/")
+
+
 def _broker_url(value: str) -> str:
     return value if value == IN_PROCESS_QUEUE else _url("amqp", "amqps")(value)
 
@@ -62,10 +80,10 @@ def _secret(value: str) -> str:
     return value
 
 
-DatabaseUrl = Annotated[str, AfterValidator(_url("postgresql", "postgres"))]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StorageUrl = Annotated[str, AfterValidator(_url("file", "s3"))]
-PublicUrl = Annotated[str, AfterValidator(_url("http", "https")), AfterValidator(lambda url: url.rstrip("/"))]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 WebhookSecret = Annotated[str, AfterValidator(_secret)]
 FetchAllow = Annotated[FetchRule, NoDecode, BeforeValidator(_split_networks)]
 
@@ -114,9 +132,16 @@ def load_settings(settings_class: type[SettingsT], **overrides: Any) -> Settings
 
 
 def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
-    """As load_settings, for a program's start: prints what is wrong and exits with 2."""
-    try:
+    """As load_settings, for a program's start."""
+    with exit_on_bad_settings():
         return load_settings(settings_class, **overrides)
+
+
+@contextmanager
+def exit_on_bad_settings() -> Iterator[None]:
+    """For a program's start: what turns out to be wrong in this block is printed, and the program exits with 2."""
+    try:
+        yield
     except BadSettings as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -14,6 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from halftone_shared.image_names import MEDIA_TYPES, storage_path
+from halftone_shared.settings import BadSettings
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -36,6 +37,7 @@ class ImageStore:
     """Output images by their name (image_names.py). Writing the same name again puts the same file in its place."""
 
     def __init__(self, storage_url: str) -> None:
+        """Raises BadSettings where the folder can be neither found nor made, or the bucket's settings are wrong."""
         self._store, self._folder = _open_store(storage_url)
 
     @property
@@ -136,7 +138,11 @@ def _read_errors(name: str) -> Iterator[None]:
 def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
     """The store, and its folder where it is one."""
     parts = urlsplit(storage_url)
-    if parts.scheme == "s3":
-        return S3Store(parts.netloc, prefix=parts.path.strip("/") or None), None
-    folder = Path(unquote(parts.path)).resolve()
-    return LocalStore(folder, mkdir=True), folder
+    try:
+        if parts.scheme == "s3":
+            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None), None
+        folder = Path(unquote(parts.path)).resolve()
+        return LocalStore(folder, mkdir=True), folder
+    except (BaseError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadSettings([f"HALFTONE_STORAGE_URL={storage_url!r}: it cannot be used ({reason})."]) from error

@@ -8,7 +8,6 @@ import ctypes
 import os
 import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from halftone_shared.dispatcher import Dispatcher
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
 from halftone_shared.retention import Sweeper, make_sweeper
-from halftone_shared.settings import IN_PROCESS_QUEUE, BadSettings, load_settings_or_exit
+from halftone_shared.settings import IN_PROCESS_QUEUE, BadSettings, exit_on_bad_settings, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
@@ -53,9 +52,10 @@ def main() -> None:
     _work_in_batches()
     end_with_parent()
     _share_free_memory()
-    _serve_metrics(settings)
     _allow_open_files()
-    runtime = Runtime(settings)
+    with exit_on_bad_settings():
+        _serve_metrics(settings)
+        runtime = Runtime(settings)
     runtime.start()
     broker, threads = _make_broker(settings)
     products = ProductJobs(runtime)
@@ -127,8 +127,7 @@ def _serve_metrics(settings: WorkerSettings) -> None:
     try:
         serve_metrics(settings.metrics_host, settings.metrics_port)
     except OSError as error:
-        print(BadSettings([f"HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}."]), file=sys.stderr)
-        raise SystemExit(2) from None
+        raise BadSettings([f"HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}."]) from None
 
 
 def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
