@@ -160,7 +160,7 @@ class Dispatcher:
             self._publish_events()
 
     def _publish_events(self) -> None:
-        # What nobody takes falls due again and again, and is published no more than once beyond that.
+        # What nobody takes falls due again at the end of each lease, and would be published each time.
         room = EVENTS_A_ROUND - self._queue.waiting(WEBHOOKS_QUEUE)
         if room <= 0:
             return
