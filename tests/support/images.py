@@ -1,6 +1,7 @@
 """Images for tests, made in memory: small, deterministic, with structure that an encoder has to work on."""
 
 import io
+import struct
 from typing import Any
 
 from PIL import Image, ImageFilter
@@ -20,6 +21,14 @@ def picture(size: tuple[int, int] = (320, 240), mode: str = "RGB", seed: int = 1
     return image.filter(ImageFilter.DETAIL).convert(mode)
 
 
+def moving_dot(frames: int = 4) -> list[Image.Image]:
+    """Frames that differ in a few pixels: a GIF stores no more of them, and compressing makes it no smaller."""
+    images = [picture((112, 84)).quantize(64) for _ in range(frames)]
+    for number, image in enumerate(images):
+        image.paste(number, (10 * number, 10, 10 * number + 8, 18))
+    return images
+
+
 def encoded(image: Image.Image, name: str = "JPEG", **how: Any) -> bytes:
     buffer = io.BytesIO()
     if name in ("JPEG", "WEBP", "AVIF"):
@@ -30,6 +39,25 @@ def encoded(image: Image.Image, name: str = "JPEG", **how: Any) -> bytes:
 
 def jpeg(size: tuple[int, int] = (320, 240), seed: int = 1) -> bytes:
     return encoded(picture(size, seed=seed))
+
+
+def tiff_of(*pages: tuple[dict[int, int | bytes], bytes]) -> bytes:
+    """A TIFF of pages with one strip: their tags, and their pixels. Bytes, of which GPS has a directory, lie apart."""
+    data, link_at = bytearray(b"II*\0\0\0\0\0"), 4
+    for tags, pixels in pages:
+        tags = tags | {273: len(data), 279: len(pixels)}
+        data += pixels + bytes(len(pixels) % 2)
+        entries = struct.pack("<H", len(tags))
+        for tag, value in sorted(tags.items()):
+            if isinstance(value, int):
+                entries += struct.pack("<HHII", tag, 4, 1, value)
+            else:
+                entries += struct.pack("<HHII", tag, *((4, 1) if tag == 0x8825 else (7, len(value))), len(data))
+                data += value + bytes(len(value) % 2)
+        struct.pack_into("<I", data, link_at, len(data))
+        data += entries + bytes(4)
+        link_at = len(data) - 4
+    return bytes(data)
 
 
 def opened(data: bytes) -> Image.Image:

@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from halftone_cli.photos import render_cutout
 from halftone_shared.states import Mode
+from halftone_workers.codec import palettes
 from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import Format
 from tests.support.codec import (
@@ -160,6 +161,19 @@ def test_png_keeps_a_colour_that_few_pixels_have() -> None:
     assert max(ImageStat.Stat(dot).rms) <= 4
 
 
+@pytest.mark.parametrize("image", [_many_hues(), picture((480, 360))], ids=["drawing", "photo"])
+def test_colours_sought_on_a_part_of_a_large_png_fit_all_of_it(
+    image: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = encoded(image, "PNG", **RAW)
+    whole = opened(compressed_bytes(source)[0])
+    monkeypatch.setattr(palettes, "_MAX_CLUSTERED_PIXELS", 90_000)
+    monkeypatch.setattr(palettes, "_CLUSTERED_SIDE", 200)
+    part = opened(compressed_bytes(source)[0])
+    assert part.getpalette() != whole.getpalette()
+    assert _noise(part, image) <= 1.5 * _noise(whole, image)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_png_of_few_colours_is_dithered(mode: str) -> None:
     source = encoded(Image.linear_gradient("L").convert(mode), "PNG", **RAW)
@@ -172,6 +186,22 @@ def test_png_of_few_colours_is_dithered(mode: str) -> None:
 def test_tiff_is_compressed_as_jpeg(name: str) -> None:
     data, _ = compressed_bytes(sample(name))
     assert {frame.info["compression"] for frame in ImageSequence.Iterator(opened(data))} == {"jpeg"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "width", "compression"),
+    [("RGB", 21_846, "jpeg"), ("CMYK", 16_385, "jpeg"), ("L", 65_496, "jpeg"), ("L", 65_535, "tiff_adobe_deflate")],
+)
+def test_tiff_may_be_wide(mode: str, width: int, compression: str) -> None:
+    data, result = compressed_bytes(encoded(picture((width, 20), mode), "TIFF"))
+    assert (result.width, result.height) == opened(data).size == (width, 20)
+    assert opened(data).info["compression"] == compression
+
+
+def test_tiff_of_a_wide_page_and_of_a_long_one_is_compressed() -> None:
+    pages = [picture((21_846, 9)), picture((1, 70_000), "L")]
+    data, _ = compressed_bytes(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    assert [page.size for page in ImageSequence.Iterator(opened(data))] == [page.size for page in pages]
 
 
 _STEERED = ["JPEG rgb", "PNG rgb", "PNG alpha", "PNG palette", "PNG gray", "WEBP rgb", "GIF palette", "GIF animated"]

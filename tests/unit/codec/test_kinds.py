@@ -1,9 +1,12 @@
 """compress(): every format, kind and mode, from one format to another, never worse, and the same each time."""
 
 import hashlib
+import math
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from halftone_shared.states import Action, Mode, OutputFormat
+from halftone_workers.codec.containers import gif_blocks, gif_head_bytes
 from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits
 from tests.support.codec import (
@@ -41,12 +45,13 @@ from tests.support.codec import (
     is_transparent,
     look,
     on_ground,
+    png_of,
     sample,
     see_through,
     source_format,
     wasteful,
 )
-from tests.support.images import encoded, opened
+from tests.support.images import encoded, moving_dot, opened, tiff_of
 
 
 def test_comparison_notices_what_it_is_for() -> None:
@@ -144,6 +149,31 @@ def test_animation_that_plays_once_does_not_play_twice(target: OutputFormat, exp
     assert opened(data).info.get("loop") == expected
 
 
+def _gif_parts(data: bytes) -> tuple[bytes, list[bytes]]:
+    """The head, and the blocks up to the trailer."""
+    return data[: gif_head_bytes(data)], [data[start:end] for _, start, end in gif_blocks(data)]
+
+
+def test_gif_that_shows_one_picture_for_longer_than_a_frame_can_be_shown_stays_whole() -> None:
+    head, blocks = _gif_parts(film("GIF", four_frames()[:2], duration=[100, 600_000]))
+    repeated = blocks[-2:]
+    assert repeated[0].startswith(b"!\xf9")
+    source = head + b"".join([*blocks, *repeated, *repeated]) + b";"
+    assert look(source).durations == [100, 600_000, 600_000, 600_000]
+    assert look(compressed_bytes(source + bytes(100_000))[0]).durations == [100, 655_350]
+
+
+def test_kept_gif_with_bytes_between_its_blocks_keeps_its_frames() -> None:
+    head, blocks = _gif_parts(film("GIF", moving_dot()))
+    source = head + b"\0\xff".join([*blocks, b";"])
+    assert len(look(source).frames) == 4
+    result = compress_image(source, quality=95)
+    assert (result.action, result.data is None) == (Action.KEPT_ORIGINAL, False)
+    kept = look(result.data or b"")
+    assert kept.durations == DURATIONS
+    assert [frame.tobytes() for frame in kept.frames] == [frame.tobytes() for frame in look(source).frames]
+
+
 def test_picture_beside_an_animated_png_does_not_become_a_frame_of_it() -> None:
     still, *frames = four_frames()
     source = encoded(
@@ -212,12 +242,92 @@ def test_image_longer_than_the_format_can_hold_stays_what_it_is() -> None:
     assert "16383" in result.warnings[0]
 
 
+def test_image_that_is_short_enough_once_it_is_scaled_becomes_what_is_asked() -> None:
+    source = encoded(colourful((17_000, 8)), **FINE)
+    data, result = compressed_bytes(source, mode=Mode.SCALE, scale=0.5, format=OutputFormat.WEBP)
+    assert (result.warnings, opened(data).format, opened(data).size) == ((), "WEBP", (8_500, 4))
+
+
 @pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
 @pytest.mark.parametrize("length", [16_000, 40_000, 65_520])
 def test_long_image_can_be_read_whatever_it_becomes(target: OutputFormat, length: int) -> None:
     source = encoded(colourful((length, 2)), "PNG", **RAW)
     data, result = compressed_bytes(source, format=target)
     assert opened(data).size == (result.width, result.height) == (length, 2)
+
+
+# --- numbers that are no bytes ---
+
+_KEYED_SIDE = 64
+
+
+def _keyed_png(bits: int, colour: bytes) -> bytes:
+    """Gray, or red, green and blue, that rises from left to right; what is in the middle stands for transparency."""
+    highest = 2**bits - 1
+    values = [across * highest // (_KEYED_SIDE - 1) for across in range(_KEYED_SIDE)]
+    key = values[_KEYED_SIDE // 2]
+    each = 3 if colour == b"\x02" else 1
+    row = int("".join(f"{value:0{bits}b}" * each for value in values), 2).to_bytes(_KEYED_SIDE * bits * each // 8)
+    told = struct.pack(">H", key) * each
+    pixels = zlib.compress((b"\0" + row) * _KEYED_SIDE, 0)
+    return png_of((_KEYED_SIDE, _KEYED_SIDE), bytes([bits]) + colour, (b"tRNS", told), (b"IDAT", pixels))
+
+
+@pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP, OutputFormat.JPEG])
+@pytest.mark.parametrize(
+    ("bits", "colour"), [(1, b"\0"), (2, b"\0"), (4, b"\0"), (8, b"\0"), (16, b"\0"), (8, b"\x02"), (16, b"\x02")]
+)
+def test_key_colour_of_any_depth_is_clear_and_no_other_is(bits: int, colour: bytes, target: OutputFormat) -> None:
+    source = _keyed_png(bits, colour) + bytes(100_000)
+    shown = opened(compressed_bytes(source, format=target)[0]).convert("RGBA")
+    steps = [across * (2**bits - 1) // (_KEYED_SIDE - 1) for across in range(_KEYED_SIDE)]
+    clear = [step == steps[_KEYED_SIDE // 2] for step in steps]
+    row = shown.crop((0, 9, _KEYED_SIDE, 10))
+    if target is not OutputFormat.JPEG:
+        assert [level == 0 for level in row.getchannel("A").tobytes()] == clear
+    elif bits < 4:  # what is narrower is blurred
+        assert [level > 240 for level in row.getchannel("G").tobytes()] == [
+            is_clear or step == 2**bits - 1 for is_clear, step in zip(clear, steps, strict=True)
+        ]
+
+
+_SIDE = 128
+_RISING = [across / (_SIDE - 1) for across in range(_SIDE)]
+_TIFF: dict[int, int | bytes] = {256: _SIDE, 257: _SIDE, 259: 1, 277: 1, 278: _SIDE}
+
+
+def _packed(code: str, highest: float) -> bytes:
+    whole = [value * highest if code == "f" else int(value * highest) for value in _RISING]
+    return struct.pack(f"<{_SIDE}{code}", *whole)
+
+
+@pytest.mark.parametrize(
+    ("row", "tags"),
+    [
+        (int("".join(f"{int(v * 4095):012b}" for v in _RISING), 2).to_bytes(_SIDE * 12 // 8), {258: 12, 262: 1}),
+        (_packed("H", 65535), {258: 16, 262: 1}),
+        (_packed("H", 65535), {258: 16, 262: 0}),
+        (_packed("h", 32767), {258: 16, 262: 1, 339: 2}),
+        (_packed("i", 2**31 - 1), {258: 32, 262: 1, 339: 2}),
+        (_packed("I", 2**32 - 1), {258: 32, 262: 1}),
+        (_packed("I", 65535), {258: 32, 262: 1}),
+        (_packed("f", 1), {258: 32, 262: 1, 339: 3}),
+        (_packed("f", 900), {258: 32, 262: 0, 339: 3}),
+        (_packed("f", 1)[:-4] + struct.pack("<f", math.inf), {258: 32, 262: 1, 339: 3}),
+        (struct.pack("<f", math.nan) + _packed("f", 7)[4:], {258: 32, 262: 1, 339: 3}),
+    ],
+    ids=[
+        *("12 bits", "16 bits", "16 bits, white is zero", "16 bits, signed", "32 bits, signed", "32 bits"),
+        *("16 of 32 bits", "float", "float, white is zero", "float, endless", "float, no number"),
+    ],
+)
+def test_gray_of_any_depth_goes_from_black_to_white(row: bytes, tags: dict[int, int | bytes]) -> None:
+    source = tiff_of((_TIFF | tags, row * _SIDE))
+    shown = opened(compressed_bytes(source + bytes(20_000), quality=90)[0])
+    assert shown.mode == "L"
+    seen = [shown.getpixel((across, 50)) for across in (1, _SIDE // 2, _SIDE - 2)]
+    expected = [254, 128, 1] if tags[262] == 0 else [1, 128, 254]
+    assert seen == pytest.approx(expected, abs=8)
 
 
 # --- never worse ---

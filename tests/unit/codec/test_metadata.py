@@ -1,14 +1,16 @@
 """compress(): upright, with the right colours, and without what nobody should read."""
 
+import io
 import struct
 import zlib
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 
-from halftone_shared.states import Mode, OutputFormat
+from halftone_shared.states import Action, Mode, OutputFormat
 from halftone_workers.codec.formats import Format
+from halftone_workers.codec.stripping import strip
 from tests.support.codec import (
     COLOUR_TOLERANCE,
     COPYRIGHT,
@@ -29,17 +31,22 @@ from tests.support.codec import (
     compress_image,
     compressed_bytes,
     exif_of,
+    film,
+    four_frames,
     gray,
     gray_profile,
     in_srgb,
     look,
+    on_ground,
     palette_with_alpha,
     sample,
+    see_through,
     sixteen_bits,
     source_format,
+    swapped_profile,
     wasteful,
 )
-from tests.support.images import encoded, opened
+from tests.support.images import encoded, moving_dot, opened, tiff_of
 
 # --- upright, profiles, metadata ---
 
@@ -119,6 +126,65 @@ def test_profile_that_does_not_fit_is_looked_past(name: str, profile: bytes, tar
         assert colour_difference(seen, in_srgb(colourful(), None)) < COLOUR_TOLERANCE
 
 
+@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP])
+def test_profile_of_gray_holds_for_its_transparent_image(target: OutputFormat) -> None:
+    source = encoded(see_through(gray()).convert("LA"), "PNG", icc_profile=gray_profile(), **RAW)
+    shown = look(source).frames[0]
+    if target is OutputFormat.JPEG:
+        shown = on_ground("white", shown).convert("RGBA")
+    assert_alike(compressed_bytes(source, format=target)[0], Look([shown], []))
+
+
+def test_profile_of_luma_and_chroma_is_kept() -> None:
+    source = encoded(colourful().convert("YCbCr"), "TIFF", icc_profile=swapped_profile())
+    data, _ = compressed_bytes(source)
+    assert opened(data).info["icc_profile"] == opened(source).info["icc_profile"]
+    assert_alike(data, Look([in_srgb(colourful(), swapped_profile())], []))
+
+
+_PAGES: list[tuple[Image.Image, bytes | None]] = [
+    (colourful(), None),
+    (colourful(seed=3), swapped_profile()),
+    (colourful(seed=5).convert("CMYK"), cmyk_profile()),
+    (colourful(seed=7), swapped_profile()),
+]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 3), (2, 0), (0, 2, 1)])
+@pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP])
+def test_page_has_its_own_profile_and_no_other(order: tuple[int, ...], target: OutputFormat) -> None:
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer) as pages:
+        for number in order:
+            image, icc = _PAGES[number]
+            image.save(pages, "TIFF", **({"icc_profile": icc} if icc else {}))
+            pages.newFrame()
+    data, _ = compressed_bytes(buffer.getvalue(), format=target)
+    assert_alike(data, Look([in_srgb(*_PAGES[number]) for number in order], []))
+
+
+@pytest.mark.parametrize("form", [Format.JPEG, Format.PNG, Format.WEBP])
+@pytest.mark.parametrize(
+    "broken",
+    [bytes(30), b"garbage", b"II*\0", b"II*\0\xff\xff\xff\x7f", b"II*\0\x08\0\0\0\x05\0\x12\x01"],
+    ids=["zeros", "garbage", "head", "far away", "cut"],
+)
+def test_broken_exif_is_looked_past(form: Format, broken: bytes) -> None:
+    how: dict[str, Any] = RAW if form is Format.PNG else FINE
+    source = encoded(colourful(), form, exif=b"Exif\0\0" + broken, **how)
+    assert broken in source
+    assert_alike(compressed_bytes(source)[0], Look([in_srgb(colourful(), None)], []))
+
+
+@pytest.mark.parametrize("form", [Format.JPEG, Format.WEBP, Format.AVIF])
+def test_kept_original_has_the_sides_that_are_seen(form: Format) -> None:
+    source = encoded(colourful(), form, exif=exif_of(orientation=6), quality=10, **_DENSE.get(form, {}))
+    result = compress_image(source, quality=90)
+    assert (result.action, result.width, result.height) == (Action.KEPT_ORIGINAL, *reversed(SIZE))
+    assert ImageOps.exif_transpose(opened(result.data or source)).size == (result.width, result.height)
+
+
+_DENSE: dict[Format, dict[str, Any]] = {Format.JPEG: {"progressive": True}, Format.WEBP: {"method": 6}}
 _PLACE = b"SECRET-PLACE 48.8583 2.2944"
 
 
@@ -163,6 +229,74 @@ def test_place_is_gone_and_copyright_kept(form: Format, target: OutputFormat) ->
 def test_comment_of_a_gif_is_gone() -> None:
     source = encoded(colourful(), "GIF", comment=_PLACE) + bytes(100_000)
     assert _PLACE not in compressed_bytes(source)[0]
+
+
+@pytest.mark.parametrize("end", [b"", b";"], ids=["cut", "whole"])
+def test_comment_of_a_kept_gif_is_gone(end: bytes) -> None:
+    source = film("GIF", moving_dot(), comment=_PLACE).removesuffix(b";") + end
+    result = compress_image(source, quality=95)
+    assert result.action is Action.KEPT_ORIGINAL
+    assert result.data is not None
+    assert _PLACE not in result.data
+    assert [frame.tobytes() for frame in look(result.data).frames] == [frame.tobytes() for frame in look(source).frames]
+
+
+_NORTH = struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)  # a GPS directory that says no more
+
+
+def test_kept_tiff_tells_nothing_on_any_page_and_is_smaller() -> None:
+    look_alike: dict[int, int | bytes] = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 278: 64}
+    told = look_alike | dict.fromkeys((270, 271, 315, 700, 33723, 34377, 65000), _PLACE)
+    told |= {GPS: _NORTH, COPYRIGHT: b"(c) Anna Muster\0"}
+    pixels = zlib.compress(Image.linear_gradient("L").resize((64, 64)).tobytes(), 9)
+    source = tiff_of((look_alike, pixels), (told, pixels))
+    result = compress_image(source + _PLACE, quality=95)
+    assert result.action is Action.KEPT_ORIGINAL
+    assert result.data is not None
+    assert len(result.data) < len(source)
+    assert _PLACE not in result.data
+    assert [frame.tobytes() for frame in look(result.data).frames] == [frame.tobytes() for frame in look(source).frames]
+    page = opened(result.data)
+    page.seek(1)
+    exif = page.getexif()
+    assert exif.get(COPYRIGHT) in ("(c) Anna Muster", b"(c) Anna Muster\0")
+    assert not exif.get_ifd(GPS)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name.startswith("TIFF")])
+def test_tiff_without_what_it_tells_looks_the_same(name: str) -> None:
+    source = sample(name)
+    stripped = strip(source + _PLACE, Format.TIFF, Image.Exif())
+    assert stripped is not None
+    assert len(stripped) <= len(source)
+    assert _PLACE not in stripped
+    assert [frame.tobytes() for frame in look(stripped).frames] == [frame.tobytes() for frame in look(source).frames]
+    assert opened(stripped).info.get("icc_profile") == opened(source).info.get("icc_profile")
+
+
+@pytest.mark.parametrize("far", [100_000, 2**63, 2**64 - 1])
+def test_page_behind_the_end_of_a_tiff_is_no_error(far: int) -> None:
+    broken = bytearray(sample("TIFF BigTIFF"))
+    broken[8:16] = struct.pack("<Q", far)
+    assert strip(bytes(broken), Format.TIFF, Image.Exif()) is None
+
+
+@pytest.mark.parametrize("moving", [False, True], ids=["still", "animated"])
+@pytest.mark.parametrize("notice", ["", "(c) Anna Muster"])
+def test_kept_avif_tells_nothing_and_is_no_larger(moving: bool, notice: str) -> None:
+    exif = exif_of(description=_PLACE.decode(), **({"copyright": notice} if notice else {}))
+    exif.get_ifd(GPS).update({1: "N", 2: (48.0, 51.0, 29.9), 0x1D: _PLACE.decode()})
+    how = {"quality": 20, "exif": exif, "xmp": b"<x:xmpmeta>" + _PLACE + b"</x:xmpmeta>"}
+    source = film("AVIF", four_frames(), **how) if moving else encoded(colourful(), "AVIF", **how)
+    source += struct.pack(">I4s", 8 + len(_PLACE), b"free") + _PLACE
+    result = compress_image(source, quality=95)
+    assert result.action is Action.KEPT_ORIGINAL
+    assert result.data is not None
+    assert len(result.data) == len(source)
+    assert _PLACE not in result.data
+    assert [frame.tobytes() for frame in look(result.data).frames] == [frame.tobytes() for frame in look(source).frames]
+    kept = opened(result.data).getexif()
+    assert dict(kept) == ({COPYRIGHT: notice} if notice else {})
 
 
 @both_ways

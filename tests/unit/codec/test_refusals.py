@@ -17,6 +17,7 @@ from halftone_workers.codec.containers import jpeg_has_more_scans
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import MAX_JPEG_SCANS
+from halftone_workers.codec_process import answer
 from tests.support.codec import (
     FINE,
     SAMPLES,
@@ -249,6 +250,14 @@ def test_png_text_bomb_does_not_go_off(chunk: tuple[bytes, bytes]) -> None:
 
 def test_pixels_that_unpack_to_far_more_than_the_header_says_do_no_harm() -> None:
     assert is_explained(png_of((10, 10), b"\x08\x02", (b"IDAT", _zipped_zeros())), CodecLimits())
+
+
+def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(capfd: pytest.CaptureFixture[str]) -> None:
+    options = {"mode": "quality", "format": "webp", "quality": "fifty"}  # never let through to here
+    facts, data = answer({"options": options, "limits": {}}, sample("PNG rgb"))
+    assert (facts["error"]["code"], data) == (ImageErrorCode.ENCODE_CRASHED, b"")
+    assert "fifty" not in facts["error"]["message"]
+    assert "Traceback" in capfd.readouterr().err
 
 
 # --- broken in every way ---

@@ -11,8 +11,11 @@ import signal
 import socket
 import struct
 import sys
+import traceback
+from contextlib import suppress
 from typing import Any
 
+from halftone_shared.states import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, ImageRefused
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.system_calls import forbid_system_calls
@@ -39,7 +42,13 @@ def answer(job: dict[str, Any], data: bytes) -> Message:
     try:
         result = compress(data, CodecOptions.from_json(job["options"]), CodecLimits(**job["limits"]))
     except ImageRefused as refused:
-        return {"error": {"code": refused.code, "message": refused.message}}, b""
+        return _refusal(refused.code, refused.message)
+    except MemoryError:
+        raise  # only a new process has all of its memory again
+    except Exception:  # noqa: BLE001 - a mistake of ours, or of an encoder: as with a crash, it costs this image alone
+        with suppress(OSError):  # where standard error is a file, this process cannot write it
+            traceback.print_exc()
+        return _refusal(ImageErrorCode.ENCODE_CRASHED, "The image could not be compressed, by a mistake in the codec.")
     facts = {
         "format": result.format,
         "extension": result.extension,
@@ -50,6 +59,10 @@ def answer(job: dict[str, Any], data: bytes) -> Message:
         "unchanged": result.data is None,
     }
     return facts, result.data or b""
+
+
+def _refusal(code: ImageErrorCode, message: str) -> Message:
+    return {"error": {"code": code, "message": message}}, b""
 
 
 def confine(memory_bytes: int) -> None:

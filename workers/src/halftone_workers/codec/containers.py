@@ -9,7 +9,7 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SEQUENTIAL_FRAMES, _SCAN, _END = frozenset({0xC0, 0xC1}), 0xDA, 0xD9
 _WITHOUT_LENGTH = frozenset({0x01, 0xD8, 0xD9})
 
-_IMAGE_BLOCK, _EXTENSION_BLOCK = 0x2C, 0x21
+GIF_IMAGE, GIF_EXTENSION, _GIF_TRAILER = 0x2C, 0x21, 0x3B
 
 _BOXES_AROUND_TIMES = frozenset({b"moov", b"trak", b"mdia"})
 _BOXES_WITH_TIMES = frozenset({b"mvhd", b"tkhd", b"mdhd"})
@@ -49,34 +49,49 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 def gif_extent(data: bytes) -> tuple[int, int]:
     """Width and height that hold a GIF's screen and all its frames: Pillow enlarges its canvas to a frame's end."""
     width, height = struct.unpack_from("<HH", data.ljust(10, b"\0"), 6)
-    for left, top, wide, high in _gif_frames(data):
-        width, height = max(width, left + wide), max(height, top + high)
+    for kind, start, _ in gif_blocks(data):
+        if kind == GIF_IMAGE and start + 10 <= len(data):
+            left, top, wide, high = struct.unpack_from("<HHHH", data, start + 1)
+            width, height = max(width, left + wide), max(height, top + high)
     return width, height
 
 
-def _gif_frames(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    position = 13 + gif_colour_table_bytes(data, 10)
-    while position + 10 <= len(data):
-        if data[position] == _EXTENSION_BLOCK:
-            position = gif_blocks_end(data, position + 2)
-        elif data[position] == _IMAGE_BLOCK:
-            yield struct.unpack_from("<HHHH", data, position + 1)
-            position = gif_blocks_end(data, position + 11 + gif_colour_table_bytes(data, position + 9))
+def gif_head_bytes(data: bytes) -> int:
+    """How long a GIF's signature, screen and colour table are, which its blocks come behind."""
+    return 13 + _gif_colour_table_bytes(data, 10)
+
+
+def gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind, start and end of each image and extension of a GIF, up to its trailer, or its end where it has none."""
+    position = gif_head_bytes(data)
+    while position < len(data) and data[position] != _GIF_TRAILER:
+        start, kind = position, data[position]
+        if kind == GIF_EXTENSION:
+            position = _gif_chain_end(data, start + 2)
+        elif kind == GIF_IMAGE:
+            position = _gif_chain_end(data, start + 11 + _gif_colour_table_bytes(data, start + 9))
         else:
             position += 1  # as Pillow does: what is no block is passed over
+            continue
+        yield kind, start, position
 
 
-def gif_colour_table_bytes(data: bytes, flags_at: int) -> int:
+def _gif_colour_table_bytes(data: bytes, flags_at: int) -> int:
     """How many bytes the colour table has that these flags, of a GIF's screen or of a frame, speak of."""
     flags = data[flags_at] if flags_at < len(data) else 0
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def gif_blocks_end(data: bytes, position: int) -> int:
+def _gif_chain_end(data: bytes, position: int) -> int:
     """Where a GIF's chain of sub-blocks that begins here has ended."""
     while position < len(data) and data[position]:
         position += data[position] + 1
     return position + 1
+
+
+def png_bits(data: bytes) -> int:
+    """How many bits a channel of a PNG has that Pillow could open."""
+    return data[24]
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:
@@ -106,13 +121,23 @@ def without_times(data: bytes) -> bytes:
 
 
 def _clear_times(data: bytearray, start: int, end: int) -> None:
-    while start + 12 <= end:
-        size, kind = int.from_bytes(data[start : start + 4]), bytes(data[start + 4 : start + 8])
-        if size < 8:  # up to the end, or a 64-bit size: neither is written by libavif before the pixels
-            return
+    for kind, inside, following in media_boxes(data, start, end):
         if kind in _BOXES_AROUND_TIMES:
-            _clear_times(data, start + 8, start + size)
+            _clear_times(data, inside, following)
         elif kind in _BOXES_WITH_TIMES:
-            both = 16 if data[start + 8] == 1 else 8
-            data[start + 12 : start + 12 + both] = bytes(both)
+            both = 16 if data[inside] == 1 else 8
+            data[inside + 4 : inside + 4 + both] = bytes(both)
+
+
+def media_boxes(data: bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start of the content, and end of each box of an ISO media file (ISO 14496-12, 4.2)."""
+    while start + 8 <= end:
+        size, kind, inside = int.from_bytes(data[start : start + 4]), bytes(data[start + 4 : start + 8]), start + 8
+        if size == 0:
+            size = end - start
+        elif size == 1:
+            size, inside = int.from_bytes(data[start + 8 : start + 16]), start + 16
+        if not inside - start <= size <= end - start:
+            raise ValueError("A box ends behind what it is in.")
+        yield kind, inside, start + size
         start += size

@@ -9,18 +9,22 @@ import oxipng
 from PIL import Image
 
 from halftone_workers.codec.containers import without_times
+from halftone_workers.codec.exif import COPYRIGHT_TAG
 from halftone_workers.codec.formats import FACTS, Format
 from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
 from halftone_workers.codec.search import Growth
 
-COPYRIGHT_TAG = 0x8298
 # What the formats' fields hold: a JPEG's metadata is a segment of 64 KiB, a WebP counts in 16 and in 24 bits.
 _MAX_COPYRIGHT_BYTES = 60_000
 # oxipng takes half a second for 2 megapixels and saves 7 %; a search for a share of the bytes needs it often.
 _OXIPNG_PIXELS, _OXIPNG_LEVEL = 4_000_000, 2
 _MAX_WEBP_PLAYS = 2**16 - 1
 _MAX_WEBP_MILLISECONDS = 2**24 - 1
+_MAX_GIF_MILLISECONDS = (2**16 - 1) * 10
+# A strip of a TIFF that is compressed as JPEG is one: of whole blocks, and no longer than a JPEG may be.
+_JPEG_BLOCK = 8
+_MAX_STRIP_SIDE = FACTS[Format.JPEG].max_side // _JPEG_BLOCK * _JPEG_BLOCK
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,12 @@ class Frames:
 
 
 def fit(frames: Frames, output: Format) -> Frames:
-    """The frames in modes that the format holds, in sRGB where it holds no profile."""
-    pictures = frames.pictures if FACTS[output].icc else [in_srgb(picture) for picture in frames.pictures]
-    return replace(frames, pictures=[to_mode(picture, _MODES[output]) for picture in pictures])
+    """The frames in modes that the format holds, in sRGB where it holds no profile, or one and they have several."""
+    modes = _MODES[output]
+    pictures = [to_mode(picture, modes) for picture in frames.pictures]
+    if not FACTS[output].icc or len({picture.icc for picture in pictures}) > 1:
+        pictures = [to_mode(in_srgb(picture), modes) for picture in frames.pictures]
+    return replace(frames, pictures=pictures)
 
 
 def encode(frames: Frames, output: Format, quality: int) -> bytes:
@@ -103,7 +110,25 @@ def _gif(frames: Frames, quality: int) -> bytes:
         return _save(reduced, Format.GIF, optimize=True)
     # A GIF that says nothing plays once; one that says a number plays once and that many times again.
     how: dict[str, Any] = {} if frames.plays == 1 else {"loop": max(frames.plays - 1, 0)}
-    return _save(reduced, Format.GIF, optimize=True, duration=list(frames.durations), disposal=2, **how)
+    durations = _durations_that_add_up(reduced)
+    return _save(reduced, Format.GIF, optimize=True, duration=durations, disposal=2, **how)
+
+
+def _durations_that_add_up(frames: Frames) -> list[int]:
+    """The durations, cut where frames that follow each other and are alike, which Pillow makes one frame, have more
+    together than a GIF can say of one.
+    """
+    if sum(frames.durations) <= _MAX_GIF_MILLISECONDS:
+        return list(frames.durations)
+    durations: list[int] = []
+    run, before = 0, b""
+    for picture, duration in zip(frames.pictures, frames.durations, strict=True):
+        shown = picture.image.convert("RGBA").tobytes()
+        if shown != before:
+            run, before = 0, shown
+        durations.append(min(duration, _MAX_GIF_MILLISECONDS - run))
+        run += durations[-1]
+    return durations
 
 
 def _avif(frames: Frames, quality: int) -> bytes:
@@ -113,8 +138,13 @@ def _avif(frames: Frames, quality: int) -> bytes:
 
 
 def _tiff(frames: Frames, quality: int) -> bytes:
-    if all(picture.image.mode in ("RGB", "L", "CMYK") for picture in frames.pictures):
-        return _save(frames, Format.TIFF, compression="jpeg", quality=quality)
+    images = [frames.first, *frames.others]
+    row_bytes = [image.width * len(image.getbands()) for image in images]
+    # Pillow's own strips of wide images have fewer rows than a block.
+    strip_bytes = max(_MAX_STRIP_SIDE, _JPEG_BLOCK * max(row_bytes))
+    longest = max(*(image.width for image in images), strip_bytes // min(row_bytes))
+    if longest <= _MAX_STRIP_SIDE and all(image.mode in ("RGB", "L", "CMYK") for image in images):
+        return _save(frames, Format.TIFF, compression="jpeg", quality=quality, strip_size=strip_bytes)
     return _save(frames, Format.TIFF, compression="tiff_adobe_deflate")
 
 

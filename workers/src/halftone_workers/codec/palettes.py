@@ -3,7 +3,6 @@
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
@@ -30,6 +29,9 @@ _TRANSLUCENT_COLOURS = 64
 _STEP, _STEPS, _SEARCH_SIDE, _OPTIMISED_SHARE = 1.2, 20, 1000, 0.9
 # More pixels with alpha have the octree: two palettes take 6 s for as many as this, and an encode has a deadline.
 _MAX_PARTS_PIXELS = 4_000_000
+# The colours of more pixels than this are sought on a part of them, of so many a side: k-means takes up to 2 s for a
+# million of noise, and an encode has a deadline.
+_MAX_CLUSTERED_PIXELS, _CLUSTERED_SIDE = 8_000_000, 2000
 _OPAQUE = 255
 SizeOf = Callable[[Image.Image], int]
 
@@ -128,6 +130,9 @@ def _nearest(
 
 
 def _clustered(image: Image.Image, colours: int, start: Image.Quantize, moved_share: float) -> Image.Image:
+    if image.width * image.height > _MAX_CLUSTERED_PIXELS:
+        sought = _clustered(_shrunk(image, _CLUSTERED_SIDE), colours, start, moved_share)
+        return image.quantize(palette=sought, dither=Image.Dither.NONE)
     return image.quantize(colours, start, kmeans=1 + int(image.width * image.height * moved_share))
 
 
@@ -136,9 +141,10 @@ def _means(clusters: Image.Image, channels: Sequence[Image.Image]) -> list[list[
     numbers = Image.frombytes("L", clusters.size, clusters.tobytes())
     sums = [[0] * len(channels) for _ in range(len(clusters.getpalette() or []) // 3)]
     for at, channel in enumerate(channels):
-        pairs: list[Any] = Image.merge("LA", (numbers, channel)).getcolors(256 * 256) or []
-        for count, (number, value) in pairs:
-            sums[number][at] += count * value
+        for bit in range(8):  # counting the pairs of number and value takes four times as long
+            has_bit = channel.point([255 * (value >> bit & 1) for value in range(256)])
+            for each, count in zip(sums, numbers.histogram(has_bit), strict=False):
+                each[at] += count << bit
     return [[one / (count or 1) for one in each] for each, count in zip(sums, numbers.histogram(), strict=False)]
 
 

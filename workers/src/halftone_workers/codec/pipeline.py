@@ -20,11 +20,21 @@ from functools import partial
 from PIL import Image, ImageFile
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
-from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_has_more_scans, webp_canvas
-from halftone_workers.codec.encoders import COPYRIGHT_TAG, GROWTH, Frames, copyright_exif, encode, fit
+from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_has_more_scans, png_bits, webp_canvas
+from halftone_workers.codec.encoders import GROWTH, Frames, copyright_exif, encode, fit
+from halftone_workers.codec.exif import COPYRIGHT_TAG, kept_exif, read_exif, upright_size
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
-from halftone_workers.codec.pixels import Picture, bare, eight_bits, flatten, resized, upright
+from halftone_workers.codec.pixels import (
+    bare,
+    current_frame,
+    eight_bits,
+    flatten,
+    resized,
+    scale_key,
+    scaled_size,
+    upright,
+)
 from halftone_workers.codec.requantising import MustDecode, can_requantise, requantise
 from halftone_workers.codec.search import best_that_fits
 from halftone_workers.codec.stripping import strip, tells_place
@@ -78,21 +88,19 @@ def _compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compre
         size = image.size
     warned += search_warned
     if len(encoded) >= len(data) and (kept := _keep(data, source)) is not None:
-        unchanged = len(kept) >= len(data)
-        extension = FACTS[source].extension
-        return Compressed(
-            None if unchanged else kept, Action.KEPT_ORIGINAL, source, extension, *image.size, warnings=warned
-        )
+        return replace(kept, warnings=warned)
     return Compressed(encoded, Action.COMPRESSED, output, FACTS[output].extension, *size, warnings=warned + lost)
 
 
-def _keep(data: bytes, source: Format) -> bytes | None:
+def _keep(data: bytes, source: Format) -> Compressed | None:
     """The original without its metadata; None where it cannot be handed on, as it may tell where it was taken."""
     with _opened(data, source) as image, _decoding():
-        stripped = strip(data, source, image.getexif())
-        if stripped is None and not tells_place(image):
-            return data
-    return stripped
+        stripped = strip(data, source, read_exif(image))
+        if stripped is None and tells_place(image):
+            return None
+        unchanged = stripped is None or stripped == data or len(stripped) > len(data)
+        stored = None if unchanged else stripped
+        return Compressed(stored, Action.KEPT_ORIGINAL, source, FACTS[source].extension, *upright_size(image))
 
 
 def _identify(data: bytes, limits: CodecLimits) -> Format:
@@ -116,6 +124,8 @@ def _identify(data: bytes, limits: CodecLimits) -> Format:
 def _opened(data: bytes, source: Format) -> Iterator[Image.Image]:
     with _decoding():
         image = Image.open(io.BytesIO(data), formats=[source.value])
+        if source is Format.PNG:
+            scale_key(image, png_bits(data))
     with image:
         yield image
 
@@ -185,7 +195,8 @@ def _plan(
         return source, (), ()
     output = Format(options.format.value.upper())
     facts = FACTS[output]
-    if max(image.size) > facts.max_side:
+    size = scaled_size(image.size, options.scale) if options.mode is Mode.SCALE else image.size
+    if max(size) > facts.max_side:
         return source, (f"{output} holds at most {facts.max_side} pixels a side; the image stays {source}.",), ()
     lost = []
     if image.has_transparency_data and not facts.alpha:
@@ -197,12 +208,11 @@ def _plan(
 
 def _decode(image: Image.Image, source: Format, output: Format, count: int) -> Frames:
     facts = FACTS[output]
-    icc = image.info.get("icc_profile")
     notice = _copyright_notice(image)
     pictures, durations = [], []
     for number in range(count if facts.animation else 1):
         image.seek(number)
-        picture = eight_bits(bare(upright(Picture(image, icc))))
+        picture = eight_bits(bare(upright(current_frame(image))))
         pictures.append(flatten(picture) if picture.has_alpha and not facts.alpha else picture)
         durations.append(round(image.info.get("duration", 0)) or _DEFAULT_FRAME_MILLISECONDS)
     return Frames(
@@ -215,8 +225,8 @@ def _decode(image: Image.Image, source: Format, output: Format, count: int) -> F
 
 
 def _copyright_notice(image: Image.Image) -> bytes | None:
-    notice = image.getexif().get(COPYRIGHT_TAG)
-    return str(notice).encode("latin-1", "replace") if notice else None
+    notice: bytes | None = kept_exif(image).get(COPYRIGHT_TAG)
+    return notice
 
 
 def _plays(image: Image.Image, source: Format) -> int:

@@ -1,12 +1,18 @@
 """What is done to pixels between decoding and encoding: upright, eight bits a channel, the right colours."""
 
 import io
+from array import array
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageChops, ImageCms
+from PIL.TiffImagePlugin import TiffImageFile
 
-_ORIENTATION_TAG, _TURNED = 0x0112, range(2, 9)
+from halftone_workers.codec.exif import ORIENTATION_TAG, TURNS, kept_exif
+
+_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _ICC_TAG = 0x0102, 0x0106, 0x0153, 0x8773
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 _SRGB = ImageCms.createProfile("sRGB")
 # The white that JPEG, which has no transparency, shows instead of it.
 _WHITE = (255, 255, 255)
@@ -14,14 +20,35 @@ _WHITE = (255, 255, 255)
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame and the ICC profile that its numbers mean something by."""
+    """One frame and the ICC profile that its numbers mean something by.
+
+    `full`: the highest number that a pixel of more than 8 bits could have. `inverted`: of such pixels, 0 is white.
+    """
 
     image: Image.Image
     icc: bytes | None
+    full: int = 65535
+    inverted: bool = False
 
     @property
     def has_alpha(self) -> bool:
         return self.image.has_transparency_data
+
+
+def current_frame(image: Image.Image) -> Picture:
+    """The frame that a file is at, as it is stored, with its own profile."""
+    if not isinstance(image, TiffImageFile):
+        return Picture(image, image.info.get("icc_profile"))
+    # Pillow's info of a page without a profile has that of the page before.
+    tags = image.tag_v2
+    icc = tags.get(_ICC_TAG)
+    signed = tags.get(_SAMPLE_FORMAT_TAG, (1,))[0] == _SIGNED
+    return Picture(
+        image,
+        icc if isinstance(icc, bytes) else None,
+        full=2 ** (tags.get(_BITS_TAG, (1,))[0] - signed) - 1,
+        inverted=tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO,
+    )
 
 
 def upright(picture: Picture) -> Picture:
@@ -29,10 +56,20 @@ def upright(picture: Picture) -> Picture:
 
     A copy, but of a JPEG, which is the most there is, has no second frame to keep apart, and mostly stands upright.
     """
-    if picture.image.format == "JPEG" and picture.image.getexif().get(_ORIENTATION_TAG) not in _TURNED:
-        picture.image.load()
-        return picture
-    return replace(picture, image=ImageOps.exif_transpose(picture.image))
+    image = picture.image
+    image.load()
+    if (turn := TURNS.get(kept_exif(image).get(ORIENTATION_TAG, 1))) is not None:
+        return replace(picture, image=image.transpose(turn))
+    return picture if image.format == "JPEG" else replace(picture, image=image.copy())
+
+
+def scale_key(image: Image.Image, bits: int) -> None:
+    """Tell a PNG's key colour in the units of its pixels, which Pillow scales to 8 bits; but not gray of 16."""
+    key = image.info.get("transparency")
+    if key is not None and image.mode == "L":
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    elif key is not None and image.mode == "RGB" and bits == 16:
+        image.info["transparency"] = tuple(channel >> 8 for channel in key)
 
 
 def bare(picture: Picture) -> Picture:
@@ -45,25 +82,60 @@ def bare(picture: Picture) -> Picture:
 
 
 def eight_bits(picture: Picture) -> Picture:
-    """With 8 bits a channel, scaled: converting alone clips everything above 255 to white."""
+    """With 8 bits a channel, scaled: converting alone clips everything above 255 to white.
+
+    Red, green and blue where they were stored as luma and chroma: it is those that a profile speaks of.
+    """
     image = picture.image
+    if image.mode == "YCbCr":
+        return replace(picture, image=image.convert("RGB"))
     if image.mode.startswith("I;16"):
-        return replace(picture, image=_scaled(image.convert("I"), 65535))
+        scaled = _scaled(picture, image.convert("I"), picture.full)
+        if (key := scaled.info.pop("transparency", None)) is not None:
+            scaled.putalpha(_differs(image, key))
+        return replace(picture, image=scaled)
     if image.mode == "I":
-        return replace(picture, image=_scaled(image, 65535 if _highest(image) <= 65535 else 2**31 - 1))
+        return replace(picture, image=_eight_of_32_bits(picture))
     if image.mode == "F":
-        return replace(picture, image=_scaled(image, max(_highest(image), 1.0)))
+        return replace(picture, image=_scaled(picture, image, max(_highest(image), 1.0)))
     return picture
 
 
+def _eight_of_32_bits(picture: Picture) -> Image.Image:
+    image = picture.image
+    lowest, highest = _extrema(image)
+    if lowest < 0 and picture.full == 2**32 - 1:  # Pillow's numbers are signed, those in the file are not
+        return Image.frombytes("CMYK", image.size, image.tobytes()).getchannel("K")
+    # 16 bits are often stored in 32.
+    return _scaled(picture, image, min(picture.full, 65535) if highest <= 65535 else picture.full)
+
+
 def _highest(image: Image.Image) -> float:
-    _, highest = image.getextrema()
-    assert isinstance(highest, int | float)  # noqa: S101 - one channel has one pair
-    return highest
+    """The highest finite number of a picture in floating point."""
+    _, highest = _extrema(image)
+    return highest if isfinite(highest) else max(filter(isfinite, array("f", image.tobytes())), default=0.0)
 
 
-def _scaled(image: Image.Image, full: float) -> Image.Image:
-    return image.point(lambda value: value * (255 / full) + 0.5).convert("L")
+def _extrema(image: Image.Image) -> tuple[float, float]:
+    lowest, highest = image.getextrema()
+    assert isinstance(lowest, int | float)  # noqa: S101 - one channel has one pair
+    assert isinstance(highest, int | float)  # noqa: S101
+    return lowest, highest
+
+
+def _differs(image: Image.Image, key: int) -> Image.Image:
+    """A mask of the pixels of 16 bits that have not this value."""
+    low, high = Image.frombytes("LA", image.size, image.tobytes("raw", "I;16")).split()
+    masks = (
+        channel.point(lambda value, part=part: 255 * (value != part))
+        for channel, part in ((low, key & 0xFF), (high, key >> 8))
+    )
+    return ImageChops.lighter(*masks)
+
+
+def _scaled(picture: Picture, image: Image.Image, full: float) -> Image.Image:
+    scale, black = (-255 / full, 255) if picture.inverted else (255 / full, 0)
+    return image.point(lambda value: value * scale + (black + 0.5)).convert("L")
 
 
 def to_mode(picture: Picture, modes: tuple[str, ...]) -> Picture:
@@ -81,7 +153,7 @@ def to_mode(picture: Picture, modes: tuple[str, ...]) -> Picture:
 def _convert(picture: Picture, mode: str) -> Picture:
     """To another mode. Where the profile would not fit the new numbers, the colours move to sRGB, which needs none."""
     image, icc = picture.image, picture.icc
-    if image.mode in ("CMYK", "LAB", "YCbCr"):
+    if image.mode in ("CMYK", "LAB"):
         image, icc = _to_srgb(image, icc), None
     elif icc and image.mode in ("1", "L", "LA", "La") and mode.startswith("RGB"):
         image, icc = _gray_to_srgb(image, icc), None
@@ -131,10 +203,10 @@ def _transformed(image: Image.Image, profile: Any) -> Image.Image:
 
 def flatten(picture: Picture) -> Picture:
     """Without transparency, on white."""
-    image = picture.image.convert("RGBA")
-    ground = Image.new("RGB", image.size, _WHITE)
-    ground.paste(image, mask=image.getchannel("A"))
-    return Picture(ground, picture.icc if picture.image.mode not in ("LA", "La") else None)
+    picture = _convert(picture, "RGBA")
+    ground = Image.new("RGB", picture.image.size, _WHITE)
+    ground.paste(picture.image, mask=picture.image.getchannel("A"))
+    return replace(picture, image=ground)
 
 
 def resized(picture: Picture, scale: float) -> Picture:
@@ -142,5 +214,10 @@ def resized(picture: Picture, scale: float) -> Picture:
     image = picture.image
     if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if picture.has_alpha else ("L" if image.mode == "1" else "RGB"))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    size = scaled_size(image.size, scale)
     return replace(picture, image=image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    width, height = size
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -9,12 +9,11 @@ from typing import Any
 
 from PIL import Image
 
+from halftone_workers.codec.exif import ORIENTATION_TAG, kept_exif
+
 accelerator: Any = None
 with suppress(ImportError):
     accelerator = import_module("halftone_jpeg")
-
-_ORIENTATION_TAG = 0x0112
-_TURNED = range(2, 9)
 
 
 class MustDecode(Exception):
@@ -26,7 +25,7 @@ def can_requantise(image: Image.Image) -> bool:
 
     What else is not taken, CMYK or other chroma than 4:2:0, only `requantise` finds out.
     """
-    return accelerator is not None and image.getexif().get(_ORIENTATION_TAG) not in _TURNED
+    return accelerator is not None and ORIENTATION_TAG not in kept_exif(image)
 
 
 def requantise(data: bytes, quality: int, *, max_pixels: int, icc: bytes | None, exif: bytes) -> bytes:

@@ -10,24 +10,28 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from halftone_workers.codec.containers import gif_blocks_end, gif_colour_table_bytes
-from halftone_workers.codec.encoders import COPYRIGHT_TAG
+from halftone_workers.codec.containers import GIF_IMAGE, gif_blocks, gif_head_bytes, media_boxes
+from halftone_workers.codec.exif import EXIF_HEAD, only_kept, read_exif
 from halftone_workers.codec.formats import Format
+from halftone_workers.codec.tiff_pages import without_metadata
 
-_ORIENTATION_TAG, _GPS_TAG, _XMP_TAG = 0x0112, 0x8825, 0x02BC
+_GPS_TAG, _XMP_TAG = 0x8825, 0x02BC
 
 _JPEG_STARTS_SCAN, _JPEG_END = 0xDA, 0xD9
 _JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
-_EXIF_HEAD = b"Exif\0\0"
 
 # PNG's chunks that say how the picture looks (critical ones begin with a capital anyway).
 _PNG_LOOKS = frozenset(b"tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split())
+_AVIF_AROUND_ITEMS = frozenset({b"moov", b"trak"})
+_AVIF_FILLERS = frozenset({b"free", b"skip", b"uuid", b"udta"})
+_NO_EXIF = Image.Exif().tobytes().removeprefix(EXIF_HEAD)
 _WEBP_METADATA = {b"EXIF": 0x08, b"XMP ": 0x04}  # and their flags in the VP8X chunk
 
 
 def strip(data: bytes, source: Format, exif: Image.Exif) -> bytes | None:
-    """The file without its metadata; None where it cannot be taken out in place: TIFF, AVIF, and oddly built files."""
-    kept = _kept_exif(exif)
+    """The file without its metadata, `exif` being what it has of these; None of an oddly built file."""
+    remaining = only_kept(exif)
+    kept = remaining.tobytes().removeprefix(EXIF_HEAD) if remaining else b""
     try:
         match source:
             case Format.JPEG:
@@ -38,29 +42,33 @@ def strip(data: bytes, source: Format, exif: Image.Exif) -> bytes | None:
                 return _webp(data, kept)
             case Format.GIF:
                 return _gif(data)
-    except (ValueError, IndexError):
+            case Format.AVIF:
+                return _avif(data, kept)
+            case Format.TIFF:
+                return without_metadata(data)
+    except (ValueError, LookupError, OverflowError, struct.error):
         return None
-    return None
 
 
 def tells_place(image: Image.Image) -> bool:
-    """Whether an image has metadata that may say where it was taken."""
-    return bool(image.getexif().get_ifd(_GPS_TAG)) or "xmp" in image.info or _XMP_TAG in image.getexif()
-
-
-def _kept_exif(exif: Image.Exif) -> bytes:
-    kept = Image.Exif()
-    if exif.get(_ORIENTATION_TAG, 1) != 1:
-        kept[_ORIENTATION_TAG] = exif[_ORIENTATION_TAG]
-    if notice := exif.get(COPYRIGHT_TAG):
-        kept[COPYRIGHT_TAG] = str(notice).encode("latin-1", "replace")
-    return kept.tobytes().removeprefix(_EXIF_HEAD) if kept else b""
+    """Whether an image, or another page of a TIFF, has metadata that may say where it was taken."""
+    for page in range(getattr(image, "n_frames", 1) if image.format == "TIFF" else 1):
+        image.seek(page)
+        exif = read_exif(image)
+        if _XMP_TAG in exif or "xmp" in image.info:
+            return True
+        try:
+            if exif.get_ifd(_GPS_TAG):
+                return True
+        except Exception:  # noqa: BLE001 - what cannot be read may say anything
+            return True
+    return False
 
 
 def _jpeg(data: bytes, exif: bytes) -> bytes:
     parts = [data[:2]]
     if exif:
-        parts.append(struct.pack(">BBH", 0xFF, _JPEG_APP1, 2 + len(_EXIF_HEAD) + len(exif)) + _EXIF_HEAD + exif)
+        parts.append(struct.pack(">BBH", 0xFF, _JPEG_APP1, 2 + len(EXIF_HEAD) + len(exif)) + EXIF_HEAD + exif)
     for marker, start, end in _jpeg_parts(data):
         if not _jpeg_part_goes(marker, data[start + 4 : end]):
             parts.append(data[start:end])
@@ -131,19 +139,83 @@ def _webp(data: bytes, exif: bytes) -> bytes:
 
 def _gif(data: bytes) -> bytes:
     """Without comments and applications' extensions other than the one that says how often an animation plays."""
-    position = 13 + gif_colour_table_bytes(data, 10)
-    parts = [data[:position]]
-    while data[position] != 0x3B:
-        start = position
-        if data[position] == 0x2C:
-            position = gif_blocks_end(data, position + 11 + gif_colour_table_bytes(data, position + 9))
-            stays = True
-        else:
-            label = data[position + 1]
-            position = gif_blocks_end(data, position + 2)
-            stays = label == 0xF9 or (
-                label == 0xFF and data[start + 3 : start + 14] in (b"NETSCAPE2.0", b"ANIMEXTS1.0")
-            )
-        if stays:
-            parts.append(data[start:position])
+    parts = [data[: gif_head_bytes(data)]]
+    for kind, start, end in gif_blocks(data):
+        if kind == GIF_IMAGE or _gif_extension_stays(data[start:end]):
+            parts.append(data[start:end])
     return b"".join([*parts, b";"])
+
+
+def _gif_extension_stays(extension: bytes) -> bool:
+    label = extension[1]
+    return label == 0xF9 or (label == 0xFF and extension[3:14] in (b"NETSCAPE2.0", b"ANIMEXTS1.0"))
+
+
+def _avif(data: bytes, exif: bytes) -> bytes:
+    """Of the same length, as its parts are found by their places: what tells something is written over."""
+    result = bytearray(data)
+    _clear_boxes(result, 0, len(result), exif or _NO_EXIF)
+    return bytes(result)
+
+
+def _clear_boxes(data: bytearray, start: int, end: int, exif: bytes) -> None:
+    for kind, inside, following in media_boxes(data, start, end):
+        if kind in _AVIF_AROUND_ITEMS:
+            _clear_boxes(data, inside, following, exif)
+        elif kind == b"meta":
+            _clear_items(data, inside + 4, following, exif)
+        elif kind in _AVIF_FILLERS:
+            data[inside:following] = bytes(following - inside)
+
+
+def _clear_items(data: bytearray, start: int, end: int, exif: bytes) -> None:
+    boxes = {kind: (inside, following) for kind, inside, following in media_boxes(data, start, end)}
+    if b"iinf" not in boxes:
+        return
+    kinds = dict(_item_kinds(data, *boxes[b"iinf"]))
+    held = 0
+    for item, at, size in _item_places(data, boxes[b"iloc"][0], boxes.get(b"idat", (0, 0))[0]):
+        held += size
+        if at + size > len(data) or held > len(data):
+            raise ValueError("It speaks of more than it has.")
+        if kinds.get(item) == b"mime":  # XMP; blanks are what it is padded with
+            data[at : at + size] = b" " * size
+        elif kinds.get(item) == b"Exif":
+            if size < 4 + len(exif):
+                raise ValueError("There is no room for what is kept.")
+            data[at : at + size] = (bytes(4) + exif).ljust(size, b"\0")
+
+
+def _item_kinds(data: bytearray, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The number and the kind of each item (ISO 14496-12, 8.11.6)."""
+    entries = start + (6 if data[start] == 0 else 8)
+    for _, inside, _ in media_boxes(data, entries, end):
+        wide = data[inside] == 3
+        number_end = inside + (8 if wide else 6)
+        yield int.from_bytes(data[inside + 4 : number_end]), bytes(data[number_end + 2 : number_end + 6])
+
+
+def _item_places(data: bytearray, start: int, item_data: int) -> Iterator[tuple[int, int, int]]:
+    """An item's number, and where one of its parts is and how long (ISO 14496-12, 8.11.3)."""
+    position = start + 6
+
+    def number(size: int) -> int:
+        nonlocal position
+        position += size
+        if position > len(data):
+            raise ValueError("It ends within a list.")
+        return int.from_bytes(data[position - size : position])
+
+    version, sizes = data[start], int.from_bytes(data[start + 4 : start + 6])
+    offset_size, length_size, base_size, index_size = (sizes >> shift & 0xF for shift in (12, 8, 4, 0))
+    if not length_size:
+        raise ValueError("Its items have no lengths.")
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        item, method = number(wide), number(2) & 0xF if version else 0
+        number(2)  # the file that it is in: this one
+        base = number(base_size) + (item_data if method == 1 else 0)
+        for _ in range(number(2)):
+            number(index_size if version else 0)
+            offset = number(offset_size)
+            yield item, base + offset, number(length_size)

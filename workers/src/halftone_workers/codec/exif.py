@@ -1,0 +1,70 @@
+"""The two things in an image's EXIF that outlive compression: how it is turned, and whose it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+ORIENTATION_TAG, COPYRIGHT_TAG = 0x0112, 0x8298
+EXIF_HEAD = b"Exif\0\0"
+
+# What turns a picture upright that is stored in each orientation; the upright one, 1, has none.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
+
+
+def kept_exif(image: Image.Image) -> Image.Exif:
+    """`only_kept` of an image's EXIF. A TIFF has no orientation any more once it is loaded: Pillow turns it."""
+    return only_kept(read_exif(image))
+
+
+def read_exif(image: Image.Image) -> Image.Exif:
+    """An image's EXIF, empty where it is broken: every viewer shows the picture all the same.
+
+    Raises what decoding a broken PNG raises: its EXIF may stand behind the pixels.
+    """
+    if isinstance(image, PngImageFile):
+        image.load()
+    with _broken_is_none():
+        return image.getexif()
+    return Image.Exif()
+
+
+def only_kept(exif: Image.Exif) -> Image.Exif:
+    """The orientation, unless that is upright, and the copyright notice, in bytes."""
+    kept = Image.Exif()
+    with _broken_is_none():  # values are read when they are asked for
+        if exif.get(ORIENTATION_TAG) in TURNS:
+            kept[ORIENTATION_TAG] = exif[ORIENTATION_TAG]
+        if notice := exif.get(COPYRIGHT_TAG):
+            kept[COPYRIGHT_TAG] = str(notice).encode("latin-1", "replace")
+    return kept
+
+
+@contextmanager
+def _broken_is_none() -> Iterator[None]:
+    """Pillow raises whatever the broken bytes lead it into; beside the picture none of it matters."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001, S110 - as said above
+        pass
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as it is shown."""
+    width, height = image.size
+    # Pillow tells a TIFF's sides as they are shown.
+    if image.format != "TIFF" and kept_exif(image).get(ORIENTATION_TAG) in _ON_THEIR_SIDE:
+        return height, width
+    return width, height
