@@ -144,9 +144,9 @@ def test_what_dies_in_between_is_carried_on(step: str, api: Api, sweeper: Sweepe
 
 def test_marked_request_is_deleted_when_retention_was_turned_off(api: Api, engine: Engine) -> None:
     ended_request(api, days_ago=DAYS + 1)
-    ended_request(api, days_ago=DAYS + 1)
     with engine.connect() as connection:
-        expire_requests(connection, DAYS, limit=1)
+        assert expire_requests(connection, DAYS) == 1
+    ended_request(api, days_ago=DAYS + 1)
     assert Sweeper(engine, api.store, retention_days=0).sweep() == 1
     assert stored_rows(engine)["requests"] == 1
 
@@ -183,6 +183,23 @@ def test_files_that_cannot_be_deleted_keep_no_other_request(
     assert sweeper.sweep() == len(others)
     with api.engine.connect() as connection:
         assert expired_requests(connection) == [locked]
+
+
+def test_store_that_deletes_nothing_is_not_asked_for_everything(
+    api: Api, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "EXPIRED_AT_ONCE", 2)
+    for number in range(5):
+        ended_request(api, days_ago=DAYS + 1 + number)
+    asked = []
+
+    def refuse(_: ImageStore, folder: str) -> None:
+        asked.append(folder)
+        raise StorageUnavailable(folder)
+
+    monkeypatch.setattr(ImageStore, "delete_folder", refuse)
+    assert sweeper.sweep() == 0
+    assert len(asked) == 2
 
 
 def test_pending_webhook_keeps_its_request(api: Api, sweeper: Sweeper) -> None:

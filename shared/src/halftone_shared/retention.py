@@ -44,17 +44,15 @@ _EXPIRE = text(
 )
 
 
-def expire_requests(connection: Connection, days: int, limit: int = EXPIRED_AT_ONCE) -> int:
-    """Mark requests that ended more than `days` ago, the oldest first; how many."""
-    return connection.execute(_EXPIRE, {"days": days, "limit": limit}).rowcount
+def expire_requests(connection: Connection, days: int) -> int:
+    """Mark up to EXPIRED_AT_ONCE requests that ended more than `days` ago, the oldest first; how many."""
+    return connection.execute(_EXPIRE, {"days": days, "limit": EXPIRED_AT_ONCE}).rowcount
 
 
-def expired_requests(
-    connection: Connection, kept: Collection[UUID] = (), limit: int = EXPIRED_AT_ONCE
-) -> Sequence[UUID]:
-    """Requests that are marked and not deleted yet, without those that are `kept`."""
+def expired_requests(connection: Connection, kept: Collection[UUID] = ()) -> Sequence[UUID]:
+    """Up to EXPIRED_AT_ONCE requests that are marked and not deleted yet, without those that are `kept`."""
     marked = select(requests.c.id).where(requests.c.expired_at.isnot(None), requests.c.id.not_in(kept))
-    return connection.execute(marked.order_by(requests.c.expired_at).limit(limit)).scalars().all()
+    return connection.execute(marked.order_by(requests.c.expired_at).limit(EXPIRED_AT_ONCE)).scalars().all()
 
 
 def delete_rows(connection: Connection, request_id: UUID) -> None:
@@ -94,25 +92,22 @@ class Sweeper:
     def sweep(self) -> int:
         """Delete all that has expired; how many requests. Nothing while another sweeper is at it.
 
-        What the store does not delete stays marked, and costs the others nothing. Raises SQLAlchemyError.
+        What the store does not delete stays marked, and costs the others nothing; where that is much, the store is
+        away, and the rest waits for the next time. Raises SQLAlchemyError.
         """
         deleted, kept = 0, set[UUID]()
         with self._engine.connect() as connection:
             if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SWEEP_LOCK}).scalar():
                 return 0
             try:
-                while found := self._next_expired(connection, kept):
+                while len(kept) < EXPIRED_AT_ONCE and (found := self._next_expired(connection, kept)):
                     for request_id in found:
                         if self._stopping.is_set():
                             return deleted
-                        try:
-                            self._store.delete_folder(storage_folder(request_id))
-                        except StorageUnavailable as error:
-                            log.warning("expired request kept", request_id=str(request_id), reason=str(error))
+                        if self._delete(connection, request_id):
+                            deleted += 1
+                        else:
                             kept.add(request_id)
-                            continue
-                        delete_rows(connection, request_id)
-                        deleted += 1
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _SWEEP_LOCK})
         return deleted
@@ -121,6 +116,15 @@ class Sweeper:
         if self._days:
             expire_requests(connection, self._days)
         return expired_requests(connection, kept)
+
+    def _delete(self, connection: Connection, request_id: UUID) -> bool:
+        try:
+            self._store.delete_folder(storage_folder(request_id))
+        except StorageUnavailable as error:
+            log.warning("expired request kept", request_id=str(request_id), reason=str(error))
+            return False
+        delete_rows(connection, request_id)
+        return True
 
     def _run(self) -> None:
         while True:
