@@ -18,7 +18,7 @@ from halftone_shared.webhook_events import claim_event
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
 from tests.support.halftone import wait_for
 from tests.support.postgres import running_postgres
-from tests.support.stored import claimed, execute, finish, query, settle, store_request
+from tests.support.stored import before_statement, claimed, execute, finish, query, settle, store_request
 
 
 def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) -> None:
@@ -131,23 +131,34 @@ def test_dead_workers_product_is_handed_out_again_when_its_lease_ends(engine: En
     assert claimed(engine, request_id, 1).attempt == 2
 
 
-def test_renewed_lease_keeps_the_product(engine: Engine) -> None:
+@pytest.mark.parametrize("max_attempts", [5, 1], ids=["any attempt", "the last attempt"])
+def test_renewed_lease_keeps_the_product(engine: Engine, max_attempts: int) -> None:
     request_id = store_request(engine, 1)
     claim = claimed(engine, request_id, 1)
     _expire(engine)
     with engine.connect() as connection:
         renew_leases(connection, [claim])
-    assert _free(engine) == 0
-
-
-def test_renewed_lease_keeps_the_product_in_its_last_attempt(engine: Engine) -> None:
-    request_id = store_request(engine, 1)
-    claim = claimed(engine, request_id, 1)
-    _expire(engine)
-    with engine.connect() as connection:
-        renew_leases(connection, [claim])
-    assert _free(engine, max_attempts=1) == 0
+    assert _free(engine, max_attempts) == 0
     assert settle(engine, claim) == Settled(counted=True, ended=True)
+
+
+def test_worker_that_is_being_taken_for_lost_in_its_last_attempt_renews_nothing(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    claim = claimed(engine, request_id, 1)
+    _expire(engine)
+    leases = []
+
+    def renew() -> None:
+        leases.append(query(engine, "SELECT lease_until FROM products"))
+        with engine.connect() as connection:
+            renew_leases(connection, [claim])
+        leases.append(query(engine, "SELECT lease_until FROM products"))
+
+    with before_statement("WITH product AS", renew):  # the settlement
+        _free(engine, max_attempts=1)
+    assert leases[0] == leases[1], "a lease that was renewed would have been broken"
+    assert settle(engine, claim) == Settled(counted=False, ended=False)
+    assert query(engine, "SELECT status FROM products")[0].status == "FAILED"
 
 
 def test_product_whose_worker_is_lost_every_time_fails_in_the_end(engine: Engine) -> None:

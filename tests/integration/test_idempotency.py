@@ -7,12 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from halftone_shared.idempotency import forget_old_keys
 from tests.support.api import ONE_ROW, Api, api_settings, running_api, stored_rows
 from tests.support.halftone import running_separately
-from tests.support.stored import execute, query
+from tests.support.stored import before_statement, execute, query
 
 
 @pytest.fixture
@@ -63,19 +62,8 @@ def test_key_is_forgotten_after_a_day(api: Api) -> None:
 
 def test_key_that_is_forgotten_as_it_is_looked_at_is_new(api: Api) -> None:
     first = _upload(api).json()["request_id"]
-    forgotten: list[bool] = []
-
-    @event.listens_for(Engine, "before_cursor_execute")
-    def forget(*arguments: Any) -> None:
-        if not forgotten and arguments[2].startswith("SELECT idempotency_keys"):
-            forgotten.append(True)
-            execute(api.engine, "DELETE FROM idempotency_keys")
-
-    try:
+    with before_statement("SELECT idempotency_keys", lambda: execute(api.engine, "DELETE FROM idempotency_keys")):
         assert _upload(api).json()["request_id"] != first
-    finally:
-        event.remove(Engine, "before_cursor_execute", forget)
-    assert forgotten
     assert stored_rows(api.engine)["requests"] == 2
 
 

@@ -1,9 +1,11 @@
 """Requests in the database, without an upload: for tests of what happens to them afterwards."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from halftone_shared.barrier import Settled, settle_product
 from halftone_shared.database import transaction
@@ -32,6 +34,23 @@ def store_request(engine: Engine, products: int = 1, *, images: int = 1, webhook
             cells = [str(seq), f"SKU{seq}", ",".join(urls)]
             writer.write(NewProduct(seq + 1, seq, f"SKU{seq}", cells, urls))
     return request.id
+
+
+@contextmanager
+def before_statement(start: str, do: Callable[[], object]) -> Iterator[None]:
+    """Once within the block, right before a statement that begins so: what another does in between."""
+    waiting = [do]
+
+    def interrupt(*arguments: Any) -> None:
+        if waiting and arguments[2].startswith(start):
+            waiting.pop()()
+
+    event.listen(Engine, "before_cursor_execute", interrupt)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", interrupt)
+    assert not waiting, f"no statement began with {start!r}"
 
 
 def good_image(file: str = "x") -> ImageResult:
