@@ -88,7 +88,7 @@ def _wait_for_calm_files() -> None:
     deadline = time.monotonic() + CALM_SECONDS
     while (cost := new_file_microseconds()) > CALM_MICROSECONDS and time.monotonic() < deadline:
         print(f"A new file costs {cost:.0f} µs, as many were deleted here lately: waiting.", file=sys.stderr)
-        time.sleep(CALM_CHECK_SECONDS)
+        time.sleep(CALM_CHECK_SECONDS)  # nothing tells when ext4 has forgotten them: one asks again
 
 
 def new_file_microseconds() -> float:

@@ -22,7 +22,8 @@ _OXIPNG_PIXELS, _OXIPNG_LEVEL = 4_000_000, 2
 _MAX_WEBP_PLAYS = 2**16 - 1
 _MAX_WEBP_MILLISECONDS = 2**24 - 1
 _MAX_GIF_MILLISECONDS = (2**16 - 1) * 10
-# A strip of a TIFF that is compressed as JPEG is one: of whole blocks, and no longer than a JPEG may be.
+# A strip of a TIFF that is compressed as JPEG is one: of whole blocks, and no longer than a JPEG may be. With as many
+# bytes, one of a byte a row has as many rows.
 _JPEG_BLOCK = 8
 _MAX_STRIP_SIDE = FACTS[Format.JPEG].max_side // _JPEG_BLOCK * _JPEG_BLOCK
 
