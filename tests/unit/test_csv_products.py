@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halftone_api.csv_products import CsvLimits, CsvRefused, ProductCsv, RowProblem
+from halftone_api.csv_products import CsvLimits, ProductCsv, RowProblem
+from halftone_api.csv_rows import CsvRefused
 from halftone_shared.requests import NewProduct
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
@@ -536,7 +537,7 @@ def test_urls_behind_an_empty_url_cell_count() -> None:
     assert only_row(f"{HEADER}1,A,,{URL},,{OTHER}\n").input_image_urls == [URL, OTHER]
 
 
-def test_row_of_a_million_cells_is_put_together_in_a_moment() -> None:
+def test_row_of_a_million_cells_is_one_url_that_is_too_long() -> None:
     (error,) = errors_of(f"{HEADER}1,A,{URL}{',x' * MIB}\n")
     assert error.code == "field_too_long"
 

@@ -1,32 +1,25 @@
-"""The uploaded CSV: bytes in, products and row problems out. No database, no network; nothing larger than a row is
-kept.
+"""The uploaded CSV: bytes in, products and row problems out. No database, no network.
 
 What is refused as a whole raises CsvRefused. Row problems are collected, all of them counted, so that one upload tells
 a person everything that is wrong with the file.
 """
 
-import codecs
-import csv
-import io
 import re
 import string
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, BinaryIO
 
+from halftone_api.csv_rows import CsvRefused, CsvRows
 from halftone_shared.requests import NewProduct
 from halftone_shared.urls import MAX_URL_CHARACTERS, url_problem
 
 MAX_REPORTED = 100
 MAX_NAME_CHARACTERS = 1000
-MAX_CELL_CHARACTERS = 1024 * 1024
-MAX_ROW_CHARACTERS = 4 * MAX_CELL_CHARACTERS  # a row of empty cells takes forty times as many bytes of memory
 MAX_COLUMNS = 16_384  # as many as a spreadsheet has
 MAX_VALUE_CHARACTERS = 200
-_READ_BYTES = 1024 * 1024
 
 _SERIAL = "Serial Number"
 _NAME = "Product Name"
@@ -47,19 +40,6 @@ _DELIMITERS = (",", ";", "\t")
 _URL_SEPARATOR = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _SERIAL_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-
-csv.field_size_limit(MAX_CELL_CHARACTERS)
-
-
-class CsvRefused(Exception):
-    """The file cannot be used as a whole. `code` is the public code, `members` say where."""
-
-    def __init__(self, code: str, detail: str, *, status: int = 400, **members: Any) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.status = status
-        self.members = members
 
 
 @dataclass(frozen=True)
@@ -111,7 +91,7 @@ class ProductCsv:
         """Reads as far as the header. Raises CsvRefused."""
         self._limits = limits
         self._strict = strict
-        self._text = io.TextIOWrapper(file, encoding=_check_encoding(file), newline="")
+        self._file = CsvRows(file)
         self.delimiter, self.header = self._read_header()
         self._columns = _find_columns(self.header)
         self.url_column = self._columns[_URLS]
@@ -143,17 +123,13 @@ class ProductCsv:
 
     # --- the file ---
 
-    def _lines(self) -> Iterator[str]:
-        self._text.seek(0)
-        return iter(partial(self._text.readline, MAX_ROW_CHARACTERS + 1), "")
-
     def _read_header(self) -> tuple[str, list[str]]:
         """The delimiter under which the first row shows most of the required columns, and that row."""
         candidates: list[tuple[int, int, str, list[str]]] = []
         malformed: CsvRefused | None = None
         for delimiter in _DELIMITERS:
             try:
-                header = next((cells for _, cells in self._parse(delimiter)), None)
+                header = next((cells for _, cells in self._file.read(delimiter)), None)
             except CsvRefused as refused:
                 malformed = malformed or refused
                 continue
@@ -169,43 +145,9 @@ class ProductCsv:
         return delimiter, header
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        rows = self._parse(self.delimiter)
+        rows = self._file.read(self.delimiter)
         next(rows)
         return rows
-
-    def _parse(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-        """Every row that is not blank, with the line on which it starts."""
-        line = characters = 0
-
-        def lines_of_a_row() -> Iterator[str]:
-            nonlocal characters
-            for text in self._lines():
-                characters += len(text)
-                if characters > MAX_ROW_CHARACTERS:
-                    raise CsvRefused(
-                        "malformed_csv",
-                        f"The row that starts on line {line} has more than {MAX_ROW_CHARACTERS} characters. Is a quote"
-                        " missing or not doubled?",
-                        line=line,
-                    )
-                yield text
-
-        # strict: without it, a lone quote swallows the rows up to the next one.
-        reader = csv.reader(_unspaced(lines_of_a_row(), delimiter), delimiter=delimiter, strict=True)
-        while True:
-            line, characters = reader.line_num + 1, 0
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise CsvRefused(
-                    "malformed_csv",
-                    f"The row that starts on line {line} cannot be read ({error}). Is a quote missing or not doubled?",
-                    line=line,
-                ) from None
-            if any(cell.strip() for cell in cells):
-                yield line, cells
 
     # --- a row ---
 
@@ -332,78 +274,6 @@ class ProductCsv:
     def _column(self, required: str) -> str:
         """A required column by the name that it has in this file."""
         return self.header[self._columns[required]].strip()
-
-
-def _check_encoding(file: BinaryIO) -> str:
-    """The file's encoding, by its byte order mark and checked to the last byte. Raises CsvRefused with the byte
-    offset.
-    """
-    file.seek(0)
-    start = file.read(3)
-    encoding, plain, name, offset = "utf-8-sig", "utf-8", "UTF-8", 0
-    if start.startswith(codecs.BOM_UTF8):
-        offset = 3
-    elif start.startswith(codecs.BOM_UTF16_LE):
-        encoding, plain, name, offset = "utf-16", "utf-16-le", "UTF-16", 2
-    elif start.startswith(codecs.BOM_UTF16_BE):
-        encoding, plain, name, offset = "utf-16", "utf-16-be", "UTF-16", 2
-    file.seek(offset)
-    decoder = codecs.getincrementaldecoder(plain)()
-    while True:
-        chunk = file.read(_READ_BYTES)
-        offset -= len(decoder.getstate()[0])
-        try:
-            text = decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            raise _bad_encoding(offset + error.start, f"The file is no valid {name} text.") from None
-        if (nul := text.find("\0")) >= 0:
-            raise _bad_encoding(offset + len(text[:nul].encode(plain)), f"A NUL character stands in the {name} text.")
-        if not chunk:
-            return encoding
-        offset = file.tell()
-
-
-def _bad_encoding(byte_offset: int, detail: str) -> CsvRefused:
-    return CsvRefused(
-        "bad_encoding", f"{detail} See byte {byte_offset}. Save the file as UTF-8.", byte_offset=byte_offset
-    )
-
-
-def _unspaced(lines: Iterator[str], delimiter: str) -> Iterator[str]:
-    """The lines, without the spaces before an opening quote (`1, "a, b"`): csv would take the quote as text."""
-    bare_cell = re.compile(rf"[^{delimiter}]*+{delimiter}?+")
-    inside = False
-    for line in lines:
-        # Most lines have no such spaces, and quotes in pairs: nothing to do, and nothing left open.
-        if not inside and ' "' not in line and line.count('"') % 2 == 0:
-            yield line
-        else:
-            line, inside = _unspace_line(line, bare_cell, inside=inside)
-            yield line
-
-
-_OPENING_QUOTE = re.compile(r' *+"')
-_REST_OF_QUOTED = re.compile(r'(?:[^"]|"")*+"')
-
-
-def _unspace_line(line: str, bare_cell: "re.Pattern[str]", *, inside: bool) -> tuple[str, bool]:
-    """One line without the spaces before opening quotes, and whether it ends inside a quoted cell."""
-    pieces, at = [], 0
-    while at < len(line):
-        if not inside and (opening := _OPENING_QUOTE.match(line, at)):
-            pieces.append('"')
-            at, inside = opening.end(), True
-        if inside:
-            closed = _REST_OF_QUOTED.match(line, at)
-            if closed is None:
-                return "".join([*pieces, line[at:]]), True
-            pieces.append(closed.group())
-            at, inside = closed.end(), False
-        rest = bare_cell.match(line, at)
-        assert rest is not None  # noqa: S101 - it matches nothing, too
-        pieces.append(rest.group())
-        at = rest.end()
-    return "".join(pieces), inside
 
 
 def _find_columns(header: Sequence[str]) -> dict[str, int]:

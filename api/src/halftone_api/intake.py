@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import Connection, Engine
 
-from halftone_api.csv_products import CsvLimits, CsvRefused, ProductCsv
+from halftone_api.csv_products import CsvLimits, ProductCsv
+from halftone_api.csv_rows import CsvRefused
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
 from halftone_api.problems import Problem
 from halftone_api.upload_form import Upload
