@@ -79,7 +79,7 @@ class ApiClient:
         ):
             if not response.is_success:
                 response.read()
-                self._raise_for(response)
+                _raise_for(response)
             with target.open("wb") as file:
                 for chunk in response.iter_bytes():
                     size += file.write(chunk)
@@ -90,7 +90,7 @@ class ApiClient:
     def _json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
         with self._errors():
             response = self._http.request(method, path, **parts)
-        self._raise_for(response)
+        _raise_for(response)
         try:
             answer: dict[str, Any] = response.json()
         except ValueError:
@@ -99,15 +99,6 @@ class ApiClient:
 
     def _path(self, route: str, request_id: str) -> str:
         return f"/api/{route}/{quote(request_id, safe='', errors='surrogateescape')}"
-
-    def _raise_for(self, response: httpx.Response) -> None:
-        """Raises Refused for a problem, and Unreachable for what no halftone answers."""
-        if response.headers.get("content-type", "").startswith("application/problem+json"):
-            raise Refused(response.json())
-        if not response.is_success:
-            raise Unreachable(
-                f"{response.url} answered {response.status_code}, and not as halftone does. Is --url right?"
-            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -121,6 +112,17 @@ class ApiClient:
             raise Unreachable(f"{self._url!a} cannot be asked: {error}.") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"The connection to {self._url} broke ({type(error).__name__}).") from None
+
+
+def _raise_for(response: httpx.Response) -> None:
+    """Raises Refused for an error, a proxy's too, and Unreachable for what else is no success."""
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        raise Refused(response.json())
+    told = f"{response.url} answered {response.status_code}, and not as halftone does. Is --url right?"
+    if response.is_error:
+        raise Refused({"detail": told, "code": "http_error"})
+    if not response.is_success:
+        raise Unreachable(told)
 
 
 def _problem_text(problem: dict[str, Any]) -> str:
