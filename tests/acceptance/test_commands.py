@@ -1,0 +1,146 @@
+"""The `halftone` command: what each does, and its errors as a line that says what to do."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.halftone import PYTHON, Service, environment, free_port
+from tests.support.images import jpeg
+from tests.support.origin import Origin
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+def test_output_that_cannot_be_written_is_said_before_anything_is_uploaded(service: Service, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,http://shop.example/a.jpg\n")
+    before = service.http.get("/api/requests").json()
+    answer = _halftone("submit", str(source), "--url", service.url, "--output", str(tmp_path / "nowhere" / "out.csv"))
+    assert answer.returncode == 2
+    assert "cannot be written" in answer.stderr
+    assert service.http.get("/api/requests").json() == before
+
+
+def test_database_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    settings = environment(tmp_path, DATABASE_URL=url)
+    for program in ([PYTHON, "-m", "halftone_cli", "migrate"], [PYTHON, "-m", "halftone_db"]):
+        answer = subprocess.run(program, capture_output=True, text=True, env=settings, check=False)
+        assert answer.returncode == 1
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith("The database cannot be reached: ")
+
+
+@pytest.mark.parametrize("url", ["halftone", "mysql://h/x", "postgresql://h:port/x", "postgresql://h/x?bogus=1"])
+@pytest.mark.parametrize("command", [["migrate"], ["keys", "list"], ["doctor"], ["queues", "--once"]])
+def test_bad_database_url_is_said_by_every_command(tmp_path: Path, url: str, command: list[str]) -> None:
+    answer = _halftone(*command, env=environment(tmp_path, DATABASE_URL=url))
+    assert answer.returncode == 2
+    assert f"HALFTONE_DATABASE_URL={url!r}: expected postgresql://" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_key_may_have_any_printable_name(tmp_path: Path, database_url: str) -> None:
+    keys = partial(_halftone, "keys", env=environment(tmp_path, DATABASE_URL=database_url))
+    for name in ("[/x]", "shop [red] 1", "名前"):
+        made = keys("create", name)
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.strip()
+        assert name in made.stderr
+        assert name in keys("list").stdout
+    for name in ("", "x" * 201, "two\nlines"):
+        refused = keys("create", name)
+        assert refused.returncode == 2
+        assert "1 to 200 printable characters" in refused.stderr
+
+
+def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_path: Path) -> None:
+    request_id = service.accepted(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    service.ended(request_id)
+    download = partial(_halftone, "download", request_id, "--url", service.url, "--output")
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert download(str(link)).returncode == 0
+    assert link.is_symlink()
+    expected = target.read_text()
+    assert expected.count("/api/image/") == 1
+    shown = download("/dev/stdout")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith(expected.splitlines()[0])
+    bracketed = download(str(tmp_path / "o[draft].csv"))
+    assert "o[draft].csv" in bracketed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["status", "x\ny"], 1),
+        (["status", "../../healthz"], 1),
+        (["details", os.fsdecode(b"\xff")], 1),
+        (["status", "1", "--url", "http://[::1"], 3),
+    ],
+)
+def test_odd_arguments_are_no_tracebacks(service: Service, arguments: list[str], exit_code: int) -> None:
+    named = arguments if "--url" in arguments else [*arguments, "--url", service.url]
+    answer = _halftone(*named)
+    assert answer.returncode == exit_code
+    assert answer.stderr.strip()
+    assert "Traceback" not in answer.stderr
+
+
+def test_what_is_no_halftone_is_said(origin: Origin) -> None:
+    origin.serve("/api/status/1", jpeg())
+    for request_id, exit_code in (("1", 3), ("2", 1)):  # something, and an error
+        answer = _halftone("status", request_id, "--url", origin.url)
+        assert answer.returncode == exit_code
+        assert "as halftone does" in answer.stderr
+
+
+def test_submit_waits_and_writes_the_output(service: Service, origin: Origin, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    answer = _halftone("submit", str(source), "--url", service.url, "--wait", "--output", str(tmp_path / "out.csv"))
+    assert answer.returncode == 0, answer.stderr
+    assert "COMPLETED (succeeded), 100 %" in answer.stdout
+    assert (tmp_path / "out.csv").read_text().count("/api/image/") == 1
+
+
+def test_submit_exits_with_1_when_nothing_succeeds(service: Service, origin: Origin, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,{origin.url}/missing.jpg\n")
+    assert _halftone("submit", str(source), "--url", service.url, "--wait").returncode == 1
+
+
+def test_refused_upload_prints_its_row_errors_one_a_line(service: Service, tmp_path: Path) -> None:
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}one,SKU1,http://shop.example/a.jpg\n2,,http://shop.example/b.jpg\n")
+    answer = _halftone("submit", str(source), "--url", service.url)
+    assert answer.returncode == 2
+    lines = [line.strip() for line in answer.stderr.splitlines()]
+    assert [line.partition(":")[0] for line in lines if line.startswith("line ")] == [
+        "line 2, Serial Number",
+        "line 3, Product Name",
+    ]
+
+
+def test_unreachable_service_is_said() -> None:
+    answer = _halftone("status", "8243ff57-4d97-4733-bd91-3bb51286b55e", "--url", f"http://127.0.0.1:{free_port()}")
+    assert answer.returncode == 3
+    assert "No halftone answers at" in answer.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["submit"], ["status"], ["details"], ["keys"], ["migrate"]])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    answer = _halftone(*command, "--help")
+    assert answer.returncode == 0
+    assert "Usage: " in answer.stdout
+
+
+def _halftone(*arguments: str, env: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
+    command = [PYTHON, "-m", "halftone_cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**env, "COLUMNS": "120"})
