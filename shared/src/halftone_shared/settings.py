@@ -71,7 +71,15 @@ def _public_url(value: str) -> str:
 
 
 def _broker_url(value: str) -> str:
-    return value if value == IN_PROCESS_QUEUE else _url("amqp", "amqps")(value)
+    if value == IN_PROCESS_QUEUE:
+        return value
+    import pika  # here, as a migration alone does not need it
+
+    try:
+        pika.URLParameters(_url("amqp", "amqps")(value))
+    except Exception as error:  # ssl_options are read as Python and name files: they can fail in any way
+        raise ValueError(error) from None
+    return value
 
 
 def _secret(value: str) -> str:
