@@ -1,5 +1,6 @@
 """The API's own description: whole, true, and no call made from it gets an answer that it does not describe."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from halftone_api.app import create_app
 from halftone_api.home import ENDPOINTS
 from halftone_api.openapi import PROBLEM_CODES, describe_api
 from halftone_api.routes import ROUTES
+from halftone_shared.states import Mode
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.postgres import TestPostgres
 
@@ -93,6 +95,14 @@ def test_accepted_upload_and_its_status_are_as_described(api: Api) -> None:
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
     _validate(schema, "/api/cancel/{request_id}", "POST", api.call("POST", f"/api/cancel/{request_id}"))
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_defaults_that_a_client_fills_in_fit_every_mode(api: Api, mode: Mode) -> None:
+    form = api.get("/openapi.json").json()["components"]["schemas"]["Upload"]["properties"]
+    defaults = {name: json.dumps(field["default"]).strip('"') for name, field in form.items() if "default" in field}
+    assert set(defaults) == {"mode", "format", "strict"}
+    assert api.upload(ONE_ROW, fields={**defaults, "mode": mode}).status_code == 202
 
 
 def _validate(schema: Any, path: str, method: str, response: Any) -> None:

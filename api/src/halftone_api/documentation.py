@@ -1,6 +1,8 @@
 """The API's description for programs and for people: /openapi.json, and a page of it that loads nothing else."""
 
+import json
 from html import escape
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -55,7 +57,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         for name, where, found in rows
     )
     answers = "\n".join(
-        f"<tr><td>{status}</td><td>{_text(answer.get('description', 'A problem.'))}</td></tr>"
+        f"<tr><td>{status}</td><td>{_text(answer.get('description') or HTTPStatus(int(status)).phrase)}</td></tr>"
         for status, answer in operation["responses"].items()
         if status != "default"
     )
@@ -66,15 +68,19 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _values(schema: dict[str, Any]) -> str:
+    default = [f"default {_code(schema['default'])}"] if "default" in schema else []
     if "enum" in schema:
-        return ", ".join(f"<code>{escape(value)}</code>" for value in schema["enum"])
+        return ", ".join([*map(_code, schema["enum"]), *default])
     bounds = [
         f"{sign} {schema[name]}"
         for name, sign in (("minimum", "≥"), ("exclusiveMinimum", "&gt;"), ("maximum", "≤"))
         if name in schema
     ]
-    default = [f"default {schema['default']}"] if "default" in schema else []
     return ", ".join([escape(schema.get("format", schema["type"])), *bounds, *default])
+
+
+def _code(value: object) -> str:
+    return f"<code>{escape(value if isinstance(value, str) else json.dumps(value))}</code>"
 
 
 def _text(text: str) -> str:

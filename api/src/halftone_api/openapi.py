@@ -75,12 +75,14 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_QUALITY: Schema = {"type": "integer", "minimum": MIN_QUALITY, "maximum": MAX_QUALITY}
+_SHARE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _OPTIONS = _object(
     {
         "mode": _enum(Mode),
-        "quality": {"type": "integer", "minimum": MIN_QUALITY, "maximum": MAX_QUALITY},
-        "scale": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        "ratio": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "quality": _QUALITY,
+        "scale": _SHARE,
+        "ratio": _SHARE,
         "format": _enum(OutputFormat),
     },
     optional=("quality", "scale", "ratio"),
@@ -217,16 +219,30 @@ _EVENT = _object(
 _FORM = _object(
     {
         "file": {"type": "string", "contentMediaType": "text/csv", "description": "The CSV; its name ends in .csv."},
-        "mode": {**_enum(Mode), "default": Mode.QUALITY.value},
-        "quality": {
-            "type": "integer",
-            "minimum": MIN_QUALITY,
-            "maximum": MAX_QUALITY,
-            "default": DEFAULT_QUALITY[Mode.QUALITY],
+        "mode": {
+            **_enum(Mode),
+            "default": Mode.QUALITY.value,
+            "description": "What is halved: the encoder's quality, both sides, or the bytes.",
         },
-        "scale": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": DEFAULT_SCALE},
-        "ratio": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": DEFAULT_RATIO},
-        "format": {**_enum(OutputFormat), "default": OutputFormat.KEEP.value},
+        # These have no `default`: who sends it with a mode that does not take it is refused.
+        "quality": {
+            **_QUALITY,
+            "description": f"Of the encoder, not with `mode=bytes`; {DEFAULT_QUALITY[Mode.QUALITY]} if left out, with"
+            f" `mode=scale` {DEFAULT_QUALITY[Mode.SCALE]}.",
+        },
+        "scale": {
+            **_SHARE,
+            "description": f"With `mode=scale`: what both sides are multiplied by; {DEFAULT_SCALE} if left out.",
+        },
+        "ratio": {
+            **_SHARE,
+            "description": f"With `mode=bytes`: the most that stays of an image's bytes; {DEFAULT_RATIO} if left out.",
+        },
+        "format": {
+            **_enum(OutputFormat),
+            "default": OutputFormat.KEEP.value,
+            "description": "What images become; `keep`: each stays what it was.",
+        },
         "strict": {"type": "boolean", "default": False, "description": "A single bad URL refuses the upload."},
         "webhook_url": {**_URL, "description": "Where the request's end is reported to."},
         "webhook_secret": {

@@ -77,7 +77,7 @@ def _broker_url(value: str) -> str:
 
     try:
         pika.URLParameters(_url("amqp", "amqps")(value))
-    except Exception as error:  # ssl_options are read as Python and name files: they can fail in any way
+    except Exception as error:  # noqa: BLE001 - ssl_options are read as Python and name files: anything can fail
         raise ValueError(error) from None
     return value
 
