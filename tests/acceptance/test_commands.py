@@ -134,9 +134,12 @@ def test_unreachable_service_is_said() -> None:
     assert "No halftone answers at" in answer.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["submit"], ["status"], ["details"], ["keys"], ["migrate"]])
-def test_every_command_explains_itself(command: list[str]) -> None:
-    answer = _halftone(*command, "--help")
+COMMANDS = ["up", "demo", "submit", "status", "details", "download", "cancel", "retry", "migrate", "doctor", "queues"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "keys", "keys create", "keys list", "keys revoke"])
+def test_every_command_explains_itself(command: str) -> None:
+    answer = _halftone(*command.split(), "--help")
     assert answer.returncode == 0
     assert "Usage: " in answer.stdout
 

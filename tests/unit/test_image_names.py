@@ -11,15 +11,14 @@ from halftone_shared.image_names import MEDIA_TYPES, image_name, image_token, pa
 
 REQUEST = UUID("8243ff57-0000-4000-8000-000000000001")
 OTHER = UUID("8243ff57-0000-4000-8000-000000000002")
-NAME = image_name(REQUEST, 12, 3, "jpg")
+NAME = "m6fxsyqrbk7z35ww-12-3-6csfprupnsnvukd2.jpg"
 
 quick = settings(max_examples=200, deadline=None)
 
 
 def test_name_is_the_same_on_every_attempt() -> None:
-    """A name that has been handed out must be found by every later version too."""
+    """And in every later version: it has been handed out."""
     assert image_name(REQUEST, 12, 3, "jpg") == NAME
-    assert re.fullmatch(r"[a-z2-7]{16}-12-3-[a-z2-7]{16}\.jpg", NAME)
 
 
 def test_names_of_different_slots_and_requests_differ_in_their_check() -> None:
