@@ -1,8 +1,10 @@
 """Which addresses and ports may be fetched from: the rule of addresses.py as tables. Nothing is connected to."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from halftone_shared.addresses import FetchRule, parse_networks
 
@@ -15,6 +17,8 @@ PUBLIC = FetchRule()
         "1.1.1.1",
         "8.8.8.8",
         "93.184.216.34",
+        "223.255.255.1",
+        "2a00:1450:4001:81b::1",
         # the neighbours of what is denied
         "1.0.0.0",
         "9.255.255.255",
@@ -49,18 +53,27 @@ PUBLIC = FetchRule()
         "203.0.112.255",
         "203.0.114.0",
         "223.255.255.255",
+        "2000::",
         "2000::1",
+        "2001:200::",
         "2001:200::1",
         "2001:4860:4860::8888",
         "2001:db7:ffff::1",
+        "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff",
+        "2001:db9::",
         "2001:db9::1",
         "2001:ffff::1",
+        "2003::",
         "2003::1",
         "2606:4700:4700::1111",
         "2620:4f:7fff::1",
+        "2620:4f:7fff:ffff:ffff:ffff:ffff:ffff",
+        "2620:4f:8001::",
         "2620:4f:8001::1",
         "2a00:1450:4001::1",
         "3ffe:ffff::1",
+        "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        "3fff:1000::",
         "3fff:1000::1",
         "3fff:ffff:ffff::1",
         "2a00::1:5efe:a00:1",
@@ -151,6 +164,61 @@ def test_address_that_is_not_public_is_refused_on_every_port(address: str) -> No
         assert not PUBLIC.permits(address, port)
 
 
+_CLOSED = [
+    ("0.0.0.0", "0.255.255.255"),
+    ("10.0.0.0", "10.255.255.255"),
+    ("100.64.0.0", "100.127.255.255"),
+    ("127.0.0.0", "127.255.255.255"),
+    ("169.254.0.0", "169.254.255.255"),
+    ("172.16.0.0", "172.31.255.255"),
+    ("192.0.0.0", "192.0.0.255"),
+    ("192.0.2.0", "192.0.2.255"),
+    ("192.31.196.0", "192.31.196.255"),
+    ("192.52.193.0", "192.52.193.255"),
+    ("192.88.99.0", "192.88.99.255"),
+    ("192.168.0.0", "192.168.255.255"),
+    ("192.175.48.0", "192.175.48.255"),
+    ("198.18.0.0", "198.19.255.255"),
+    ("198.51.100.0", "198.51.100.255"),
+    ("203.0.113.0", "203.0.113.255"),
+    ("168.63.129.16", "168.63.129.16"),
+    ("224.0.0.0", "255.255.255.255"),
+    ("2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff"),
+    ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("4000::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+]
+
+
+@pytest.mark.parametrize(("first", "last"), _CLOSED)
+def test_rule_closes_each_network_from_its_first_address_to_its_last(first: str, last: str) -> None:
+    for address in (first, last):
+        assert not PUBLIC.permits(address, 80)
+        assert not PUBLIC.permits(address, 443)
+
+
+@given(inner=st.ip_addresses(v=4), port=st.sampled_from([80, 443]))
+def test_rule_permits_no_ipv4_address_within_an_ipv6_address(inner: IPv4Address, port: int) -> None:
+    number = int(inner)
+    embedded = {
+        "mapped": 0xFFFF << 32 | number,
+        "compatible": number,
+        "translated": 0xFFFF << 48 | number,
+        "NAT64": 0x64FF9B << 96 | number,
+        "local NAT64": 0x64FF9B0001 << 80 | number,
+        "6to4": 0x2002 << 112 | number << 80,
+        "Teredo server": 0x20010000 << 96 | number << 64,
+        "Teredo client": 0x20010000 << 96 | number ^ 0xFFFFFFFF,
+        "ISATAP": 0x2A001450 << 96 | 0x00005EFE << 32 | number,
+        "ISATAP, unique": 0x2A001450 << 96 | 0x02005EFE << 32 | number,
+    }
+    for address in embedded.values():
+        assert not PUBLIC.permits(str(IPv6Address(address)), port)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -161,13 +229,19 @@ def test_address_that_is_not_public_is_refused_on_every_port(address: str) -> No
         "8.8.8.8.",
         "8.8.8.8/32",
         " 8.8.8.8",
+        " 127.0.0.1",
+        "1.1.1.1 ",
+        "127.1",
+        "0x7f.1",
         "134744072",
+        "2130706433",
         "0x8.0x8.0x8.0x8",
         "010.8.8.8",
         "٨.8.8.8",
         "８.8.8.8",
         "8.8.8.8:80",
         "[2606:4700::1]",
+        "[::1]",
         "2606:4700::1/128",
         "2606:4700::1::2",
         "2606:4700::g",
@@ -178,7 +252,7 @@ def test_text_that_is_no_plain_address_is_refused(text: str) -> None:
     assert not FetchRule(parse_networks(["0.0.0.0/0", "::/0"])).permits(text, 80)
 
 
-@pytest.mark.parametrize("address", ["2606:4700::1%eth0", "2606:4700::1%1", "fe80::1%lo", "::1%0"])
+@pytest.mark.parametrize("address", ["2606:4700::1%eth0", "2606:4700::1%1", "fe80::1%lo", "::1%0", "::1%1"])
 def test_address_with_a_zone_is_refused_even_inside_an_allowed_network(address: str) -> None:
     assert not PUBLIC.permits(address, 80)
     assert not FetchRule(parse_networks(["::/0"])).permits(address, 80)
