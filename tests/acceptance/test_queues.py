@@ -38,7 +38,7 @@ def test_one_print_shows_queues_workers_throughput_and_failures(engine: Engine, 
     assert rows[6] == ["http_error", "1", "1"]
 
 
-def test_empty_service_says_that_no_worker_lives(engine: Engine, database_url: str) -> None:
+def test_empty_service_says_that_no_worker_lives(database_url: str) -> None:
     answer = subprocess.run(
         [*COMMAND, "--once"], env=_environment(database_url), capture_output=True, text=True, check=False
     )

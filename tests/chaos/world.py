@@ -43,7 +43,6 @@ class World:
     port: int
     launcher: "subprocess.Popen[bytes] | None" = None
     faults: Counter[str] = field(default_factory=Counter)
-    launcher_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:

@@ -18,7 +18,16 @@ from halftone_shared.webhook_events import claim_event
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
 from tests.support.halftone import wait_for
 from tests.support.postgres import running_postgres
-from tests.support.stored import before_statement, claimed, execute, finish, query, settle, store_request
+from tests.support.stored import (
+    before_statement,
+    claimed,
+    execute,
+    finish,
+    good_image,
+    query,
+    settle,
+    store_request,
+)
 
 
 def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) -> None:
@@ -176,8 +185,6 @@ def test_product_whose_worker_is_lost_every_time_fails_in_the_end(engine: Engine
 
 
 def test_postponed_product_is_due_after_its_delay_and_keeps_what_is_done(engine: Engine) -> None:
-    from tests.support.stored import good_image
-
     request_id = store_request(engine, 1, images=2)
     take_due_products(engine, 10)
     claim = claimed(engine, request_id, 1)

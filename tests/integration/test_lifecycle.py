@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from halftone_shared.barrier import Settled
 from halftone_shared.dispatch import take_due_products
@@ -93,7 +93,7 @@ def test_cancel_against_workers_and_dispatchers_ends_once_and_counts_right(engin
         go = threading.Barrier(8)
         endings: list[bool] = []
 
-        def work(request_id: UUID = request_id, go: threading.Barrier = go, endings: list[bool] = endings) -> None:
+        def work(go: threading.Barrier = go, endings: list[bool] = endings) -> None:
             go.wait()
             while keys := take_due_products(engine, 11):
                 for key in keys:
@@ -259,8 +259,6 @@ def test_retry_side_by_side_starts_one_run(engine: Engine) -> None:
 def test_first_claim_that_meets_a_dispatcher_leaves_the_start_to_the_next(engine: Engine) -> None:
     request_id = store_request(engine, 1)
     with engine.connect().execution_options(isolation_level="READ COMMITTED") as other, other.begin():
-        from sqlalchemy import text
-
         other.execute(text("SELECT FROM requests FOR NO KEY UPDATE"))
         claim = claimed(engine, request_id, 1)
         assert _status(engine, request_id)["status"] == "PENDING"

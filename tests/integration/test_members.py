@@ -89,7 +89,7 @@ def test_migrations_run_from_their_own_distribution(tmp_path: Path, database_url
 
 
 @pytest.mark.parametrize("program", ["halftone_api", "halftone_workers"])
-def test_start_without_settings_names_every_variable(program: str, tmp_path: Path) -> None:
+def test_start_without_settings_names_every_variable(program: str) -> None:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("HALFTONE_")}
     answer = subprocess.run([sys.executable, "-m", program], env=bare, capture_output=True, text=True, check=False)
     assert answer.returncode == 2

@@ -20,7 +20,6 @@ from tests.support.api import Api, api_settings, path_of, running_api, stored_ro
 from tests.support.halftone import running_separately, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
-from tests.support.postgres import TestPostgres
 from tests.support.rabbitmq import TestRabbitmq
 from tests.support.stored import claimed, execute, failed_image, good_image, query, settle, store_request
 
@@ -268,7 +267,7 @@ def test_status_names_no_end_where_everything_is_kept(database_url: str, tmp_pat
 
 @pytest.mark.broker
 def test_running_service_sweeps(
-    postgres: TestPostgres, broker: TestRabbitmq, engine: Engine, database_url: str, tmp_path: Path, origin: Origin
+    broker: TestRabbitmq, engine: Engine, database_url: str, tmp_path: Path, origin: Origin
 ) -> None:
     csv = f"Serial Number,Product Name,Input Image Urls\n1,SKU1,{origin.serve('/a.jpg', jpeg())}\n"
     hook = origin.serve("/hook", b"")

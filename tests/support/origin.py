@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What a path is answered with. A status below 0 closes the connection without a word."""
+    """What a path is answered with."""
 
     body: bytes = b""
     status: int = 200
@@ -21,7 +21,7 @@ class Answer:
 
 
 class Origin:
-    """Answers by path; unknown paths are 404. `hits` counts what was asked, `bodies` keeps what was posted."""
+    """Answers by path; unknown paths are 404. `hits` counts what was asked, `posts` keeps path, headers and body."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -71,9 +71,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, answer: Answer) -> None:
         if answer.delay_seconds:
             time.sleep(answer.delay_seconds)
-        if answer.status < 0:
-            self.close_connection = True
-            return
         self.send_response(answer.status)
         for name, value in ({"Content-Length": str(len(answer.body))} | answer.headers).items():
             self.send_header(name, value)

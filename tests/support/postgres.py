@@ -65,12 +65,8 @@ class TestPostgres:
         name = url.rpartition("?")[0].rpartition("/")[2]
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def restart_immediately(self) -> None:
-        """Stop as by a power cut, and start again: open transactions are gone, the log is replayed."""
-        self.stop_immediately()
-        self._server.ensure_postgres_running()
-
     def stop_immediately(self) -> None:
+        """As by a power cut: open transactions are gone, and start() replays the log."""
         command = [
             self.program("pg_ctl"),
             "-w",

@@ -334,9 +334,9 @@ def test_header_alone_has_no_rows(data: str) -> None:
 def test_header_of_many_columns_is_read_at_once() -> None:
     """Comparing each name with each other would take a megabyte of header for minutes."""
     names = ",".join(f"c{number}" for number in range(20_000))
-    started = time.monotonic()
+    started = time.process_time()
     assert refusal_of(names + "\n1\n").code in ("missing_columns", "malformed_csv")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 # --- rows ---

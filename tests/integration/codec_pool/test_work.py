@@ -85,7 +85,7 @@ def test_every_job_gets_its_own_answer(run: Run[None]) -> None:
     run(work())
 
 
-def test_large_image_goes_through_the_pipe_whole(run: Run[None]) -> None:
+def test_large_image_goes_through_the_socket_whole(run: Run[None]) -> None:
     async def work() -> None:
         data = encoded(picture((1500, 1200)), "PNG", compress_level=0)
         assert len(data) > 5_000_000

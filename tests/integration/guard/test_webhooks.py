@@ -15,7 +15,6 @@ from halftone_workers.outgoing_http import OutgoingHttp
 from tests.support.fetching import run
 from tests.support.guarded import NO_EXCEPTIONS, PUBLIC, TLS, World, guarded
 from tests.support.hostile import HostileServer, Visitor, answering, hostile_server, response
-from tests.support.origin import Origin
 
 
 def _deliver(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> tuple[Delivery, float | None]:
@@ -154,7 +153,7 @@ def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(monkeyp
     assert [delivery.error for delivery in deliveries] == ["The receiver did not answer within 0.4 s."] * 2
 
 
-def test_retry_after_of_a_webhook_is_handed_on(origin: Origin) -> None:
+def test_retry_after_of_a_webhook_is_handed_on() -> None:
     with hostile_server(answering(response("429 Slow down", headers={"Retry-After": "77"}))) as server:
         delivery, asked = _deliver_to(server)
     assert (delivery.status_code, asked) == (429, 77)
