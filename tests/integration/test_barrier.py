@@ -10,11 +10,20 @@ from sqlalchemy import Engine
 
 from halftone_shared.barrier import Settled, settle_products
 from halftone_shared.database import always_by_index, make_engine
-from halftone_shared.products import Claim, claim_product, claim_products, postpone_product, renew_leases
+from halftone_shared.products import Claim, claim_products, postpone_product, renew_leases
 from halftone_shared.requests import get_status
 from halftone_shared.results import ProductKey, ProductResult
 from halftone_shared.status_object import status_object
-from tests.support.stored import claimed, failed_image, finish, good_image, query, settle, store_request
+from tests.support.stored import (
+    claim_product,
+    claimed,
+    failed_image,
+    finish,
+    good_image,
+    query,
+    settle,
+    store_request,
+)
 
 
 @pytest.mark.parametrize("products", [1, 2, 63, 64, 65, 200])

@@ -12,7 +12,7 @@ from halftone_shared.database import always_by_index, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
 from halftone_shared.dispatcher import Dispatcher
 from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
-from halftone_shared.products import claim_product, postpone_product, renew_leases
+from halftone_shared.products import postpone_product, renew_leases
 from halftone_shared.results import ProductKey
 from halftone_shared.webhook_events import claim_event
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
@@ -20,6 +20,7 @@ from tests.support.halftone import wait_for
 from tests.support.postgres import running_postgres
 from tests.support.stored import (
     before_statement,
+    claim_product,
     claimed,
     execute,
     finish,

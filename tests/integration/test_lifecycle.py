@@ -22,12 +22,22 @@ from halftone_shared.lifecycle import (
     carry_out_cancel,
     retry_request,
 )
-from halftone_shared.products import claim_product, postpone_product
+from halftone_shared.products import postpone_product
 from halftone_shared.requests import get_status
 from halftone_shared.results import ProductKey
 from halftone_shared.status_object import status_object
 from halftone_shared.webhook_events import claim_event
-from tests.support.stored import claimed, execute, failed_image, finish, good_image, query, settle, store_request
+from tests.support.stored import (
+    claim_product,
+    claimed,
+    execute,
+    failed_image,
+    finish,
+    good_image,
+    query,
+    settle,
+    store_request,
+)
 
 URL = "http://halftone"
 

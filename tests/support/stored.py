@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 
 from halftone_shared.barrier import Settled, settle_product
 from halftone_shared.database import transaction
-from halftone_shared.products import Claim, claim_product
+from halftone_shared.products import Claim, claim_products
 from halftone_shared.requests import NewProduct, NewRequest, insert_request
 from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.states import Action, ImageErrorCode
@@ -61,6 +61,10 @@ def good_image(file: str = "x") -> ImageResult:
 
 def failed_image(*, retryable: bool = False) -> ImageResult:
     return ImageResult(error=ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 404.", 404, retryable))
+
+
+def claim_product(connection: Connection, key: ProductKey) -> Claim | None:
+    return claim_products(connection, [key])[0]
 
 
 def claimed(engine: Engine, request_id: UUID, seq: int) -> Claim:

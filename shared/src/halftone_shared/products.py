@@ -81,11 +81,6 @@ def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[C
     return [claims.pop(key, None) for key in keys]
 
 
-def claim_product(connection: Connection, key: ProductKey) -> Claim | None:
-    """claim_products for one."""
-    return claim_products(connection, [key])[0]
-
-
 def _claim(row: AnyRow) -> Claim:
     key = ProductKey(row.request_id, row.seq)
     return Claim(key, row.claims, row.attempts, row.input_image_urls, stored_results(row), row.options, row.trace_id)
@@ -120,16 +115,17 @@ def renew_leases(connection: Connection, claims: Sequence[Claim]) -> None:
     """Hold the claimed products for another WORK_LEASE_SECONDS. Those that are no longer this worker's stay as they
     are.
     """
-    if claims:
-        connection.execute(_RENEW, {"lease_seconds": WORK_LEASE_SECONDS, **_columns(claims)})
-
-
-def _columns(claims: Sequence[Claim]) -> dict[str, Any]:
-    return {
-        "request_ids": [claim.key.request_id for claim in claims],
-        "seqs": [claim.key.seq for claim in claims],
-        "tokens": [claim.token for claim in claims],
-    }
+    if not claims:
+        return
+    connection.execute(
+        _RENEW,
+        {
+            "lease_seconds": WORK_LEASE_SECONDS,
+            "request_ids": [claim.key.request_id for claim in claims],
+            "seqs": [claim.key.seq for claim in claims],
+            "tokens": [claim.token for claim in claims],
+        },
+    )
 
 
 _POSTPONE = text(
