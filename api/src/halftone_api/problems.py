@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 # Those of a path in a URI that stand for themselves (RFC 3986, 3.3).
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
-_CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Problem(Exception):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 
 import structlog
@@ -30,7 +30,7 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     failures: int = 0
-    start_at: float = field(default=0.0)
+    start_at: float = 0.0
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None

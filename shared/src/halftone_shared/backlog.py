@@ -34,9 +34,6 @@ class Backlog:
     pending_events: int
     oldest_due_event_seconds: float
     live_workers: int
-    products_in_hand: int
-    codec_processes: int
-    codec_processes_busy: int
 
 
 # A product waits since its request was uploaded, or since it fell due again. One that waits for a time of its own (a
@@ -85,16 +82,13 @@ _BACKLOG = text(
         SELECT count(*) AS pending, min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()) AS due_since
         FROM webhook_events WHERE status = 'pending'
     ), living AS (
-        SELECT count(*) AS workers, coalesce(sum(products_in_hand), 0)::bigint AS products_in_hand,
-               coalesce(sum(codec_processes), 0)::bigint AS codec_processes,
-               coalesce(sum(codec_processes_busy), 0)::bigint AS codec_processes_busy
-        FROM workers WHERE last_seen_at > now() - interval '{ALIVE_SECONDS} seconds'
+        SELECT count(*) AS workers FROM workers WHERE last_seen_at > now() - interval '{ALIVE_SECONDS} seconds'
     )
     SELECT counts.pending, counts.processing, ended.completed, ended.failed, ended.cancelled,
            counts.left_over, counts.postponed, leased.processing AS in_process, counts.without_progress,
            extract(epoch FROM now() - least(counts.waiting_since, leased.fresh_since))::float AS waiting_seconds,
            events.pending AS pending_events, extract(epoch FROM now() - events.due_since)::float AS due_seconds,
-           living.*
+           living.workers
     FROM counts, leased, ended, events, living
     """  # noqa: S608 - the parts are constants
 )
@@ -119,9 +113,6 @@ def read_backlog(connection: Connection) -> Backlog:
         pending_events=row.pending_events,
         oldest_due_event_seconds=row.due_seconds or 0.0,
         live_workers=row.workers,
-        products_in_hand=row.products_in_hand,
-        codec_processes=row.codec_processes,
-        codec_processes_busy=row.codec_processes_busy,
     )
 
 

@@ -1,11 +1,11 @@
 """What became of a product's images: the values that a worker settles with and that clients read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from halftone_shared.states import Action, ImageErrorCode, Outcome, Status, outcome_of
+from halftone_shared.states import Action, ImageErrorCode, Status
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ImageResult:
     height: int | None = None
     bytes_in: int | None = None
     bytes_out: int | None = None
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     error: ImageError | None = None
 
     @property
@@ -92,10 +92,6 @@ class ProductResult:
     @property
     def status(self) -> Status:
         return Status.COMPLETED if self.processed_images else Status.FAILED
-
-    @property
-    def outcome(self) -> Outcome:
-        return outcome_of(self.processed_images, len(self.images))
 
     @property
     def processed_images(self) -> int:

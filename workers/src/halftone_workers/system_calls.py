@@ -70,15 +70,15 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def forbid_system_calls() -> bool:
-    """Forbid them for this process, for good; it must have given up new privileges. Whether this machine can."""
+def forbid_system_calls() -> None:
+    """Forbid them for this process, for good; it must have given up new privileges. Nothing on other architectures."""
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None:
-        return False
+        return
     instructions = _filter(architecture)
     program = _Program(len(instructions), b"".join(instructions))
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
+    libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
 def _filter(architecture: _Architecture) -> list[bytes]:

@@ -134,17 +134,14 @@ def _show(console: Console, status: dict[str, Any], images: list[dict[str, Any]]
     table.add_section()
     table.add_row("all", "", megabytes(before), megabytes(after), f"{100 * (1 - after / before):.0f} %", style="bold")
     console.print(table)
-    seconds = (_moment(status["completed_at"]) - _moment(status["started_at"])).total_seconds()
+    started, ended = (datetime.fromisoformat(status[name]) for name in ("started_at", "completed_at"))
+    seconds = (ended - started).total_seconds()
     console.print(f"{status['processed_images']} images in {seconds:.1f} s on {os.cpu_count()} cores.", highlight=False)
     if event is None:
         console.print("No webhook came.", style="red")
     else:
         console.print(f"Webhook: {event['type']}, its signature verified.")
     console.print(f"Output CSV: {FOLDER / 'output.csv'}", highlight=False)
-
-
-def _moment(timestamp: str) -> datetime:
-    return datetime.fromisoformat(timestamp)
 
 
 def _as_expected(status: dict[str, Any], images: list[dict[str, Any]], event: dict[str, Any] | None) -> bool:
