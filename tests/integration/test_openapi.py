@@ -97,6 +97,23 @@ def test_accepted_upload_and_its_status_are_as_described(api: Api) -> None:
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
 
 
+def test_every_member_of_an_answer_is_described(api: Api) -> None:
+    schemas = api.get("/openapi.json").json()["components"]["schemas"]
+    accepted = api.upload(ONE_ROW, fields={"webhook_url": "http://shop.example/hook"}).json()
+    request_id = accepted["request_id"]
+    assert api.call("POST", f"/api/cancel/{request_id}").is_success
+    status = api.get(f"/api/status/{request_id}?include=products").json()
+    [event] = api.get(f"/api/webhooks/{request_id}").json()["events"]
+    for name, answered in (
+        ("Accepted", accepted),
+        ("Status", status),
+        ("Product", status["products"][0]),
+        ("Image", status["products"][0]["images"][0]),
+        ("Event", event),
+    ):
+        assert set(answered) - set(schemas[name]["properties"]) == set(), name
+
+
 @pytest.mark.parametrize("mode", Mode)
 def test_defaults_that_a_client_fills_in_fit_every_mode(api: Api, mode: Mode) -> None:
     form = api.get("/openapi.json").json()["components"]["schemas"]["Upload"]["properties"]

@@ -121,6 +121,7 @@ _STATUS = _object(
         "started_at": _or_null(_TIME),
         "updated_at": _TIME,
         "completed_at": _or_null(_TIME),
+        "expires_at": _or_null(_TIME),
         "output_csv_url": _or_null(_URL),
         "webhook": _or_null(_WEBHOOK),
         "links": _object({"self": _URL, "details": _URL, "download": _URL}),
