@@ -21,8 +21,9 @@ async def openapi_json(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """The OpenAPI document as a page. A problem's `type` leads to its code here."""
     document = describe_api(VERSION, services(request).settings.public_url)
+    form = document["components"]["schemas"]["Upload"]
     operations = "\n".join(
-        _operation(method, path, operation)
+        _operation(method, path, operation, form)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     )
@@ -46,10 +47,10 @@ async def docs(request: Request) -> Response:
     )
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any], form: dict[str, Any]) -> str:
+    """`form`: the schema of the only body there is, the upload's."""
     rows = [(parameter["name"], parameter["in"], parameter) for parameter in operation.get("parameters", ())]
     if "requestBody" in operation:
-        form = describe_api("", "")["components"]["schemas"]["Upload"]
         rows += [(name, "form", {"schema": schema}) for name, schema in form["properties"].items()]
     parameters = "\n".join(
         f"<tr><td><code>{escape(name)}</code></td><td>{where}</td><td>{_values(found['schema'])}</td>"
