@@ -59,8 +59,7 @@ def parse_image_name(name: str) -> ImageSlot | None:
 
 def storage_folder(request_id: UUID) -> str:
     """Where all of a request's files lie, and nothing else."""
-    token = image_token(request_id)
-    return f"images/{token[:2]}/{token}"
+    return _folder(image_token(request_id))
 
 
 def storage_path(name: str) -> str:
@@ -68,7 +67,11 @@ def storage_path(name: str) -> str:
     slot = parse_image_name(name)
     if slot is None:
         raise ValueError(f"{name!r} is not the name of an output image")
-    return f"images/{slot.token[:2]}/{slot.token}/{slot.seq // 1000}/{name}"
+    return f"{_folder(slot.token)}/{slot.seq // 1000}/{name}"
+
+
+def _folder(token: str) -> str:
+    return f"images/{token[:2]}/{token}"
 
 
 def _text(digest: blake2b) -> str:
