@@ -15,7 +15,7 @@ from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
 from halftone_api.upload_form import FORM_OVERHEAD_BYTES, too_large
 from halftone_shared.database import make_engine
-from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.retention import Sweeper, make_sweeper
 from halftone_shared.secret_box import SecretBox
 from halftone_shared.settings import IN_PROCESS_QUEUE
@@ -56,7 +56,5 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper]":
     if settings.rabbitmq_url == IN_PROCESS_QUEUE:
         return []
-    # A pool of its own: calls that wait for a connection do not keep the work waiting.
-    engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
     queue = RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type)
-    return [Dispatcher(engine, queue, max_attempts=settings.max_attempts), make_sweeper(settings)]
+    return [make_dispatcher(settings, queue), make_sweeper(settings)]

@@ -16,7 +16,7 @@ from dramatiq import Message
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.database import always_by_index
+from halftone_shared.database import always_by_index, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
 from halftone_shared.idempotency import forget_old_keys
 from halftone_shared.lifecycle import cancels_under_way, carry_out_cancel
@@ -24,6 +24,7 @@ from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE, product_mes
 from halftone_shared.products import RENEW_EVERY_SECONDS
 from halftone_shared.rate_limits import forget_callers
 from halftone_shared.requests import WORK_CHANNEL
+from halftone_shared.settings import CommonSettings
 
 log = structlog.get_logger(__name__)
 
@@ -220,3 +221,9 @@ class Dispatcher:
         if self._agenda.event_seconds is None:
             return IDLE_SECONDS
         return min(max(self._agenda.event_seconds, AGENDA_EVERY_SECONDS), IDLE_SECONDS)
+
+
+def make_dispatcher(settings: CommonSettings, queue: WorkQueue) -> Dispatcher:
+    """A dispatcher with connections of its own: calls that wait for one do not keep the work waiting."""
+    engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
+    return Dispatcher(engine, queue, max_attempts=settings.max_attempts)

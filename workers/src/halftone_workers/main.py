@@ -17,8 +17,7 @@ from types import FrameType
 import structlog
 from dramatiq import Broker, Worker
 
-from halftone_shared.database import make_engine
-from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
 from halftone_shared.retention import Sweeper, make_sweeper
@@ -135,6 +134,4 @@ def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | S
     if settings.rabbitmq_url != IN_PROCESS_QUEUE:
         return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), []
     broker = InProcessBroker(middleware=[])
-    engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
-    dispatcher = Dispatcher(engine, InProcessQueue(broker), max_attempts=settings.max_attempts)
-    return broker, [dispatcher, make_sweeper(settings)]
+    return broker, [make_dispatcher(settings, InProcessQueue(broker)), make_sweeper(settings)]
