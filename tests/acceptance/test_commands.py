@@ -44,6 +44,14 @@ def test_bad_database_url_is_said_by_every_command(tmp_path: Path, url: str, com
     assert "Traceback" not in answer.stderr
 
 
+def test_home_may_be_named_from_the_users_folder(tmp_path: Path) -> None:
+    there = tmp_path / "shop"
+    answer = _halftone("keys", "list", "--home=~/shop", env=environment(tmp_path) | {"HOME": str(tmp_path)})
+    assert answer.returncode == 1
+    assert f"no database under {there}:" in answer.stderr
+    assert not there.exists()
+
+
 def test_key_may_have_any_printable_name(tmp_path: Path, database_url: str) -> None:
     keys = partial(_halftone, "keys", env=environment(tmp_path, DATABASE_URL=database_url))
     for name in ("[/x]", "shop [red] 1", "名前"):

@@ -13,10 +13,8 @@ class Home:
 
     @classmethod
     def at(cls, folder: Path) -> "Home":
-        """The home at a folder, made where it is not there yet."""
-        folder = folder.expanduser().resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder)
+        """The home at a folder, which need not be there yet."""
+        return cls(folder.expanduser().resolve())
 
     @property
     def postgres(self) -> Path:
@@ -28,6 +26,7 @@ class Home:
 
     def secret(self, name: str, made: str) -> str:
         """A secret by its name: `made` the first time, and from then on the one that was kept, for its owner's eyes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

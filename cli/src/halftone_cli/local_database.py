@@ -23,13 +23,14 @@ def database_url(home_folder: Path) -> Iterator[str]:
     if os.environ.get(name) or (SECRETS_FOLDER / name.lower()).exists():
         yield load_settings(DatabaseSettings).database_url
         return
-    if not (home_folder / "postgres" / "PG_VERSION").exists():
+    home = Home.at(home_folder)
+    if not (home.postgres / "PG_VERSION").exists():
         raise DatabaseUnavailable(
-            f"{PREFIX}DATABASE_URL is not set, and there is no database under {home_folder}: run `halftone up` once."
+            f"{PREFIX}DATABASE_URL is not set, and there is no database under {home.folder}: run `halftone up` once."
         )
     from halftone_cli.embedded_postgres import EmbeddedPostgres
 
-    postgres = EmbeddedPostgres(Home.at(home_folder).postgres)
+    postgres = EmbeddedPostgres(home.postgres)
     ran_before = postgres.is_running()
     postgres.start()
     try:
