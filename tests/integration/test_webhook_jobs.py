@@ -3,12 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.addresses import FetchRule, parse_networks
 from halftone_shared.dispatch import EventKey, take_due_events
 from halftone_shared.states import WebhookStatus
-from halftone_shared.webhook_events import Delivery, claim_event, record_delivery
+from halftone_shared.webhook_events import Delivery, claim_event, record_delivery, replay_event
 from halftone_workers.webhook_job import deliver_webhook
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server, response
@@ -66,3 +67,28 @@ def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> N
     assert 290 < row.due <= 300
     (logged,) = query(engine, "SELECT attempt, status_code, error FROM webhook_attempts")
     assert tuple(logged) == (1, 503, "The receiver answered 503.")
+
+
+@pytest.mark.parametrize(
+    ("delivery", "status", "delay"),
+    [
+        (Delivery(12, 200), WebhookStatus.DELIVERED, None),
+        (Delivery(12, 503, "The receiver answered 503."), WebhookStatus.PENDING, 86400),
+        (Delivery(12, 503, "The receiver answered 503."), WebhookStatus.FAILED, None),
+    ],
+    ids=["delivered", "to be tried again", "given up"],
+)
+def test_replay_stands_though_an_attempt_from_before_it_ends_afterwards(
+    engine: Engine, delivery: Delivery, status: WebhookStatus, delay: float | None
+) -> None:
+    due = _due_event(engine, "http://127.0.0.1/hook")
+    with engine.connect() as connection:
+        before = claim_event(connection, due.event_id, due.attempt, "http://halftone")
+        assert before is not None
+        assert replay_event(connection, before.request_id)
+        record_delivery(connection, before, delivery, status, delay)
+        (again,) = take_due_events(connection, 10)
+        replayed = claim_event(connection, again.event_id, again.attempt, "http://halftone")
+    assert replayed is not None
+    assert (replayed.attempt, replayed.step) == (2, 0)
+    assert len(query(engine, "SELECT FROM webhook_attempts")) == 1

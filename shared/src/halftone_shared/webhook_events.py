@@ -8,6 +8,7 @@ whoever starts a request again (a retry) freezes first.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, select, text, update
@@ -24,12 +25,15 @@ DELIVERY_LEASE_SECONDS = 20
 
 @dataclass(frozen=True)
 class DueEvent:
-    """An event in this deliverer's hand. `attempt` counts all from 1, `step` those of the schedule from 0."""
+    """An event in this deliverer's hand. `attempt` counts all from 1, `step` those of the schedule from 0. `due_at` is
+    the time that it was due for: a replay changes it.
+    """
 
     id: UUID
     request_id: UUID
     attempt: int
     step: int
+    due_at: datetime
     url: str
     sealed_secret: str | None
     body: str
@@ -75,7 +79,7 @@ _CLAIM = text(
     FROM requests AS request
     WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
       AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
-    RETURNING event.id, event.request_id, event.attempts, event.step, event.body,
+    RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at, event.body,
               request.webhook_url, request.webhook_secret, request.trace_id
     """
 )
@@ -96,6 +100,7 @@ def claim_event(
         request_id=row.request_id,
         attempt=row.attempts,
         step=row.step,
+        due_at=row.next_attempt_at,
         url=row.webhook_url,
         sealed_secret=row.webhook_secret,
         body=row.body,
@@ -103,7 +108,8 @@ def claim_event(
     )
 
 
-# Once, also where the first time was committed and nobody heard of it.
+# Once, also where the first time was committed and nobody heard of it. An event that was replayed since the attempt
+# began is due again: what came of that attempt is logged, and the event left as it is.
 _RECORD = text(
     """
     WITH logged AS (
@@ -116,7 +122,7 @@ _RECORD = text(
         next_attempt_at = now() + make_interval(secs => CAST(:delay_seconds AS float)),
         last_status_code = :status_code, last_error = :error,
         delivered_at = CASE WHEN :status = 'delivered' THEN now() END
-    FROM logged WHERE id = logged.event_id AND attempts = :attempt AND status = 'pending'
+    FROM logged WHERE id = logged.event_id AND attempts = :attempt AND next_attempt_at = :due_at
     """
 )
 
@@ -124,12 +130,15 @@ _RECORD = text(
 def record_delivery(
     connection: Connection, event: DueEvent, delivery: Delivery, status: WebhookStatus, delay_seconds: float | None
 ) -> None:
-    """Log an attempt and move the event: `pending` again after the delay, or ended, with no delay."""
+    """Log an attempt and move the event, unless it was replayed meanwhile: `pending` again after the delay, or ended,
+    with no delay.
+    """
     connection.execute(
         _RECORD,
         {
             "event_id": event.id,
             "attempt": event.attempt,
+            "due_at": event.due_at,
             "status": status,
             "delay_seconds": delay_seconds,
             "duration_ms": delivery.duration_ms,

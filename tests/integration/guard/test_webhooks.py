@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -17,8 +18,12 @@ from tests.support.guarded import NO_EXCEPTIONS, PUBLIC, TLS, World, guarded
 from tests.support.hostile import HostileServer, Visitor, answering, hostile_server, response
 
 
+def _event(url: str) -> DueEvent:
+    return DueEvent(uuid4(), uuid4(), 1, 0, due_at=datetime.now(UTC), url=url, sealed_secret=None, body="{}")
+
+
 def _deliver(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> tuple[Delivery, float | None]:
-    event = DueEvent(uuid4(), uuid4(), attempt=1, step=0, url=url, sealed_secret=None, body="{}")
+    event = _event(url)
 
     async def work() -> tuple[Delivery, float | None]:
         async with guarded(world, rule) as http:
@@ -66,7 +71,7 @@ _LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8"]))
 
 
 def _deliver_to(server: HostileServer) -> tuple[Delivery, float | None]:
-    event = DueEvent(uuid4(), uuid4(), attempt=1, step=0, url=server.url, sealed_secret=None, body="{}")
+    event = _event(server.url)
 
     async def work() -> tuple[Delivery, float | None]:
         http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=TLS)
@@ -136,7 +141,7 @@ def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(monkeyp
     async def work() -> list[Delivery]:
         http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=TLS)
         try:
-            events = [DueEvent(uuid4(), uuid4(), 1, 0, f"http://{name}.test/", None, "{}") for name in ("one", "two")]
+            events = [_event(f"http://{name}.test/") for name in ("one", "two")]
             attempts = (webhook_job.post_event(http, event, new_secret()) for event in events)
             async with asyncio.timeout(10):  # neither waits for the name server to answer the other
                 return [delivery for delivery, _ in await asyncio.gather(*attempts)]
