@@ -1,6 +1,8 @@
 """A webhook event between its deliverer and the database: sent in time, and recorded once."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,20 @@ def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> N
     assert 290 < row.due <= 300
     (logged,) = query(engine, "SELECT attempt, status_code, error FROM webhook_attempts")
     assert tuple(logged) == (1, 503, "The receiver answered 503.")
+
+
+def test_log_tells_when_an_attempt_began(engine: Engine) -> None:
+    due = _due_event(engine, "http://127.0.0.1/hook")
+    with engine.connect() as connection:
+        event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
+        assert event is not None
+        time.sleep(0.05)
+        record_delivery(connection, event, Delivery(50, 200), WebhookStatus.DELIVERED, None)
+    (row,) = query(
+        engine,
+        "SELECT delivered_at, started_at, duration_ms FROM webhook_attempts JOIN webhook_events ON id = event_id",
+    )
+    assert row.started_at + timedelta(milliseconds=row.duration_ms) <= row.delivered_at
 
 
 @pytest.mark.parametrize(

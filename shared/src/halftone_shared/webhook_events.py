@@ -25,8 +25,8 @@ DELIVERY_LEASE_SECONDS = 20
 
 @dataclass(frozen=True)
 class DueEvent:
-    """An event in this deliverer's hand. `attempt` counts all from 1, `step` those of the schedule from 0. `due_at` is
-    the time that it was due for: a replay changes it.
+    """An event in this deliverer's hand since `claimed_at`. `attempt` counts all from 1, `step` those of the schedule
+    from 0. `due_at` is the time that it was due for: a replay changes it.
     """
 
     id: UUID
@@ -34,6 +34,7 @@ class DueEvent:
     attempt: int
     step: int
     due_at: datetime
+    claimed_at: datetime
     url: str
     sealed_secret: str | None
     body: str
@@ -79,8 +80,8 @@ _CLAIM = text(
     FROM requests AS request
     WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
       AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
-    RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at, event.body,
-              request.webhook_url, request.webhook_secret, request.trace_id
+    RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at, now() AS claimed_at,
+              event.body, request.webhook_url, request.webhook_secret, request.trace_id
     """
 )
 
@@ -101,6 +102,7 @@ def claim_event(
         attempt=row.attempts,
         step=row.step,
         due_at=row.next_attempt_at,
+        claimed_at=row.claimed_at,
         url=row.webhook_url,
         sealed_secret=row.webhook_secret,
         body=row.body,
@@ -113,8 +115,8 @@ def claim_event(
 _RECORD = text(
     """
     WITH logged AS (
-        INSERT INTO webhook_attempts (event_id, attempt, duration_ms, status_code, error)
-        VALUES (:event_id, :attempt, :duration_ms, :status_code, :error)
+        INSERT INTO webhook_attempts (event_id, attempt, started_at, duration_ms, status_code, error)
+        VALUES (:event_id, :attempt, :started_at, :duration_ms, :status_code, :error)
         ON CONFLICT DO NOTHING RETURNING event_id
     )
     UPDATE webhook_events
@@ -139,6 +141,7 @@ def record_delivery(
             "event_id": event.id,
             "attempt": event.attempt,
             "due_at": event.due_at,
+            "started_at": event.claimed_at,
             "status": status,
             "delay_seconds": delay_seconds,
             "duration_ms": delivery.duration_ms,

@@ -19,7 +19,8 @@ from tests.support.hostile import HostileServer, Visitor, answering, hostile_ser
 
 
 def _event(url: str) -> DueEvent:
-    return DueEvent(uuid4(), uuid4(), 1, 0, due_at=datetime.now(UTC), url=url, sealed_secret=None, body="{}")
+    now = datetime.now(UTC)
+    return DueEvent(uuid4(), uuid4(), 1, 0, due_at=now, claimed_at=now, url=url, sealed_secret=None, body="{}")
 
 
 def _deliver(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> tuple[Delivery, float | None]:
