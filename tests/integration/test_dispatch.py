@@ -10,7 +10,8 @@ from halftone_shared import dispatcher
 from halftone_shared.barrier import Settled
 from halftone_shared.database import always_by_index, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
-from halftone_shared.dispatcher import Dispatcher
+from halftone_shared.dispatcher import Dispatcher, QueueUnavailable
+from halftone_shared.lifecycle import cancel_request
 from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
 from halftone_shared.products import postpone_product, renew_leases
 from halftone_shared.results import ProductKey
@@ -240,6 +241,26 @@ def test_events_that_nobody_takes_are_published_no_more_than_there_is_room_for(
     handing_out.stop()
     leased = query(engine, "SELECT FROM webhook_events WHERE lease_until > now()")
     assert len(leased) == 1, "the others that fell due again wait for room"
+
+
+def test_what_needs_no_queue_goes_on_while_it_is_away(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waiting(*_: object) -> int:
+        raise QueueUnavailable("RabbitMQ is away.")
+
+    monkeypatch.setattr(InProcessQueue, "waiting", waiting)
+    cancelled, lost = store_request(engine, 3), store_request(engine, 1)
+    cancel_request(engine, cancelled, patience_seconds=0)
+    claimed(engine, lost, 1)
+    _expire(engine)
+    queue = InProcessQueue(InProcessBroker(middleware=[]))
+    handing_out = Dispatcher(make_engine(database_url, pool_size=2), queue, max_attempts=1)
+    handing_out.start()
+    ended = "SELECT status FROM requests WHERE completed_at IS NOT NULL ORDER BY status"
+    wait_for(lambda: len(query(engine, ended)) == 2, what="the end of both requests")
+    assert [row.status for row in query(engine, ended)] == ["CANCELLED", "FAILED"]
+    handing_out.stop()
 
 
 def test_agenda_tells_what_runs_and_when_the_next_event_is_due(engine: Engine) -> None:

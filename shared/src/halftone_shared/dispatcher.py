@@ -140,7 +140,6 @@ class Dispatcher:
 
     def _reap(self) -> None:
         self._next_reap = time.monotonic() + REAP_EVERY_SECONDS
-        self._queue.waiting(PRODUCTS_QUEUE)  # heard from at least every IDLE_SECONDS, for its heartbeat
         with self._engine.connect() as connection:
             freed = free_expired(connection, max_attempts=self._max_attempts)
             cancels = cancels_under_way(connection)
@@ -152,6 +151,8 @@ class Dispatcher:
             self._next_reap = 0.0  # a large one goes on in the next round
         for request_id in cancels:
             carry_out_cancel(self._engine, request_id, patience_seconds=CANCEL_SECONDS_A_ROUND)
+        # Heard from at least every IDLE_SECONDS, for its heartbeat. Last: nothing above waits for a queue that is away.
+        self._queue.waiting(PRODUCTS_QUEUE)
 
     def _read_agenda(self) -> None:
         self._next_agenda = time.monotonic() + AGENDA_EVERY_SECONDS
