@@ -263,6 +263,19 @@ def test_what_needs_no_queue_goes_on_while_it_is_away(
     handing_out.stop()
 
 
+def test_dispatcher_connects_as_the_engine_does(engine: Engine, database_url: str) -> None:
+    """With a password, and an option of the server, that have a space in them."""
+    url = database_url.replace("postgres:@", "postgres:a%20secret@") + "&options=-c%20statement_timeout%3D60000"
+    broker = InProcessBroker(middleware=[])
+    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+        broker.declare_queue(name)
+    handing_out = Dispatcher(make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+    store_request(engine, 1)
+    handing_out.start()
+    wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="the product is handed out")
+    handing_out.stop()
+
+
 def test_agenda_tells_what_runs_and_when_the_next_event_is_due(engine: Engine) -> None:
     with engine.connect() as connection:
         assert read_agenda(connection) == Agenda(active=False, event_seconds=None)

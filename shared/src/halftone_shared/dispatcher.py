@@ -198,8 +198,10 @@ class Dispatcher:
         self._engine.dispose()
 
     def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
-        url = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        listener = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="halftone dispatcher")
+        # By the URL's parts, as the engine connects: put together again, a space in one would be another character.
+        conninfo, parts = self._engine.dialect.create_connect_args(self._engine.url)
+        parts.update(autocommit=True, connect_timeout=5, application_name="halftone dispatcher")
+        listener = psycopg.connect(*conninfo, **parts)
         listener.execute(f"LISTEN {WORK_CHANNEL}")
         return listener
 
