@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from halftone_api.reading import find_request
 from halftone_api.services import Services, services
-from halftone_shared.database import AnyRow
+from halftone_shared.database import AnyRow, is_unavailable
 from halftone_shared.requests import get_status
 from halftone_shared.status_object import has_ended
 
@@ -42,9 +42,15 @@ async def _changes(found: Services, row: AnyRow | None) -> AsyncIterator[ServerS
         if has_ended(row):
             return
         await asyncio.sleep(LOOK_EVERY_SECONDS)
-        row = await run_in_threadpool(_look, found, row.id)
+        row = await run_in_threadpool(_look, found, row)
 
 
-def _look(found: Services, request_id: UUID) -> AnyRow | None:
-    with found.engine.connect() as connection:
-        return get_status(connection, request_id, owner=None)
+def _look(found: Services, seen: AnyRow) -> AnyRow | None:
+    """The request now; as it was seen last while the database is away: the answer has begun, and can say no other."""
+    try:
+        with found.engine.connect() as connection:
+            return get_status(connection, seen.id, owner=None)
+    except SQLAlchemyError as error:
+        if not is_unavailable(error):
+            raise
+        return seen
