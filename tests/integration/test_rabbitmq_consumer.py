@@ -1,7 +1,9 @@
 """Consuming from RabbitMQ: what an earlier connection brought, a queue that was deleted, how much is taken at once."""
 
+import json
 import threading
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pika
@@ -10,7 +12,7 @@ from dramatiq import Worker
 from dramatiq.broker import Consumer
 from sqlalchemy import Engine
 
-from halftone_shared.messages import PRODUCTS_QUEUE, QueueType, product_message
+from halftone_shared.messages import PRODUCTS_QUEUE, QueueType, dead_letter_queue, product_message
 from halftone_shared.products import Claim
 from halftone_shared.results import ProductKey
 from halftone_workers import product_job
@@ -39,9 +41,9 @@ def _next(consumer: Consumer) -> object:
     return wait_for(lambda: next(consumer), what="message")
 
 
-def _waiting(rabbitmq_url: str) -> int:
+def _waiting(rabbitmq_url: str, queue: str = PRODUCTS_QUEUE) -> int:
     with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
-        return int(connection.channel().queue_declare(PRODUCTS_QUEUE, passive=True).method.message_count)
+        return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
 
 
 @pytest.mark.parametrize("verb", ["ack", "nack"])
@@ -90,6 +92,22 @@ def test_no_more_is_taken_than_can_be_run(rabbitmq_url: str) -> None:
     _publish(rabbitmq_url, 10)
     _next(consumer)
     wait_for(lambda: _waiting(rabbitmq_url) == 7, what="three taken")
+    consumer.close()
+    broker.close()
+
+
+@pytest.mark.parametrize("wrong", [{"options": None}, {"actor_name": []}, {"queue_name": "elsewhere"}])
+def test_message_that_no_actor_can_read_goes_to_the_dead_letters(rabbitmq_url: str, wrong: dict[str, Any]) -> None:
+    broker = RabbitmqWorkerBroker(rabbitmq_url)
+    consumer = broker.consume(PRODUCTS_QUEUE, prefetch=1, timeout=500)
+    message = json.loads(product_message(ProductKey(uuid4(), 1)).encode())
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq_url)) as connection:
+        channel = connection.channel()
+        channel.basic_publish("", PRODUCTS_QUEUE, json.dumps(message | wrong).encode())
+        channel.basic_publish("", PRODUCTS_QUEUE, json.dumps(message).encode())
+    readable: Any = _next(consumer)
+    assert json.loads(readable.encode()) == message
+    wait_for(lambda: _waiting(rabbitmq_url, dead_letter_queue(PRODUCTS_QUEUE)) == 1, what="dead letter")
     consumer.close()
     broker.close()
 

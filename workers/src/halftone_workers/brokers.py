@@ -35,9 +35,21 @@ class BoundConsumer(_RabbitmqConsumer):
 
     def __next__(self) -> Any:
         message = super().__next__()
-        if message is not None:
-            message.consumer = self
+        if message is None:
+            return None
+        message.consumer = self
+        if not self._is_readable(message):
+            log.error("message that no actor can read moved to the dead letters", body=message.encode().decode())
+            self.nack(message)
+            return None
         return message
+
+    def _is_readable(self, message: Any) -> bool:
+        """What Dramatiq takes for granted of a message: one that is otherwise ends the thread that gets it, and comes
+        again to the next.
+        """
+        is_here = message.queue_name == self.queue_name
+        return is_here and isinstance(message.actor_name, str) and isinstance(message.options, dict)
 
     def ack(self, message: MessageProxy) -> None:
         """What the worker's end kept from being done is left to its redelivery, too."""
