@@ -12,6 +12,7 @@ from halftone_shared.addresses import FetchRule, parse_networks
 from halftone_shared.dispatch import EventKey, take_due_events
 from halftone_shared.states import WebhookStatus
 from halftone_shared.webhook_events import Delivery, claim_event, record_delivery, replay_event
+from halftone_workers import webhook_job
 from halftone_workers.webhook_job import deliver_webhook
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server, response
@@ -49,6 +50,20 @@ def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engin
         (event,) = query(engine, "SELECT status, last_status_code FROM webhook_events")
         assert (event.status, event.last_status_code) == ("delivered", 200)
         runtime.abort()
+
+
+def test_unexpected_failure_counts_as_an_attempt(
+    database_url: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def post_event(*_: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(webhook_job, "post_event", post_event)
+    due = _due_event(engine, "http://127.0.0.1/hook")
+    with running_runtime(database_url, tmp_path) as runtime:
+        deliver_webhook(runtime, due.event_id, due.attempt)
+    (event,) = query(engine, "SELECT status, step, lease_until, last_error FROM webhook_events")
+    assert tuple(event) == ("pending", 1, None, "Something went wrong on our side.")
 
 
 def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> None:

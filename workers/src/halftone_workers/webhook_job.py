@@ -61,7 +61,12 @@ def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]
         error = "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this worker has."
         log.error("webhook secret unreadable", error=error)
         return Delivery(0, error=error), None
-    return runtime.run(post_event(runtime.webhook_http, event, secret))
+    try:
+        return runtime.run(post_event(runtime.webhook_http, event, secret))
+    except Exception:
+        # An attempt like any other: what is not recorded is begun again at the end of each lease, for ever.
+        log.exception("webhook failed unexpectedly")
+        return Delivery(0, error="Something went wrong on our side."), None
 
 
 async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[Delivery, float | None]:
