@@ -1,5 +1,6 @@
 """Connections, names and certificates that fail, and the environment, which has no say."""
 
+import random
 import socket
 import ssl
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from halftone_shared.states import ImageErrorCode
 from halftone_workers import outgoing_http
-from tests.support.fetching import BODY, code_of, fetch
+from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetcher_of, run
 from tests.support.hostile import (
     Authority,
     Script,
@@ -167,6 +168,43 @@ def test_certificate_of_a_known_authority_and_the_right_name_is_good(
     resolver.names["shop.test"] = ["127.0.0.1"]
     with hostile_server(answering(response(body=BODY)), tls=authority.server_context("shop.test")) as server:
         assert fetch(f"https://shop.test:{server.port}/", tls=authority.client_context()) == BODY
+
+
+@pytest.mark.parametrize("size", [100_000, 300_000, 1_000_000])
+@pytest.mark.parametrize("how", ["told", "chunked", "until closed"])
+def test_tls_that_ends_with_the_body_and_says_no_goodbye_loses_nothing(
+    resolver: StubResolver, authority: Authority, how: str, size: int
+) -> None:
+    resolver.names["shop.test"] = ["127.0.0.1"]
+    body = random.Random(size).randbytes(size)
+    answer = response(body=body, told=how == "told")
+    if how == "chunked":
+        chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+        answer = response(body=chunk, headers={"Transfer-Encoding": "chunked"}, told=False)
+    with hostile_server(closing_after(answer), tls=authority.server_context("shop.test")) as server:
+        for _ in range(5):
+            assert fetch(f"https://shop.test:{server.port}/", tls=authority.client_context()) == body
+
+
+@pytest.mark.parametrize(("told", "size"), [(True, 200_000), (False, 200_000), (False, 66_000)])
+def test_tls_that_ends_while_its_image_waits_for_memory_loses_nothing(
+    resolver: StubResolver, authority: Authority, told: bool, size: int
+) -> None:
+    resolver.names["shop.test"] = ["127.0.0.1"]
+    body = random.Random(size).randbytes(size)
+    answer = response(body=body, told=told)
+
+    def in_odd_records(visitor: Visitor) -> None:
+        visitor.read_request()
+        for at in range(0, len(answer), 7001):
+            visitor.send(answer[at : at + 7001])
+
+    async def work(url: str) -> list[bytes | bytearray]:
+        async with fetcher_of(budget_bytes=size + 2000, tls=authority.client_context()) as fetcher:
+            return await fetch_all(fetcher, [url] * 3, hold_seconds=0.2)
+
+    with hostile_server(in_odd_records, tls=authority.server_context("shop.test")) as server:
+        assert run(work(f"https://shop.test:{server.port}/")) == [body] * 3
 
 
 @pytest.mark.parametrize(

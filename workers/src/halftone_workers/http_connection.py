@@ -9,14 +9,15 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import cast
+from typing import Any, cast
 
 import h11
 import httpx
 
 # A head is refused beyond this size.
 MAX_HEAD_BYTES = 100 * 1024
-SCRATCH_BYTES = 64 * 1024
+# Room for what uvloop decrypts at once, 256 KiB and a record: what did not fit would be lost where the connection ends.
+SCRATCH_BYTES = 320 * 1024
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -39,6 +40,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: self, sock=connected, ssl=tls, server_hostname=host if tls else None)
+            if tls:
+                # While we read nothing, uvloop is not to see the connection's end: it throws away what came before.
+                cast("Any", self._transport).set_read_buffer_limits(high=1)
         except OSError as error:
             connected.close()
             raise httpx.ConnectError(str(error)) from error
