@@ -118,12 +118,20 @@ def test_confined_process_cannot_write_a_file(tmp_path: Path) -> None:
         "import os; os.open(target, os.O_TRUNC)",
         "import os; os.open(f'/proc/{os.getppid()}/mem', os.O_RDWR)",
         "import os; os.kill(os.getppid(), 0)",
+        "import os; raw(tgkill, os.getppid(), os.getppid(), 0)",
+        "import os; raw(rt_sigqueueinfo, os.getppid(), 0, struct.pack('3i116x', 0, 0, -1))",
+        "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))",
     ],
 )
 def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
     code = (
-        "import sys\n"
+        "import ctypes, platform, struct, sys\n"
         "from halftone_workers.codec_process import confine\n"
+        "tgkill, rt_sigqueueinfo = (131, 138) if platform.machine() == 'aarch64' else (234, 129)\n"
+        "def raw(*call):\n"
+        "    libc = ctypes.CDLL(None, use_errno=True)\n"
+        "    if libc.syscall(*call):\n"
+        "        raise OSError(ctypes.get_errno(), 'refused')\n"
         "target = sys.argv[1]\n"
         "confine(1 << 31)\n"
         f"try:\n    {harm}\n"

@@ -26,12 +26,15 @@ _NUMBERS_END = 0x40000000
 @dataclass(frozen=True)
 class _Architecture:
     """`audit` is the kernel's name for it; the rest are numbers of system calls, `opens` with the place of their flags
-    among the arguments, and `unknown` of those whose arguments cannot be judged, which libc does without.
+    among the arguments, and `unknown` of those whose arguments cannot be judged, which libc does without. `signal` and
+    `limits` are for this process alone.
     """
 
     audit: int
     clone: int
     opens: dict[int, int]
+    signal: int
+    limits: int
     unknown: tuple[int, ...]
     forbidden: str
 
@@ -46,10 +49,13 @@ _ARCHITECTURES = {
         audit=0xC000003E,
         clone=56,
         opens={2: 1, 257: 2},
+        signal=234,
+        limits=302,
         unknown=(435, 437),
         forbidden="""
             socket=41 connect=42 accept=43 bind=49 listen=50 accept4=288
-            fork=57 vfork=58 execve=59 execveat=322 kill=62 ptrace=101 pidfd_open=434
+            fork=57 vfork=58 execve=59 execveat=322 ptrace=101 pidfd_open=434
+            kill=62 tkill=200 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297 pidfd_send_signal=424
             truncate=76 creat=85 open_by_handle_at=304 mknod=133 mknodat=259
             rename=82 renameat=264 renameat2=316 mkdir=83 mkdirat=258 rmdir=84
             link=86 linkat=265 unlink=87 unlinkat=263 symlink=88 symlinkat=266
@@ -64,10 +70,13 @@ _ARCHITECTURES = {
         audit=0xC00000B7,
         clone=220,
         opens={56: 2},
+        signal=131,
+        limits=261,
         unknown=(435, 437),
         forbidden="""
             socket=198 bind=200 listen=201 accept=202 connect=203 accept4=242
-            execve=221 execveat=281 kill=129 ptrace=117 pidfd_open=434
+            execve=221 execveat=281 ptrace=117 pidfd_open=434
+            kill=129 tkill=130 rt_sigqueueinfo=138 rt_tgsigqueueinfo=240 pidfd_send_signal=424
             truncate=45 open_by_handle_at=265 mknodat=33
             renameat=38 renameat2=276 mkdirat=34 linkat=37 unlinkat=35 symlinkat=36
             fchmod=52 fchmodat=53 fchmodat2=452 fchown=55 fchownat=54 utimensat=88
@@ -107,11 +116,13 @@ def _filter(architecture: _Architecture) -> list[bytes]:
             for number in architecture.unknown
             for instruction in (_instruction(_IF_EQUAL, number, otherwise=1), _instruction(_RETURN, _UNKNOWN))
         ),
-        *_by_argument(architecture.clone, 0, _CLONE_THREAD, then=_ALLOW, otherwise=_FAIL),
+        *_by_argument(architecture.clone, 0, _IF_BIT, _CLONE_THREAD, then=_ALLOW, otherwise=_FAIL),
+        *_by_argument(architecture.signal, 0, _IF_EQUAL, os.getpid(), then=_ALLOW, otherwise=_FAIL),
+        *_by_argument(architecture.limits, 0, _IF_EQUAL, 0, then=_ALLOW, otherwise=_FAIL),
         *(
             instruction
             for number, flags_at in architecture.opens.items()
-            for instruction in _by_argument(number, flags_at, _OPEN_TO_CHANGE, then=_FAIL, otherwise=_ALLOW)
+            for instruction in _by_argument(number, flags_at, _IF_BIT, _OPEN_TO_CHANGE, then=_FAIL, otherwise=_ALLOW)
         ),
         _instruction(_IF_AT_LEAST, _NUMBERS_END, then=len(numbers) + 1),
         *(_instruction(_IF_EQUAL, number, then=len(numbers) - at) for at, number in enumerate(numbers)),
@@ -120,12 +131,12 @@ def _filter(architecture: _Architecture) -> list[bytes]:
     ]
 
 
-def _by_argument(number: int, argument: int, bits: int, *, then: int, otherwise: int) -> list[bytes]:
-    """Of the call of this number, which is judged by whether an argument has any of these bits."""
+def _by_argument(number: int, argument: int, test: int, value: int, *, then: int, otherwise: int) -> list[bytes]:
+    """Of the call of this number, which is judged by a test of an argument."""
     return [
         _instruction(_IF_EQUAL, number, otherwise=4),
         _instruction(_LOAD, _ARGUMENTS_AT + _ARGUMENT_BYTES * argument),
-        _instruction(_IF_BIT, bits, otherwise=1),
+        _instruction(test, value, otherwise=1),
         _instruction(_RETURN, then),
         _instruction(_RETURN, otherwise),
     ]
