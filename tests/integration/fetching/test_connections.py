@@ -149,6 +149,15 @@ def test_name_that_does_not_resolve_is_retried_only_when_the_resolver_failed(
     assert code_of("http://shop.test/") == (ImageErrorCode.DNS_FAILED, retryable)
 
 
+def test_name_that_only_older_rules_allow_is_fetched_from(resolver: StubResolver, origin: Origin) -> None:
+    # A heart, as browsers and name servers write it; IDNA 2008 reads it no more.
+    resolver.names["xn--i-7iq.test"] = ["127.0.0.1"]
+    origin.serve("/image.jpg", BODY)
+    port = origin.url.rpartition(":")[2]
+    assert fetch(f"http://xn--i-7iq.test:{port}/image.jpg") == BODY
+    assert code_of("http://xn--a.test/") == (ImageErrorCode.DNS_FAILED, False)
+
+
 def test_name_without_an_address_is_a_failed_look_up(resolver: StubResolver) -> None:
     resolver.names["shop.test"] = []
     assert code_of("http://shop.test/") == (ImageErrorCode.DNS_FAILED, False)

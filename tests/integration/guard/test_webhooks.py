@@ -50,6 +50,12 @@ def test_webhook_to_inside_is_blocked(world: World, host: str) -> None:
     assert world.hits == 0
 
 
+@pytest.mark.parametrize("host", ["xn--i-7iq.test", "xn--a.test", "xn--.test"])
+def test_webhook_to_a_name_that_cannot_be_read_has_failed(world: World, host: str) -> None:
+    delivery, _ = _deliver(world, f"http://{host}/hook")
+    assert delivery.error == f"{host} cannot be resolved."
+
+
 @pytest.mark.parametrize("answers", [[PUBLIC, "127.0.0.1"], ["10.0.0.1"]])
 def test_webhook_to_a_name_with_a_bad_answer_is_blocked(world: World, answers: list[str]) -> None:
     world.names.names["hook.test"] = answers

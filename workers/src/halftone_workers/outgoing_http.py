@@ -107,7 +107,7 @@ class OutgoingHttp:
 
     def __init__(self, rule: FetchRule, *, connections_per_host: int, tls: ssl.SSLContext | None = None) -> None:
         self._connections_per_host = connections_per_host
-        self._hosts: WeakValueDictionary[tuple[str, int | None], asyncio.Semaphore] = WeakValueDictionary()
+        self._hosts: WeakValueDictionary[tuple[bytes, int | None], asyncio.Semaphore] = WeakValueDictionary()
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         # The transport alone: a client would keep cookies between strangers, and prepare redirects by itself.
         self._transport = _Transport(GuardedNetwork(rule), tls or tls_context())
@@ -128,7 +128,7 @@ class OutgoingHttp:
         parsed, extensions = httpx.URL(url), {_UNTIL: until}
         headers = _headers(parsed, headers)
         request = httpx.Request(method, parsed, headers=headers, content=content, extensions=extensions)
-        host = (request.url.host, request.url.port)
+        host = (request.url.raw_host, request.url.port)
         slots = self._hosts.setdefault(host, asyncio.Semaphore(self._connections_per_host))
         async with (
             _Place(slots, until),
@@ -139,7 +139,9 @@ class OutgoingHttp:
 
 
 def _headers(url: httpx.URL, headers: dict[str, str]) -> dict[str, str]:
-    common = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    # httpx would read a host's name to write this, and raise what it raises where the name is none by IDNA 2008.
+    host = url.netloc.decode("ascii")
+    common = {"Host": host, "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     if url.username or url.password:
         common["Authorization"] = "Basic " + base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
     return common | headers
