@@ -171,12 +171,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return new_authority(tmp_path_factory.mktemp("authority"))
 
 
+@pytest.mark.parametrize("host", ["shop.test", "shop.test."])
 def test_certificate_of_a_known_authority_and_the_right_name_is_good(
-    resolver: StubResolver, authority: Authority
+    resolver: StubResolver, authority: Authority, host: str
 ) -> None:
     resolver.names["shop.test"] = ["127.0.0.1"]
     with hostile_server(answering(response(body=BODY)), tls=authority.server_context("shop.test")) as server:
-        assert fetch(f"https://shop.test:{server.port}/", tls=authority.client_context()) == BODY
+        assert fetch(f"https://{host}:{server.port}/", tls=authority.client_context()) == BODY
 
 
 @pytest.mark.parametrize("size", [100_000, 300_000, 1_000_000])

@@ -38,8 +38,9 @@ class HttpConnection(asyncio.BufferedProtocol):
     async def open(self, connected: socket.socket, tls: ssl.SSLContext | None, host: str) -> None:
         """Take over a connected socket. Raises httpx.ConnectError, from what TLS had to say."""
         loop = asyncio.get_running_loop()
+        name = host.rstrip(".") if tls else None  # no certificate has the dot that may end a name (RFC 6066, 3)
         try:
-            await loop.create_connection(lambda: self, sock=connected, ssl=tls, server_hostname=host if tls else None)
+            await loop.create_connection(lambda: self, sock=connected, ssl=tls, server_hostname=name)
             if tls:
                 # While we read nothing, uvloop is not to see the connection's end: it throws away what came before.
                 cast("Any", self._transport).set_read_buffer_limits(high=1)
