@@ -1,8 +1,10 @@
 """Connections, names and certificates that fail, and the environment, which has no say."""
 
+import asyncio
 import random
 import socket
 import ssl
+import threading
 import time
 
 import httpx
@@ -10,7 +12,8 @@ import pytest
 
 from halftone_shared.states import ImageErrorCode
 from halftone_workers import outgoing_http
-from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetcher_of, run
+from halftone_workers.fetching import FetchFailed
+from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetched, fetcher_of, run
 from tests.support.hostile import (
     Authority,
     Script,
@@ -156,6 +159,28 @@ def test_name_that_only_older_rules_allow_is_fetched_from(resolver: StubResolver
     port = origin.url.rpartition(":")[2]
     assert fetch(f"http://xn--i-7iq.test:{port}/image.jpg") == BODY
     assert code_of("http://xn--a.test/") == (ImageErrorCode.DNS_FAILED, False)
+
+
+def test_machine_without_room_for_a_look_up_fails_that_one_only(
+    monkeypatch: pytest.MonkeyPatch, origin: Origin
+) -> None:
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def work() -> bytes:
+        async with fetcher_of(timeout=2) as fetcher:
+            with monkeypatch.context() as full:
+                full.setattr(threading, "Thread", Thread)
+                for _ in range(outgoing_http.RESOLVER_THREADS):
+                    with pytest.raises(FetchFailed) as failed:
+                        await fetcher.fetch(origin.url)
+                    error = failed.value.error
+                    assert (error.code, error.retryable) == (ImageErrorCode.DNS_FAILED, True)
+            async with fetched(fetcher, origin.serve("/image.jpg", BODY)) as image:
+                return bytes(image)
+
+    assert run(asyncio.wait_for(work(), 10)) == BODY
 
 
 def test_name_without_an_address_is_a_failed_look_up(resolver: StubResolver) -> None:

@@ -284,7 +284,11 @@ class GuardedNetwork:
         looked_up: Future[list[str]] = Future()
         looked_up.set_running_or_notify_cancel()
         looked_up.add_done_callback(lambda _: _call_if_open(loop, self._free_resolvers.release))
-        threading.Thread(target=_look_up_for, args=(looked_up, host, port), name="resolver", daemon=True).start()
+        thread = threading.Thread(target=_look_up_for, args=(looked_up, host, port), name="resolver", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no room for another one
+            looked_up.set_exception(HostNotFound(f"{host} cannot be looked up now.", temporary=True))
         try:
             return await asyncio.wrap_future(looked_up)
         except socket.gaierror as error:
