@@ -111,6 +111,18 @@ def test_still_webp_of_the_simple_form_stays_as_it_is() -> None:
     assert strip(data, Format.WEBP, Image.Exif()) == data
 
 
+@pytest.mark.parametrize("kind", [b"C2PA", b"exif", b"XXXX"])
+def test_chunk_of_a_webp_that_is_no_picture_goes(kind: bytes) -> None:
+    for how in ({}, {"exif": _exif(orientation=6)}):
+        data = encoded(picture((48, 32)), "WEBP", quality=5, **how)
+        chunks = data[8:] + kind + struct.pack("<I", len(SECRET)) + SECRET + bytes(len(SECRET) % 2)
+        result = compress(b"RIFF" + struct.pack("<I", len(chunks)) + chunks, CodecOptions(quality=95), CodecLimits())
+        assert result.action is Action.KEPT_ORIGINAL
+        assert result.data is not None
+        assert SECRET not in result.data
+        assert _same_picture(data, result.data)
+
+
 @pytest.mark.parametrize("form", Format)
 @pytest.mark.parametrize("cut", [12, 20, 60, -3])
 def test_broken_file_is_no_error(form: Format, cut: int) -> None:

@@ -25,7 +25,9 @@ _PNG_LOOKS = frozenset(b"tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV 
 _AVIF_AROUND_ITEMS = frozenset({b"moov", b"trak"})
 _AVIF_FILLERS = frozenset({b"free", b"skip", b"uuid", b"udta"})
 _NO_EXIF = Image.Exif().tobytes().removeprefix(EXIF_HEAD)
-_WEBP_METADATA = {b"EXIF": 0x08, b"XMP ": 0x04}  # and their flags in the VP8X chunk
+# All chunks that a WebP's picture needs (RFC 9649), and the flags of its metadata in the first.
+_WEBP_LOOKS = frozenset({b"VP8X", b"ICCP", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"})
+_WEBP_EXIF_FLAG, _WEBP_XMP_FLAG = 0x08, 0x04
 
 
 def strip(data: bytes, source: Format, exif: Image.Exif) -> bytes | None:
@@ -125,13 +127,13 @@ def _webp(data: bytes, exif: bytes) -> bytes:
     while position + 8 <= end:
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         following = position + 8 + size + size % 2
-        if kind not in _WEBP_METADATA:
+        if kind in _WEBP_LOOKS:
             parts.append(bytearray(data[position:following]))
         position = following
     if parts and parts[0].startswith(b"VP8X"):
-        parts[0][8] &= ~sum(_WEBP_METADATA.values()) & 0xFF
+        parts[0][8] &= ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG) & 0xFF
         if exif:
-            parts[0][8] |= _WEBP_METADATA[b"EXIF"]
+            parts[0][8] |= _WEBP_EXIF_FLAG
             parts.append(bytearray(b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2)))
     content = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(content)) + content
