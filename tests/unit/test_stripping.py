@@ -89,6 +89,14 @@ def test_every_kind_of_jpeg_stays_whole(how: dict[str, Any]) -> None:
     assert stripped == encoded(picture((200, 150)), **how)
 
 
+@pytest.mark.parametrize("between", [b"\xff\xd0", b"\xff\xd7\xff\xd0", b"\xff\x00", b"lost"])
+def test_what_stands_between_segments_of_a_jpeg_hides_none(between: bytes) -> None:
+    plain = encoded(picture((200, 150)), exif=_exif())
+    data = plain[:20] + between + plain[20:]
+    assert _same_picture(plain, data)
+    assert strip(data, Format.JPEG, opened(data).getexif()) == encoded(picture((200, 150)))
+
+
 def test_comment_of_a_gif_goes_and_its_animation_stays() -> None:
     frames = [picture((40, 30), seed=seed).quantize(32) for seed in range(3)]
     how: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": [50, 60, 70], "loop": 2}

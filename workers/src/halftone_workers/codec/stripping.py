@@ -18,6 +18,8 @@ from halftone_workers.codec.tiff_pages import without_metadata
 _GPS_TAG, _XMP_TAG = 0x8825, 0x02BC
 
 _JPEG_STARTS_SCAN, _JPEG_END = 0xDA, 0xD9
+# A lone 255 in a scan's data, and restart markers. They have no length, and outside a scan decoders pass over them.
+_JPEG_WITHOUT_LENGTH = frozenset({0x00, *range(0xD0, 0xD8)})
 _JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
 
 # PNG's chunks that say how the picture looks (critical ones begin with a capital anyway).
@@ -97,9 +99,12 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == _JPEG_END:
             yield marker, at, at + 2
             return
+        if marker in _JPEG_WITHOUT_LENGTH:
+            position = at + 2
+            continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
         if marker == _JPEG_STARTS_SCAN:
-            while data[end] != 0xFF or data[end + 1] in (0, 0xFF) or 0xD0 <= data[end + 1] <= 0xD7:
+            while data[end] != 0xFF or data[end + 1] == 0xFF or data[end + 1] in _JPEG_WITHOUT_LENGTH:
                 end = data.index(b"\xff", end + 1)
         yield marker, at, end
         position = end
