@@ -283,12 +283,13 @@ def test_page_behind_the_end_of_a_tiff_is_no_error(far: int) -> None:
 
 @pytest.mark.parametrize("moving", [False, True], ids=["still", "animated"])
 @pytest.mark.parametrize("notice", ["", "(c) Anna Muster"])
-def test_kept_avif_tells_nothing_and_is_no_larger(moving: bool, notice: str) -> None:
+@pytest.mark.parametrize("behind", [struct.pack(">I4s", 8 + len(_PLACE), b"free"), b""], ids=["box", "no box"])
+def test_kept_avif_tells_nothing_and_is_no_larger(moving: bool, notice: str, behind: bytes) -> None:
     exif = exif_of(description=_PLACE.decode(), **({"copyright": notice} if notice else {}))
     exif.get_ifd(GPS).update({1: "N", 2: (48.0, 51.0, 29.9), 0x1D: _PLACE.decode()})
     how = {"quality": 20, "exif": exif, "xmp": b"<x:xmpmeta>" + _PLACE + b"</x:xmpmeta>"}
     source = film("AVIF", four_frames(), **how) if moving else encoded(colourful(), "AVIF", **how)
-    source += struct.pack(">I4s", 8 + len(_PLACE), b"free") + _PLACE
+    source += behind + _PLACE
     result = compress_image(source, quality=95)
     assert result.action is Action.KEPT_ORIGINAL
     assert result.data is not None

@@ -7,6 +7,7 @@ metadata stay the colour profile, the orientation and the copyright notice.
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 from PIL import Image
 
@@ -161,8 +162,21 @@ def _gif_extension_stays(extension: bytes) -> bool:
 def _avif(data: bytes, exif: bytes) -> bytes:
     """Of the same length, as its parts are found by their places: what tells something is written over."""
     result = bytearray(data)
-    _clear_boxes(result, 0, len(result), exif or _NO_EXIF)
-    return bytes(result)
+    end = _avif_end(result)
+    _clear_boxes(result, 0, end, exif or _NO_EXIF)
+    return bytes(result[:end]).ljust(len(data), b"\0")
+
+
+def _avif_end(data: bytearray) -> int:
+    """Where the boxes have ended: what hangs on behind the picture may be none."""
+    kinds, end = set(), 0
+    with suppress(ValueError):
+        for kind, _, following in media_boxes(data, 0, len(data)):
+            kinds.add(kind)
+            end = following
+    if end < len(data) and b"mdat" not in kinds:
+        raise ValueError("It ends before its picture.")
+    return end
 
 
 def _clear_boxes(data: bytearray, start: int, end: int, exif: bytes) -> None:
