@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from halftone_cli.photos import render_cutout
-from halftone_shared.states import Mode
+from halftone_shared.states import Mode, OutputFormat
 from halftone_workers.codec import palettes
 from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import Format
@@ -38,6 +38,14 @@ def test_jpeg_has_the_quality_that_was_asked(quality: int) -> None:
     data, _ = compressed_bytes(encoded(colourful(), quality=100), quality=quality)
     tables = opened(encoded(colourful(), quality=quality)).quantization  # type: ignore[attr-defined]
     assert opened(data).quantization == tables  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("quality", [50, 94, 95])
+@pytest.mark.parametrize("size", [(2, 33_000), (3, 60_000)])
+def test_strip_of_noise_becomes_a_jpeg_of_any_quality(size: tuple[int, int], quality: int) -> None:
+    source = encoded(Image.effect_noise(size, 70).convert("RGB"), "TIFF") + bytes(1_000_000)
+    data, _ = compressed_bytes(source, quality=quality, format=OutputFormat.JPEG)
+    assert (opened(data).format, opened(data).size) == ("JPEG", size)
 
 
 @pytest.mark.parametrize("name", ["WEBP lossless", "WEBP lossless alpha"])

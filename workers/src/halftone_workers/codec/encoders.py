@@ -68,7 +68,10 @@ def encode(frames: Frames, output: Format, quality: int) -> bytes:
 
 
 def _jpeg(frames: Frames, quality: int) -> bytes:
-    return _save(frames, Format.JPEG, quality=quality, optimize=True)
+    try:
+        return _save(frames, Format.JPEG, quality=quality, optimize=True)
+    except OSError:  # few pixels a side fill up to a block: more bytes than Pillow has room for, which only this needs
+        return _save(frames, Format.JPEG, quality=quality)
 
 
 def _png(frames: Frames, quality: int) -> bytes:
