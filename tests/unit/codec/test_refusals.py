@@ -15,7 +15,7 @@ from PIL import Image
 from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.containers import jpeg_has_more_scans
 from halftone_workers.codec.formats import Format
-from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec.options import CodecLimits, ImageRefused
 from halftone_workers.codec.pipeline import MAX_JPEG_SCANS
 from halftone_workers.codec_process import answer
 from tests.support.codec import (
@@ -177,6 +177,14 @@ def test_image_that_stops_halfway_is_corrupt(name: str, share: float) -> None:
 @pytest.mark.parametrize("form", Format)
 def test_head_alone_is_corrupt(form: Format) -> None:
     assert refusal(encoded(colourful(), form)[:32]) is ImageErrorCode.CORRUPT_IMAGE
+
+
+@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("length", [12, 20, 32])
+def test_refusal_of_a_broken_head_says_nothing_of_our_memory(form: Format, length: int) -> None:
+    with pytest.raises(ImageRefused) as refused:
+        compress_image(encoded(colourful(), form)[:length])
+    assert " object at 0x" not in refused.value.message
 
 
 def _jpeg_of_scans(scans: int) -> bytes:

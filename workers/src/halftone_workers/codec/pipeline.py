@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_has_more_scans, png_bits, webp_canvas
@@ -137,6 +137,8 @@ def _decoding() -> Iterator[None]:
         yield
     except (ImageRefused, MemoryError):
         raise
+    except UnidentifiedImageError:  # it names the object that was read, and where that lies in memory
+        raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, "The image cannot be decoded: its head is broken.") from None
     except Exception as error:
         raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {error}.") from error
 
