@@ -178,6 +178,14 @@ def test_retry_after_is_read_as_seconds_and_as_a_date(header: str | int, least: 
     assert least <= asked <= most
 
 
+def test_retry_after_is_read_in_each_form_of_a_date() -> None:
+    when = datetime.now(UTC) + timedelta(seconds=300)
+    for form in ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"):
+        asked = retry_after_seconds(when.strftime(form))
+        assert asked is not None
+        assert 200 <= asked <= 300
+
+
 @pytest.mark.parametrize("header", ["", "soon", "-5", "1.5", "0x10", "Mon, 99 Foo 2030 00:00:00 GMT", "²"])
 def test_retry_after_that_says_nothing_is_passed_over(header: str) -> None:
     with hostile_server(answering(response("503 Busy", headers={"Retry-After": header}))) as server:

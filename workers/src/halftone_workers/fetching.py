@@ -223,7 +223,9 @@ def retry_after_seconds(header: str | None) -> float | None:
         seconds = float(header[:10])
     else:
         try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+            when = parsedate_to_datetime(header)
+            # All dates in HTTP are in UTC; the oldest form does not say so.
+            seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
