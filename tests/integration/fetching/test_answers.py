@@ -66,10 +66,20 @@ def test_every_answer_of_success_is_an_image(status: str) -> None:
         + b"\r\n0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + response(body=BODY),
         response(body=BODY, headers={"Content-Encoding": "identity"}),
+        response(body=BODY, headers={"Content-Encoding": ""}),
         response(body=BODY, headers={"Content-Type": "text/html"}),
         response(body=BODY) + b"and more than was told",
     ],
-    ids=["until closed", "HTTP/1.0", "chunked", "informational", "identity", "wrong type", "more than told"],
+    ids=[
+        "until closed",
+        "HTTP/1.0",
+        "chunked",
+        "informational",
+        "identity",
+        "no encoding",
+        "wrong type",
+        "more than told",
+    ],
 )
 def test_body_ends_where_the_protocol_says(answer: bytes) -> None:
     with hostile_server(closing_after(answer)) as server:

@@ -203,8 +203,8 @@ class ImageFetcher:
                 ),
                 retry_after_seconds(response.headers.get("retry-after")),
             )
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
+        encoding = response.headers.get("content-encoding", "")
+        if encoding.lower() not in ("", "identity"):
             raise _failed(
                 ImageErrorCode.HTTP_ERROR,
                 f"The server sent the image {encoding[:40]}-encoded, although it was asked not to.",
