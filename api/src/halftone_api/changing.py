@@ -1,4 +1,4 @@
-"""The routes that change a request: cancel it, retry what failed in it, send its webhook again."""
+"""The routes that change a request: cancel it, retry what failed in it, read how its webhook went and send it again."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response

@@ -45,7 +45,7 @@ class Job:
         self._patience: asyncio.TimerHandle | None = None
 
     def wait_behind(self, give_up: Callable[[], None]) -> None:
-        """Call this unless the job begins in the time that it may wait for the one before it."""
+        """Call `give_up` unless the job begins within AHEAD_SECONDS, the time it may wait for those before it."""
         self._patience = asyncio.get_running_loop().call_later(AHEAD_SECONDS, give_up)
 
     def begin(self) -> None:

@@ -130,7 +130,7 @@ class CodecPool:
         self._hand_out()
 
     def _replace(self, process: CodecProcess) -> None:
-        """Another process in this one's place. The job under way in it has ended; the one behind waits again."""
+        """Another process in this one's place. The job under way in it has ended; those behind it wait again."""
         self._discard(process)
         behind = [job for job in list(process.jobs)[1:] if not job.has_begun and not job.answer.done()]
         self._waiting.extendleft(job for job in behind if job not in self._waiting)

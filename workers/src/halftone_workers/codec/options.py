@@ -1,4 +1,4 @@
-"""What is asked of the codec, and what it answers. Frozen values that go over a pipe as JSON."""
+"""What is asked of the codec, and what it answers. Frozen values that go over a socket as JSON."""
 
 from dataclasses import dataclass
 from typing import Any
