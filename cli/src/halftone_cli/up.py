@@ -21,15 +21,17 @@ from halftone_api.settings import ApiSettings
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
 from halftone_shared.logs import configure_logs
-from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, load_settings
+from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, SettingsT, load_settings
 from halftone_shared.signing import new_secret
 from halftone_shared.storage import ImageStore
 from halftone_workers.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
-# The workers' own grace period, and a little for handing back what was interrupted.
-GRACE_SECONDS = 40.0
+# After their grace period, workers hand back what was interrupted; a little more than that takes.
+HAND_BACK_SECONDS = 15.0
+# The API's open calls, its dispatcher and its sweeper have 10 s each.
+API_GRACE_SECONDS = 35.0
 READY_TIMEOUT_SECONDS = 60.0
 
 
@@ -42,7 +44,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     home = Home.at(home_folder)
     _check_port(host, port)
     environment = _environment(home, host, port, workers)
-    _check_settings(environment)
+    worker_settings = _check_settings(environment)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
     postgres = None
     if not environment.get(PREFIX + "DATABASE_URL"):
@@ -63,7 +65,8 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], _worker_environment(environment, number))
         for number in range(1, workers + 1)
     ]
-    supervisor = Supervisor(children, grace_seconds=GRACE_SECONDS, check=keep_postgres_running)
+    grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
+    supervisor = Supervisor(children, grace_seconds=grace_seconds, check=keep_postgres_running)
     public_url = environment[PREFIX + "PUBLIC_URL"]
     threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
     try:
@@ -92,19 +95,27 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
     return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
 
 
-def _check_settings(environment: dict[str, str]) -> None:
-    """As API and workers would at their start, where they would be started again and again. Raises BadSettings."""
+def _check_settings(environment: dict[str, str]) -> WorkerSettings:
+    """As API and workers would at their start, where they would be started again and again: the workers' settings.
+
+    Raises BadSettings, with the problems of both.
+    """
     problems: list[str] = []
     for settings_class in (ApiSettings, WorkerSettings):
-        variables = {name: PREFIX + name.upper() for name in settings_class.model_fields}
-        given = {name: environment[variable] for name, variable in variables.items() if variable in environment}
         try:
-            load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
+            _load(settings_class, environment)
         except BadSettings as error:
             problems += error.problems
     if problems:
         raise BadSettings(problems)
     ImageStore(environment[PREFIX + "STORAGE_URL"])
+    return _load(WorkerSettings, environment)
+
+
+def _load(settings_class: type[SettingsT], environment: dict[str, str]) -> SettingsT:
+    variables = {name: PREFIX + name.upper() for name in settings_class.model_fields}
+    given = {name: environment[variable] for name, variable in variables.items() if variable in environment}
+    return load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
 
 
 def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:
