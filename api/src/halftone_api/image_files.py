@@ -4,6 +4,7 @@ type.
 
 import re
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -14,6 +15,8 @@ from halftone_api.services import Services, services
 from halftone_shared.image_names import parse_image_name
 from halftone_shared.products import image_is_known
 from halftone_shared.storage import ImageNotStored, StorageUnavailable
+
+log = structlog.get_logger(__name__)
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -42,7 +45,10 @@ async def get_image(request: Request) -> Response:
     except ImageNotStored:
         raise _not_found(name) from None
     except StorageUnavailable as error:
-        raise Problem(503, "storage_unavailable", str(error), headers={"Retry-After": "5"}) from None
+        # Whoever has a name may ask for it, without a key: where the store is, and what it said, is the operator's.
+        log.error("image not read", file=name, error=str(error))
+        detail = "The storage of the images did not give this one. Try again."
+        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from None
 
 
 def _is_known(found: Services, name: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from halftone_shared.image_names import image_name, storage_path
 from tests.support.api import Api, path_of
@@ -226,6 +227,22 @@ def test_image_whose_file_is_gone_is_404(api: Api) -> None:
     (_folder(api) / storage_path(name)).unlink()
     problem_of(api.get(f"/api/image/{name}"), 404, "not_found")
     assert api.call("HEAD", f"/api/image/{name}").status_code == 404
+
+
+def test_storage_that_fails_tells_the_log_why_and_nobody_else(api: Api) -> None:
+    name = ended_with_image(api, upload(api))
+    stored = _folder(api) / storage_path(name)
+    stored.unlink()
+    stored.parent.rmdir()
+    stored.parent.write_bytes(b"a file where a folder is wanted")
+    with capture_logs() as logged:
+        response = api.get(f"/api/image/{name}")
+    problem = problem_of(response, 503, "storage_unavailable")
+    assert response.headers["retry-after"] == "5"
+    assert problem["detail"] == "The storage of the images did not give this one. Try again."
+    (line,) = [line for line in logged if line["event"] == "image not read"]
+    assert line["file"] == name
+    assert str(_folder(api)) in line["error"]
 
 
 def _folder(api: Api) -> Path:
