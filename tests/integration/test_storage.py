@@ -9,6 +9,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from halftone_shared.image_names import image_name, storage_path
+from halftone_shared.settings import BadSettings
 from halftone_shared.storage import ImageStore, StorageUnavailable
 
 NAME = image_name(uuid4(), 1, 1, "jpg")
@@ -40,6 +41,12 @@ def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) ->
     (tmp_path / "images").write_bytes(b"a file where a folder is wanted")
     with pytest.raises(StorageUnavailable):
         ImageStore(tmp_path.as_uri()).put(NAME, b"image")
+
+
+@pytest.mark.parametrize("url", ["file:///images%00", "s3://bucket/a//b", "s3://bucket/../b", "s3://bucket/."])
+def test_path_that_is_none_is_a_bad_setting(url: str) -> None:
+    with pytest.raises(BadSettings, match="it cannot be used"):
+        ImageStore(url)
 
 
 def test_bucket_takes_an_image_with_its_media_type(tmp_path: Path) -> None:

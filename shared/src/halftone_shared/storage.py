@@ -143,6 +143,6 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
             return S3Store(parts.netloc, prefix=parts.path.strip("/") or None), None
         folder = Path(unquote(parts.path)).resolve()
         return LocalStore(folder, mkdir=True), folder
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none
         reason = str(error).splitlines()[0]
         raise BadSettings([f"HALFTONE_STORAGE_URL={storage_url!r}: it cannot be used ({reason})."]) from error
