@@ -1,5 +1,6 @@
 """The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -8,11 +9,13 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
-from halftone_shared.image_names import image_name, storage_path
+from halftone_shared.image_names import image_name, storage_folder, storage_path
 from halftone_shared.settings import BadSettings
-from halftone_shared.storage import ImageStore, StorageUnavailable
+from halftone_shared.storage import ImageNotStored, ImageStore, StorageUnavailable
+from tests.support.bucket import running_bucket
 
-NAME = image_name(uuid4(), 1, 1, "jpg")
+REQUEST_ID = uuid4()
+NAME = image_name(REQUEST_ID, 1, 1, "jpg")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -56,3 +59,23 @@ def test_bucket_takes_an_image_with_its_media_type(tmp_path: Path) -> None:
     bucket.put(NAME, bytearray(b"image"))
     stored = obstore.get(bucket._store, storage_path(NAME))
     assert (bytes(stored.bytes()), stored.attributes["Content-Type"]) == (b"image", "image/jpeg")
+
+
+def test_bucket_is_found_by_the_usual_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those who serve S3 themselves, too: in a network of one's own, over plain HTTP."""
+    with running_bucket() as bucket:
+        for name, value in (("ENDPOINT_URL", bucket.url), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "sesame")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        store = ImageStore("s3://bucket/a prefix/")
+        store.put(NAME, b"an image")
+        assert bucket.files == {f"a prefix/{storage_path(NAME)}": (b"an image", "image/jpeg")}
+
+        async def read() -> tuple[int, bytes]:
+            size = await store.size(NAME)
+            return size, b"".join([chunk async for chunk in await store.read(NAME, 3, size)])
+
+        assert asyncio.run(read()) == (8, b"image")
+        store.delete_folder(storage_folder(REQUEST_ID))
+        assert bucket.files == {}
+        with pytest.raises(ImageNotStored):
+            asyncio.run(store.size(NAME))

@@ -23,6 +23,8 @@ CHUNK_BYTES = 256 * 1024
 DELETE_PAGE_FILES = 1000
 # What this process calls a file until it is whole: a name that no other process has, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
+# Who names an endpoint over http:// means it. No client option: one of these, and none is read from the environment.
+_BUCKET: Any = {"allow_http": True}
 
 
 class StorageUnavailable(Exception):
@@ -140,7 +142,7 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
     parts = urlsplit(storage_url)
     try:
         if parts.scheme == "s3":
-            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None), None
+            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, config=_BUCKET), None
         folder = Path(unquote(parts.path)).resolve()
         return LocalStore(folder, mkdir=True), folder
     except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none

@@ -1,0 +1,92 @@
+"""A small S3 on loopback: what halftone asks of a bucket, over HTTP and path by path, without checking who asks."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_TIME = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+class Bucket:
+    """`files` are what is in it: by key, the content and its media type."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.files: dict[str, tuple[bytes, str]] = {}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    bucket: Bucket
+
+    def do_PUT(self) -> None:
+        self.bucket.files[self._key()] = (self._body(), self.headers["Content-Type"])
+        self._answer(200, {"ETag": '"1"'})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        if "list-type" in parts.query:
+            self._list(parse_qs(parts.query)["prefix"][0])
+        elif self._key() not in self.bucket.files:
+            self._answer(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
+        else:
+            self._give(*self.bucket.files[self._key()])
+
+    def do_POST(self) -> None:
+        keys = re.findall(r"<Key>(.*?)</Key>", self._body().decode())
+        for key in keys:
+            del self.bucket.files[key]
+        deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+        self._answer(200, {}, f"<DeleteResult>{deleted}</DeleteResult>".encode())
+
+    def _list(self, prefix: str) -> None:
+        contents = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00Z</LastModified><Size>{len(data)}</Size></Contents>"
+            for key, (data, _) in self.bucket.files.items()
+            if key.startswith(prefix)
+        )
+        self._answer(200, {}, f"<ListBucketResult>{contents}</ListBucketResult>".encode())
+
+    def _give(self, data: bytes, media_type: str) -> None:
+        facts = {"Content-Type": media_type, "ETag": '"1"', "Last-Modified": _TIME}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted is None:
+            self._answer(200, facts, data)
+            return
+        start, last = map(int, wanted.groups())
+        self._answer(206, facts | {"Content-Range": f"bytes {start}-{last}/{len(data)}"}, data[start : last + 1])
+
+    def _key(self) -> str:
+        return unquote(urlsplit(self.path).path).removeprefix("/bucket/")
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def running_bucket() -> Iterator[Bucket]:
+    handler = type("Handler", (_Handler,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        bucket = Bucket(f"http://127.0.0.1:{server.server_address[1]}")
+        handler.bucket = bucket  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield bucket
+        server.shutdown()
