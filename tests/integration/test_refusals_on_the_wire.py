@@ -165,6 +165,25 @@ def test_body_that_trickles_is_timed_out(server: Service) -> None:
     assert time.monotonic() - started < WIRE_TIMEOUT + 5
 
 
+@pytest.mark.parametrize("length", ["told", "chunked"])
+def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> None:
+    """As Java's HttpClient and `curl --http2` make it, with the first call of a connection."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk")
+    body = multipart(('name="file"; filename="a.csv"', HEADER.encode()))[1]
+    told = f"Content-Length: {len(body)}" if length == "told" else "Transfer-Encoding: chunked"
+    pieces = [body[:50], body[50:]]
+    if length == "chunked":
+        pieces = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces] + [b"0\r\n\r\n"]
+    with connected(server) as connection:
+        for piece in (head(FORM, told, *offer), *pieces):
+            connection.sendall(piece)
+            time.sleep(0.05)
+        status, problem = answer(connection)
+        assert (status, problem["code"]) == (400, "no_rows")
+        connection.sendall(head("Connection: close", path="/api/status/none", method="GET"))
+        assert answer(connection)[0] == 404
+
+
 def test_sender_that_hangs_up_is_no_error_of_ours(server: Service) -> None:
     with connected(server) as connection:
         connection.sendall(head(FORM, "Content-Length: 10000", "X-Request-Id: hung-up") + OPENING)

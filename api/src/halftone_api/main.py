@@ -41,5 +41,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Not httptools: it loses the body of a call that offers an upgrade.
+        http="h11",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
