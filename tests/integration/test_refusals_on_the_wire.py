@@ -52,12 +52,11 @@ FORM = "Content-Type: multipart/form-data; boundary=frontier"
 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
-    """The status and the problem; where the server itself refuses, before the application, there is no problem."""
+    """The status and the problem."""
     response = http.client.HTTPResponse(connection)
     response.begin()
     body = response.read()
-    if response.headers["Content-Type"] != "application/problem+json":
-        return response.status, {}
+    assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["X-Request-Id"]
     return response.status, json.loads(body)
 
@@ -182,6 +181,34 @@ def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> 
         assert (status, problem["code"]) == (400, "no_rows")
         connection.sendall(head("Connection: close", path="/api/status/none", method="GET"))
         assert answer(connection)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n",
+        "GET /api/status/ü HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
+        head(FORM, "Transfer-Encoding: chunked") + b"zz\r\n",
+        head(FORM, "Transfer-Encoding: gzip") + b"zz\r\n",
+    ],
+    ids=["no HTTP", "a space in a name", "bare UTF-8", "a chunk without a size", "another encoding"],
+)
+def test_call_that_cannot_be_read_is_a_problem_too(server: Service, call: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(call)
+        status, problem = answer(connection)
+        assert connection.recv(1) == b""
+    assert (status, problem["code"]) == (400, "http_error")
+
+
+def test_call_that_turns_unreadable_behind_its_answer_is_cut_off(server: Service) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked"))
+        assert answer(connection)[0] == 415
+        connection.sendall(b"zz\r\n")
+        assert connection.recv(1) == b""
+    assert [line for line in log_lines(server) if line.get("logger") == "asyncio"] == []
 
 
 def test_sender_that_hangs_up_is_no_error_of_ours(server: Service) -> None:

@@ -6,6 +6,7 @@ import sys
 import uvicorn
 
 from halftone_api.app import create_app
+from halftone_api.http_protocol import HttpProtocol
 from halftone_api.settings import ApiSettings
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
@@ -41,7 +42,6 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Not httptools: it loses the body of a call that offers an upgrade.
-        http="h11",
+        http=HttpProtocol,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
