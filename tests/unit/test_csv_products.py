@@ -18,6 +18,7 @@ HEADER = "Serial Number,Product Name,Input Image Urls\n"
 URL = "http://images.example/1.jpg"
 OTHER = "https://images.example/2.jpg"
 MIB = 1024 * 1024
+LONG = "x" * 500_000
 
 quick = settings(max_examples=200, deadline=None)
 
@@ -317,6 +318,14 @@ def test_duplicate_columns_are_named(header: str, duplicate: str) -> None:
     refused = refusal_of(f"{header}\n1,A,{URL}\n")
     assert (refused.code, refused.status) == ("duplicate_columns", 400)
     assert refused.members == {"columns": [duplicate]}
+
+
+@pytest.mark.parametrize("header", [LONG, f"{HEADER.strip()},{LONG},{LONG}"], ids=["missing", "duplicate"])
+def test_names_of_columns_are_cut_in_a_refusal(header: str) -> None:
+    """A file of something else is often a single line."""
+    refused = refusal_of(header + "\n")
+    assert refused.code in ("missing_columns", "duplicate_columns")
+    assert len(refused.detail) + len(str(refused.members)) < 1000
 
 
 @pytest.mark.parametrize("data", ["", "\n", "\r\n \r\n", ",,\n", "\ufeff", " "])

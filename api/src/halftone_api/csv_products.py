@@ -64,7 +64,7 @@ class RowProblem:
             "column": self.column,
             "code": self.code,
             "message": self.message,
-            "value": self.value[:MAX_VALUE_CHARACTERS],
+            "value": _cut(self.value),
         }
 
 
@@ -279,7 +279,7 @@ class ProductCsv:
 def _find_columns(header: Sequence[str]) -> dict[str, int]:
     """Where each required column stands. Raises CsvRefused for missing and for duplicate columns."""
     names = [_ALIASES.get(_normal(cell), _normal(cell)) for cell in header]
-    duplicates = sorted(name for name, count in Counter(names).items() if name and count > 1)
+    duplicates = sorted(_cut(name) for name, count in Counter(names).items() if name and count > 1)
     if duplicates:
         raise CsvRefused(
             "duplicate_columns",
@@ -301,7 +301,12 @@ def _normal(cell: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:20])
+    return ", ".join(repr(_cut(name)) for name in names[:20])
+
+
+def _cut(value: str) -> str:
+    """As much of it as an answer repeats."""
+    return value[:MAX_VALUE_CHARACTERS]
 
 
 def _join_spilled(cells: Sequence[str], delimiter: str) -> str:
