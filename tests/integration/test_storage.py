@@ -1,18 +1,20 @@
 """The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import obstore
 import pytest
+from obstore.exceptions import BaseError
 from obstore.store import MemoryStore
 
 from halftone_shared.image_names import image_name, storage_folder, storage_path
 from halftone_shared.settings import BadSettings
 from halftone_shared.storage import ImageNotStored, ImageStore, StorageUnavailable
-from tests.support.bucket import running_bucket
+from tests.support.bucket import Bucket, running_bucket
 
 REQUEST_ID = uuid4()
 NAME = image_name(REQUEST_ID, 1, 1, "jpg")
@@ -61,21 +63,42 @@ def test_bucket_takes_an_image_with_its_media_type(tmp_path: Path) -> None:
     assert (bytes(stored.bytes()), stored.attributes["Content-Type"]) == (b"image", "image/jpeg")
 
 
-def test_bucket_is_found_by_the_usual_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those who serve S3 themselves, too: in a network of one's own, over plain HTTP."""
-    with running_bucket() as bucket:
-        for name, value in (("ENDPOINT_URL", bucket.url), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "sesame")):
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """Found by the usual variables; as who serves S3 in a network of one's own does, over plain HTTP."""
+    with running_bucket() as running:
+        for name, value in (("ENDPOINT_URL", running.url), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "sesame")):
             monkeypatch.setenv(f"AWS_{name}", value)
-        store = ImageStore("s3://bucket/a prefix/")
-        store.put(NAME, b"an image")
-        assert bucket.files == {f"a prefix/{storage_path(NAME)}": (b"an image", "image/jpeg")}
+        yield running
 
-        async def read() -> tuple[int, bytes]:
-            size = await store.size(NAME)
-            return size, b"".join([chunk async for chunk in await store.read(NAME, 3, size)])
 
-        assert asyncio.run(read()) == (8, b"image")
-        store.delete_folder(storage_folder(REQUEST_ID))
-        assert bucket.files == {}
-        with pytest.raises(ImageNotStored):
-            asyncio.run(store.size(NAME))
+async def _read(store: ImageStore, start: int) -> bytes:
+    end = await store.size(NAME)
+    return b"".join([chunk async for chunk in await store.read(NAME, start, end)])
+
+
+def test_bucket_takes_gives_and_forgets_an_image(bucket: Bucket) -> None:
+    store = ImageStore("s3://bucket/a prefix/")
+    store.put(NAME, b"an image")
+    assert bucket.files == {f"a prefix/{storage_path(NAME)}": (b"an image", "image/jpeg")}
+    assert asyncio.run(_read(store, 3)) == b"image"
+    store.delete_folder(storage_folder(REQUEST_ID))
+    assert bucket.files == {}
+    with pytest.raises(ImageNotStored):
+        asyncio.run(store.size(NAME))
+
+
+def test_image_is_read_on_where_the_bucket_broke_off(bucket: Bucket) -> None:
+    """As it does to who reads for longer than some minutes; obstore itself tries ten times."""
+    store, data = ImageStore("s3://bucket"), bytes(range(256)) * 6000
+    store.put(NAME, data)
+    bucket.breaks_off_at = 100_000
+    assert asyncio.run(_read(store, 0)) == data
+
+
+def test_bucket_that_gives_nothing_more_is_not_asked_for_ever(bucket: Bucket) -> None:
+    store = ImageStore("s3://bucket")
+    store.put(NAME, b"an image")
+    bucket.breaks_off_at = 0
+    with pytest.raises(BaseError):
+        asyncio.run(_read(store, 0))

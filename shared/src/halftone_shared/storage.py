@@ -66,10 +66,29 @@ class ImageStore:
 
     async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to, not including, `end`, in chunks. Raises as size() does."""
+        return self._chunks(await self._open(name, start, end), name, start, end)
+
+    async def _open(self, name: str, start: int, end: int) -> "GetResult":
         with _read_errors(name):
             self._refuse_link(name)
-            result = await obstore.get_async(self._store, storage_path(name), options={"range": (start, end)})
-        return _chunks(result)
+            return await obstore.get_async(self._store, storage_path(name), options={"range": (start, end)})
+
+    async def _chunks(self, result: "GetResult", name: str, at: int, end: int) -> AsyncIterator[bytes]:
+        """A bucket's answer breaks off after some minutes, however slowly it is taken: then another goes on from there,
+        as long as something comes.
+        """
+        while True:
+            began = at
+            try:
+                async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+                    yield bytes(chunk)
+                    at += len(chunk)
+            except (BaseError, OSError):
+                if at == began:
+                    raise
+            else:
+                return
+            result = await self._open(name, at, end)
 
     def delete_folder(self, folder: str) -> None:
         """Delete every file under a folder, and the folder. Again does nothing. Raises StorageUnavailable."""
@@ -120,11 +139,6 @@ def _create(path: str) -> int:
     except FileNotFoundError:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, how, 0o666)
-
-
-async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:
-    async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
-        yield bytes(chunk)
 
 
 @contextmanager
