@@ -1,6 +1,7 @@
 """The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from obstore.exceptions import BaseError
 from obstore.store import MemoryStore
 
+from halftone_shared import storage
 from halftone_shared.image_names import image_name, storage_folder, storage_path
 from halftone_shared.settings import BadSettings
 from halftone_shared.storage import ImageNotStored, ImageStore, StorageUnavailable
@@ -94,6 +96,17 @@ def test_image_is_read_on_where_the_bucket_broke_off(bucket: Bucket) -> None:
     store.put(NAME, data)
     bucket.breaks_off_at = 100_000
     assert asyncio.run(_read(store, 0)) == data
+
+
+def test_bucket_that_does_not_answer_is_asked_once(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for it is not told for minutes otherwise, and a worker not stopped."""
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
+    monkeypatch.setenv("AWS_TIMEOUT", "0.5s")
+    bucket.delay_seconds = 1.0
+    started = time.monotonic()
+    with pytest.raises(StorageUnavailable):
+        ImageStore("s3://bucket").put(NAME, b"an image")
+    assert time.monotonic() - started < 5, "eleven times"
 
 
 def test_bucket_that_gives_nothing_more_is_not_asked_for_ever(bucket: Bucket) -> None:

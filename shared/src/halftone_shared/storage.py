@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,13 @@ from halftone_shared.settings import BadSettings
 
 if TYPE_CHECKING:
     from obstore import GetResult
+    from obstore.store import RetryConfig
 
 CHUNK_BYTES = 256 * 1024
 DELETE_PAGE_FILES = 1000
+# A call that failed is tried again for this long: a bucket that does not answer costs a single time-out then (30 s), and
+# not the six of them that obstore has the patience for.
+RETRY_SECONDS = 10.0
 # What this process calls a file until it is whole: a name that no other process has, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
 # Who names an endpoint over http:// means it. No client option: one of these, and none is read from the environment.
@@ -156,7 +161,10 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
     parts = urlsplit(storage_url)
     try:
         if parts.scheme == "s3":
-            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, config=_BUCKET), None
+            retries: RetryConfig = {"retry_timeout": timedelta(seconds=RETRY_SECONDS)}
+            return S3Store(
+                parts.netloc, prefix=parts.path.strip("/") or None, config=_BUCKET, retry_config=retries
+            ), None
         folder = Path(unquote(parts.path)).resolve()
         return LocalStore(folder, mkdir=True), folder
     except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none
