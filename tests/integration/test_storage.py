@@ -1,6 +1,7 @@
 """The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,23 @@ def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) ->
     (tmp_path / "images").write_bytes(b"a file where a folder is wanted")
     with pytest.raises(StorageUnavailable):
         ImageStore(tmp_path.as_uri()).put(NAME, b"image")
+
+
+def test_folder_that_another_deletes_too_is_not_gone_before_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a sweeper lost its database in the middle, and the next has begun: neither may come to the end."""
+    store, delete = ImageStore(tmp_path.as_uri()), shutil.rmtree
+
+    def meet_the_other(folder: Path) -> None:
+        raise FileNotFoundError(folder / "a file that was there when the folder was listed")
+
+    store.put(NAME, b"image")
+    monkeypatch.setattr(shutil, "rmtree", meet_the_other)
+    with pytest.raises(StorageUnavailable, match="by another"):
+        store.delete_folder(storage_folder(REQUEST_ID))
+    delete(tmp_path / storage_folder(REQUEST_ID))
+    store.delete_folder(storage_folder(REQUEST_ID))
 
 
 @pytest.mark.parametrize("url", ["file:///images%00", "s3://bucket/a//b", "s3://bucket/../b", "s3://bucket/."])

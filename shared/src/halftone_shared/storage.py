@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 DELETE_PAGE_FILES = 1000
-# A call that failed is tried again for this long: a bucket that does not answer costs a single time-out then (30 s), and
-# not the six of them that obstore has the patience for.
+# A call that failed is tried again for this long: a bucket that does not answer costs one time-out then (30 s), and not
+# the six of them that obstore has the patience for.
 RETRY_SECONDS = 10.0
 # What this process calls a file until it is whole: a name that no other process has, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
@@ -104,8 +104,10 @@ class ImageStore:
                 return
             while page := next(iter(obstore.list(self._store, folder, chunk_size=DELETE_PAGE_FILES)), None):
                 obstore.delete(self._store, [file["path"] for file in page])
-        except FileNotFoundError:
-            return
+        except FileNotFoundError as error:
+            # Gone already, or in part: who else deletes it may not come to its end.
+            if self._folder is not None and (self._folder / folder).exists():
+                raise StorageUnavailable(f"The files under {folder} are being deleted by another.") from error
         except (BaseError, OSError) as error:
             raise StorageUnavailable(f"The files under {folder} could not be deleted: {error}") from error
 
