@@ -123,6 +123,7 @@ def test_two_processes_share_the_limit(database_url: str, tmp_path: Path) -> Non
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::1", True),
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
         ("testclient", "testclient", True),
+        ("proxy" * 1600, "proxy" * 1601, True),
     ],
 )
 def test_callers_without_keys_are_told_apart_by_their_addresses(one: str, other: str, same: bool) -> None:

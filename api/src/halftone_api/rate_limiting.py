@@ -10,6 +10,8 @@ from halftone_api.problems import Problem
 from halftone_api.services import services
 from halftone_shared.rate_limits import seconds_to_wait
 
+# What a proxy says may be anything, and of any length; the index takes no more than 2.7 kB.
+MAX_NAME_CHARACTERS = 100
 # Who has an IPv6 address has this many bits' worth of them.
 _IPV6_NETWORK_BITS = 64
 
@@ -38,7 +40,7 @@ def caller_of(request: Request, key_id: UUID | None) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return f"address {host}"
+        return f"address {host[:MAX_NAME_CHARACTERS]}"
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return f"address {address.ipv4_mapped}"

@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute, Route
 
-from halftone_api.changing import cancel, get_webhooks, replay_webhook, retry
+from halftone_api.changing import cancel, retry
 from halftone_api.documentation import docs, openapi_json
 from halftone_api.health import healthz, readyz
 from halftone_api.home import home
@@ -11,6 +11,7 @@ from halftone_api.metrics import get_metrics
 from halftone_api.reading import download, get_details, get_request_status, list_requests
 from halftone_api.uploading import upload
 from halftone_api.watching import watch
+from halftone_api.webhooks import get_webhooks, replay_webhook
 
 ROUTES: list[BaseRoute] = [
     Route("/", home),

@@ -137,7 +137,7 @@ def _shard_totals(total_products: int) -> dict[int, int]:
 _RUNNING = ", ".join(f"(r.{name} + coalesce(open.{name}, 0))::bigint AS {name}" for name in COUNTERS)
 _OPEN_SUMS = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
 _SELECT_STATUS = f"""
-    SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header, r.csv_delimiter, r.csv_url_column,
+    SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header, r.csv_delimiter,
            r.total_products, r.total_images, {_RUNNING},
            r.created_at, r.started_at, greatest(r.updated_at, open.updated_at) AS updated_at, r.completed_at,
            r.webhook_url, event.status AS webhook_status, event.attempts AS webhook_attempts,
