@@ -226,6 +226,19 @@ def test_place_is_gone_and_copyright_kept(form: Format, target: OutputFormat) ->
     assert _PLACE not in data
 
 
+@both_ways
+def test_place_beside_a_copyright_that_no_segment_holds_is_gone() -> None:
+    exif = exif_of(copyright="c" * 70_000)
+    exif.get_ifd(GPS).update({1: "N", 2: (48.0, 51.0, 29.9), 0x1D: _PLACE.decode()})
+    told = exif.tobytes().removeprefix(b"Exif\0\0")
+    parts = [b"Exif\0\0" + told[at : at + 60_000] for at in range(0, len(told), 60_000)]
+    noise = Image.merge("RGB", [Image.effect_noise((2000, 1500), sigma) for sigma in (60, 61, 62)])
+    plain = encoded(noise, quality=40, progressive=True, subsampling=2)
+    source = plain[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part for part in parts) + plain[2:]
+    assert opened(source).getexif().get_ifd(GPS)
+    assert _PLACE not in compressed_bytes(source, quality=95)[0]
+
+
 def test_comment_of_a_gif_is_gone() -> None:
     source = encoded(colourful(), "GIF", comment=_PLACE) + bytes(100_000)
     assert _PLACE not in compressed_bytes(source)[0]

@@ -248,9 +248,11 @@ def _requantise(
         icc, exif = image.info.get("icc_profile"), copyright_exif(_copyright_notice(image))
     encode_at = partial(requantise, data, max_pixels=limits.max_pixels, icc=icc, exif=exif)
     try:
-        return _encode(encode_at, Format.JPEG, options, len(data))
+        encoded, warned = _encode(encode_at, Format.JPEG, options, len(data))
     except MustDecode:
         return None
+    # What is no smaller that way is the original itself, which may have to be encoded for what it tells.
+    return None if encoded is data and _keep(data, Format.JPEG) is None else (encoded, warned)
 
 
 def _encode(
