@@ -1,6 +1,7 @@
 """The `halftone` command: what each does, and its errors as a line that says what to do."""
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from functools import partial
@@ -64,6 +65,17 @@ def test_key_may_have_any_printable_name(tmp_path: Path, database_url: str) -> N
         refused = keys("create", name)
         assert refused.returncode == 2
         assert "1 to 200 printable characters" in refused.stderr
+
+
+def test_key_can_be_revoked_by_what_the_list_shows(tmp_path: Path, database_url: str) -> None:
+    keys = partial(_halftone, "keys", env=environment(tmp_path, DATABASE_URL=database_url), columns=80)
+    for name in ("anna", "n" * 200):
+        assert keys("create", name).returncode == 0
+    for row in (1, 0):
+        listed = [line.split()[1] for line in keys("list").stdout.splitlines() if re.match(r"│ [0-9a-f]", line)]
+        assert len(listed) == 2
+        revoked = keys("revoke", listed[row])
+        assert revoked.returncode == 0, revoked.stderr
 
 
 def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_path: Path) -> None:
@@ -152,6 +164,8 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage: " in answer.stdout
 
 
-def _halftone(*arguments: str, env: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
+def _halftone(
+    *arguments: str, env: Mapping[str, str] = os.environ, columns: int = 120
+) -> "subprocess.CompletedProcess[str]":
     command = [PYTHON, "-m", "halftone_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**env, "COLUMNS": "120"})
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**env, "COLUMNS": str(columns)})

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, error_console, fail
 
 MAX_NAME_CHARACTERS = 200
+KEY_ID_CHARACTERS = 36
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: made, listed, revoked.")
 
@@ -39,7 +40,8 @@ def show(home: HomeOption = DEFAULT_HOME) -> None:
     from halftone_cli.local_database import local_engine
     from halftone_shared.api_keys import list_keys
 
-    table = Table("ID", "Name", "Created", "Revoked")
+    id_column = Column("ID", no_wrap=True, min_width=KEY_ID_CHARACTERS)  # never cut: `revoke` wants all of it
+    table = Table(id_column, Column("Name", overflow="fold"), "Created", "Revoked")
     with local_engine(home) as engine, engine.connect() as connection:
         for key in list_keys(connection):
             revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
