@@ -135,7 +135,7 @@ def test_status_is_an_http_error_and_retried_only_where_that_may_help(status: in
         error = failure_of(server.url).error
     assert (error.code, error.http_status) == (ImageErrorCode.HTTP_ERROR, status)
     assert error.retryable is (status in _RETRYABLE)
-    assert str(status) in error.message
+    assert error.message == f"The server answered {status}."
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

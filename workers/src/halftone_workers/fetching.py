@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from queue import Empty, SimpleQueue
 from typing import cast
 
@@ -197,7 +196,7 @@ class ImageFetcher:
             raise FetchFailed(
                 ImageError(
                     ImageErrorCode.HTTP_ERROR,
-                    f"The server answered {status}{_phrase(status)}.",
+                    f"The server answered {status}.",
                     http_status=status,
                     retryable=status in RETRYABLE_STATUSES,
                 ),
@@ -269,10 +268,3 @@ def _failed(
     code: ImageErrorCode, message: str, *, http_status: int | None = None, retryable: bool = False
 ) -> FetchFailed:
     return FetchFailed(ImageError(code, message, http_status, retryable))
-
-
-def _phrase(status: int) -> str:
-    try:
-        return f" ({HTTPStatus(status).phrase})"
-    except ValueError:
-        return ""
