@@ -224,14 +224,27 @@ def test_worker_is_seen_while_it_lives(monitored: Monitored) -> None:
 
 def test_metrics_port_in_use_is_said(tmp_path: Path, origin: Origin) -> None:
     port = origin.url.rpartition(":")[2]
-    variables = environment(
-        tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none", rabbitmq_url="in-process", metrics_port=port
-    )
-    answer = subprocess.run(
-        [PYTHON, "-m", "halftone_workers"], env=variables, capture_output=True, text=True, check=False
-    )
+    answer = _worker_with_metrics(tmp_path, port=port)
     assert answer.returncode == 2
     assert f"HALFTONE_METRICS_PORT={port}: Address already in use" in answer.stderr
+
+
+def test_metrics_host_that_is_not_of_this_machine_is_said(tmp_path: Path) -> None:
+    answer = _worker_with_metrics(tmp_path, port=str(free_port()), host="192.0.2.1")
+    assert answer.returncode == 2
+    assert "HALFTONE_METRICS_HOST='192.0.2.1'" in answer.stderr
+
+
+def _worker_with_metrics(tmp_path: Path, *, port: str, host: str = "127.0.0.1") -> "subprocess.CompletedProcess[str]":
+    variables = environment(
+        tmp_path,
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        rabbitmq_url="in-process",
+        metrics_host=host,
+        metrics_port=port,
+    )
+    command = [PYTHON, "-m", "halftone_workers"]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_each_worker_of_one_machine_has_a_port_of_its_own(tmp_path: Path) -> None:

@@ -116,6 +116,26 @@ def test_storage_that_cannot_be_used_stops_the_start(tmp_path: Path, module: str
     assert f"HALFTONE_STORAGE_URL={storage!r}: it cannot be used (" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "192.0.2.1", "a..b"], ids=["port in use", "not this machine's", "no host"]
+)
+def test_address_that_cannot_be_served_on_stops_the_start_of_the_api(tmp_path: Path, origin: Origin, host: str) -> None:
+    port = origin.url.rpartition(":")[2]
+    variables = environment(
+        tmp_path,
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        rabbitmq_url="in-process",
+        api_host=host,
+        api_port=port,
+    )
+    answer = subprocess.run(
+        [PYTHON, "-m", "halftone_api"], env=variables, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert answer.returncode == 2
+    assert f"HALFTONE_API_HOST={host!r}, HALFTONE_API_PORT={port}: expected an address of this machine" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 def _children(service: Service, module: str) -> list[psutil.Process]:
     children = psutil.Process(service.processes["up"].pid).children()
     return [child for child in children if module in _command(child)]

@@ -1,5 +1,6 @@
 """`halftone-api`: serves the API by the environment's settings."""
 
+import asyncio
 import signal
 import sys
 
@@ -10,7 +11,7 @@ from halftone_api.http_protocol import HttpProtocol
 from halftone_api.settings import ApiSettings
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
-from halftone_shared.settings import exit_on_bad_settings, load_settings_or_exit
+from halftone_shared.settings import BadSettings, exit_on_bad_settings, load_settings_or_exit
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 
@@ -34,6 +35,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     with exit_on_bad_settings():
         app = create_app(settings)
+        asyncio.run(_check_address(settings.api_host, settings.api_port))
     collect_rarely()
     uvicorn.run(
         app,
@@ -45,3 +47,13 @@ def main() -> None:
         http=HttpProtocol,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+async def _check_address(host: str, port: int) -> None:
+    """Bind as uvicorn will: its own error names no setting. Raises BadSettings."""
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    except (OSError, UnicodeError) as error:
+        expected = f"expected an address of this machine and a free port ({error})"
+        raise BadSettings([f"HALFTONE_API_HOST={host!r}, HALFTONE_API_PORT={port}: {expected}."]) from None
+    server.close()

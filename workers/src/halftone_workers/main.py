@@ -126,7 +126,8 @@ def _serve_metrics(settings: WorkerSettings) -> None:
     try:
         serve_metrics(settings.metrics_host, settings.metrics_port)
     except OSError as error:
-        raise BadSettings([f"HALFTONE_METRICS_PORT={settings.metrics_port}: {error.strerror}."]) from None
+        given = f"HALFTONE_METRICS_HOST={settings.metrics_host!r}, HALFTONE_METRICS_PORT={settings.metrics_port}"
+        raise BadSettings([f"{given}: {error.strerror}."]) from None
 
 
 def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
