@@ -78,6 +78,20 @@ def test_key_can_be_revoked_by_what_the_list_shows(tmp_path: Path, database_url:
         assert revoked.returncode == 0, revoked.stderr
 
 
+def test_warning_and_product_have_a_line_each_however_long(service: Service, origin: Origin, tmp_path: Path) -> None:
+    name, bad_url = "name " * 39 + "name", "ftp://shop.example/" + "x" * 120
+    source = tmp_path / "products.csv"
+    source.write_text(f'{HEADER}1,{name},"{origin.serve("/a.jpg", jpeg())},{bad_url}"\n')
+    submitted = _halftone("submit", str(source), "--url", service.url, columns=80)
+    accepted, warning = submitted.stdout.splitlines()
+    assert warning.startswith("  line 2, Input Image Urls: ")
+    assert warning.endswith(f"({bad_url!r})")
+    request_id = accepted.split()[1].rstrip(":")
+    service.ended(request_id)
+    title, *_ = _halftone("details", request_id, "--url", service.url, columns=80).stdout.splitlines()
+    assert title == f"line 2: {name} [COMPLETED]"
+
+
 def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_path: Path) -> None:
     request_id = service.accepted(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
     service.ended(request_id)

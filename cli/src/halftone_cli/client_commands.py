@@ -123,7 +123,7 @@ def _show_accepted(accepted: dict[str, Any]) -> None:
     )
     for warning in accepted["warnings"]:
         text = f"  line {warning['line']}, {warning['column']}: {warning['message']} ({warning['value']!r})"
-        console.print(text, style="yellow", markup=False, highlight=False)
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if accepted["warning_count"] > len(accepted["warnings"]):
         console.print(f"  and {accepted['warning_count'] - len(accepted['warnings']):,} more", style="yellow")
 
@@ -150,7 +150,7 @@ def _show_status(status: dict[str, Any]) -> None:
 
 def _show_product(product: dict[str, Any]) -> None:
     title = f"line {product['line']}: {product['product_name']} [{product['status']}]"
-    console.print(title, style="bold", markup=False, highlight=False)
+    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
     for image in product["images"]:
         console.print(f"  {image['position']}. {_image_text(image)}", markup=False, highlight=False, soft_wrap=True)
 
