@@ -1,5 +1,6 @@
 """The `halftone` command: what each does, and its errors as a line that says what to do."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.halftone import PYTHON, Service, environment, free_port
 from tests.support.images import jpeg
-from tests.support.origin import Origin
+from tests.support.origin import Answer, Origin
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
@@ -150,6 +151,22 @@ def test_submit_exits_with_1_when_nothing_succeeds(service: Service, origin: Ori
     assert _halftone("submit", str(source), "--url", service.url, "--wait").returncode == 1
 
 
+def test_submit_waits_on_while_halftone_is_away(origin: Origin, tmp_path: Path) -> None:
+    answer = _submit_to(
+        origin,
+        tmp_path,
+        [_RUNNING, _RUNNING, _problem(503), Answer(status=-1), Answer(b"<html>", 502), _RUNNING, _ENDED],
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "COMPLETED (succeeded), 100 %" in answer.stdout
+
+
+def test_accepted_upload_never_exits_as_refused(origin: Origin, tmp_path: Path) -> None:
+    answer = _submit_to(origin, tmp_path, [_RUNNING, _problem(401)])
+    assert answer.returncode == 1
+    assert "Away, or not yours." in answer.stderr
+
+
 def test_refused_upload_prints_its_row_errors_one_a_line(service: Service, tmp_path: Path) -> None:
     source = tmp_path / "products.csv"
     source.write_text(f"{HEADER}one,SKU1,http://shop.example/a.jpg\n2,,http://shop.example/b.jpg\n")
@@ -183,3 +200,33 @@ def _halftone(
 ) -> "subprocess.CompletedProcess[str]":
     command = [PYTHON, "-m", "halftone_cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**env, "COLUMNS": str(columns)})
+
+
+_COUNTS = {
+    f"{counted}_{things}": int(counted in ("total", "processed"))
+    for counted in ("total", "processed", "failed", "cancelled", "kept_original")
+    for things in ("products", "images")
+}
+_STATUS = _COUNTS | {"bytes_in": 2, "bytes_out": 1, "bytes_saved": 1, "output_csv_url": None, "webhook": None}
+
+
+def _status(**members: object) -> Answer:
+    return Answer(json.dumps(_STATUS | members).encode(), headers={"Content-Type": "application/json"})
+
+
+_RUNNING = _status(status="PROCESSING", outcome=None, progress=0, completed_at=None)
+_ENDED = _status(status="COMPLETED", outcome="succeeded", progress=100, completed_at="2026-01-01T00:00:00.000Z")
+
+
+def _problem(status: int) -> Answer:
+    body = json.dumps({"detail": "Away, or not yours."}).encode()
+    return Answer(body, status, {"Content-Type": "application/problem+json"})
+
+
+def _submit_to(origin: Origin, folder: Path, statuses: list[Answer]) -> "subprocess.CompletedProcess[str]":
+    """`halftone submit --wait` to a server that takes every upload, and then answers so about its request."""
+    accepted = {"request_id": "1", "total_products": 1, "total_images": 1, "warning_count": 0, "warnings": []}
+    origin.serve("/api/upload", Answer(json.dumps(accepted).encode(), 202))
+    origin.serve("/api/status/1", partial(next, iter(statuses)))
+    (folder / "products.csv").write_text(f"{HEADER}1,SKU1,http://shop.example/a.jpg\n")
+    return _halftone("submit", str(folder / "products.csv"), "--url", origin.url, "--wait")

@@ -11,6 +11,8 @@ import httpx
 
 # An upload is answered when every row is checked and stored: a million rows take a while.
 TIMEOUT = httpx.Timeout(10, read=300, write=300)
+# What is answered while the database, or the API behind a proxy, is away.
+AWAY_STATUSES = (502, 503, 504)
 
 
 class Unreachable(Exception):
@@ -20,9 +22,10 @@ class Unreachable(Exception):
 class Refused(Exception):
     """The API answered with a problem. The text is for a terminal: what happened, and each row error on a line."""
 
-    def __init__(self, problem: dict[str, Any]) -> None:
+    def __init__(self, problem: dict[str, Any], status: int) -> None:
         super().__init__(_problem_text(problem))
         self.problem = problem
+        self.may_pass = status in AWAY_STATUSES
 
 
 class ApiClient:
@@ -117,10 +120,10 @@ class ApiClient:
 def _raise_for(response: httpx.Response) -> None:
     """Raises Refused for an error, a proxy's too, and Unreachable for what else is no success."""
     if response.headers.get("content-type", "").startswith("application/problem+json"):
-        raise Refused(response.json())
+        raise Refused(response.json(), response.status_code)
     told = f"{response.url} answered {response.status_code}, and not as halftone does. Is --url right?"
     if response.is_error:
-        raise Refused({"detail": told, "code": "http_error"})
+        raise Refused({"detail": told, "code": "http_error"}, response.status_code)
     if not response.is_success:
         raise Unreachable(told)
 

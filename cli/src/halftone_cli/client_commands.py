@@ -44,12 +44,12 @@ def submit(
     fields = {name: str(value) for name, value in given.items() if value is not None}
     from halftone_cli.progress import watch
 
-    with _api(url, refused=EXIT_REFUSED) as client:
-        with file.open("rb") as opened:
-            accepted = client.upload(file.name, opened, fields)
-        _show_accepted(accepted)
-        if not wait and output is None:
-            return
+    with _api(url, refused=EXIT_REFUSED) as client, file.open("rb") as opened:
+        accepted = client.upload(file.name, opened, fields)
+    _show_accepted(accepted)
+    if not wait and output is None:
+        return
+    with _api(url) as client:
         ended = watch(client, accepted["request_id"], console)
         _show_status(ended)
         if output is not None:

@@ -8,9 +8,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
-from halftone_cli.client import ApiClient
+from halftone_cli.client import ApiClient, Refused, Unreachable
 
 POLL_SECONDS = 0.25
+PATIENCE_SECONDS = 60
 
 
 def watch(client: ApiClient, request_id: str, console: Console) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def watch(client: ApiClient, request_id: str, console: Console) -> dict[str, Any
     ) as bar:
         task = bar.add_task(status["status"], total=status["total_products"], status=status)
         while True:
-            status = client.status(request_id)
+            status = _status_when_back(client, request_id)
             bar.update(
                 task,
                 description=status["status"],
@@ -36,6 +37,19 @@ def watch(client: ApiClient, request_id: str, console: Console) -> dict[str, Any
             if status["completed_at"] is not None:
                 return status
             time.sleep(POLL_SECONDS)
+
+
+def _status_when_back(client: ApiClient, request_id: str) -> dict[str, Any]:
+    """The request goes on while the API or its database are started anew, and so does who waits for it."""
+    last_chance = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return client.status(request_id)
+        except (Unreachable, Refused) as error:
+            final = isinstance(error, Refused) and not error.may_pass
+            if final or time.monotonic() > last_chance:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def ended_products(status: dict[str, Any]) -> int:
