@@ -8,8 +8,10 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
+from halftone_cli.embedded_postgres import EmbeddedPostgres
 from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
@@ -79,6 +81,43 @@ def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> N
     finally:
         for process in _postgres(tmp_path):
             process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("awaited", ["home/postgres/PG_VERSION", "home/postgres/postmaster.pid"])
+def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(tmp_path: Path, number: int, awaited: str) -> None:
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+    launcher = subprocess.Popen(command, env=environment(tmp_path))
+    try:
+        wait_for(lambda: (tmp_path / awaited).exists(), 60, "start of PostgreSQL", every_seconds=0.01)
+        launcher.send_signal(number)
+        assert launcher.wait(60) == 0
+        assert _postgres(tmp_path) == []
+    finally:
+        for process in _postgres(tmp_path):
+            process.send_signal(signal.SIGINT)
+
+
+def test_terminal_that_is_closed_stops_all(tmp_path: Path) -> None:
+    with running_up(tmp_path) as service:
+        service.processes["up"].send_signal(signal.SIGHUP)
+        assert service.processes["up"].wait(60) == 0
+        assert _postgres(tmp_path) == []
+
+
+def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path) -> None:
+    with running_up(tmp_path):
+        pass
+    postgres = EmbeddedPostgres(tmp_path / "home" / "postgres")
+    postgres.start()
+    with psycopg.connect(postgres.url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'newer'")
+    postgres.stop()
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    assert answer.returncode == 1
+    assert "The database cannot be migrated: " in answer.stderr
+    assert _postgres(tmp_path) == []
 
 
 def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> None:

@@ -37,39 +37,39 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until it is told to stop. `check` is called every CHECK_SECONDS: for what is kept alive
-    otherwise.
-    """
+    """Runs children until it is told to stop: by SIGTERM, SIGINT or SIGHUP, from when it is made on."""
 
-    def __init__(self, children: Sequence[Child], *, grace_seconds: float, check: Callable[[], None]) -> None:
-        self._children = children
+    def __init__(self, *, grace_seconds: float) -> None:
+        self._children: Sequence[Child] = ()
         self._grace_seconds = grace_seconds
-        self._check = check
-        self._is_stopping = False
+        self.is_stopping = False
         # Never written to: the children hear that this process is gone when the kernel closes it.
         self._pipe_read, self._pipe_write = os.pipe()
 
-    def run(self) -> None:
-        """Start everything, keep it running until SIGTERM or SIGINT (or stop()), and stop it in order."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        while not self._is_stopping:
-            self._check()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, self._on_signal)
+
+    def run(self, children: Sequence[Child], *, check: Callable[[], None]) -> None:
+        """Start everything, keep it running until it is told to stop, and stop it in order. `check` is called every
+        CHECK_SECONDS: for what is kept alive otherwise.
+        """
+        self._children = children
+        while not self.is_stopping:
+            check()
             for child in self._children:
                 self._keep_running(child)
             # No Event's wait(): a signal's handler runs in the middle of it, and its set() may find the lock held.
             time.sleep(CHECK_SECONDS)
         self._stop_children()
 
-    def stop(self) -> None:
-        self._is_stopping = True
-
     def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self._is_stopping:
+        if self.is_stopping:
             for child in self._children:
                 if child.process is not None:
                     child.process.kill()
-        self.stop()
+        self.is_stopping = True
 
     def _keep_running(self, child: Child) -> None:
         if child.is_running():

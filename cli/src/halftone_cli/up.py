@@ -41,23 +41,17 @@ class CannotStart(Exception):
 
 
 def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
-    """Start everything, serve until SIGTERM or Ctrl-C, stop everything. Raises CannotStart and BadSettings."""
+    """Start everything, serve until SIGTERM, Ctrl-C or the terminal's end, stop everything. Raises CannotStart and
+    BadSettings.
+    """
     home = Home.at(home_folder)
     _check_port(host, port)
     environment = _environment(home, host, port, workers)
     worker_settings = _check_settings(environment)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
+    grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
+    supervisor = Supervisor(grace_seconds=grace_seconds)
     postgres = None
-    if not environment.get(PREFIX + "DATABASE_URL"):
-        from halftone_cli.embedded_postgres import EmbeddedPostgres
-
-        try:
-            postgres = EmbeddedPostgres(home.postgres)
-            postgres.start()
-            environment[PREFIX + "DATABASE_URL"] = postgres.url
-        except DatabaseUnavailable as error:
-            raise CannotStart(str(error)) from None
-    _migrate(environment)
 
     def keep_postgres_running() -> None:
         if postgres is not None and not postgres.is_running():
@@ -67,20 +61,30 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
             except DatabaseUnavailable as error:
                 log.error("PostgreSQL is away", reason=str(error))
 
-    children = [Child("api", [sys.executable, "-m", "halftone_api"], environment)]
-    children += [
-        Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], _worker_environment(environment, number))
-        for number in range(1, workers + 1)
-    ]
-    grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
-    supervisor = Supervisor(children, grace_seconds=grace_seconds, check=keep_postgres_running)
-    public_url = environment[PREFIX + "PUBLIC_URL"]
-    threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
     try:
-        supervisor.run()
+        if not environment.get(PREFIX + "DATABASE_URL"):
+            from halftone_cli.embedded_postgres import EmbeddedPostgres
+
+            postgres = EmbeddedPostgres(home.postgres)
+            postgres.start()
+            environment[PREFIX + "DATABASE_URL"] = postgres.url
+        _migrate(environment)
+        public_url = environment[PREFIX + "PUBLIC_URL"]
+        threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
+        supervisor.run(_children(environment, workers), check=keep_postgres_running)
+    except (CannotStart, DatabaseUnavailable) as error:
+        if not supervisor.is_stopping:  # Ctrl-C in a terminal ends the programs that start PostgreSQL and migrate, too
+            raise CannotStart(str(error)) from None
     finally:
         if postgres is not None:
             postgres.stop()
+
+
+def _children(environment: dict[str, str], workers: int) -> list[Child]:
+    return [Child("api", [sys.executable, "-m", "halftone_api"], environment)] + [
+        Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], _worker_environment(environment, number))
+        for number in range(1, workers + 1)
+    ]
 
 
 def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, str]:
