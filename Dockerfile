@@ -1,4 +1,4 @@
-# Three images from one file: api, workers, migrate. Each holds its own distribution and what that needs, and nothing else.
+# Four images from one file: api, workers, migrate, commands. Each holds its own distribution and what that needs, and nothing else.
 #   docker build --target api -t halftone-api .
 
 FROM python:3.13-slim-bookworm AS build
@@ -25,6 +25,9 @@ RUN uv sync --frozen --no-dev --no-editable --package halftone-workers
 FROM build AS build-migrate
 RUN uv sync --frozen --no-dev --no-editable --package halftone-db
 
+FROM build AS build-commands
+RUN uv sync --frozen --no-dev --no-editable --package halftone
+
 FROM python:3.13-slim-bookworm AS runtime
 # The storage volume is made with this owner, so that API and workers may both use it.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin halftone \
@@ -50,3 +53,7 @@ CMD ["halftone-worker"]
 FROM runtime AS migrate
 COPY --from=build-migrate /app /app
 CMD ["halftone-migrate"]
+
+FROM runtime AS commands
+COPY --from=build-commands /app /app
+ENTRYPOINT ["halftone"]

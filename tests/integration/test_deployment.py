@@ -1,5 +1,6 @@
 """The files that deploy halftone elsewhere, held to what its programs know: no engine and no cluster is needed here."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 SETTINGS = {PREFIX + name.upper() for settings in (ApiSettings, WorkerSettings) for name in settings.model_fields}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-OURS = ("api", "worker", "migrate")
+OURS = ("api", "worker", "migrate", "commands")
 
 
 def _program(name: str) -> str:
@@ -46,7 +47,7 @@ def _pods() -> list[dict[str, Any]]:
     return [each["spec"]["template"]["spec"] for each in _documents() if each["kind"] in ("Deployment", "Job")]
 
 
-@pytest.mark.parametrize("profiles", [(), ("--profile", "monitoring")], ids=["service", "monitoring"])
+@pytest.mark.parametrize("profiles", [(), ("--profile", "monitoring"), ("--profile", "commands")])
 def test_compose_file_is_valid(profiles: tuple[str, ...]) -> None:
     command = [_program("docker-compose"), "--file", str(ROOT / "docker-compose.yml"), *profiles, "config", "--quiet"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -58,6 +59,12 @@ def test_dockerfile_passes_its_linter() -> None:
         [_program("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_compose_has_every_image_of_the_dockerfile() -> None:
+    stages = re.findall(r"^FROM runtime AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert sorted(stages) == sorted(COMPOSE["services"][name]["build"]["target"] for name in OURS)
+    assert COMPOSE["services"]["commands"]["profiles"] == ["commands"]  # `up` does not start it
 
 
 def test_compose_sets_only_what_the_programs_know() -> None:

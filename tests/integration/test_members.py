@@ -1,6 +1,8 @@
 """Each member in an environment of its own: it brings what it needs, and nothing of the other side."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -86,6 +88,16 @@ def test_migrations_run_from_their_own_distribution(tmp_path: Path, database_url
     assert not _distributions(bin_folder) & {"starlette", "pillow", "httpx", "halftone-workers", "halftone-api"}
     variables = environment(tmp_path, database_url=database_url)
     subprocess.run([bin_folder / "halftone-migrate"], env=variables, check=True, cwd="/")
+
+
+def test_keys_are_made_from_an_image_of_their_own(tmp_path: Path, database_url: str) -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (member,) = re.findall(r"AS build-commands\nRUN uv sync --frozen --no-dev --no-editable --package (.+)", dockerfile)
+    bin_folder = _install(member, tmp_path / "env")
+    (program,) = json.loads(dockerfile.rpartition("ENTRYPOINT ")[2])
+    variables = environment(tmp_path, database_url=database_url)
+    command = [bin_folder / program, "keys", "create", "shop"]
+    assert subprocess.check_output(command, env=variables, cwd="/", text=True).startswith("ht_")
 
 
 @pytest.mark.parametrize("program", ["halftone_api", "halftone_workers"])
