@@ -120,6 +120,15 @@ def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path
     assert _postgres(tmp_path) == []
 
 
+def test_embedded_postgresql_has_connections_for_all_that_is_started(tmp_path: Path) -> None:
+    with running_up(tmp_path, "--workers", "3", database_pool_size="100"):
+        with psycopg.connect(EmbeddedPostgres(tmp_path / "home" / "postgres").url) as connection:
+            found = connection.execute("SELECT current_setting('max_connections')::int").fetchone()
+        # The API's pool and 5 more, a worker's 6 with 4 for dispatcher and sweeper, and 3 that PostgreSQL keeps back.
+        assert found is not None
+        assert found[0] >= 100 + 5 + 3 * 10 + 3
+
+
 def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> None:
     port = origin.url.rpartition(":")[2]
     command = [PYTHON, "-m", "halftone_cli", "up", "--port", port, "--home", str(tmp_path / "home")]

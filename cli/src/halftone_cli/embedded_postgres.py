@@ -31,13 +31,13 @@ DATABASE = "halftone"
 START_TIMEOUT_SECONDS = 60.0
 # The processes of one that was killed end by themselves, and until then keep the next from starting.
 LAUNCH_TIMEOUT_SECONDS = 5.0
+MAX_CONNECTIONS = 60
 # Characters that pg_ctl, which goes through a shell, or a connection's parameters cannot have in a path.
 _UNUSABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
 # A server that shares its machine with everything else: small when idle, and durable as ever.
 _SETTINGS = """
 # halftone
-max_connections = 60
 shared_buffers = 64MB
 io_method = sync
 autovacuum_naptime = 15s
@@ -48,12 +48,13 @@ log_min_messages = warning
 class EmbeddedPostgres:
     """One server on one data folder. start() may be called again to bring it back after it died."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_connections: int = MAX_CONNECTIONS) -> None:
         """Raises DatabaseUnavailable, as start() does."""
         if unusable := _UNUSABLE.search(str(folder)):
             raise DatabaseUnavailable(f"PostgreSQL cannot be kept in {str(folder)!r}: its path has a {unusable[0]!r}.")
         folder.mkdir(parents=True, exist_ok=True)
         self._server = PostgresServer(folder, cleanup_mode=None)
+        self._max_connections = max_connections
         self._log_began = 0
 
     @property
@@ -120,7 +121,7 @@ class EmbeddedPostgres:
                 shutil.chown(folder, self._server.system_user)
             folder.chmod(0o700)  # who may connect may do everything
         self._log_began = self._server.log.stat().st_size if self._server.log.exists() else 0
-        options = f"-h '' -k {shlex.quote(str(folder))}"
+        options = f"-h '' -k {shlex.quote(str(folder))} -c max_connections={self._max_connections}"
         self._pg_ctl("start", "-t", str(int(START_TIMEOUT_SECONDS)), "-o", options, "-l", str(self._server.log))
 
     def _forget_another(self) -> None:

@@ -34,6 +34,8 @@ HAND_BACK_SECONDS = 15.0
 # The API's open calls, its dispatcher and its sweeper have 10 s each.
 API_GRACE_SECONDS = 35.0
 READY_TIMEOUT_SECONDS = 60.0
+# To the database: the API's beside its pool, a worker's with dispatcher and sweeper, and some for the commands.
+API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 5, 10, 10
 
 
 class CannotStart(Exception):
@@ -63,9 +65,10 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
 
     try:
         if not environment.get(PREFIX + "DATABASE_URL"):
-            from halftone_cli.embedded_postgres import EmbeddedPostgres
+            from halftone_cli.embedded_postgres import MAX_CONNECTIONS, EmbeddedPostgres
 
-            postgres = EmbeddedPostgres(home.postgres)
+            wanted = max(MAX_CONNECTIONS, _connections(environment, workers))
+            postgres = EmbeddedPostgres(home.postgres, max_connections=wanted)
             postgres.start()
             environment[PREFIX + "DATABASE_URL"] = postgres.url
         _migrate(environment)
@@ -78,6 +81,12 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     finally:
         if postgres is not None:
             postgres.stop()
+
+
+def _connections(environment: dict[str, str], workers: int) -> int:
+    """What API and workers hold at most, and some for the commands."""
+    pool_size = environment.get(PREFIX + "DATABASE_POOL_SIZE", ApiSettings.model_fields["database_pool_size"].default)
+    return int(pool_size) + API_CONNECTIONS + workers * WORKER_CONNECTIONS + COMMAND_CONNECTIONS
 
 
 def _children(environment: dict[str, str], workers: int) -> list[Child]:
