@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from halftone_cli.embedded_postgres import EmbeddedPostgres
+from halftone_cli.home import Home
 from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
@@ -136,6 +137,21 @@ def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> 
     assert answer.returncode == 1
     assert f"127.0.0.1 port {port} cannot be used" in answer.stderr
     assert "--port" in answer.stderr
+
+
+def test_home_that_cannot_be_used_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == f"{str(tmp_path / 'home')!r} cannot be used: File exists. Name another with --home.\n"
+
+
+def test_secret_that_a_full_disk_left_empty_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "webhook_secret").touch()
+    home = Home.at(tmp_path)
+    assert home.secret("webhook_secret", "made") == "made"
+    assert home.secret("webhook_secret", "another") == "made"
 
 
 def test_bad_settings_stop_the_start_and_are_all_named(tmp_path: Path) -> None:

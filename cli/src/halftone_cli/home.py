@@ -31,7 +31,9 @@ class Home:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return path.read_text().strip()
+            if kept := path.read_text().strip():
+                return kept
+            descriptor = os.open(path, os.O_WRONLY)  # a full disk left it empty
         with os.fdopen(descriptor, "w") as file:
             file.write(made + "\n")
         return made

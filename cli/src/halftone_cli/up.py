@@ -46,9 +46,12 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     """Start everything, serve until SIGTERM, Ctrl-C or the terminal's end, stop everything. Raises CannotStart and
     BadSettings.
     """
-    home = Home.at(home_folder)
     _check_port(host, port)
-    environment = _environment(home, host, port, workers)
+    try:
+        home = Home.at(home_folder)
+        environment = _environment(home, host, port, workers)
+    except OSError as error:
+        raise CannotStart(f"{str(home_folder)!r} cannot be used: {error.strerror}. Name another with --home.") from None
     worker_settings = _check_settings(environment)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
     grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
