@@ -52,7 +52,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         environment = _environment(home, host, port, workers)
     except OSError as error:
         raise CannotStart(f"{str(home_folder)!r} cannot be used: {error.strerror}. Name another with --home.") from None
-    worker_settings = _check_settings(environment)
+    api_settings, worker_settings = _load_settings(environment)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
     grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
     supervisor = Supervisor(grace_seconds=grace_seconds)
@@ -70,8 +70,10 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         if not environment.get(PREFIX + "DATABASE_URL"):
             from halftone_cli.embedded_postgres import MAX_CONNECTIONS, EmbeddedPostgres
 
-            wanted = max(MAX_CONNECTIONS, _connections(environment, workers))
-            postgres = EmbeddedPostgres(home.postgres, max_connections=wanted)
+            wanted = api_settings.database_pool_size + API_CONNECTIONS + workers * WORKER_CONNECTIONS
+            postgres = EmbeddedPostgres(
+                home.postgres, max_connections=max(wanted + COMMAND_CONNECTIONS, MAX_CONNECTIONS)
+            )
             postgres.start()
             environment[PREFIX + "DATABASE_URL"] = postgres.url
         _migrate(environment)
@@ -84,12 +86,6 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     finally:
         if postgres is not None:
             postgres.stop()
-
-
-def _connections(environment: dict[str, str], workers: int) -> int:
-    """What API and workers hold at most, and some for the commands."""
-    pool_size = environment.get(PREFIX + "DATABASE_POOL_SIZE", ApiSettings.model_fields["database_pool_size"].default)
-    return int(pool_size) + API_CONNECTIONS + workers * WORKER_CONNECTIONS + COMMAND_CONNECTIONS
 
 
 def _children(environment: dict[str, str], workers: int) -> list[Child]:
@@ -118,27 +114,27 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
     return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
 
 
-def _check_settings(environment: dict[str, str]) -> WorkerSettings:
-    """As API and workers would at their start, where they would be started again and again: the workers' settings.
-
-    Raises BadSettings, with the problems of both.
+def _load_settings(environment: dict[str, str]) -> tuple[ApiSettings, WorkerSettings]:
+    """As API and workers will at their start, where a bad one would have them started again and again. Raises
+    BadSettings, with the problems of both.
     """
     problems: list[str] = []
-    for settings_class in (ApiSettings, WorkerSettings):
-        try:
-            _load(settings_class, environment)
-        except BadSettings as error:
-            problems += error.problems
-    if problems:
+    api = _load(ApiSettings, environment, problems)
+    worker = _load(WorkerSettings, environment, problems)
+    if api is None or worker is None:
         raise BadSettings(problems)
-    ImageStore(environment[PREFIX + "STORAGE_URL"])
-    return _load(WorkerSettings, environment)
+    ImageStore(worker.storage_url)
+    return api, worker
 
 
-def _load(settings_class: type[SettingsT], environment: dict[str, str]) -> SettingsT:
+def _load(settings_class: type[SettingsT], environment: dict[str, str], problems: list[str]) -> SettingsT | None:
     variables = {name: PREFIX + name.upper() for name in settings_class.model_fields}
     given = {name: environment[variable] for name, variable in variables.items() if variable in environment}
-    return load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
+    try:
+        return load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
+    except BadSettings as error:
+        problems += error.problems
+        return None
 
 
 def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:
