@@ -167,6 +167,18 @@ def test_accepted_upload_never_exits_as_refused(origin: Origin, tmp_path: Path) 
     assert "Away, or not yours." in answer.stderr
 
 
+@pytest.mark.parametrize("name", [b"/dev/stdin", b"caf\xe9.csv"], ids=["a pipe", "a name in Latin-1"])
+def test_upload_may_come_from(service: Service, tmp_path: Path, name: bytes) -> None:
+    content = f"{HEADER}1,SKU1,http://shop.example/a.jpg\n".encode()
+    source = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118 - bytes
+    if name != b"/dev/stdin":
+        Path(os.fsdecode(source)).write_bytes(content)
+    command = [PYTHON, "-m", "halftone_cli", "submit", os.fsdecode(source), "--url", service.url]
+    answer = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert b"1 products, 1 images" in answer.stdout
+
+
 def test_refused_upload_prints_its_row_errors_one_a_line(service: Service, tmp_path: Path) -> None:
     source = tmp_path / "products.csv"
     source.write_text(f"{HEADER}one,SKU1,http://shop.example/a.jpg\n2,,http://shop.example/b.jpg\n")

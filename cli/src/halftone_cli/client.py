@@ -1,9 +1,11 @@
 """The API from the client's side: what the commands send, and its errors as a person wants them."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -50,7 +52,13 @@ class ApiClient:
 
     def upload(self, filename: str, file: BinaryIO, fields: dict[str, str]) -> dict[str, Any]:
         """The 202's body. Raises Refused."""
-        return self._json("POST", "/api/upload", files={"file": (filename, file, "text/csv")}, data=fields)
+        with TemporaryFile() as whole:
+            if not file.seekable():  # a pipe, whose length is not known before its end, and whose name is none of a CSV
+                shutil.copyfileobj(file, whole)
+                whole.seek(0)
+                file, filename = whole, f"{filename}.csv"
+            name = os.fsencode(filename).decode(errors="replace")
+            return self._json("POST", "/api/upload", files={"file": (name, file, "text/csv")}, data=fields)
 
     def status(self, request_id: str) -> dict[str, Any]:
         return self._json("GET", self._path("status", request_id))
@@ -111,7 +119,7 @@ class ApiClient:
             raise Unreachable(
                 f"No halftone answers at {self._url}. `halftone up` starts one; --url names another."
             ) from None
-        except (httpx.InvalidURL, UnicodeError) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise Unreachable(f"{self._url!a} cannot be asked: {error}.") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"The connection to {self._url} broke ({type(error).__name__}).") from None
