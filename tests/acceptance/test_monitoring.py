@@ -229,10 +229,11 @@ def test_metrics_port_in_use_is_said(tmp_path: Path, origin: Origin) -> None:
     assert f"HALFTONE_METRICS_PORT={port}: Address already in use" in answer.stderr
 
 
-def test_metrics_host_that_is_not_of_this_machine_is_said(tmp_path: Path) -> None:
-    answer = _worker_with_metrics(tmp_path, port=str(free_port()), host="192.0.2.1")
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+def test_metrics_host_that_is_not_of_this_machine_is_said(tmp_path: Path, host: str) -> None:
+    answer = _worker_with_metrics(tmp_path, port=str(free_port()), host=host)
     assert answer.returncode == 2
-    assert "HALFTONE_METRICS_HOST='192.0.2.1'" in answer.stderr
+    assert f"HALFTONE_METRICS_HOST={host!r}" in answer.stderr
 
 
 def _worker_with_metrics(tmp_path: Path, *, port: str, host: str = "127.0.0.1") -> "subprocess.CompletedProcess[str]":

@@ -127,7 +127,7 @@ def _serve_metrics(settings: WorkerSettings) -> None:
         serve_metrics(settings.metrics_host, settings.metrics_port)
     except (OSError, UnicodeError) as error:
         given = f"HALFTONE_METRICS_HOST={settings.metrics_host!r}, HALFTONE_METRICS_PORT={settings.metrics_port}"
-        raise BadSettings([f"{given}: expected an address of this machine and a free port ({error})."]) from None
+        raise BadSettings([f"{given}: {getattr(error, 'strerror', error)}."]) from None
 
 
 def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
