@@ -1,6 +1,7 @@
 """Whether the API is alive, and whether it is ready: database and broker reached."""
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -49,6 +50,6 @@ def _broker_problem(rabbitmq_url: str) -> str | None:
     parameters.blocked_connection_timeout = CHECK_TIMEOUT_SECONDS
     try:
         pika.BlockingConnection(parameters).close()
-    except (pika.exceptions.AMQPError, OSError) as error:
+    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
         return f"RabbitMQ cannot be reached ({type(error).__name__})."
     return None

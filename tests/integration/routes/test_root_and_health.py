@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 from starlette.routing import Route
 
+from halftone_api import health
 from halftone_api.routes import ROUTES
 from tests.support.api import Api, api_settings, running_api
 from tests.support.halftone import free_port, wait_for
+from tests.support.hostile import Visitor, hostile_server
 from tests.support.postgres import TestPostgres
 from tests.support.routes import problem_of
 from tests.support.stored import query
@@ -67,6 +70,13 @@ def test_readiness_names_the_broker_when_it_is_away(database_url: str, tmp_path:
         problem = problem_of(api.get("/readyz"), 503, "not_ready")
     assert problem["failing"] == ["broker"]
     assert "hunter2" not in str(problem)
+
+
+def test_broker_that_says_nothing_is_named_as_one_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_TIMEOUT_SECONDS", 0.2)
+    with hostile_server(Visitor.wait_until_gone) as silent:
+        problem = health._broker_problem(f"amqp://guest:guest@127.0.0.1:{silent.port}/")
+    assert problem == "RabbitMQ cannot be reached (AMQPConnectorStackTimeout)."
 
 
 def test_api_that_has_stopped_holds_no_connection(database_url: str, engine: Engine, tmp_path: Path) -> None:
