@@ -15,11 +15,18 @@ from halftone_shared.results import ImageError, ImageResult, ProductKey, Product
 from halftone_shared.states import Action, ImageErrorCode
 
 
-def store_request(engine: Engine, products: int = 1, *, images: int = 1, webhook_url: str | None = None) -> UUID:
+def store_request(
+    engine: Engine,
+    products: int = 1,
+    *,
+    images: int = 1,
+    webhook_url: str | None = None,
+    owner_key_id: UUID | None = None,
+) -> UUID:
     """A new request with that many products of that many images each."""
     request = NewRequest(
         id=uuid4(),
-        owner_key_id=None,
+        owner_key_id=owner_key_id,
         options={"mode": "quality", "quality": 50, "format": "keep"},
         csv_filename="products.csv",
         csv_header=["Serial Number", "Product Name", "Input Image Urls"],

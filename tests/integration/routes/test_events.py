@@ -1,15 +1,24 @@
-"""Progress as server-sent events, while the database comes and goes."""
+"""Progress as server-sent events: what ends a stream, and what does not."""
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
+from sqlalchemy import Engine
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
 
 from halftone_api import watching
+from halftone_api.reading import find_request
 from halftone_api.services import Services
+from halftone_api.settings import ApiSettings
+from halftone_shared.api_keys import create_key, revoke_key
 from halftone_shared.database import make_engine
-from halftone_shared.requests import get_status
 from halftone_shared.secret_box import SecretBox
 from halftone_shared.storage import ImageStore
 from tests.support.api import api_settings
@@ -17,27 +26,61 @@ from tests.support.postgres import running_postgres
 from tests.support.stored import finish, store_request
 
 
-def test_stream_outlives_a_database_that_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "LOOK_EVERY_SECONDS", 0.05)
-    with running_postgres(durable=True) as postgres:
-        settings = api_settings(postgres.new_database(), tmp_path)
-        engine = make_engine(settings.database_url, pool_size=2)
-        found = Services(settings, engine, ImageStore(settings.storage_url), SecretBox(settings.webhook_secret))
-        request_id = store_request(engine, 1)
+
+
+@contextmanager
+def _services(settings: ApiSettings) -> Iterator[Services]:
+    engine = make_engine(settings.database_url, pool_size=2)
+    yield Services(settings, engine, ImageStore(settings.storage_url), SecretBox(settings.webhook_secret))
+    engine.dispose()
+
+
+def _watch(found: Services, request_id: UUID, key: str = "") -> AsyncIterator[ServerSentEvent]:
+    app = SimpleNamespace(state=SimpleNamespace(services=found))
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    path_params = {"request_id": str(request_id)}
+    request = Request({"type": "http", "app": app, "path_params": path_params, "headers": headers})
+    return watching._changes(request, find_request(request))
+
+
+def test_stream_outlives_a_database_that_was_away(tmp_path: Path) -> None:
+    with (
+        running_postgres(durable=True) as postgres,
+        _services(api_settings(postgres.new_database(), tmp_path)) as found,
+    ):
+        request_id = store_request(found.engine, 1)
 
         async def told() -> list[str]:
-            with engine.connect() as connection:
-                stream = watching._changes(found, get_status(connection, request_id, owner=None))
+            stream = _watch(found, request_id)
             events = [await anext(stream)]
             postgres.stop_immediately()
             following = asyncio.ensure_future(anext(stream))
             await asyncio.sleep(0.5)
             assert not following.done()
             postgres.start()
-            await asyncio.to_thread(finish, engine, request_id, 1)
+            await asyncio.to_thread(finish, found.engine, request_id, 1)
             events += [await following, *[event async for event in stream]]
             return [json.loads(event.data or "")["status"] for event in events]
 
         first, *_, last = asyncio.run(told())
         assert (first, last) == ("PENDING", "COMPLETED")
-        engine.dispose()
+
+
+def test_stream_ends_with_the_key_that_opened_it(engine: Engine, database_url: str, tmp_path: Path) -> None:
+    with engine.connect() as connection:
+        key_id, key = create_key(connection, "shop")
+    request_id = store_request(engine, 1, owner_key_id=key_id)
+
+    async def told(found: Services) -> int:
+        stream = _watch(found, request_id, key)
+        await anext(stream)
+        with engine.connect() as connection:
+            assert revoke_key(connection, key_id)
+        async with asyncio.timeout(10):
+            return len([event async for event in stream])
+
+    with _services(api_settings(database_url, tmp_path, auth="keys")) as found:
+        assert asyncio.run(told(found)) == 0
