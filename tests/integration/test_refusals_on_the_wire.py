@@ -211,6 +211,13 @@ def test_call_that_turns_unreadable_behind_its_answer_is_cut_off(server: Service
     assert [line for line in log_lines(server) if line.get("logger") == "asyncio"] == []
 
 
+@pytest.mark.parametrize("path", ["http://halftone.example/healthz", "http://halftone.example:8000/healthz/?a=b"])
+def test_call_as_a_proxy_is_asked_is_answered(server: Service, path: str) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("Connection: close", method="GET", path=path))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 def test_sender_that_hangs_up_is_no_error_of_ours(server: Service) -> None:
     with connected(server) as connection:
         connection.sendall(head(FORM, "Content-Length: 10000", "X-Request-Id: hung-up") + OPENING)
