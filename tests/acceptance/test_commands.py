@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.support.halftone import PYTHON, Service, environment, free_port
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
+from tests.support.stored import store_request
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
@@ -91,6 +93,12 @@ def test_warning_and_product_have_a_line_each_however_long(service: Service, ori
     service.ended(request_id)
     title, *_ = _halftone("details", request_id, "--url", service.url, columns=80).stdout.splitlines()
     assert title == f"line 2: {name} [COMPLETED]"
+
+
+def test_running_requests_are_listed_with_whole_ids(tmp_path: Path, database_url: str, engine: Engine) -> None:
+    request_id = store_request(engine, 1_000)
+    narrow = environment(tmp_path, DATABASE_URL=database_url)
+    assert str(request_id) in _halftone("queues", "--once", env=narrow, columns=80).stdout
 
 
 def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.terminal import console
@@ -136,7 +136,14 @@ def _workers(workers: Sequence[Any]) -> Table:
 
 def _running(running: Sequence[Any]) -> Table:
     table = Table(
-        "Request", "File", "Status", "Products", "Failed images", "Age", title="Running", title_justify="left"
+        Column("Request", no_wrap=True),
+        "File",
+        "Status",
+        "Products",
+        "Failed images",
+        "Age",
+        title="Running",
+        title_justify="left",
     )
     for request in running:
         table.add_row(
