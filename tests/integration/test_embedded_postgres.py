@@ -69,6 +69,22 @@ def test_server_that_was_killed_is_brought_back(made: EmbeddedPostgres) -> None:
         assert _answers(made)
 
 
+def test_folder_whose_making_was_broken_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres")
+
+    def broken_off() -> None:
+        (tmp_path / "postgres" / "PG_VERSION").write_text("18\n")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server._server, "ensure_pgdata_inited", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            server.start()
+    with _running(EmbeddedPostgres(tmp_path / "postgres")) as again:
+        assert _answers(again)
+    assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
+
+
 def test_server_that_does_not_start_says_why(made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_postgres, "LAUNCH_TIMEOUT_SECONDS", 0.5)
     configuration = _folder(made) / "postgresql.conf"

@@ -5,13 +5,16 @@ the server's user may enter. As root it runs as the system user `pgserver`, whic
 its data are opened for passing through. It outlives a launcher that was killed; the next start finds it.
 """
 
+import fcntl
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -65,7 +68,8 @@ class EmbeddedPostgres:
         """Start the server, or find it running; on return it answers and has the database. Raises
         DatabaseUnavailable.
         """
-        self._initialise()
+        with _alone_in(self._server.pgdata.parent):
+            self._initialise()
         began = time.monotonic()
         while True:
             try:
@@ -103,7 +107,14 @@ class EmbeddedPostgres:
 
     def _initialise(self) -> None:
         pgdata = self._server.pgdata
+        # There while the server's files are made, and left where that was killed: they have never held anything.
+        unfinished = pgdata.with_name(f"{pgdata.name}.unfinished")
+        if unfinished.exists():
+            shutil.rmtree(pgdata, ignore_errors=True)
+            pgdata.mkdir(exist_ok=True)
         first = not (pgdata / "PG_VERSION").exists()
+        if first:
+            unfinished.touch()
         try:
             self._server.ensure_pgdata_inited()
         except subprocess.CalledProcessError:
@@ -111,6 +122,7 @@ class EmbeddedPostgres:
         if first:
             with (pgdata / "postgresql.conf").open("a") as configuration:
                 configuration.write(_SETTINGS)
+            unfinished.unlink()
 
     def _launch(self) -> None:
         self._forget_another()
@@ -162,3 +174,14 @@ class EmbeddedPostgres:
             found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
             if found is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time; a lock of the folder itself, which ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
