@@ -97,6 +97,20 @@ def test_server_that_does_not_start_says_why(made: EmbeddedPostgres, monkeypatch
         configuration.write_text(before)
 
 
+def test_server_is_stopped_by_the_last_that_uses_it(made: EmbeddedPostgres) -> None:
+    with _running(made):
+        command = EmbeddedPostgres(_folder(made))
+        for _ in range(2):
+            command.start()
+            command.stop()
+            assert _answers(made)
+        command.start()
+        made.stop()
+        assert _answers(command)
+        command.stop()
+        assert not made.is_running()
+
+
 def test_server_stops_without_a_file_that_is_another_users(
     made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

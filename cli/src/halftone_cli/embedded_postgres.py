@@ -49,7 +49,10 @@ log_min_messages = warning
 
 
 class EmbeddedPostgres:
-    """One server on one data folder. start() may be called again to bring it back after it died."""
+    """One server on one data folder. start() may be called again to bring it back after it died.
+
+    Several processes may use it, as `halftone up` and the commands do; the last one's stop() stops it.
+    """
 
     def __init__(self, folder: Path, *, max_connections: int = MAX_CONNECTIONS) -> None:
         """Raises DatabaseUnavailable, as start() does."""
@@ -59,6 +62,7 @@ class EmbeddedPostgres:
         self._server = PostgresServer(folder, cleanup_mode=None)
         self._max_connections = max_connections
         self._log_began = 0
+        self._use: int | None = None
 
     @property
     def url(self) -> str:
@@ -70,6 +74,9 @@ class EmbeddedPostgres:
         """
         with _alone_in(self._server.pgdata.parent):
             self._initialise()
+        if self._use is None:
+            self._use = os.open(self._server.pgdata, os.O_RDONLY)
+            fcntl.flock(self._use, fcntl.LOCK_SH)
         began = time.monotonic()
         while True:
             try:
@@ -90,10 +97,16 @@ class EmbeddedPostgres:
         return self._running() is not None
 
     def stop(self) -> None:
-        for mode in ("fast", "immediate"):
-            if self.is_running():
-                with suppress(subprocess.CalledProcessError):
-                    self._pg_ctl("stop", "-m", mode)
+        if self._use is None:
+            return
+        with suppress(BlockingIOError):  # another uses it
+            fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for mode in ("fast", "immediate"):
+                if self.is_running():
+                    with suppress(subprocess.CalledProcessError):
+                        self._pg_ctl("stop", "-m", mode)
+        os.close(self._use)
+        self._use = None
 
     def _running(self) -> "PostmasterInfo | None":
         """The server on this folder. What its pid file names may be another process by now, or cut off."""
@@ -112,7 +125,7 @@ class EmbeddedPostgres:
         if unfinished.exists():
             shutil.rmtree(pgdata, ignore_errors=True)
             pgdata.mkdir(exist_ok=True)
-        first = not (pgdata / "PG_VERSION").exists()
+        first = not any(pgdata.iterdir())
         if first:
             unfinished.touch()
         try:

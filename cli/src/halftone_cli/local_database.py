@@ -15,7 +15,7 @@ from halftone_shared.settings import PREFIX, SECRETS_FOLDER, BadSettings, Databa
 
 @contextmanager
 def database_url(home_folder: Path) -> Iterator[str]:
-    """HALFTONE_DATABASE_URL, or that of the home's server, which runs for the block if it did not run before.
+    """HALFTONE_DATABASE_URL, or that of the home's server, which runs for the block if nothing else has it run.
 
     Raises DatabaseUnavailable, or BadSettings.
     """
@@ -31,13 +31,11 @@ def database_url(home_folder: Path) -> Iterator[str]:
     from halftone_cli.embedded_postgres import EmbeddedPostgres
 
     postgres = EmbeddedPostgres(home.postgres)
-    ran_before = postgres.is_running()
-    postgres.start()
     try:
+        postgres.start()
         yield postgres.url
     finally:
-        if not ran_before:
-            postgres.stop()
+        postgres.stop()
 
 
 @contextmanager
