@@ -85,6 +85,17 @@ def test_folder_whose_making_was_broken_off_is_made_anew(tmp_path: Path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
 
 
+def test_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    """As one that was restored in part, which may be all that is left of a catalogue."""
+    folder = tmp_path / "postgres"
+    server = EmbeddedPostgres(folder)
+    (folder / "base").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable, match="cannot make its files"):
+            server.start()
+    assert (folder / "base").is_dir()
+
+
 def test_server_that_does_not_start_says_why(made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_postgres, "LAUNCH_TIMEOUT_SECONDS", 0.5)
     configuration = _folder(made) / "postgresql.conf"
