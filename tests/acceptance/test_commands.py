@@ -95,6 +95,13 @@ def test_warning_and_product_have_a_line_each_however_long(service: Service, ori
     assert title == f"line 2: {name} [COMPLETED]"
 
 
+def test_name_has_no_say_over_the_terminal(service: Service, origin: Origin) -> None:
+    request_id = service.accepted(f"{HEADER}1,SKU1\x1b[31m,{origin.serve('/a.jpg', jpeg())}\n")
+    service.ended(request_id)
+    shown = _halftone("details", request_id, "--url", service.url)
+    assert "line 2: SKU1\ufffd[31m [COMPLETED]" in shown.stdout
+
+
 def test_running_requests_are_listed_with_whole_ids(tmp_path: Path, database_url: str, engine: Engine) -> None:
     request_id = store_request(engine, 1_000)
     narrow = environment(tmp_path, DATABASE_URL=database_url)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.worker_registry import WorkerReport, report_worker
@@ -38,9 +39,10 @@ def test_one_print_shows_queues_workers_throughput_and_failures(engine: Engine, 
     assert rows[6] == ["http_error", "1", "1"]
 
 
-def test_empty_service_says_that_no_worker_lives(database_url: str) -> None:
+@pytest.mark.parametrize("how", [["--once"], []], ids=["once", "without a terminal"])
+def test_empty_service_says_that_no_worker_lives(database_url: str, how: list[str]) -> None:
     answer = subprocess.run(
-        [*COMMAND, "--once"], env=_environment(database_url), capture_output=True, text=True, check=False
+        [*COMMAND, *how], env=_environment(database_url), capture_output=True, text=True, check=False, timeout=60
     )
     assert answer.returncode == 0, answer.stderr
     assert "no worker lives" in answer.stdout

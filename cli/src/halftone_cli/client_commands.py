@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, console, fail, failing_with
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, console, fail, failing_with, say
 
 if TYPE_CHECKING:
     from halftone_cli.client import ApiClient
@@ -112,27 +112,26 @@ def _api(url: str, *, refused: int = EXIT_FAILED) -> "Iterator[ApiClient]":
 def _save(client: "ApiClient", request_id: str, output: Path) -> None:
     with failing_with(EXIT_FAILED, OSError):  # the disk is full
         size = client.download(request_id, output)
-    console.print(f"Written: {output} ({size:,} bytes)", markup=False, highlight=False, soft_wrap=True)
+    say(f"Written: {output} ({size:,} bytes)")
 
 
 def _show_accepted(accepted: dict[str, Any]) -> None:
-    console.print(
+    say(
         f"Request {accepted['request_id']}: {accepted['total_products']:,} products,"
-        f" {accepted['total_images']:,} images.",
-        highlight=False,
+        f" {accepted['total_images']:,} images."
     )
     for warning in accepted["warnings"]:
         text = f"  line {warning['line']}, {warning['column']}: {warning['message']} ({warning['value']!r})"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(text, style="yellow")
     if accepted["warning_count"] > len(accepted["warnings"]):
-        console.print(f"  and {accepted['warning_count'] - len(accepted['warnings']):,} more", style="yellow")
+        say(f"  and {accepted['warning_count'] - len(accepted['warnings']):,} more", style="yellow")
 
 
 def _show_status(status: dict[str, Any]) -> None:
     from halftone_cli.progress import ended_products, megabytes
 
     outcome = f" ({status['outcome']})" if status["outcome"] else ""
-    console.print(f"{status['status']}{outcome}, {status['progress']:g} %", style="bold", highlight=False)
+    say(f"{status['status']}{outcome}, {status['progress']:g} %", style="bold")
     lines = {
         "products": f"{ended_products(status):,} of {status['total_products']:,} ended,"
         f" {status['failed_products']:,} failed, {status['cancelled_products']:,} cancelled",
@@ -145,14 +144,13 @@ def _show_status(status: dict[str, Any]) -> None:
     if status["webhook"]:
         lines["webhook"] = f"{status['webhook']['status']} after {status['webhook']['attempts']} attempts"
     for name, value in lines.items():
-        console.print(f"  {name:<9}{value}", markup=False, highlight=False, soft_wrap=True)
+        say(f"  {name:<9}{value}")
 
 
 def _show_product(product: dict[str, Any]) -> None:
-    title = f"line {product['line']}: {product['product_name']} [{product['status']}]"
-    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+    say(f"line {product['line']}: {product['product_name']} [{product['status']}]", style="bold")
     for image in product["images"]:
-        console.print(f"  {image['position']}. {_image_text(image)}", markup=False, highlight=False, soft_wrap=True)
+        say(f"  {image['position']}. {_image_text(image)}")
 
 
 def _image_text(image: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import EXIT_FAILED, console
+from halftone_cli.terminal import EXIT_FAILED, console, say
 
 
 def doctor(
@@ -26,7 +26,7 @@ def doctor(
             if finding is not None:
                 broken += 1
                 for example in finding.examples:
-                    console.print(f"    {example}", markup=False, highlight=False, soft_wrap=True)
+                    say(f"    {example}")
                 if finding.count > len(finding.examples):
                     console.print(f"    and {finding.count - len(finding.examples):,} more")
     if broken:

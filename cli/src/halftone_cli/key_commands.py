@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, error_console, fail
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, error_console, fail, say
 
 MAX_NAME_CHARACTERS = 200
 KEY_ID_CHARACTERS = 36
@@ -30,7 +30,7 @@ def create(name: str, home: HomeOption = DEFAULT_HOME) -> None:
     with local_engine(home) as engine, engine.connect() as connection:
         key_id, key = create_key(connection, name)
     told = f"Key {key_id} for {name!r}, shown this once. Send it as 'Authorization: Bearer KEY'."
-    error_console.print(told, markup=False, highlight=False, soft_wrap=True)
+    say(told, to=error_console)
     print(key)
 
 

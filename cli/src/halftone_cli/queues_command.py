@@ -27,7 +27,9 @@ MIN_REFRESH_SECONDS = 0.5
 
 
 def queues(
-    once: Annotated[bool, typer.Option("--once", help="Print it once, instead of live.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print it once, instead of live, as it is done where there is no terminal.")
+    ] = False,
     every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)] = 2.0,
     home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`.")] = DEFAULT_HOME,
 ) -> None:
@@ -35,7 +37,7 @@ def queues(
     from halftone_cli.local_database import local_engine
 
     with local_engine(home) as engine:
-        if once:
+        if once or not console.is_terminal:
             before = _look(engine)
             time.sleep(1)  # a throughput takes two looks
             console.print(_page(_look(engine), before))

@@ -15,8 +15,14 @@ EXIT_REFUSED = 2
 EXIT_UNREACHABLE = 3
 
 
+def say(text: str, *, style: str | None = None, to: Console = console) -> None:
+    """Print it as it is, however long its lines; a product's name or a server's answer has no say over the terminal."""
+    shown = "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    to.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def fail(message: str, exit_code: int) -> NoReturn:
-    error_console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    say(message, style="red", to=error_console)
     raise typer.Exit(exit_code)
 
 
