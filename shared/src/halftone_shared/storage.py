@@ -163,10 +163,9 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
     parts = urlsplit(storage_url)
     try:
         if parts.scheme == "s3":
+            prefix = parts.path.strip("/") or None
             retries: RetryConfig = {"retry_timeout": timedelta(seconds=RETRY_SECONDS)}
-            return S3Store(
-                parts.netloc, prefix=parts.path.strip("/") or None, config=_BUCKET, retry_config=retries
-            ), None
+            return S3Store(parts.netloc, prefix=prefix, config=_BUCKET, retry_config=retries), None
         folder = Path(unquote(parts.path)).resolve()
         return LocalStore(folder, mkdir=True), folder
     except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none

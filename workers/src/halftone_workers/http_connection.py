@@ -18,7 +18,8 @@ import httpx
 MAX_HEAD_BYTES = 100 * 1024
 # Room for what uvloop decrypts at once, 256 KiB and a record: what did not fit would be lost where the connection ends.
 SCRATCH_BYTES = 320 * 1024
-# As much is read on before others have their turn: a hostile server's chunks of a byte each take h11 a second for it.
+# As much goes on its way before others have their turn: a hostile server's chunks of a byte each take h11 half a second
+# for it. Without TLS no more is read at once: what of a body comes with its head is copied twice.
 TURN_BYTES = 64 * 1024
 _WITHOUT_BODY = frozenset({204, 304})
 
@@ -40,6 +41,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     async def open(self, connected: socket.socket, tls: ssl.SSLContext | None, host: str) -> None:
         """Take over a connected socket. Raises httpx.ConnectError, from what TLS had to say."""
         loop = asyncio.get_running_loop()
+        if tls is None:
+            self._scratch = self._scratch[:TURN_BYTES]
         name = host.rstrip(".") if tls else None  # no certificate has the dot that may end a name (RFC 6066, 3)
         try:
             await loop.create_connection(lambda: self, sock=connected, ssl=tls, server_hostname=name)
