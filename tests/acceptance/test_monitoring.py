@@ -285,6 +285,8 @@ def test_figures_agree_with_the_database_after_a_load(
             "rabbitmq-queues": broker_metrics,
         }
         with running_prometheus(tmp_path / "prometheus", targets) as server:
+            # The API is ready before the last of the workers has started.
+            wait_for(lambda: _number(server, "max(halftone_workers)") == 4, what="four workers")
             status = service.ended(service.accepted(csv), 150)
             _wait_for_scrape(server)
 

@@ -1,6 +1,8 @@
 """The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
 
 import asyncio
+import errno
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -43,6 +45,26 @@ def test_image_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> N
     with pytest.raises(StorageUnavailable, match="could not be stored"):
         ImageStore(tmp_path.as_uri()).put(NAME, b"image")
     assert _files(tmp_path) == []
+
+
+def test_image_is_on_the_disk_with_its_name_when_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / storage_path(NAME), []
+
+    def fsync(file: int) -> None:
+        synced.append(os.path.samestat(os.fstat(file), path.stat()) and path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ImageStore(tmp_path.as_uri()).put(NAME, b"image")
+    assert synced == [b"image"]
+
+
+def test_image_that_the_disk_does_not_take_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageUnavailable, match="could not be stored"):
+        ImageStore(tmp_path.as_uri()).put(NAME, b"image")
 
 
 def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) -> None:

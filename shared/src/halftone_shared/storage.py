@@ -53,7 +53,7 @@ class ImageStore:
         return self._folder is None
 
     def put(self, name: str, data: bytes | bytearray) -> None:
-        """Store a file whole or not at all. Raises StorageUnavailable."""
+        """Store a file, whole and to outlast a power cut, or not at all. Raises StorageUnavailable."""
         try:
             if self._folder is not None:
                 _write_file(f"{self._folder}/{storage_path(name)}", data)
@@ -120,7 +120,7 @@ class ImageStore:
 
 
 def _write_file(path: str, data: bytes | bytearray) -> None:
-    """Whole, under a name of its own, then in the place of what may be there.
+    """Whole, under a name of its own, then in the place of what may be there; on return it is on the disk.
 
     By the bare calls: a thread that returns from one waits for its turn among the others, up to some milliseconds.
     """
@@ -131,12 +131,14 @@ def _write_file(path: str, data: bytes | bytearray) -> None:
             unwritten = memoryview(data)
             while unwritten:
                 unwritten = unwritten[os.write(file, unwritten) :]
-        finally:
-            os.close(file)
-        os.rename(unfinished, path)  # noqa: PTH104
-    except BaseException:
-        os.unlink(unfinished)  # noqa: PTH108
-        raise
+            os.rename(unfinished, path)  # noqa: PTH104
+        except BaseException:
+            os.unlink(unfinished)  # noqa: PTH108
+            raise
+        # After the rename, so that one call is enough for both: with a file, ext4, XFS and Btrfs write its name.
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _create(path: str) -> int:
