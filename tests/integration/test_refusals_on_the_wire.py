@@ -191,8 +191,9 @@ def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> 
         "GET /api/status/ü HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
         head(FORM, "Transfer-Encoding: chunked") + b"zz\r\n",
         head(FORM, "Transfer-Encoding: gzip") + b"zz\r\n",
+        b"CONNECT halftone.example:443 HTTP/1.1\r\nHost: halftone.example:443\r\n\r\n",
     ],
-    ids=["no HTTP", "a space in a name", "bare UTF-8", "a chunk without a size", "another encoding"],
+    ids=["no HTTP", "a space in a name", "bare UTF-8", "a chunk without a size", "another encoding", "to a proxy"],
 )
 def test_call_that_cannot_be_read_is_a_problem_too(server: Service, call: bytes) -> None:
     with connected(server) as connection:

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from halftone_api.metrics import Measured, ServiceGauges, make_registry
-from halftone_api.middleware import BoundedBodies, OnePath, RequestIds
+from halftone_api.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.problems import EXCEPTION_HANDLERS
 from halftone_api.rabbitmq_publisher import RabbitmqPublisher
 from halftone_api.routes import ROUTES
@@ -50,7 +50,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         timeout_seconds=settings.upload_timeout_seconds,
         too_large=too_large(settings.max_upload_bytes),
     )
-    return RequestIds(OnePath(Measured(bounded)))
+    return RequestIds(TrailingSlashes(Measured(bounded)))
 
 
 def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper]":

@@ -1,4 +1,4 @@
-"""What every call passes through on its way to a route, as plain ASGI: request IDs, one form of a path, bounded
+"""What every call passes through on its way to a route, as plain ASGI: request IDs, trailing slashes, bounded
 bodies.
 """
 
@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halftone_api.problems import Problem, problem_response
 
-_ORIGIN = re.compile(r"\Ahttps?://[^/]*")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 # How long and how much an upload that was refused halfway is still read, so that its sender gets to see the answer:
@@ -51,17 +50,15 @@ def call_id() -> str | None:
     return found
 
 
-class OnePath:
-    """`/api/status/ID/`, or `http://host/api/status/ID` as a proxy is asked (RFC 9112, 3.2.2), is `/api/status/ID`: on
-    every route and without a redirect.
-    """
+class TrailingSlashes:
+    """`/api/status/ID/` is `/api/status/ID`, on every route and without a redirect."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope = {**scope, "path": _ORIGIN.sub("", scope["path"]).rstrip("/") or "/"}
+        if scope["type"] == "http" and scope["path"] != "/" and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         await self._app(scope, receive, send)
 
 
