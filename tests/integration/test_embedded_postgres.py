@@ -3,6 +3,8 @@
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,8 @@ import psycopg
 import pytest
 
 from halftone_cli import embedded_postgres
-from halftone_cli.embedded_postgres import EmbeddedPostgres
-from halftone_shared.database import DatabaseUnavailable, make_engine
+from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
+from halftone_shared.database import make_engine
 from tests.support.halftone import wait_for
 
 
@@ -37,7 +39,7 @@ def test_folder_may_have_any_usual_name(tmp_path: Path, name: str) -> None:
 
 
 def test_folder_whose_path_postgresql_cannot_take_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailable, match=r"its path has a '\$'"):
+    with pytest.raises(PostgresUnavailable, match=r"its path has a '\$'"):
         EmbeddedPostgres(tmp_path / "do$llar")
 
 
@@ -91,7 +93,7 @@ def test_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     server = EmbeddedPostgres(folder)
     (folder / "base").mkdir(parents=True)
     for _ in range(2):
-        with pytest.raises(DatabaseUnavailable, match="cannot make its files"):
+        with pytest.raises(PostgresUnavailable, match="cannot make its files"):
             server.start()
     assert (folder / "base").is_dir()
 
@@ -102,7 +104,7 @@ def test_server_that_does_not_start_says_why(made: EmbeddedPostgres, monkeypatch
     before = configuration.read_text()
     configuration.write_text(before + "nonsense = 1\n")
     try:
-        with pytest.raises(DatabaseUnavailable, match=r'^PostgreSQL does not start: configuration file ".*" contains'):
+        with pytest.raises(PostgresUnavailable, match=r'^PostgreSQL does not start: configuration file ".*" contains'):
             made.start()
     finally:
         configuration.write_text(before)
@@ -162,3 +164,9 @@ def _folder(server: EmbeddedPostgres) -> Path:
 def _answers(server: EmbeddedPostgres) -> bool:
     with psycopg.connect(server.url) as connection:
         return connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_launcher_does_without_what_only_its_children_need() -> None:
+    """It stays in memory beside them: SQLAlchemy alone would be 14 MiB."""
+    code = "import sys, halftone_cli.up; print(*{'sqlalchemy', 'starlette', 'dramatiq', 'PIL'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

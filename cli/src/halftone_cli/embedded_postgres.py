@@ -21,8 +21,6 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
-from halftone_shared.database import DatabaseUnavailable
-
 # platformdirs warns of a missing XDG_RUNTIME_DIR, which the socket does not need.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -48,6 +46,10 @@ log_min_messages = warning
 """
 
 
+class PostgresUnavailable(Exception):
+    """The server cannot be had now; the message says why. Of this module, as the launcher does without SQLAlchemy."""
+
+
 class EmbeddedPostgres:
     """One server on one data folder. start() may be called again to bring it back after it died.
 
@@ -55,9 +57,9 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, folder: Path, *, max_connections: int = MAX_CONNECTIONS) -> None:
-        """Raises DatabaseUnavailable, as start() does."""
+        """Raises PostgresUnavailable, as start() does."""
         if unusable := _UNUSABLE.search(str(folder)):
-            raise DatabaseUnavailable(f"PostgreSQL cannot be kept in {str(folder)!r}: its path has a {unusable[0]!r}.")
+            raise PostgresUnavailable(f"PostgreSQL cannot be kept in {str(folder)!r}: its path has a {unusable[0]!r}.")
         folder.mkdir(parents=True, exist_ok=True)
         self._server = PostgresServer(folder, cleanup_mode=None)
         self._max_connections = max_connections
@@ -70,7 +72,7 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Start the server, or find it running; on return it answers and has the database. Raises
-        DatabaseUnavailable.
+        PostgresUnavailable.
         """
         with _alone_in(self._server.pgdata.parent):
             self._initialise()
@@ -85,10 +87,10 @@ class EmbeddedPostgres:
                 self._create_database()
             except subprocess.CalledProcessError:
                 if time.monotonic() > began + LAUNCH_TIMEOUT_SECONDS:
-                    raise DatabaseUnavailable(f"PostgreSQL does not start: {self._last_words()}") from None
-            except (psycopg.OperationalError, DatabaseUnavailable) as error:
+                    raise PostgresUnavailable(f"PostgreSQL does not start: {self._last_words()}") from None
+            except (psycopg.OperationalError, PostgresUnavailable) as error:
                 if time.monotonic() > began + START_TIMEOUT_SECONDS:
-                    raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+                    raise PostgresUnavailable(f"PostgreSQL does not answer: {error}") from error
             else:
                 return
             time.sleep(0.2)
@@ -131,7 +133,7 @@ class EmbeddedPostgres:
         try:
             self._server.ensure_pgdata_inited()
         except subprocess.CalledProcessError:
-            raise DatabaseUnavailable(f"PostgreSQL cannot make its files in {pgdata}.") from None
+            raise PostgresUnavailable(f"PostgreSQL cannot make its files in {pgdata}.") from None
         if first:
             with (pgdata / "postgresql.conf").open("a") as configuration:
                 configuration.write(_SETTINGS)
@@ -179,7 +181,7 @@ class EmbeddedPostgres:
     def _url(self, database: str) -> str:
         found = self._running()
         if found is None:
-            raise DatabaseUnavailable(f"PostgreSQL has stopped (its log is {self._server.log}).")
+            raise PostgresUnavailable(f"PostgreSQL has stopped (its log is {self._server.log}).")
         return f"postgresql://postgres@/{database}?host={quote(str(found.socket_dir))}"
 
     def _create_database(self) -> None:

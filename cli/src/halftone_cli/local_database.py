@@ -28,12 +28,16 @@ def database_url(home_folder: Path) -> Iterator[str]:
         raise DatabaseUnavailable(
             f"{PREFIX}DATABASE_URL is not set, and there is no database under {home.folder}: run `halftone up` once."
         )
-    from halftone_cli.embedded_postgres import EmbeddedPostgres
+    from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 
-    postgres = EmbeddedPostgres(home.postgres)
     try:
+        postgres = EmbeddedPostgres(home.postgres)
         postgres.start()
-        yield postgres.url
+        url = postgres.url
+    except PostgresUnavailable as error:
+        raise DatabaseUnavailable(str(error)) from error
+    try:
+        yield url
     finally:
         postgres.stop()
 

@@ -18,9 +18,9 @@ from urllib.request import urlopen
 import structlog
 
 from halftone_api.settings import ApiSettings
+from halftone_cli.embedded_postgres import MAX_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
-from halftone_shared.database import DatabaseUnavailable
 from halftone_shared.logs import configure_logs
 from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, SettingsT, load_settings
 from halftone_shared.signing import new_secret
@@ -63,13 +63,11 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
             log.warning("PostgreSQL died and is started again")
             try:
                 postgres.start()
-            except DatabaseUnavailable as error:
+            except PostgresUnavailable as error:
                 log.error("PostgreSQL is away", reason=str(error))
 
     try:
         if not environment.get(PREFIX + "DATABASE_URL"):
-            from halftone_cli.embedded_postgres import MAX_CONNECTIONS, EmbeddedPostgres
-
             wanted = api_settings.database_pool_size + API_CONNECTIONS + workers * WORKER_CONNECTIONS
             postgres = EmbeddedPostgres(
                 home.postgres, max_connections=max(wanted + COMMAND_CONNECTIONS, MAX_CONNECTIONS)
@@ -80,7 +78,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         public_url = environment[PREFIX + "PUBLIC_URL"]
         threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
         supervisor.run(_children(environment, workers), check=keep_postgres_running)
-    except (CannotStart, DatabaseUnavailable) as error:
+    except (CannotStart, PostgresUnavailable) as error:
         if not supervisor.is_stopping:  # Ctrl-C in a terminal ends the programs that start PostgreSQL and migrate, too
             raise CannotStart(str(error)) from None
     finally:
