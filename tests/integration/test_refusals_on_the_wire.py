@@ -176,7 +176,7 @@ def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> 
     with connected(server) as connection:
         for piece in (head(FORM, told, *offer), *pieces):
             connection.sendall(piece)
-            time.sleep(0.05)
+            time.sleep(0.05)  # so that each arrives by itself
         status, problem = answer(connection)
         assert (status, problem["code"]) == (400, "no_rows")
         connection.sendall(head("Connection: close", path="/api/status/none", method="GET"))

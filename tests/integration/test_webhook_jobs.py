@@ -91,7 +91,7 @@ def test_log_tells_when_an_attempt_began(engine: Engine) -> None:
     with engine.connect() as connection:
         event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
         assert event is not None
-        time.sleep(0.05)
+        time.sleep(0.05)  # as long as the attempt is then said to have taken
         record_delivery(connection, event, Delivery(50, 200), WebhookStatus.DELIVERED, None)
     (row,) = query(
         engine,

@@ -1,12 +1,13 @@
 """A small S3 on loopback: what halftone asks of a bucket, over HTTP and path by path, without checking who asks."""
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.http_server import serving
 
 _TIME = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -85,15 +86,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = len(body) > self.bucket.breaks_off_at
 
     def log_message(self, *_: object) -> None:
-        pass
+        """Silent."""
 
 
 @contextmanager
 def running_bucket() -> Iterator[Bucket]:
     handler = type("Handler", (_Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        bucket = Bucket(f"http://127.0.0.1:{server.server_address[1]}")
-        handler.bucket = bucket  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving(handler) as url:
+        handler.bucket = bucket = Bucket(url)  # type: ignore[attr-defined]
         yield bucket
-        server.shutdown()

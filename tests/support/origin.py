@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.http_server import serving
 
 
 @dataclass
@@ -77,24 +78,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: object) -> None:
         """Silent."""
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 512
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        """A client that hangs up is part of the tests."""
 
 
 @contextmanager
 def running_origin() -> Iterator[Origin]:
     handler = type("Handler", (_Handler,), {})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        origin = Origin(f"http://127.0.0.1:{server.server_address[1]}")
-        handler.origin = origin  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving(handler) as url:
+        handler.origin = origin = Origin(url)  # type: ignore[attr-defined]
         yield origin
-        server.shutdown()

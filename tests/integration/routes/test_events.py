@@ -58,7 +58,7 @@ def test_stream_outlives_a_database_that_was_away(tmp_path: Path) -> None:
             events = [await anext(stream)]
             postgres.stop_immediately()
             following = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # for ten looks: each finds the database away
             assert not following.done()
             postgres.start()
             await asyncio.to_thread(finish, found.engine, request_id, 1)
