@@ -32,7 +32,9 @@ DATABASE = "halftone"
 START_TIMEOUT_SECONDS = 60.0
 # The processes of one that was killed end by themselves, and until then keep the next from starting.
 LAUNCH_TIMEOUT_SECONDS = 5.0
-MAX_CONNECTIONS = 60
+# PostgreSQL tells nobody when the processes of one that was killed have ended, or when it answers.
+LOOK_AGAIN_SECONDS = 0.2
+USUAL_CONNECTIONS = 60
 # Characters that pg_ctl, which goes through a shell, or a connection's parameters cannot have in a path.
 _UNUSABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
@@ -56,7 +58,7 @@ class EmbeddedPostgres:
     Several processes may use it, as `halftone up` and the commands do; the last one's stop() stops it.
     """
 
-    def __init__(self, folder: Path, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, folder: Path, *, max_connections: int = USUAL_CONNECTIONS) -> None:
         """Raises PostgresUnavailable, as start() does."""
         if unusable := _UNUSABLE.search(str(folder)):
             raise PostgresUnavailable(f"PostgreSQL cannot be kept in {str(folder)!r}: its path has a {unusable[0]!r}.")
@@ -93,7 +95,7 @@ class EmbeddedPostgres:
                     raise PostgresUnavailable(f"PostgreSQL does not answer: {error}") from error
             else:
                 return
-            time.sleep(0.2)
+            time.sleep(LOOK_AGAIN_SECONDS)
 
     def is_running(self) -> bool:
         return self._running() is not None

@@ -11,6 +11,7 @@ from rich.text import Text
 from halftone_cli.client import ApiClient, Refused, Unreachable
 
 POLL_SECONDS = 0.25
+# An API or a database that is started anew is back by then, or gone for longer than somebody waits at a terminal.
 PATIENCE_SECONDS = 60
 
 

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import structlog
 
 from halftone_api.settings import ApiSettings
-from halftone_cli.embedded_postgres import MAX_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
+from halftone_cli.embedded_postgres import USUAL_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
 from halftone_shared.logs import configure_logs
@@ -70,7 +70,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         if not environment.get(PREFIX + "DATABASE_URL"):
             wanted = api_settings.database_pool_size + API_CONNECTIONS + workers * WORKER_CONNECTIONS
             postgres = EmbeddedPostgres(
-                home.postgres, max_connections=max(wanted + COMMAND_CONNECTIONS, MAX_CONNECTIONS)
+                home.postgres, max_connections=max(wanted + COMMAND_CONNECTIONS, USUAL_CONNECTIONS)
             )
             postgres.start()
             environment[PREFIX + "DATABASE_URL"] = postgres.url
