@@ -17,6 +17,8 @@ class HttpProtocol(HttpToolsProtocol):
     `curl --http2` make it with their first call, and httptools takes what follows for the other protocol's.
 
     What is no HTTP is answered as every other error is; and not at all where the call has its answer already.
+
+    Both go by what is uvicorn's own affair, so its minor version is pinned.
     """
 
     def data_received(self, data: bytes) -> None:
