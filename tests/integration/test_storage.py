@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -143,10 +142,9 @@ def test_bucket_that_does_not_answer_is_asked_once(bucket: Bucket, monkeypatch: 
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
     monkeypatch.setenv("AWS_TIMEOUT", "0.5s")
     bucket.delay_seconds = 1.0
-    started = time.monotonic()
     with pytest.raises(StorageUnavailable):
         ImageStore("s3://bucket").put(NAME, b"an image")
-    assert time.monotonic() - started < 5, "eleven times"
+    assert bucket.calls == 1
 
 
 def test_bucket_that_gives_nothing_more_is_not_asked_for_ever(bucket: Bucket) -> None:

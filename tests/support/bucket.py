@@ -13,13 +13,14 @@ _TIME = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
 class Bucket:
-    """`files` are what is in it: by key, the content and its media type. An answer comes after
-    `delay_seconds`, and ends at `breaks_off_at`.
+    """`files` are what is in it: by key, the content and its media type. `calls` counts what was asked. An answer comes
+    after `delay_seconds`, and ends at `breaks_off_at`.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.files: dict[str, tuple[bytes, str]] = {}
+        self.calls = 0
         self.delay_seconds = 0.0
         self.breaks_off_at = 1 << 30
 
@@ -76,6 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.bucket.calls += 1
         time.sleep(self.bucket.delay_seconds)
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
