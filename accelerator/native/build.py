@@ -1,4 +1,4 @@
-"""What cffi makes of requantise.c: halftone_jpeg._native, linked with the system's libjpeg."""
+"""What cffi makes of native/*.c: halftone_jpeg._native, linked with the system's libjpeg."""
 
 import platform
 
@@ -18,7 +18,7 @@ builder.cdef("""
 builder.set_source(
     "halftone_jpeg._native",
     '#include <stdlib.h>\n#include "requantise.h"\n',
-    sources=["native/requantise.c"],
+    sources=["native/requantise.c", "native/huffman.c"],
     include_dirs=["native"],
     libraries=["jpeg"],
     extra_compile_args=[] if platform.system() == "Windows" else ["-O3", "-Wall", "-Wextra"],

@@ -2,6 +2,7 @@
 
 import io
 import math
+import random
 import struct
 import subprocess
 import sys
@@ -118,6 +119,38 @@ def test_quantiser_that_is_coarser_already_stays() -> None:
     assert _tables(result) == _tables(source)
     assert ImageChops.difference(opened(result), opened(source)).getbbox() is None
     assert len(result) <= len(source)
+
+
+def _grain() -> Image.Image:
+    """Grain that is stronger in ever smaller areas: some symbols are so rare that the best codes have over 16 bits."""
+    side = 1600
+    image = Image.new("L", (side, side), 128)
+    noise = Image.frombytes("L", image.size, random.Random(1).randbytes(side * side))
+    for strength in (1, 2, 4, 8, 16, 32, 64, 128):
+        side = side * 3 // 4
+        weaker = noise.point([128 + (value - 128) * strength // 128 for value in range(256)])
+        image.paste(weaker.crop((0, 0, side, side)))
+    return image
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(320, 240), (321, 243), (8, 8), (1, 1), (7, 400), (17, 16), (16, 17)])
+def test_huffman_tables_are_those_that_libjpeg_finds_best(size: tuple[int, int], mode: str, progressive: bool) -> None:
+    source = picture(size, mode)
+    best = encoded(source, quality=50, optimize=True)
+    result = _requantise(encoded(source, quality=50, progressive=progressive), 95)
+    assert _from_huffman_tables(result) == _from_huffman_tables(best)
+
+
+def test_codes_have_16_bits_at_most() -> None:
+    best = encoded(_grain(), quality=90, optimize=True)
+    result = _requantise(encoded(_grain(), quality=90), 95, max_pixels=10_000_000)
+    assert _from_huffman_tables(result) == _from_huffman_tables(best)
+
+
+def _from_huffman_tables(data: bytes) -> bytes:
+    return data[data.index(b"\xff\xc4") :]
 
 
 def test_result_requantised_again_is_itself() -> None:
