@@ -355,9 +355,20 @@ def _paths() -> dict[str, Schema]:
             "get": _operation(
                 "events",
                 "Its progress as server-sent events, until it has ended",
-                {"200": _answer("`status` events with the status object.", {"text/event-stream": {"schema": _TEXT}})},
+                {
+                    "200": _answer("`status` events with the status object.", {"text/event-stream": {"schema": _TEXT}}),
+                    "204": _answer("It has ended, and Last-Event-ID is its last event's."),
+                },
                 "404",
-                parameters=(_REQUEST_ID,),
+                parameters=(
+                    _REQUEST_ID,
+                    {
+                        "name": "Last-Event-ID",
+                        "in": "header",
+                        "schema": _TEXT,
+                        "description": "The `id` of the last event seen: what is still so is not told again.",
+                    },
+                ),
             )
         },
         "/api/cancel/{request_id}": {
