@@ -69,6 +69,12 @@ def test_every_code_that_is_answered_is_described() -> None:
     assert raised - set(PROBLEM_CODES) == set()
 
 
+def test_file_is_described_as_bytes_with_a_name(api: Api) -> None:
+    """openapi-python-client, as most generators, otherwise sends a text field, which is refused as no file."""
+    file = api.get("/openapi.json").json()["components"]["schemas"]["Upload"]["properties"]["file"]
+    assert (file["type"], file["format"]) == ("string", "binary")
+
+
 def test_problem_leads_to_its_code_in_the_page(api: Api) -> None:
     problem = api.get("/api/status/none").json()
     path, _, anchor = problem["type"].partition("#")
