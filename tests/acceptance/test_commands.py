@@ -121,9 +121,28 @@ def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_pa
     assert expected.count("/api/image/") == 1
     shown = download("/dev/stdout")
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.startswith(expected.splitlines()[0])
+    assert shown.stdout.splitlines() == expected.splitlines()
     bracketed = download(str(tmp_path / "o[draft].csv"))
     assert "o[draft].csv" in bracketed.stdout
+
+
+@pytest.mark.parametrize("command", ["download", "submit"])
+def test_csv_on_standard_output_stands_behind_what_is_there(
+    service: Service, origin: Origin, tmp_path: Path, command: str
+) -> None:
+    source, log = tmp_path / "products.csv", tmp_path / "log"
+    source.write_text(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
+    request_id = service.accepted(source.read_text())
+    service.ended(request_id)
+    log.write_bytes(b"before\n")
+    subject = str(source) if command == "submit" else request_id
+    arguments = [PYTHON, "-m", "halftone_cli", command, subject, "--url", service.url, "--output", "/dev/stdout"]
+    with log.open("ab") as opened:
+        answer = subprocess.run(arguments, stdout=opened, stderr=subprocess.PIPE, text=True, check=True)
+    before, header, row = log.read_text().splitlines()
+    assert (before, header) == ("before", f"{HEADER.strip()},Output Image Urls")
+    assert row.startswith("1,SKU1,")
+    assert "Written: /dev/stdout" in answer.stderr
 
 
 @pytest.mark.parametrize(

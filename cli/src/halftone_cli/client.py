@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
+from halftone_cli.terminal import is_stdout
+
 # An upload is answered when every row is checked and stored: a million rows take a while.
 TIMEOUT = httpx.Timeout(10, read=300, write=300)
 # What is answered while the database, or the API behind a proxy, is away.
@@ -79,11 +81,9 @@ class ApiClient:
 
     def download(self, request_id: str, output: Path, **parameters: str) -> int:
         """Write the output CSV to a file; how many bytes. An existing file is replaced only by a whole one; what is no
-        file, as a pipe or /dev/stdout, is written to.
+        file, as a pipe, is written to, and so is standard output, behind what stands there.
         """
-        is_file = output.is_file() or not output.exists()
-        output = output.resolve() if is_file else output
-        target, size = output.with_name(output.name + ".part") if is_file else output, 0
+        size = 0
         with (
             self._errors(),
             self._http.stream("GET", self._path("download", request_id), params=parameters) as response,
@@ -91,11 +91,9 @@ class ApiClient:
             if not response.is_success:
                 response.read()
                 _raise_for(response)
-            with target.open("wb") as file:
+            with _writing_to(output) as file:
                 for chunk in response.iter_bytes():
                     size += file.write(chunk)
-        if is_file:
-            target.replace(output)
         return size
 
     def _json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
@@ -123,6 +121,23 @@ class ApiClient:
             raise Unreachable(f"{self._url!a} cannot be asked: {error}.") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"The connection to {self._url} broke ({type(error).__name__}).") from None
+
+
+@contextmanager
+def _writing_to(output: Path) -> Iterator[BinaryIO]:
+    if is_stdout(output):
+        # Opened by its name, a file that a shell appends to would be emptied.
+        with open(1, "wb", closefd=False) as file:
+            yield file
+    elif output.is_file() or not output.exists():
+        target = output.resolve()
+        part = target.with_name(target.name + ".part")
+        with part.open("wb") as file:
+            yield file
+        part.replace(target)
+    else:
+        with output.open("wb") as file:
+            yield file
 
 
 def _raise_for(response: httpx.Response) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, console, fail, failing_with, say
+from halftone_cli.terminal import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_UNREACHABLE,
+    console,
+    fail,
+    failing_with,
+    is_stdout,
+    say,
+)
 
 if TYPE_CHECKING:
     from halftone_cli.client import ApiClient
@@ -22,6 +31,8 @@ def _writable(output: Path | None) -> Path | None:
     """Asked before anything is uploaded and waited for."""
     if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
         fail(f"{str(output)!r} cannot be written. Name another with --output.", EXIT_REFUSED)
+    if output is not None and is_stdout(output):
+        console.stderr = True  # the CSV stands there alone, for the next program in the pipe
     return output
 
 

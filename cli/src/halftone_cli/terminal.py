@@ -1,7 +1,9 @@
 """What every command shares: the terminal, the exit codes, and errors as text instead of tracebacks."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -13,6 +15,14 @@ error_console = Console(stderr=True)
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_UNREACHABLE = 3
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether a path is where standard output goes, as /dev/stdout is, be that a terminal, a pipe or a file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def say(text: str, *, style: str | None = None, to: Console = console) -> None:
