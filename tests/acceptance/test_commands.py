@@ -145,6 +145,14 @@ def test_csv_on_standard_output_stands_behind_what_is_there(
     assert "Written: /dev/stdout" in answer.stderr
 
 
+def test_name_that_the_terminal_has_no_signs_for_is_no_traceback(service: Service) -> None:
+    request_id = service.accepted(f"{HEADER}1,Vase äöü \N{AMPHORA},http://127.0.0.1:1/a.jpg\n")
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [PYTHON, "-m", "halftone_cli", "details", request_id, "--url", service.url]
+    shown = subprocess.run(command, capture_output=True, env=latin, check=True).stdout.decode("latin-1")
+    assert shown.startswith("line 2: Vase äöü ? [")
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code"),
     [

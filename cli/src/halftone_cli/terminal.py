@@ -1,6 +1,8 @@
 """What every command shares: the terminal, the exit codes, and errors as text instead of tracebacks."""
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,11 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+
+# What a terminal's encoding has no sign for is shown as one it has: a product's name must not end a command.
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper):
+        _stream.reconfigure(errors="replace")
 
 console = Console()
 error_console = Console(stderr=True)
