@@ -4,7 +4,15 @@ import base64
 import hashlib
 import hmac
 import json
+import re
+import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -15,6 +23,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from halftone_shared.signing import new_secret, secret_problem, signed_headers
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
 EVENT = UUID("8243ff57-0000-4000-8000-000000000001")
 BODY = json.dumps({"type": "request.completed", "data": {"csv_filename": "Straße 名前.csv"}}, ensure_ascii=False)
 
@@ -29,6 +38,67 @@ def test_receiver_verifies_what_was_signed() -> None:
     assert Webhook(secret).verify(BODY.encode(), headers) == json.loads(BODY)
     assert headers.keys() == {"webhook-id", "webhook-timestamp", "webhook-signature"}
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
+
+
+@pytest.fixture(params=["python", "js"])
+def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[str, str], str], str]:
+    """What docs/webhooks.md's own receiver says of a call: the file's name that stands in it, or why it is refused."""
+    found = re.search(rf"```{request.param}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert found
+    ending, ask = {
+        "python": ([sys.executable, "-c"], PYTHON_CALLER),
+        "js": ([shutil.which("node") or "", "-e"], JS_CALLER),
+    }[request.param]
+    if not ending[0]:
+        pytest.skip("Node is not installed")
+
+    def verdict(secret: str, headers: dict[str, str], body: str) -> str:
+        call = json.dumps({"secret": secret, "headers": headers, "body": body})
+        answer = subprocess.run([*ending, found.group(1) + ask], input=call.encode(), capture_output=True, check=True)
+        return answer.stdout.decode().strip()
+
+    return verdict
+
+
+PYTHON_CALLER = """
+import sys
+call = json.loads(sys.stdin.buffer.read())
+try:
+    answer = verify(call["secret"], call["headers"], call["body"].encode())["data"]["csv_filename"]
+except ValueError as error:
+    answer = str(error)
+sys.stdout.buffer.write(answer.encode())
+"""
+JS_CALLER = """
+const call = JSON.parse(require("node:fs").readFileSync(0));
+try {
+  console.log(verify(call.secret, call.headers, Buffer.from(call.body)).data.csv_filename);
+} catch (error) {
+  console.log(error.message);
+}
+"""
+
+
+def test_documented_receiver_tells_ours_from_others(
+    documented_verdict: Callable[[str, dict[str, str], str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in (24, 25, 26):  # with and without padding
+        secret = "whsec_" + encoded(size).rstrip("=")
+        headers = signed_headers(secret, EVENT, BODY)
+        assert documented_verdict(secret, headers, BODY) == "Straße 名前.csv"
+    rotated = {**headers, "webhook-signature": f"v1,AAAA {headers['webhook-signature']}"}
+    assert documented_verdict(secret, rotated, BODY) == "Straße 名前.csv"
+    for forged in (
+        (new_secret(), headers, BODY),
+        (secret, headers, BODY + " "),
+        (secret, {**headers, "webhook-id": "msg_other"}, BODY),
+        (secret, {**headers, "webhook-timestamp": str(int(headers["webhook-timestamp"]) + 1)}, BODY),
+    ):
+        assert documented_verdict(*forged) == "not signed with this secret"
+    for seconds in (-310, 310):
+        moment = datetime.now(UTC) + timedelta(seconds=seconds)
+        monkeypatch.setattr("halftone_shared.signing.datetime", Mock(now=lambda _, moment=moment: moment))
+        assert documented_verdict(secret, signed_headers(secret, EVENT, BODY), BODY) == "too old, or from the future"
 
 
 def test_signature_is_hmac_sha256_of_id_time_and_body() -> None:
