@@ -121,6 +121,19 @@ def test_broken_ends_and_surrogates_are_refused_with_their_offset(data: bytes, o
     assert (refused.code, refused.members) == ("bad_encoding", {"byte_offset": offset})
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("rows", [0, 1, 300_000])
+def test_what_excel_saves_as_ansi_is_refused_with_the_line(rows: int, ending: str) -> None:
+    text = HEADER.strip() + ending + f"1,Vase,http{ending}" * rows + "9,Tür,http"
+    assert f"See line {rows + 2}, byte " in refusal_of(text.encode("cp1252")).detail
+
+
+def test_bad_text_in_utf_16_is_refused_with_the_line() -> None:
+    data = codecs.BOM_UTF16_LE + (HEADER + "1,Türgriff,\r\n2,").encode("utf-16-le")
+    assert "See line 3, byte " in refusal_of(data + b"\x00\xd8x").detail
+    assert "See line 3, byte " in refusal_of(data + b"\x00\x00").detail
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("characters", [len(HEADER), MIB + 5])
 def test_nul_is_refused_with_its_offset(encoding: str, characters: int) -> None:

@@ -90,18 +90,35 @@ def _check_encoding(file: BinaryIO) -> str:
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            raise _bad_encoding(offset + error.start, f"The file is no valid {name} text.") from None
+            raise _bad_encoding(file, plain, offset + error.start, f"The file is no valid {name} text.") from None
         if (nul := text.find("\0")) >= 0:
-            raise _bad_encoding(offset + len(text[:nul].encode(plain)), f"A NUL character stands in the {name} text.")
+            at = offset + len(text[:nul].encode(plain))
+            raise _bad_encoding(file, plain, at, f"A NUL character stands in the {name} text.")
         if not chunk:
             return encoding
         offset = file.tell()
 
 
-def _bad_encoding(byte_offset: int, detail: str) -> CsvRefused:
+def _bad_encoding(file: BinaryIO, encoding: str, byte_offset: int, detail: str) -> CsvRefused:
     return CsvRefused(
-        "bad_encoding", f"{detail} See byte {byte_offset}. Save the file as UTF-8.", byte_offset=byte_offset
+        "bad_encoding",
+        f"{detail} See line {_line_of(file, encoding, byte_offset)}, byte {byte_offset} of the file. Save the file as"
+        " UTF-8; Excel calls it 'CSV UTF-8'.",
+        byte_offset=byte_offset,
     )
+
+
+def _line_of(file: BinaryIO, encoding: str, byte_offset: int) -> int:
+    """The line of the file on which a byte stands."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+    file.seek(0)
+    line, left = 1, byte_offset
+    while left:
+        chunk = file.read(min(left, _READ_BYTES))
+        left -= len(chunk)
+        line += newlines.decode(chunk, final=not left).count("\n")
+    return line
 
 
 def _unspaced(lines: Iterator[str], delimiter: str) -> Iterator[str]:
