@@ -130,6 +130,14 @@ def test_body_with_two_lengths_is_refused(server: Service, headers: tuple[str, s
     assert status == 400
 
 
+def test_connection_is_kept_behind_a_post_without_a_body(server: Service) -> None:
+    """Browsers, Node and Python's requests say so by `Content-Length: 0`."""
+    with connected(server) as connection:
+        for _ in range(2):
+            connection.sendall(head("Content-Length: 0", path="/api/cancel/none"))
+            assert answer(connection)[0] == 404
+
+
 def test_body_that_never_arrives_is_timed_out(server: Service) -> None:
     """Of which nothing comes, half a header, or half a file."""
     started = time.monotonic()
