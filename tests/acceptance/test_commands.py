@@ -170,6 +170,15 @@ def test_odd_arguments_are_no_tracebacks(service: Service, arguments: list[str],
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("key", "exit_code", "said"), [("ht_key\n", 1, "There is no request"), ("ht_clé", 3, "HALFTONE_API_KEY is no key")]
+)
+def test_key_may_end_in_a_line_and_else_is_named(service: Service, key: str, exit_code: int, said: str) -> None:
+    answer = _halftone("status", "none", "--url", service.url, env={**os.environ, "HALFTONE_API_KEY": key})
+    assert answer.returncode == exit_code
+    assert answer.stderr.startswith(said)
+
+
 def test_what_is_no_halftone_is_said(origin: Origin) -> None:
     origin.serve("/api/status/1", jpeg())
     for request_id, exit_code in (("1", 3), ("2", 1)):  # something, and an error

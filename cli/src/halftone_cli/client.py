@@ -36,7 +36,9 @@ class ApiClient:
     """One halftone by its base URL; the key, where it wants one, from HALFTONE_API_KEY."""
 
     def __init__(self, url: str) -> None:
-        key = os.environ.get("HALFTONE_API_KEY")
+        key = os.environ.get("HALFTONE_API_KEY", "").strip()  # out of a file it has a line's end
+        if not (key.isascii() and key.isprintable()):
+            raise Unreachable("HALFTONE_API_KEY is no key: it has characters that no key has.")
         self._url = url
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         with self._errors():
