@@ -39,6 +39,22 @@ def test_database_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
         assert line.startswith("The database cannot be reached: ")
 
 
+@pytest.mark.parametrize("program", ["halftone_api", "halftone_workers", "halftone_db"])
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--port=9000", 2)])
+def test_program_that_takes_no_options_says_so_and_does_nothing(
+    program: str, argument: str, code: int, tmp_path: Path
+) -> None:
+    settings = environment(
+        tmp_path, DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing", RABBITMQ_URL="in-process"
+    )
+    answer = subprocess.run(
+        [PYTHON, "-m", program, argument], capture_output=True, text=True, env=settings, check=False, timeout=60
+    )
+    assert answer.returncode == code, answer.stderr
+    assert "takes no options" in answer.stdout
+    assert answer.stderr == ""
+
+
 @pytest.mark.parametrize("url", ["halftone", "mysql://h/x", "postgresql://h:port/x", "postgresql://h/x?bogus=1"])
 @pytest.mark.parametrize("command", [["migrate"], ["keys", "list"], ["doctor"], ["queues", "--once"]])
 def test_bad_database_url_is_said_by_every_command(tmp_path: Path, url: str, command: list[str]) -> None:

@@ -11,7 +11,7 @@ from halftone_api.http_protocol import HttpProtocol
 from halftone_api.settings import ApiSettings
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
-from halftone_shared.settings import BadSettings, exit_on_bad_settings, load_settings_or_exit
+from halftone_shared.settings import BadSettings, exit_on_bad_settings, load_settings_or_exit, take_no_arguments
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 
@@ -24,6 +24,7 @@ SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
+    take_no_arguments("halftone-api serves halftone's API and hands out its work, until SIGTERM.")
     settings = load_settings_or_exit(ApiSettings)
     configure_logs(settings.log_level, settings.log_format, service="api")
     configure_traces("api")

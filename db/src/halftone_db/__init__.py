@@ -9,7 +9,7 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from halftone_shared.database import DatabaseUnavailable, is_unavailable, unreachable
-from halftone_shared.settings import DatabaseSettings, load_settings_or_exit
+from halftone_shared.settings import DatabaseSettings, load_settings_or_exit, take_no_arguments
 
 # In a wheel the scripts are inside the package; in a checkout they are at db/migrations.
 _PACKAGED = Path(__file__).parent / "migrations"
@@ -41,6 +41,7 @@ def _config(database_url: str) -> Config:
 
 def main() -> None:
     """Migrate the database that HALFTONE_DATABASE_URL names."""
+    take_no_arguments("halftone-migrate brings the database of HALFTONE_DATABASE_URL to the newest schema.")
     try:
         migrate(load_settings_or_exit(DatabaseSettings).database_url)
     except DatabaseUnavailable as error:

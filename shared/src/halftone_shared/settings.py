@@ -145,6 +145,14 @@ def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> 
         return load_settings(settings_class, **overrides)
 
 
+def take_no_arguments(what: str) -> None:
+    """For a program that the environment alone sets up: any option but --help would be passed over without a word."""
+    if len(sys.argv) == 1:
+        return
+    print(f"{what} It takes no options: every setting is a variable of the environment, {PREFIX}… (.env.example).")
+    raise SystemExit(0 if sys.argv[1:] in (["--help"], ["-h"]) else 2)
+
+
 @contextmanager
 def exit_on_bad_settings() -> Iterator[None]:
     """For a program's start: what turns out to be wrong in this block is printed, and the program exits with 2."""

@@ -21,7 +21,13 @@ from halftone_shared.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
 from halftone_shared.retention import Sweeper, make_sweeper
-from halftone_shared.settings import IN_PROCESS_QUEUE, BadSettings, exit_on_bad_settings, load_settings_or_exit
+from halftone_shared.settings import (
+    IN_PROCESS_QUEUE,
+    BadSettings,
+    exit_on_bad_settings,
+    load_settings_or_exit,
+    take_no_arguments,
+)
 from halftone_shared.supervision import end_with_parent
 from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
@@ -44,6 +50,7 @@ SIGNAL_CHECK_SECONDS = 0.5
 
 
 def main() -> None:
+    take_no_arguments("halftone-worker fetches and compresses images and sends webhooks, until SIGTERM.")
     settings = load_settings_or_exit(WorkerSettings)
     configure_logs(settings.log_level, settings.log_format, service="worker")
     configure_traces("worker")
