@@ -151,12 +151,15 @@ def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
     assert "refused" not in run_it(code.replace("confine(1 << 31)\n", ""))
 
 
-def test_interrupt_in_the_terminal_does_not_end_a_process(run: Run[None]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_that_reaches_all_processes_does_not_end_one(number: signal.Signals, run: Run[None]) -> None:
+    """As Ctrl-C in a terminal does, and systemd, which stops a service by a SIGTERM to each of its processes."""
+
     async def work() -> None:
         async with running_pool() as pool:
             await all_ready(pool)
             (pid,) = pids_of(pool)
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, number)
             assert (await pool.compress(jpeg(), FAST)).width == 320
             assert pids_of(pool) == {pid}
             assert os.getpgid(pid) != os.getpgid(0)

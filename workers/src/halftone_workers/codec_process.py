@@ -67,7 +67,9 @@ def _refusal(code: ImageErrorCode, message: str) -> Message:
 
 def confine(memory_bytes: int) -> None:
     """Limit what this process can do, for good. The limits go further on Linux than elsewhere."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the parent decides
+    # Ctrl-C in a terminal reaches all, and so does the SIGTERM by which systemd stops a service; the parent decides.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
