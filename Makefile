@@ -52,5 +52,5 @@ format: setup ## Format the code and fix what the linter can
 	$(RUN)ruff check --fix .
 	$(RUN)ruff format .
 
-clean: ## Remove what setup and runs have made
+clean: ## Remove what setup and runs have made, the database and images of `make up` in .halftone too
 	rm -rf .venv .tools .halftone .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
