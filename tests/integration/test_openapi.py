@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from sqlalchemy import Engine, select
 from starlette.routing import Route
 
 from halftone_api.app import create_app
@@ -25,6 +26,8 @@ from halftone_api.home import ENDPOINTS
 from halftone_api.openapi import PROBLEM_CODES, describe_api
 from halftone_api.routes import ROUTES
 from halftone_shared.states import Mode
+from halftone_shared.tables import webhook_events
+from halftone_shared.webhook_events import freeze_event
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.postgres import TestPostgres
 
@@ -101,6 +104,26 @@ def test_accepted_upload_and_its_status_are_as_described(api: Api) -> None:
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
     _validate(schema, "/api/cancel/{request_id}", "POST", api.call("POST", f"/api/cancel/{request_id}"))
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
+
+
+def test_webhook_is_described_as_it_is_sent(api: Api, engine: Engine) -> None:
+    document = api.get("/openapi.json").json()
+    [sent] = document["webhooks"].values()
+    assert sent["post"]["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Ending"
+    }
+    request_id = api.upload(ONE_ROW, fields={"webhook_url": "http://shop.example/hook"}).json()["request_id"]
+    assert api.call("POST", f"/api/cancel/{request_id}").is_success
+    with engine.connect() as connection:
+        [event_id] = connection.scalars(select(webhook_events.c.id)).all()
+        freeze_event(connection, event_id, "http://halftone.example")
+    answer = api.get(f"/api/webhooks/{request_id}")
+    body = answer.json()["events"][0]["body"]
+    assert body["type"] in document["components"]["schemas"]["Ending"]["properties"]["type"]["enum"]
+    assert body.keys() == document["components"]["schemas"]["Ending"]["properties"].keys()
+    _validate(schemathesis.openapi.from_dict(document), "/api/webhooks/{request_id}", "GET", answer)
+    page = api.get("/docs").text
+    assert all(name in page for name in ("webhook-id", "request.completed", "output_csv_url"))
 
 
 def test_every_member_of_an_answer_is_described(api: Api) -> None:

@@ -22,6 +22,12 @@ async def docs(request: Request) -> Response:
     """The OpenAPI document as a page. A problem's `type` leads to its code here."""
     document = describe_api(VERSION, services(request).settings.public_url)
     form = document["components"]["schemas"]["Upload"]
+    members = "\n".join(
+        f"<tr><td><code>{name}</code></td><td>{_text(member.get('description', ''))}</td></tr>"
+        for name, member in document["components"]["schemas"]["Status"]["properties"].items()
+    )
+    webhook = document["webhooks"]["ended"]["post"]
+    ending = document["components"]["schemas"]["Ending"]["properties"]
     operations = "\n".join(
         _operation(method, path, operation, form)
         for path, methods in document["paths"].items()
@@ -38,6 +44,14 @@ async def docs(request: Request) -> Response:
 <p>For programs: <a href="/openapi.json">/openapi.json</a>. A trailing slash is accepted everywhere; every answer has an
 <code>X-Request-Id</code>; errors are <code>application/problem+json</code>, each with a <a href="#codes">code</a>.</p>
 {operations}
+<h2 id="status-object">The status object</h2>
+<table>
+{members}
+</table>
+<h2 id="ended"><code>POST</code> to your <code>webhook_url</code></h2>
+<p>{_text(webhook["summary"])}: <code>type</code> ({_values(ending["type"])}), <code>timestamp</code>, and
+<code>data</code>, the status object.</p>
+<p>{_text(webhook["description"])}</p>
 <h2 id="codes">Codes of problems</h2>
 <table>
 {problems}

@@ -7,6 +7,7 @@ from halftone_api.upload_form import DEFAULT_QUALITY, DEFAULT_RATIO, DEFAULT_SCA
 from halftone_shared.image_names import MEDIA_TYPES
 from halftone_shared.signing import MIN_SECRET_BYTES
 from halftone_shared.states import Action, ImageErrorCode, Mode, Outcome, OutputFormat, Status, WebhookStatus
+from halftone_shared.status_object import event_type
 
 Schema = dict[str, Any]
 
@@ -101,18 +102,29 @@ _WEBHOOK = _object(
 _STATUS = _object(
     {
         "request_id": _UUID,
-        "status": _enum(Status),
-        "outcome": _or_null(_enum(Outcome)),
-        "progress": {"type": "number", "minimum": 0, "maximum": 100},
+        "status": {
+            **_enum(Status),
+            "description": "`COMPLETED`: ended, and at least one image succeeded. `FAILED`: ended, and none did.",
+        },
+        "outcome": {
+            **_or_null(_enum(Outcome)),
+            "description": "How it went: `partial` where some images failed. Null while it runs.",
+        },
+        "progress": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 100,
+            "description": "The share of products that have ended; 100 exactly when the request has.",
+        },
         "csv_filename": _TEXT,
         "total_products": _COUNT,
-        "processed_products": _COUNT,
-        "failed_products": _COUNT,
+        "processed_products": {**_COUNT, "description": "At least one image succeeded."},
+        "failed_products": {**_COUNT, "description": "No image did."},
         "cancelled_products": _COUNT,
         "total_images": _COUNT,
         "processed_images": _COUNT,
         "failed_images": _COUNT,
-        "kept_original_images": _COUNT,
+        "kept_original_images": {**_COUNT, "description": "Would not have become smaller."},
         "bytes_in": _COUNT,
         "bytes_out": _COUNT,
         "bytes_saved": {"type": "integer"},
@@ -121,8 +133,11 @@ _STATUS = _object(
         "started_at": _or_null(_TIME),
         "updated_at": _TIME,
         "completed_at": _or_null(_TIME),
-        "expires_at": _or_null(_TIME),
-        "output_csv_url": _or_null(_URL),
+        "expires_at": {
+            **_or_null(_TIME),
+            "description": "When it is deleted with its images; null: not yet known, or never.",
+        },
+        "output_csv_url": {**_or_null(_URL), "description": "Set once the output CSV can be downloaded."},
         "webhook": _or_null(_WEBHOOK),
         "links": _object({"self": _URL, "details": _URL, "download": _URL}),
     }
@@ -192,6 +207,13 @@ _ACCEPTED = _object(
         "links": _object({"status": _URL, "details": _URL, "download": _URL}),
     }
 )
+_ENDING = _object(
+    {
+        "type": _enum(map(event_type, (Status.COMPLETED, Status.FAILED, Status.CANCELLED))),
+        "timestamp": _TIME,
+        "data": _ref("Status"),
+    },
+)
 _EVENT = _object(
     {
         "webhook_id": _TEXT,
@@ -214,7 +236,7 @@ _EVENT = _object(
                 }
             )
         ),
-        "body": _or_null({"type": "object"}),
+        "body": _or_null(_ref("Ending")),
     }
 )
 _FORM = _object(
@@ -468,6 +490,28 @@ def _paths() -> dict[str, Schema]:
     }
 
 
+def _webhooks() -> dict[str, Schema]:
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    headers = [{"name": name, "in": "header", "required": True, "schema": _TEXT} for name in names]
+    ended = {
+        "operationId": "ended",
+        "summary": "What is sent to `webhook_url` when a request has ended",
+        "description": "Verify its headers by a library of Standard Webhooks (standardwebhooks.com) and"
+        " `webhook_secret`, and answer with 2xx within 15 s. Any other answer, a redirect too, has it sent again for"
+        " three days with growing pauses; 410 ends that. It may come more than once: `webhook-id` and body are the same"
+        " then. Another ending, after a retry, has an ID of its own.",
+        "security": [],
+        "parameters": headers,
+        "requestBody": {"required": True, "content": _json(_ref("Ending"))},
+        "responses": {
+            "2XX": _answer("Delivered."),
+            "410": _answer("Not wanted any more."),
+            "default": _answer("Sent again later."),
+        },
+    }
+    return {"ended": {"post": ended}}
+
+
 def describe_api(version: str, public_url: str) -> Schema:
     """The OpenAPI document of this API."""
     return {
@@ -481,6 +525,7 @@ def describe_api(version: str, public_url: str) -> Schema:
         "servers": [{"url": public_url}],
         "security": [{"key": []}],
         "paths": _paths(),
+        "webhooks": _webhooks(),
         "components": {
             "securitySchemes": {
                 "key": {
@@ -495,6 +540,7 @@ def describe_api(version: str, public_url: str) -> Schema:
             "schemas": {
                 "Accepted": _ACCEPTED,
                 "Details": {"allOf": [_ref("Status"), _object(_PAGE)]},
+                "Ending": _ENDING,
                 "Event": _EVENT,
                 "Image": _IMAGE,
                 "Problem": _PROBLEM,
