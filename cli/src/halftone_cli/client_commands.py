@@ -48,9 +48,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress and wait for the end.")] = False,
     output: Annotated[Path | None, OutputOption] = None,
 ) -> None:
-    """Upload a CSV; with --output, wait for its end too. Exits with 1 when the request ends FAILED, with 2 when the
-    upload is refused.
-    """
+    """Upload a CSV; with --output, wait for its end too. Exits with 1 when it failed, with 2 when it is refused."""
     given = {"webhook_url": webhook_url, "mode": mode, "quality": quality}
     fields = {name: str(value) for name, value in given.items() if value is not None}
     from halftone_cli.progress import watch

@@ -51,7 +51,11 @@ def demo() -> None:
 
 
 @app.command()
-def migrate(home: HomeOption = DEFAULT_HOME) -> None:
+def migrate(
+    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")] = (
+        DEFAULT_HOME
+    ),
+) -> None:
     """Bring the database to the newest schema."""
     from halftone_cli.local_database import database_url, failing_on_bad_database
     from halftone_db import migrate as run_migrations

@@ -31,7 +31,9 @@ def queues(
         bool, typer.Option("--once", help="Print it once, instead of live, as it is done where there is no terminal.")
     ] = False,
     every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)] = 2.0,
-    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`.")] = DEFAULT_HOME,
+    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")] = (
+        DEFAULT_HOME
+    ),
 ) -> None:
     """Show queues, workers, throughput and failures, live until Ctrl-C; all of it from PostgreSQL."""
     from halftone_cli.local_database import local_engine
