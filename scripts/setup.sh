@@ -30,6 +30,10 @@ if ! .tools/bin/uv --version 2> /dev/null | grep -q "^uv $UV_VERSION"; then
 fi
 
 export UV_PYTHON_DOWNLOADS=never
+# Where Python may keep no compiled code, it would compile all of a program again at each start.
+if [ "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+  export UV_COMPILE_BYTECODE=1
+fi
 first=$([ -d .venv ] || echo yes)
 
 sync() {
