@@ -3,13 +3,13 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import psutil
 import pytest
 
 from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
@@ -52,15 +52,23 @@ def pids_of(pool: CodecPool) -> set[int]:
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be collected does not."""
-    states = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(states.strip()) and not states.strip().startswith("Z")
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def codec_children() -> list[int]:
     """Codec processes whose parent is this process."""
-    rows = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    found = [row.split(None, 2) for row in rows.splitlines() if "halftone_workers.codec_process" in row]
-    return [int(pid) for pid, parent, _ in found if int(parent) == os.getpid()]
+    return [child.pid for child in psutil.Process().children() if "halftone_workers.codec_process" in _command(child)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """Nothing for one that has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 async def refusal(job: Coroutine[Any, Any, Compressed]) -> ImageErrorCode:

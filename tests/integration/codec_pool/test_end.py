@@ -27,9 +27,9 @@ from tests.support.images import jpeg
 def test_no_child_remains_after_close(run_on_both: Run[None]) -> None:
     async def work() -> None:
         async with running_pool(3) as pool:
+            await all_ready(pool)
             pids = pids_of(pool)
             assert sorted(codec_children()) == sorted(pids)
-            await pool.compress(jpeg(), FAST)
         for pid in pids:
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
