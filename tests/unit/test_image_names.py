@@ -4,7 +4,7 @@ import re
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from halftone_shared.image_names import MEDIA_TYPES, image_name, image_token, parse_image_name, storage_path
@@ -110,7 +110,12 @@ def test_text_that_is_no_name_is_none(name: str) -> None:
 
 
 @quick
-@given(st.text(max_size=60) | st.from_regex(r"[a-z2-7]{16}-\d{1,9}-\d{1,5}-[a-z2-7]{16}\.(jpg|exe)", fullmatch=True))
+@given(
+    st.from_regex(r"[a-z2-7]{16}-\d{1,9}-\d{1,5}-[a-z2-7]{16}\.(jpg|exe)", fullmatch=True)
+    | st.from_regex(r".{16}-[1-9]{1,9}-[1-9]{1,5}-.{16}\.jpg", fullmatch=True)
+)
+@example("../../../../../m-1-1-mmmmmmmmmmmmmmmm.jpg")
+@example("mmmmmmmmmmmmmmmm-1-1-../../../../../m.jpg")
 def test_whatever_is_taken_for_a_name_stays_inside_the_store(text: str) -> None:
     slot = parse_image_name(text)
     if slot is None:

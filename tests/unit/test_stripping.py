@@ -92,7 +92,8 @@ def test_every_kind_of_jpeg_stays_whole(how: dict[str, Any]) -> None:
 @pytest.mark.parametrize("between", [b"\xff\xd0", b"\xff\xd7\xff\xd0", b"\xff\x00", b"lost"])
 def test_what_stands_between_segments_of_a_jpeg_hides_none(between: bytes) -> None:
     plain = encoded(picture((200, 150)), exif=_exif())
-    data = plain[:20] + between + plain[20:]
+    kept = plain.index(b"\xff\xdb")
+    data = plain[:20] + between + plain[20:kept] + between + plain[kept:]
     assert _same_picture(plain, data)
     assert strip(data, Format.JPEG, opened(data).getexif()) == encoded(picture((200, 150)))
 
