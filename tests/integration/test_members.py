@@ -51,6 +51,13 @@ def _import_all(bin_folder: Path, package: str) -> None:
     subprocess.run([bin_folder / "python", "-c", script], check=True, cwd="/")
 
 
+@pytest.fixture
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of an environment may keep what they compile in it: several of them run."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+
+
+@pytest.mark.usefixtures("compiled_once")
 def test_api_starts_without_image_library_and_http_client(tmp_path: Path, database_url: str) -> None:
     bin_folder = _install("halftone-api", tmp_path / "env")
     assert not _distributions(bin_folder) & {"pillow", "httpx", "halftone-workers", "halftone", "pytest"}
@@ -68,6 +75,7 @@ def test_api_starts_without_image_library_and_http_client(tmp_path: Path, databa
     assert process.returncode == 0, stderr.decode()
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_worker_starts_without_web_framework(tmp_path: Path, database_url: str) -> None:
     bin_folder = _install("halftone-workers", tmp_path / "env")
     assert not _distributions(bin_folder) & {"starlette", "uvicorn", "halftone-api", "halftone", "pytest"}
