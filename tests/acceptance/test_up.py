@@ -11,8 +11,9 @@ import psutil
 import psycopg
 import pytest
 
-from halftone_cli.embedded_postgres import EmbeddedPostgres
+from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
+from halftone_db import migrate
 from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
@@ -57,15 +58,14 @@ def test_stop_leaves_no_process_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux'")
-def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(tmp_path: Path, origin: Origin) -> None:
+def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(service: Service, origin: Origin) -> None:
     url = origin.serve("/a.jpg", jpeg())
-    with running_up(tmp_path) as service:
-        service.ended(service.accepted(f"{HEADER}1,SKU1,{url}\n"))
-        (worker,), (api,) = _children(service, "halftone_workers"), _children(service, "halftone_api")
-        threads = [thread.id for process in (worker, *worker.children()) for thread in process.threads()]
-        assert len(threads) > len(worker.children())
-        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
-        assert os.sched_getscheduler(api.pid) == os.SCHED_OTHER
+    service.ended(service.accepted(f"{HEADER}1,SKU1,{url}\n"))
+    (worker,), (api,) = _members(service, "halftone_workers"), _members(service, "halftone_api")
+    threads = [thread.id for process in (worker, *worker.children()) for thread in process.threads()]
+    assert len(threads) > len(worker.children()) > 0
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(api.pid) == os.SCHED_OTHER
 
 
 def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> None:
@@ -107,10 +107,9 @@ def test_terminal_that_is_closed_stops_all(tmp_path: Path) -> None:
 
 
 def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path) -> None:
-    with running_up(tmp_path):
-        pass
     postgres = EmbeddedPostgres(tmp_path / "home" / "postgres")
     postgres.start()
+    migrate(postgres.url)
     with psycopg.connect(postgres.url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'newer'")
     postgres.stop()
@@ -122,12 +121,27 @@ def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path
 
 
 def test_embedded_postgresql_has_connections_for_all_that_is_started(tmp_path: Path) -> None:
-    with running_up(tmp_path, "--workers", "3", database_pool_size="100"):
-        with psycopg.connect(EmbeddedPostgres(tmp_path / "home" / "postgres").url) as connection:
-            found = connection.execute("SELECT current_setting('max_connections')::int").fetchone()
-        # The API's pool and 5 more, a worker's 6 with 4 for dispatcher and sweeper, and 3 that PostgreSQL keeps back.
-        assert found is not None
-        assert found[0] >= 100 + 5 + 3 * 10 + 3
+    home = tmp_path / "home"
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(home), "--workers", "3"]
+    launcher = subprocess.Popen(command, env=environment(tmp_path, database_pool_size="100"))
+    try:
+        wait_for((home / "postgres" / "postmaster.pid").exists, 60, "start of PostgreSQL")
+        found = wait_for(partial(_max_connections, home), 60, "answer of PostgreSQL")
+    finally:
+        launcher.terminate()
+        assert launcher.wait(60) == 0
+    # The API's pool and 5 more, a worker's 6 with 4 for dispatcher and sweeper, and 3 that PostgreSQL keeps back.
+    assert found >= 100 + 5 + 3 * 10 + 3
+
+
+def _max_connections(home: Path) -> int | None:
+    """Nothing while it starts."""
+    try:
+        with psycopg.connect(EmbeddedPostgres(home / "postgres").url) as connection:
+            (found,) = connection.execute("SELECT current_setting('max_connections')::int").fetchall()
+            return int(found[0])
+    except (PostgresUnavailable, psycopg.OperationalError):
+        return None
 
 
 def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> None:
@@ -203,6 +217,13 @@ def test_address_that_cannot_be_served_on_stops_the_start_of_the_api(tmp_path: P
 def _children(service: Service, module: str) -> list[psutil.Process]:
     children = psutil.Process(service.processes["up"].pid).children()
     return [child for child in children if module in _command(child)]
+
+
+def _members(service: Service, module: str) -> list[psutil.Process]:
+    """Its processes of a kind, whether the launcher or an operator has started them."""
+    started = [psutil.Process(process.pid) for process in service.processes.values()]
+    family = [member for process in started for member in (process, *process.children())]
+    return [member for member in family if module in _command(member)]
 
 
 def _others(service: Service, module: str, killed: psutil.Process) -> list[psutil.Process]:
