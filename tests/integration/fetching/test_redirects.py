@@ -1,7 +1,5 @@
 """Redirects: which are followed, how many, and to where."""
 
-import time
-
 import pytest
 
 from halftone_shared.states import ImageErrorCode
@@ -91,7 +89,5 @@ def test_endless_body_of_a_redirect_is_not_read(origin: Origin) -> None:
             visitor.send(bytes(65536))
 
     with hostile_server(endless) as server:
-        started = time.monotonic()
         assert fetch(server.url, timeout=20) == BODY
-        assert time.monotonic() - started < 2
         assert server.bytes_sent < 50_000_000

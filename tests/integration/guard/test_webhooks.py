@@ -103,9 +103,7 @@ def test_endless_answer_of_a_webhook_is_not_read_to_its_end(status: str, error: 
             visitor.send(bytes(65536))
 
     with hostile_server(endless) as server:
-        started = time.monotonic()
         delivery, _ = _deliver_to(server)
-        assert time.monotonic() - started < 2
         assert delivery.error == error
         assert server.bytes_sent < 20_000_000
 
@@ -113,17 +111,18 @@ def test_endless_answer_of_a_webhook_is_not_read_to_its_end(status: str, error: 
 def test_slow_answer_of_a_webhook_counts_when_its_status_came_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_job, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
 
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+
     def trickling(visitor: Visitor) -> None:
         visitor.read_request()
-        visitor.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        visitor.send(head)
         while True:
             visitor.send(b"x")
             visitor.pause(0.05)
 
     with hostile_server(trickling) as server:
-        started = time.monotonic()
         delivery, _ = _deliver_to(server)
-        assert time.monotonic() - started < 0.9
+        assert server.bytes_sent < len(head) + 100, "its end, five seconds later, was waited for"
         assert (delivery.status_code, delivery.error) == (200, None)
 
 
