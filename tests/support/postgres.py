@@ -33,13 +33,15 @@ class TestPostgres:
 
     __test__ = False
 
-    def __init__(self, folder: Path, *, durable: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self._server = PostgresServer(folder, cleanup_mode=None)
-        self._server.ensure_pgdata_inited()
-        with (folder / "postgresql.conf").open("a") as configuration:
-            configuration.write(_SETTINGS.format(fsync="on" if durable else "off"))
-        self._server.ensure_postgres_running()
         self._numbers = itertools.count(1)
+
+    def make(self, *, durable: bool) -> None:
+        self._server.ensure_pgdata_inited()
+        with (Path(self._server.pgdata) / "postgresql.conf").open("a") as configuration:
+            configuration.write(_SETTINGS.format(fsync="on" if durable else "off"))
+        self.start()
         self._execute(f"CREATE DATABASE {_TEMPLATE}")
         migrate(self.url(_TEMPLATE))
 
@@ -92,8 +94,9 @@ class TestPostgres:
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
     folder = Path(tempfile.mkdtemp(prefix="halftone-pg-"))
-    postgres = TestPostgres(folder, durable=durable)
+    postgres = TestPostgres(folder)
     try:
+        postgres.make(durable=durable)
         yield postgres
     finally:
         postgres.stop()
