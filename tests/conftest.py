@@ -1,6 +1,7 @@
 """Fixtures: each real part is started once a session; each test gets a database and a virtual host of its own."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,17 @@ from tests.support.halftone import Service, running_separately, running_up
 from tests.support.origin import Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard() -> Iterator[None]:
+    """By the programs that tests start: under nohup, or behind a shell's `&`, they inherit that some are ignored."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,8 @@ def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(tmp_path: Path,
         assert launcher.wait(60) == 0
         assert _postgres(tmp_path) == []
     finally:
+        launcher.kill()
+        launcher.wait()
         for process in _postgres(tmp_path):
             process.send_signal(signal.SIGINT)
 
