@@ -201,14 +201,15 @@ def closing_after(answer: bytes) -> Script:
 
 
 @contextmanager
-def full_backlog() -> Iterator[int]:
-    """A port of 127.0.0.1 on which connections are never accepted nor refused."""
+def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port on which connections are never accepted nor refused."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as sockets:
-        listener = sockets.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener = sockets.enter_context(socket.socket(family))
+        listener.bind((host, port))
         listener.listen(0)
         for _ in range(4):
-            filler = sockets.enter_context(socket.socket())
+            filler = sockets.enter_context(socket.socket(family))
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
         time.sleep(0.05)

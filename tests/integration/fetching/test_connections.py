@@ -21,6 +21,7 @@ from tests.support.hostile import (
     Visitor,
     answering,
     closing_after,
+    full_backlog,
     hostile_server,
     new_authority,
     response,
@@ -125,6 +126,13 @@ def test_second_address_is_tried_when_the_first_refuses(resolver: StubResolver, 
     resolver.names["shop.test"] = ["::1", "127.0.0.1"]
     url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
     assert fetch(url) == BODY
+
+
+def test_second_address_is_tried_when_the_first_is_silent(resolver: StubResolver, origin: Origin) -> None:
+    resolver.names["shop.test"] = ["::1", "127.0.0.1"]
+    url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
+    with full_backlog("::1", int(origin.url.rpartition(":")[2])):
+        assert fetch(url) == BODY
 
 
 # --- names ---

@@ -380,6 +380,12 @@ def test_redirect_to_itself_with_another_answer_reaches_nobody_inside(
     assert world.hits == 0
 
 
+def test_address_of_the_other_family_is_tried_second(world: World) -> None:
+    world.names.names["dual.test"] = ["93.184.216.1", "93.184.216.2", PUBLIC_IPV6]
+    assert _fetch(world, "http://dual.test/") == BODY
+    assert world.internet.connects == [("93.184.216.1", 80), (PUBLIC_IPV6, 80)]
+
+
 # --- ports and exceptions ---
 
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Self, cast
 from weakref import WeakValueDictionary
 
@@ -33,6 +34,8 @@ KEEPALIVE_SECONDS = 15.0
 # getaddrinfo ignores deadlines (20 s against a silent server), so it runs in threads that are waited for with what is
 # left.
 RESOLVER_THREADS = 16
+# An address that is silent this long has another one tried. One lost packet is sent again after a second.
+NEXT_ADDRESS_SECONDS = 2.0
 USER_AGENT = "halftone/0.1"
 # Where a request carries its Deadline, which the opening of its connection may put off.
 _UNTIL = "until"
@@ -267,9 +270,10 @@ class GuardedNetwork:
         for address in addresses:
             if not self._rule.permits(address, port):
                 raise BlockedAddress(f"{host} port {port} is not on the public internet, or not on port 80 or 443.")
-        for last, address in enumerate(addresses, start=1 - len(addresses)):
+        for last, address in enumerate(_by_turns(addresses), start=1 - len(addresses)):
             try:
-                return await self._open(address, port)
+                async with asyncio.timeout(NEXT_ADDRESS_SECONDS if last else None):
+                    return await self._open(address, port)
             except OSError as error:
                 if last == 0:
                     raise httpx.ConnectError(str(error)) from error
@@ -301,6 +305,14 @@ class GuardedNetwork:
 def _call_if_open(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     with suppress(RuntimeError):  # the loop was closed meanwhile
         loop.call_soon_threadsafe(callback)
+
+
+def _by_turns(addresses: list[str]) -> list[str]:
+    """IPv4 and IPv6 by turns, the preferred one first (RFC 8305, 4): one of them may not work at all."""
+    by_family: dict[bool, list[str]] = {}
+    for address in addresses:
+        by_family.setdefault(":" in address, []).append(address)
+    return [address for turn in zip_longest(*by_family.values()) for address in turn if address]
 
 
 async def _open_socket(address: str, port: int) -> socket.socket:
