@@ -37,7 +37,9 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until it is told to stop: by SIGTERM, SIGINT or SIGHUP, from when it is made on."""
+    """Runs children until it is told to stop: by SIGTERM, SIGINT or SIGHUP, from when it is made on. Ctrl-C after that
+    kills them.
+    """
 
     def __init__(self, *, grace_seconds: float) -> None:
         self._children: Sequence[Child] = ()
@@ -64,8 +66,8 @@ class Supervisor:
             time.sleep(CHECK_SECONDS)
         self._stop_children()
 
-    def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self.is_stopping:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.is_stopping and number == signal.SIGINT:
             for child in self._children:
                 if child.process is not None:
                     child.process.kill()

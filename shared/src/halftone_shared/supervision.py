@@ -1,10 +1,15 @@
-"""Children of `halftone up` end with it, however it ends: the child's side of a pipe that only the parent holds
-open.
+"""How a program ends: with its parent, and in time.
+
+Children of `halftone up` end with it, however it ends: the child's side of a pipe that only the parent holds open.
 """
 
 import os
 import signal
 import threading
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 PARENT_PIPE = "HALFTONE_PARENT_PIPE"
 
@@ -21,3 +26,17 @@ def end_with_parent() -> None:
 def _wait_for_end(descriptor: int) -> None:
     os.read(descriptor, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_within(seconds: float) -> None:
+    """Exit with 1 in so many seconds, if the process is there by then: something that it waits for hangs. As after a
+    crash, nothing is lost.
+    """
+    timer = threading.Timer(seconds, _end, (seconds,))
+    timer.daemon = True
+    timer.start()
+
+
+def _end(seconds: float) -> None:
+    log.error("ended with work in hand", reason=f"something that it needs hangs, {seconds:g} s after it was to stop")
+    os._exit(1)

@@ -28,7 +28,7 @@ from halftone_shared.settings import (
     load_settings_or_exit,
     take_no_arguments,
 )
-from halftone_shared.supervision import end_with_parent
+from halftone_shared.supervision import end_with_parent, end_within
 from halftone_shared.tracing import configure_traces
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
@@ -46,6 +46,8 @@ OPEN_FILES = MAX_CONNECTIONS + 1024
 _M_ARENA_MAX, ARENAS = -8, 1
 # After the grace period, what was interrupted has this long to be handed back.
 HAND_BACK_SECONDS = 10
+# And then everything is closed within this. What hangs still, be it database, queue or store, is left as it is.
+CLOSE_SECONDS = 3
 SIGNAL_CHECK_SECONDS = 0.5
 
 
@@ -76,11 +78,12 @@ def main() -> None:
     while not stopping():
         time.sleep(SIGNAL_CHECK_SECONDS)  # a handler sets no more than a flag: see _signalled
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
+    end_within(settings.shutdown_grace_seconds + HAND_BACK_SECONDS + CLOSE_SECONDS)
+    abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
+    abort.start()
     products.stop()
     for thread in threads:
         thread.stop()
-    abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
-    abort.start()
     worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
     abort.cancel()
     runtime.close()
@@ -89,7 +92,8 @@ def main() -> None:
 
 
 def _signalled() -> Callable[[], bool]:
-    """Whether SIGTERM or SIGINT has come; a second one ends the process at once.
+    """Whether SIGTERM or SIGINT has come; Ctrl-C after it ends the process at once. Not SIGTERM: a service manager may
+    send it to all of `halftone up`, which sends it to its children.
 
     A flag, to be looked at now and then. An Event would do without looking, but its set() takes a lock, which the
     thread that the handler interrupts may hold in wait(): then neither goes on.
@@ -97,7 +101,7 @@ def _signalled() -> Callable[[], bool]:
     came: list[int] = []
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        if came:
+        if came and number == signal.SIGINT:
             os._exit(1)
         came.append(number)
 

@@ -1,0 +1,61 @@
+"""A way to a server that can fall silent: connections stay open, new ones are taken, and nothing passes any more."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Relay:
+    """Listens at `port` and passes everything on to `target`, a TCP port of loopback or a Unix socket's path."""
+
+    def __init__(self, target: "int | str") -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._is_silent = threading.Event()
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def fall_silent(self) -> None:
+        self._is_silent.set()
+
+    def close(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._open.append(client)
+                if not self._is_silent.is_set():
+                    server = self._connect()
+                    self._open.append(server)
+                    for source, sink in ((client, server), (server, client)):
+                        threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._target)
+        return server
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while (data := source.recv(65536)) and not self._is_silent.is_set():
+                sink.sendall(data)
+            if not self._is_silent.is_set():
+                sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def running_relay(target: "int | str") -> Iterator[Relay]:
+    relay = Relay(target)
+    try:
+        yield relay
+    finally:
+        relay.close()
