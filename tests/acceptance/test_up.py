@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import psutil
 import psycopg
 import pytest
 
+from halftone_cli import up
 from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_db import migrate
@@ -153,6 +155,32 @@ def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> 
     assert answer.returncode == 1
     assert f"127.0.0.1 port {port} cannot be used" in answer.stderr
     assert "--port" in answer.stderr
+
+
+def test_metrics_port_in_use_is_said_and_not_tried_for_ever(tmp_path: Path, origin: Origin) -> None:
+    taken = int(origin.url.rpartition(":")[2])
+    command = [PYTHON, "-m", "halftone_cli", "up", "--workers", "2", "--home", str(tmp_path / "home"), "--port"]
+    for port, first, refused in ((free_port(), taken - 1, taken), (taken + 1, taken + 1, taken + 1)):
+        settings = environment(tmp_path, metrics_port=str(first))
+        answer = subprocess.run([*command, str(port)], capture_output=True, text=True, env=settings, check=False)
+        assert answer.returncode == 1
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith(f"127.0.0.1 port {refused} cannot be used: Address already in use.")
+        assert line.endswith("Name another with HALFTONE_METRICS_PORT.")
+
+
+def test_readiness_that_nobody_can_read_is_no_failure(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = int(origin.serve("/readyz", b"ready").removesuffix("/readyz").rpartition(":")[2])
+    monkeypatch.setattr(up, "READY_TIMEOUT_SECONDS", 1.0)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        up._announce("127.0.0.1", port, origin.url)
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+    assert origin.hits["/readyz"] == 1
 
 
 def test_home_that_cannot_be_used_is_said_with_what_to_do(tmp_path: Path) -> None:

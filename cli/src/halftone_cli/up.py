@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -46,13 +47,13 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     """Start everything, serve until SIGTERM, Ctrl-C or the terminal's end, stop everything. Raises CannotStart and
     BadSettings.
     """
-    _check_port(host, port)
     try:
         home = Home.at(home_folder)
         environment = _environment(home, host, port, workers)
     except OSError as error:
         raise CannotStart(f"{str(home_folder)!r} cannot be used: {error.strerror}. Name another with --home.") from None
-    api_settings, worker_settings = _load_settings(environment)
+    api_settings, worker_settings = _load_settings(environment, workers)
+    _check_ports(host, port, worker_settings, workers)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
     grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
     supervisor = Supervisor(grace_seconds=grace_seconds)
@@ -112,14 +113,15 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
     return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
 
 
-def _load_settings(environment: dict[str, str]) -> tuple[ApiSettings, WorkerSettings]:
-    """As API and workers will at their start, where a bad one would have them started again and again. Raises
-    BadSettings, with the problems of both.
+def _load_settings(environment: dict[str, str], workers: int) -> tuple[ApiSettings, WorkerSettings]:
+    """As API and workers will at their start, where a bad one would have them started again and again; the first
+    worker's, and the others' differ by their port. Raises BadSettings, with the problems of all.
     """
     problems: list[str] = []
     api = _load(ApiSettings, environment, problems)
+    last = _load(WorkerSettings, _worker_environment(environment, workers), problems)
     worker = _load(WorkerSettings, environment, problems)
-    if api is None or worker is None:
+    if api is None or worker is None or last is None:
         raise BadSettings(problems)
     ImageStore(worker.storage_url)
     return api, worker
@@ -157,16 +159,24 @@ def _for_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"{host} port {port} cannot be used: {error.strerror}. Name another with --port."
-            ) from None
+def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> None:
+    """All together, as one of them may be another's. Raises CannotStart."""
+    wanted = [(host, port, "--port")]
+    if (first_port := worker.metrics_port) is not None:
+        wanted += [(worker.metrics_host, first_port + at, PREFIX + "METRICS_PORT") for at in range(workers)]
+    with ExitStack() as probes:
+        for address, number, option in wanted:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            probe = probes.enter_context(socket.socket(family))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, number))
+                probe.listen()
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", error)
+                raise CannotStart(
+                    f"{address} port {number} cannot be used: {reason}. Name another with {option}."
+                ) from None
 
 
 def _migrate(environment: dict[str, str]) -> None:
@@ -184,8 +194,11 @@ def _announce(host: str, port: int, public_url: str) -> None:
     while time.monotonic() < deadline:
         try:
             with urlopen(f"http://{_for_url(host)}:{port}/readyz", timeout=2):
-                print(f"halftone is ready: {public_url}  (Ctrl-C stops it)", flush=True)
-                return
+                break
         except OSError:
             time.sleep(0.1)
-    log.error("not ready", seconds=READY_TIMEOUT_SECONDS)
+    else:
+        log.error("not ready", seconds=READY_TIMEOUT_SECONDS)
+        return
+    with suppress(OSError):  # where nobody reads it, it is served nevertheless
+        print(f"halftone is ready: {public_url}  (Ctrl-C stops it)", flush=True)
