@@ -55,6 +55,31 @@ def test_program_that_takes_no_options_says_so_and_does_nothing(
     assert answer.stderr == ""
 
 
+@pytest.mark.parametrize("command", [["--help"], ["submit", "--help"], ["keys", "list"]])
+def test_standard_output_that_takes_nothing_is_a_line(tmp_path: Path, database_url: str, command: list[str]) -> None:
+    settings = environment(tmp_path, DATABASE_URL=database_url)
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [PYTHON, "-m", "halftone_cli", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=settings,
+            check=False,
+        )
+    assert (answer.returncode, answer.stderr) == (1, "halftone cannot go on: No space left on device\n")
+
+
+def test_demo_that_cannot_write_its_files_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / ".halftone").write_text("no folder")
+    command = [PYTHON, "-m", "halftone_cli", "demo"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=environment(tmp_path), cwd=tmp_path, check=False
+    )
+    assert answer.returncode == 1
+    assert answer.stderr == "halftone cannot go on: Not a directory: .halftone/demo/pictures\n"
+
+
 @pytest.mark.parametrize("url", ["halftone", "mysql://h/x", "postgresql://h:port/x", "postgresql://h/x?bogus=1"])
 @pytest.mark.parametrize("command", [["migrate"], ["keys", "list"], ["doctor"], ["queues", "--once"]])
 def test_bad_database_url_is_said_by_every_command(tmp_path: Path, url: str, command: list[str]) -> None:

@@ -1,5 +1,5 @@
 """`python -m halftone_cli` is `halftone`."""
 
-from halftone_cli.main import app
+from halftone_cli.main import main
 
-app()
+main()

@@ -2,6 +2,8 @@
 runs.
 """
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +26,20 @@ app.add_typer(keys, name="keys")
 for command in (submit, status, details, download, cancel, retry, doctor, queues):
     app.command()(command)
 
+
+def main() -> None:
+    """The command's entry. What no command foresees of files and terminals, such as a full disk under standard output,
+    is a line too; a pipe that nobody reads any more is none, as elsewhere.
+    """
+    try:
+        app()
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        print(f"halftone cannot go on: {error.strerror or error}{place}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where what could not be written goes in the end
+        sys.exit(EXIT_FAILED)
+
+
 HomeOption = Annotated[Path, typer.Option("--home", help="The folder for database, images and secrets.")]
 
 
@@ -45,9 +61,11 @@ def up(
 @app.command()
 def demo() -> None:
     """Show the whole way: sample photos, a CSV, its progress, the webhook, the output CSV, and what was saved."""
-    from halftone_cli.demo.run import run_demo
+    from halftone_cli.client import Refused, Unreachable
+    from halftone_cli.demo.run import DemoFailed, run_demo
 
-    raise typer.Exit(run_demo(console))
+    with failing_with(EXIT_FAILED, DemoFailed, Refused, Unreachable):
+        raise typer.Exit(run_demo(console))
 
 
 @app.command()

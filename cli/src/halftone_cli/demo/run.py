@@ -36,8 +36,12 @@ WEBHOOK_SECONDS = 15
 EXPECTED_FAILURES = {BROKEN_LINK: "http_error", OVERSIZED: "too_large"}
 
 
+class DemoFailed(Exception):
+    """The demo cannot be shown; the message says why."""
+
+
 def run_demo(console: Console) -> int:
-    """The demo; its exit code."""
+    """The demo; its exit code. Raises DemoFailed, and what ApiClient raises."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     pictures = FOLDER / "pictures"
     _render(console, pictures)
@@ -109,7 +113,7 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
             except Unreachable:
                 pass
             time.sleep(0.2)
-    raise RuntimeError(f"halftone up did not start; see {FOLDER / 'up.log'}")
+    raise DemoFailed(f"`halftone up` did not start; its log is {FOLDER / 'up.log'}.")
 
 
 def _next_event(events: "Queue[dict[str, Any]]") -> dict[str, Any] | None:
