@@ -1,8 +1,8 @@
 """`halftone up`: the whole service on one machine, from nothing but this package.
 
 What the environment names is used (HALFTONE_DATABASE_URL, HALFTONE_RABBITMQ_URL, HALFTONE_STORAGE_URL); what it does
-not name is embedded. API and workers are processes of their own either way, the same that `halftone-api` and
-`halftone-worker` start elsewhere.
+not name is embedded, whatever lies in /run/secrets: the demo runs this, and is not to meet a real database there. API
+and workers are processes of their own either way, the same that `halftone-api` and `halftone-worker` start elsewhere.
 """
 
 import ipaddress
