@@ -44,7 +44,7 @@ PROBLEM_CODES = {
     "http_error": "The call cannot be answered.",
     "internal": "Our fault. The answer's X-Request-Id finds it in the log.",
     "database_unavailable": "The database is away, and whether the call took effect is not known; try again.",
-    "storage_unavailable": "The images' storage is away; try again.",
+    "storage_unavailable": "The images' storage is away, or there is no room for an upload; try again.",
     "not_ready": "The database or the broker cannot be reached; `failing` says which.",
 }
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -88,7 +89,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
-    if not (isinstance(error, SQLAlchemyError) and is_unavailable(error)):
+    if not is_unavailable(error):
         return await _on_error(request, error)
     log.error("database unavailable", error=str(error).splitlines()[0])
     problem = Problem(
@@ -119,5 +120,6 @@ EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {
     HTTPException: _on_http_exception,
     ClientDisconnect: _on_disconnect,
     SQLAlchemyError: _on_database_error,
+    psycopg.Error: _on_database_error,
     Exception: _on_error,
 }

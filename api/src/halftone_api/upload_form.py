@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
+import structlog
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from halftone_shared.addresses import FetchRule
 from halftone_shared.signing import secret_problem
 from halftone_shared.states import Mode, OutputFormat
 from halftone_shared.urls import literal_address, url_problem
+
+log = structlog.get_logger(__name__)
 
 MAX_FIELDS = 20
 MAX_FIELD_BYTES = 8 * 1024
@@ -79,6 +82,10 @@ async def _read_form(request: Request) -> FormData:
         raise _malformed_form(error.message) from None
     except UnicodeError:
         raise _malformed_form("its text is in no encoding that is known here.") from None
+    except OSError as error:
+        log.error("upload not taken", error=str(error))
+        detail = "There is no room for the upload now: its temporary file cannot be written. Try again."
+        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from None
     if not parser.ended:
         await form.close()
         raise _malformed_form("it is cut off before its end.")

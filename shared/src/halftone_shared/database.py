@@ -80,13 +80,12 @@ def driver_statement(statement: str) -> str:
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", " ".join(statement.replace("%", "%%").split()))
 
 
-def is_unavailable(error: SQLAlchemyError) -> bool:
-    """Whether this says that the database is away, or too busy, rather than that a statement is wrong: try again
-    later.
+def is_unavailable(error: Exception) -> bool:
+    """Whether this says that the database is away, too busy or out of space, rather than that a statement is wrong: try
+    again later. The error is SQLAlchemy's, or the driver's own, as of a COPY.
     """
-    if isinstance(error, PoolTimeout):
-        return True
-    return isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(said, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
