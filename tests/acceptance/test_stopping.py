@@ -2,8 +2,9 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +14,7 @@ import pytest
 
 from halftone_api.main import STOP_SECONDS
 from tests.support.bucket import running_bucket
-from tests.support.halftone import PYTHON, environment, running_separately, wait_for
+from tests.support.halftone import PYTHON, environment, free_port, running_separately, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.relay import Relay, running_relay
@@ -25,56 +26,53 @@ WORKER_SECONDS = GRACE_SECONDS + 15
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("hanging", ["postgresql", "rabbitmq", "bucket"])
-def test_worker_is_gone_in_time_and_another_does_what_it_had_in_hand(
-    tmp_path: Path,
-    database_url: str,
-    rabbitmq_url: str,
-    origin: Origin,
-    hanging: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand(
+    tmp_path: Path, database_url: str, rabbitmq_url: str, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Three workers and an API, each with one thing that hangs."""
     image = origin.serve("/a.jpg", Answer(jpeg(), delay_seconds=1))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with (
-        running_bucket() as bucket,
-        relayed_postgres(database_url) as (postgres, postgres_url),
-        relayed(rabbitmq_url) as (rabbitmq, relayed_rabbitmq_url),
-        relayed(bucket.url) as (to_bucket, bucket_url),
-    ):
+    with ExitStack() as stack:
+        bucket = stack.enter_context(running_bucket())
+        postgres, postgres_url = stack.enter_context(relayed_postgres(database_url))
+        rabbitmq, relayed_rabbitmq_url = stack.enter_context(relayed(rabbitmq_url))
+        to_bucket, bucket_url = stack.enter_context(relayed(bucket.url))
         monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
-        settings = {"storage_url": "s3://bucket", "shutdown_grace_seconds": str(GRACE_SECONDS)}
-        with running_separately(tmp_path, database_url, rabbitmq_url, workers=0, **settings) as service:
-            relays = {"postgresql": postgres, "rabbitmq": rabbitmq, "bucket": to_bucket}
-            urls = {"database_url": postgres_url, "rabbitmq_url": relayed_rabbitmq_url}
-            with running_worker(environment(tmp_path, **settings, **urls) | {"AWS_ENDPOINT_URL": bucket_url}) as worker:
-                request_id = service.accepted(HEADER + "".join(f"{number},SKU,{image}\n" for number in range(1, 13)))
-                wait_for(lambda: bucket.calls, what="first image in the bucket")
-                relays[hanging].fall_silent()
-                wait_for(lambda: origin.hits["/a.jpg"] > 8, what="more products in hand")
-                worker.send_signal(signal.SIGTERM)
-                worker.wait(WORKER_SECONDS)
-            direct = {"database_url": database_url, "rabbitmq_url": rabbitmq_url}
-            with running_worker(environment(tmp_path, **settings, **direct)):
-                status = service.ended(request_id, 90)
-                assert (status["status"], status["processed_images"]) == ("COMPLETED", 12)
+        settings = {"storage_url": "s3://bucket", "shutdown_grace_seconds": str(GRACE_SECONDS), "auth": "off"}
+        service = stack.enter_context(running_separately(tmp_path, database_url, rabbitmq_url, workers=0, **settings))
+        well = environment(tmp_path, **settings, database_url=database_url, rabbitmq_url=rabbitmq_url)
+        workers = [
+            stack.enter_context(running_worker(well | hanging, tmp_path / name))
+            for name, hanging in (
+                ("without PostgreSQL", {"HALFTONE_DATABASE_URL": postgres_url}),
+                ("without RabbitMQ", {"HALFTONE_RABBITMQ_URL": relayed_rabbitmq_url}),
+                ("without a bucket", {"AWS_ENDPOINT_URL": bucket_url}),
+            )
+        ]
+        port = free_port()
+        without_postgres = {"HALFTONE_DATABASE_URL": postgres_url, "HALFTONE_API_PORT": str(port)}
+        api = stack.enter_context(running_program("halftone_api", well | without_postgres, tmp_path / "api"))
+        wait_for(lambda: _answer(f"http://127.0.0.1:{port}/readyz") == 200, what="the other API")
 
-
-@pytest.mark.broker
-def test_api_is_gone_in_time(tmp_path: Path, database_url: str, rabbitmq_url: str) -> None:
-    with (
-        relayed_postgres(database_url) as (postgres, postgres_url),
-        running_separately(tmp_path, postgres_url, rabbitmq_url, workers=0) as service,
-    ):
-        postgres.fall_silent()
-        calling = Thread(target=_call, args=(service.url + "/api/requests",))
+        request_id = service.accepted(HEADER + "".join(f"{number},SKU,{image}\n" for number in range(1, 61)))
+        # RabbitMQ hands them out by turns, and a worker fetches four at a time from one host.
+        wait_for(lambda: bucket.calls and origin.hits["/a.jpg"] > 12, what="products in hand of all three")
+        for relay in (postgres, rabbitmq, to_bucket):
+            relay.fall_silent()
+        calling = Thread(target=_answer, args=(f"http://127.0.0.1:{port}/api/requests",))
         calling.start()
         calling.join(1)
-        api = service.processes.pop("api")
-        api.send_signal(signal.SIGTERM)
-        api.wait(STOP_SECONDS + 2)
+        for program in (*workers, api):
+            assert program.poll() is None
+            program.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        for program, seconds in [*((worker, WORKER_SECONDS) for worker in workers), (api, STOP_SECONDS + 2)]:
+            program.wait(asked + seconds - time.monotonic())
         calling.join()
+        stack.enter_context(running_worker(well, tmp_path / "well"))
+        status = service.ended(request_id, 90)
+        assert (status["status"], status["processed_images"]) == ("COMPLETED", 60)
 
 
 @pytest.mark.broker
@@ -86,7 +84,7 @@ def test_interrupt_after_another_ends_worker_and_api_at_once(
         running_separately(tmp_path, postgres_url, rabbitmq_url) as service,
     ):
         postgres.fall_silent()
-        calling = Thread(target=_call, args=(service.url + "/api/requests",))
+        calling = Thread(target=_answer, args=(service.url + "/api/requests",))
         calling.start()
         calling.join(1)
         programs = list(service.processes.values())
@@ -118,15 +116,26 @@ def relayed(url: str) -> Iterator[tuple[Relay, str]]:
 
 
 @contextmanager
-def running_worker(variables: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    worker = subprocess.Popen([PYTHON, "-m", "halftone_workers"], env=variables)
-    try:
+def running_worker(variables: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with running_program("halftone_workers", variables, log) as worker:
+        wait_for(lambda: "worker started" in log.read_text(), what=f"worker {log.name}")
         yield worker
+
+
+@contextmanager
+def running_program(module: str, variables: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with log.open("wb") as output:
+        program = subprocess.Popen([PYTHON, "-m", module], env=variables, stdout=output, stderr=output)
+    try:
+        yield program
     finally:
-        worker.kill()
-        worker.wait()
+        program.kill()
+        program.wait()
 
 
-def _call(url: str) -> None:
-    with suppress(httpx.HTTPError):
-        httpx.get(url, timeout=60, trust_env=False)
+def _answer(url: str) -> int | None:
+    """The status; nothing where there is no answer."""
+    try:
+        return httpx.get(url, timeout=60, trust_env=False).status_code
+    except httpx.HTTPError:
+        return None

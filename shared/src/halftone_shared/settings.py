@@ -149,8 +149,10 @@ def take_no_arguments(what: str) -> None:
     """For a program that the environment alone sets up: any option but --help would be passed over without a word."""
     if len(sys.argv) == 1:
         return
-    print(f"{what} It takes no options: every setting is a variable of the environment, {PREFIX}… (.env.example).")
-    raise SystemExit(0 if sys.argv[1:] in (["--help"], ["-h"]) else 2)
+    is_asked = sys.argv[1:] in (["--help"], ["-h"])
+    told = f"{what} It takes no options: every setting is a variable of the environment, {PREFIX}… (.env.example)."
+    print(told, file=sys.stdout if is_asked else sys.stderr)
+    raise SystemExit(0 if is_asked else 2)
 
 
 @contextmanager
