@@ -1,5 +1,7 @@
 """One ID to grep for: the upload's X-Request-Id follows a product through every process to its webhook."""
 
+from typing import Any
+
 from tests.support.halftone import Service, log_lines, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
@@ -51,10 +53,24 @@ def _event(line: str) -> str:
 def test_lines_name_request_product_and_attempt(service: Service, origin: Origin) -> None:
     request_id = _upload(service, "fields-1", f"{HEADER}1,SKU1,{origin.serve('/a.jpg', jpeg())}\n")
     service.ended(request_id)
-    line = wait_for(
-        lambda: next((line for line in log_lines(service) if line.get("trace_id") == "fields-1"), None), what="line"
+    accepted, settled = (_line(service, event) for event in ("request accepted", "product settled"))
+    assert (accepted["service"], accepted["request_id"]) == ("api", request_id)
+    assert (settled["service"], settled["request_id"], settled["seq"], settled["attempt"]) == (
+        "worker",
+        request_id,
+        1,
+        1,
     )
-    assert (line["service"], line["request_id"], line["seq"], line["attempt"]) == ("worker", request_id, 1, 1)
+
+
+def _line(service: Service, event: str) -> dict[str, Any]:
+    """The line of an event about the upload `fields-1`."""
+
+    def found() -> dict[str, Any] | None:
+        lines = (line for line in log_lines(service) if line.get("x_request_id") == "fields-1")
+        return next((line for line in lines if line["event"] == event), None)
+
+    return wait_for(found, what=event)
 
 
 def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:

@@ -150,7 +150,7 @@ def _may_pass(attempts: Attempts) -> list[ImageAttempt]:
 def _bound(claim: Claim) -> Iterator[None]:
     """What is logged in this block says which product it is about."""
     with structlog.contextvars.bound_contextvars(
-        trace_id=claim.trace_id, request_id=str(claim.key.request_id), seq=claim.key.seq, attempt=claim.attempt
+        x_request_id=claim.trace_id, request_id=str(claim.key.request_id), seq=claim.key.seq, attempt=claim.attempt
     ):
         yield
 

@@ -37,7 +37,7 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
     with (
         span("webhook", event.request_id, **{"halftone.attempt": attempt}),
         structlog.contextvars.bound_contextvars(
-            trace_id=event.trace_id, request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
+            x_request_id=event.trace_id, request_id=str(event.request_id), event_id=str(event.id), attempt=attempt
         ),
     ):
         delivery, asked_seconds = _deliver(runtime, event)
