@@ -9,10 +9,12 @@ from uuid import UUID
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.barrier import Settled, settle_products
+from halftone_shared.lifecycle import cancel_request, retry_request
 from halftone_shared.products import Claim
 from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.states import ImageErrorCode
@@ -25,7 +27,7 @@ from tests.support.halftone import wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.runtime import running_runtime
-from tests.support.stored import execute, good_image, query, store_request
+from tests.support.stored import execute, failed_image, good_image, query, store_request
 
 BAD, BROKEN, LATER = 3, 5, 7
 
@@ -114,6 +116,49 @@ def test_statement_that_is_interrupted_by_the_database_is_tried_again(
     jobs.process(ProductKey(request_id, 2))
     assert len(attempts) == 2
     assert _statuses(engine) == ["COMPLETED", "COMPLETED"]
+
+
+def test_image_is_counted_once_however_often_its_product_is_tried(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postponed for its second image, settled with it failed, and retried by the client."""
+    later = ImageAttempt(failed_image(retryable=True))
+    ways = iter([later, ImageAttempt(failed_image()), ImageAttempt(good_image())])
+    monkeypatch.setattr(
+        product_job, "attempt_images", lambda _, claim: [ImageAttempt(claim.done[0] or good_image()), next(ways)]
+    )
+    names = ("halftone_images_total", "halftone_image_input_bytes_total", "halftone_products_settled_total")
+    before = {name: _counted(name) for name in names}
+    key = ProductKey(store_request(engine, 1, images=2), 1)
+    jobs = ProductJobs(runtime)
+    jobs.process(key)
+    execute(engine, "UPDATE products SET next_attempt_at = now()")
+    jobs.process(key)
+    retry_request(engine, key.request_id, "http://halftone")
+    jobs.process(key)
+    assert _statuses(engine) == ["COMPLETED"]
+    assert [_counted(name) - before[name] for name in names] == [3, 200, 2]
+
+
+def test_product_that_was_cancelled_meanwhile_counts_nothing(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ProductKey(store_request(engine, 1), 1)
+
+    def cancelled_meanwhile(_: Runtime, __: Claim) -> list[ImageAttempt | None]:
+        cancel_request(engine, key.request_id, patience_seconds=10)
+        return [ImageAttempt(failed_image(retryable=True))]
+
+    monkeypatch.setattr(product_job, "attempt_images", cancelled_meanwhile)
+    before = _counted("halftone_products_postponed_total")
+    ProductJobs(runtime).process(key)
+    assert _statuses(engine) == ["CANCELLED"]
+    assert _counted("halftone_products_postponed_total") == before
+
+
+def _counted(name: str) -> float:
+    samples = [sample for family in REGISTRY.collect() for sample in family.samples if sample.name == name]
+    return sum(sample.value for sample in samples)
 
 
 def test_images_are_stored_side_by_side_where_the_store_is_far_away(

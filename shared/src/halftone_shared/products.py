@@ -145,12 +145,13 @@ def postpone_product(
     *,
     delay_seconds: float,
     counted: bool = True,
-) -> None:
+) -> bool:
     """Give a product back, due again after the delay. What is `done` is kept, and only the rest is tried next time.
+    False where the claim is void.
 
     `counted=False` takes the attempt back: the worker is stopping, the product did nothing wrong.
     """
-    connection.execute(
+    postponed = connection.execute(
         _POSTPONE,
         {
             "request_id": claim.key.request_id,
@@ -162,6 +163,7 @@ def postpone_product(
             "files": [None if result is None else result.file for result in done],
         },
     )
+    return postponed.rowcount == 1
 
 
 _PAGE_COLUMNS = (

@@ -5,9 +5,11 @@ plain registry holds all of it, and there is no folder shared between processes 
 No label comes from outside: hosts and URLs would make a time series each.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from halftone_shared.results import ProductResult
+from halftone_shared.results import ImageResult
 from halftone_shared.states import Action, ImageErrorCode, Status, WebhookStatus
 
 _SECONDS = Histogram(
@@ -21,7 +23,11 @@ IMAGES = Counter("halftone_images_total", "Images that ended, by outcome.", ["ou
 IMAGE_ERRORS = Counter("halftone_image_errors_total", "Images that ended in an error, by its code.", ["code"])
 INPUT_BYTES = Counter("halftone_image_input_bytes_total", "Bytes of the images that succeeded, as they came.")
 OUTPUT_BYTES = Counter("halftone_image_output_bytes_total", "Bytes of the images that succeeded, as they were stored.")
-PRODUCTS = Counter("halftone_products_settled_total", "Products that ended, by status.", ["status"])
+PRODUCTS = Counter(
+    "halftone_products_settled_total",
+    "Products that a worker brought to an end, by status: without those that were cancelled.",
+    ["status"],
+)
 POSTPONED = Counter(
     "halftone_products_postponed_total",
     "Products given back unfinished: to be tried again (retry), or as their worker stops (stopping).",
@@ -66,12 +72,11 @@ def serve_metrics(host: str, port: int) -> None:
     start_http_server(port, host)
 
 
-def count_settled(result: ProductResult) -> None:
-    """A product has ended, by this worker's settlement."""
-    PRODUCTS.labels(result.status).inc()
-    INPUT_BYTES.inc(result.bytes_in)
-    OUTPUT_BYTES.inc(result.bytes_out)
-    for image in result.images:
+def count_images(images: Iterable[ImageResult]) -> None:
+    """These have ended, and were recorded."""
+    for image in images:
+        INPUT_BYTES.inc(image.bytes_in or 0)
+        OUTPUT_BYTES.inc(image.bytes_out or 0)
         IMAGES.labels(image.action or "failed").inc()
         if image.error:
             IMAGE_ERRORS.labels(image.error.code).inc()

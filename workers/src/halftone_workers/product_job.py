@@ -17,12 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.barrier import Settled, settle_products
 from halftone_shared.products import Claim, claim_products, postpone_product
-from halftone_shared.results import ProductKey, ProductResult
+from halftone_shared.results import ImageResult, ProductKey, ProductResult
 from halftone_shared.tracing import span
 from halftone_workers.admission import Admission
 from halftone_workers.batching import Batched, Call
 from halftone_workers.image_job import ImageAttempt, attempt_images
-from halftone_workers.metrics import POSTPONED, count_settled
+from halftone_workers.metrics import POSTPONED, PRODUCTS, count_images
 from halftone_workers.runtime import Runtime, Stopping
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,8 @@ class ProductJobs:
     def _settle(self, claim: Claim, result: ProductResult) -> None:
         settled: Settled = self._statements.do(_Statement(settle_products, claim.key.request_id, (claim, result)))
         if settled.counted:
-            count_settled(result)
+            PRODUCTS.labels(result.status).inc()
+            count_images(_ended_now(claim, result.images))
             log.info(
                 "product settled",
                 status=result.status,
@@ -91,7 +92,7 @@ class ProductJobs:
                 bytes_out=result.bytes_out,
             )
         else:
-            log.warning("product settled by another attempt")
+            _log_void()
         if settled.ended:
             log.info("request ended")
 
@@ -108,9 +109,12 @@ class ProductJobs:
         """Give the product back: some of its images may do better another time, or the worker is stopping."""
         stopping = None in attempts
         done = [None if attempt is None or attempt.may_pass else attempt.result for attempt in attempts]
-        self._runtime.persist(
+        if not self._runtime.persist(
             lambda connection: postpone_product(connection, claim, done, delay_seconds=delay, counted=not stopping)
-        )
+        ):
+            _log_void()
+            return
+        count_images(_ended_now(claim, done))
         POSTPONED.labels("stopping" if stopping else "retry").inc()
         if stopping:
             log.info("product handed back", reason="the worker is stopping")
@@ -140,6 +144,15 @@ class ProductJobs:
         else:
             for call, result in zip(calls, results, strict=True):
                 call.set_result(result)
+
+
+def _ended_now(claim: Claim, results: Sequence[ImageResult | None]) -> list[ImageResult]:
+    """Without those that had ended before this attempt: each is counted once, however often its product is tried."""
+    return [now for now, before in zip(results, claim.done, strict=True) if now and before is None]
+
+
+def _log_void() -> None:
+    log.info("product not settled", reason="it was cancelled, or another attempt has it")
 
 
 def _may_pass(attempts: Attempts) -> list[ImageAttempt]:
