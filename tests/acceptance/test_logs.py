@@ -73,6 +73,26 @@ def _line(service: Service, event: str) -> dict[str, Any]:
     return wait_for(found, what=event)
 
 
+def test_what_clients_do_to_a_request_is_in_the_log_and_a_cancelled_one_is_no_warning(
+    service: Service, origin: Origin
+) -> None:
+    slow = origin.serve("/slow.jpg", Answer(jpeg(), delay_seconds=0.5))
+    request_id = _upload(service, "shop-8", f"{HEADER}1,SKU1,{slow}\n", webhook_url=f"{origin.url}/hook")
+    wait_for(lambda: origin.hits["/slow.jpg"], what="image under way")
+    for change in ("cancel", "retry"):
+        service.http.post(f"/api/{change}/{request_id}").raise_for_status()
+    service.ended(request_id)
+    service.http.post(f"/api/webhooks/{request_id}/replay").raise_for_status()
+
+    def events() -> list[str]:
+        return [line["event"] for line in log_lines(service) if line.get("request_id") == request_id]
+
+    wait_for(lambda: events().count("request ended") == 2 and "product not settled" in events(), what="both endings")
+    assert {"cancellation accepted", "retry accepted", "webhook replay accepted"} <= set(events())
+    loud = [line for line in log_lines(service) if line["level"] != "info" and line.get("request_id") == request_id]
+    assert loud == []
+
+
 def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:
     """In URLs that answer, that do not, and that break the rules; in the webhook's URL; and the webhook's secret."""
     good = origin.serve("/good.jpg", jpeg())

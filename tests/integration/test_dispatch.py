@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 
 from halftone_shared import dispatcher
 from halftone_shared.barrier import Settled
@@ -285,6 +286,20 @@ def test_agenda_tells_what_runs_and_when_the_next_event_is_due(engine: Engine) -
         assert read_agenda(connection) == Agenda(active=False, event_seconds=0)
         execute(engine, "UPDATE webhook_events SET next_attempt_at = now() + interval '5 s'")
         assert 4 < (read_agenda(connection).event_seconds or 0) <= 5
+
+
+def test_product_that_lost_its_worker_in_the_last_attempt_is_in_the_log(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    execute(engine, "UPDATE requests SET trace_id = 'shop-7'")
+    claimed(engine, request_id, 1)
+    _expire(engine)
+    with capture_logs() as logged:
+        _free(engine, max_attempts=1)
+    about = {"request_id": str(request_id), "seq": 1, "x_request_id": "shop-7"}
+    assert [(line["event"], line["log_level"], line.items() >= about.items()) for line in logged] == [
+        ("product given up", "error", True),
+        ("request ended", "info", True),
+    ]
 
 
 def _free(engine: Engine, max_attempts: int = 5) -> int:

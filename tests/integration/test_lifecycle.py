@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, event, text
+from structlog.contextvars import bound_contextvars
+from structlog.testing import capture_logs
 
 from halftone_shared.barrier import Settled
 from halftone_shared.dispatch import take_due_products
@@ -51,6 +53,23 @@ def test_cancel_ends_what_waits_and_keeps_what_has_finished(engine: Engine) -> N
     assert (status["processed_products"], status["cancelled_products"]) == (30, 70)
     assert len(query(engine, "SELECT FROM webhook_events")) == 1
     _assert_sound(engine)
+
+
+def test_end_of_a_cancelled_request_is_in_the_log_once_under_its_upload_s_id(engine: Engine) -> None:
+    request_id = store_request(engine, 10)
+    execute(engine, "UPDATE requests SET trace_id = 'shop-7'")
+    with bound_contextvars(x_request_id="the cancelling call's"), capture_logs() as logged:
+        for _ in range(2):
+            cancel_request(engine, request_id, patience_seconds=10)
+    assert [line for line in logged if line["event"] == "request ended"] == [
+        {
+            "event": "request ended",
+            "log_level": "info",
+            "request_id": str(request_id),
+            "x_request_id": "shop-7",
+            "cancelled": True,
+        }
+    ]
 
 
 def test_cancelled_request_is_handed_out_no_more(engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """The routes that change a request: cancel it, and retry what failed in it."""
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -7,6 +8,8 @@ from halftone_api.problems import Problem
 from halftone_api.reading import find_request
 from halftone_api.services import services
 from halftone_shared.lifecycle import AlreadyEnded, NotEnded, NothingToRetry, cancel_request, retry_request
+
+log = structlog.get_logger(__name__)
 
 # A small request is cancelled when the answer comes; a large one goes on behind it.
 CANCEL_PATIENCE_SECONDS = 2.0
@@ -21,6 +24,7 @@ def cancel(request: Request) -> Response:
         raise Problem(
             409, "already_ended", f"The request is {row.status}; only a running one can be cancelled."
         ) from None
+    log.info("cancellation accepted", request_id=str(row.id))
     return _accepted(request)
 
 
@@ -34,6 +38,7 @@ def retry(request: Request) -> Response:
         raise Problem(409, "not_ended", f"The request is {row.status}. Retry it when it has ended.") from None
     except NothingToRetry:
         raise Problem(409, "nothing_to_retry", "Nothing in the request failed.") from None
+    log.info("retry accepted", request_id=str(row.id))
     return _accepted(request)
 
 

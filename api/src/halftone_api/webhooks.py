@@ -1,5 +1,6 @@
 """The routes of a request's webhook: how it was delivered, and sending it again."""
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -8,6 +9,8 @@ from halftone_api.reading import find_request
 from halftone_api.services import services
 from halftone_api.views import event_view
 from halftone_shared.webhook_events import attempts_of, events_of, replay_event
+
+log = structlog.get_logger(__name__)
 
 
 def get_webhooks(request: Request) -> Response:
@@ -29,4 +32,5 @@ def replay_webhook(request: Request) -> Response:
         replayed = replay_event(connection, row.id)
     if not replayed:
         raise Problem(409, "not_ended", f"The request is {row.status}; its event is sent when it ends.")
+    log.info("webhook replay accepted", request_id=str(row.id))
     return JSONResponse({"message": "The event is sent again.", "request_id": str(row.id)}, status_code=202)

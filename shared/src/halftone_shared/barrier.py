@@ -219,7 +219,8 @@ _CANCEL = text(
         SELECT counted.* FROM counted JOIN locked USING (shard)
     ), {_BARRIER}
     SELECT (SELECT count(*) FROM product) AS cancelled, (SELECT max(seq) FROM product) AS last_seq,
-           coalesce((SELECT ended FROM request), false) AS ended
+           coalesce((SELECT ended FROM request), false) AS ended,
+           (SELECT trace_id FROM requests WHERE id = :request_id) AS trace_id
     """  # noqa: S608 - the parts are this module's constants
 )
 
@@ -230,6 +231,7 @@ class Cancelled:
 
     last_seq: int | None
     ended: bool
+    trace_id: str | None
 
 
 def cancel_products(connection: Connection, request_id: UUID, *, after_seq: int, limit: int) -> Cancelled:
@@ -240,7 +242,7 @@ def cancel_products(connection: Connection, request_id: UUID, *, after_seq: int,
     nothing.
     """
     row = connection.execute(_CANCEL, {"request_id": request_id, "after_seq": after_seq, "limit": limit}).one()
-    return Cancelled(row.last_seq, row.ended)
+    return Cancelled(row.last_seq, row.ended, row.trace_id)
 
 
 # What each product that is taken back out had been counted with. Joined by both columns of the key, that each may be

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Engine, text
 
 from halftone_shared.barrier import settle_product
@@ -16,6 +17,8 @@ from halftone_shared.database import AnyRow, driver_statement
 from halftone_shared.products import Claim, stored_results
 from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.states import ImageErrorCode
+
+log = structlog.get_logger(__name__)
 
 # How long a message may be on its way before its product is handed out again.
 DISPATCH_LEASE_SECONDS = 20
@@ -140,7 +143,8 @@ _CLAIM_EXHAUSTED = text(
         ORDER BY lease_until LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
     ) AS exhausted
     WHERE products.request_id = exhausted.request_id AND products.seq = exhausted.seq
-    RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files, images
+    RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files, images,
+              (SELECT trace_id FROM requests WHERE id = products.request_id) AS trace_id
     """
 )
 
@@ -164,7 +168,12 @@ def _settle_exhausted(connection: Connection, row: AnyRow) -> None:
             retryable=True,
         )
     )
-    settle_product(connection, claim, ProductResult([result or lost for result in done]))
+    settled = settle_product(connection, claim, ProductResult([result or lost for result in done]))
+    about = {"request_id": str(row.request_id), "seq": row.seq, "x_request_id": row.trace_id}
+    if settled.counted:
+        log.error("product given up", attempts=row.attempts, reason="its worker was lost in the last attempt", **about)
+    if settled.ended:
+        log.info("request ended", **about)
 
 
 @dataclass(frozen=True)

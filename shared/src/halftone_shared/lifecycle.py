@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Engine, func, select, text, update
 
 from halftone_shared.barrier import cancel_products, reopen_request
@@ -11,6 +12,8 @@ from halftone_shared.database import transaction
 from halftone_shared.requests import WORK_CHANNEL
 from halftone_shared.tables import requests, webhook_events
 from halftone_shared.webhook_events import freeze_event
+
+log = structlog.get_logger(__name__)
 
 # A cancellation goes in steps, so that no transaction gets long, whatever the size of the request.
 CANCEL_STEP_PRODUCTS = 5000
@@ -72,6 +75,8 @@ def carry_out_cancel(engine: Engine, request_id: UUID, *, patience_seconds: floa
     while after_seq is not None and time.monotonic() < deadline:
         with engine.connect() as connection:
             cancelled = cancel_products(connection, request_id, after_seq=after_seq, limit=CANCEL_STEP_PRODUCTS)
+        if cancelled.ended:
+            log.info("request ended", request_id=str(request_id), x_request_id=cancelled.trace_id, cancelled=True)
         after_seq = cancelled.last_seq
 
 
