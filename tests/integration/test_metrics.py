@@ -1,6 +1,8 @@
 """What `/metrics` and a worker's listener tell: figures that are right, from names that a person may build on."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,12 +11,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
+from halftone_api import metrics
 from halftone_shared.backlog import read_backlog
 from halftone_shared.lifecycle import cancel_request
 from halftone_shared.products import postpone_product
 from halftone_shared.worker_registry import WorkerReport, forget_worker, live_workers, report_worker
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
-from tests.support.stored import claimed, execute, finish, settle, store_request
+from tests.support.halftone import wait_for
+from tests.support.stored import claimed, execute, finish, query, settle, store_request
 
 
 @pytest.fixture
@@ -155,6 +159,23 @@ def test_metrics_answer_without_a_database(tmp_path: Path) -> None:
     found = samples(answer.text)
     assert found["halftone_database_up"] == 0
     assert "halftone_workers" not in found
+
+
+def test_stalled_database_is_told_in_time_and_asked_once(
+    api: Api, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(metrics, "KEPT_SECONDS", 0)
+    assert samples(api.get("/metrics").text)["halftone_database_up"] == 1
+    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    (stalled,) = query(engine, others)
+    os.kill(stalled.pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            assert samples(api.get("/metrics").text)["halftone_database_up"] == 0
+    finally:
+        os.kill(stalled.pid, signal.SIGCONT)
+    wait_for(lambda: samples(api.get("/metrics").text)["halftone_database_up"] == 1, what="the database again")
 
 
 def test_metrics_need_no_key(database_url: str, tmp_path: Path) -> None:

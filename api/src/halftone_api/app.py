@@ -43,6 +43,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(settings, engine, store, SecretBox(settings.webhook_secret))
+    app.state.service_gauges = gauges
     app.state.metrics_registry = make_registry(gauges)
     bounded = BoundedBodies(
         app,

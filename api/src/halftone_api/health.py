@@ -1,8 +1,11 @@
 """Whether the API is alive, and whether it is ready: database and broker reached."""
 
+import asyncio
+from collections.abc import Callable
+
 import pika
+from anyio import to_thread
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -12,6 +15,8 @@ from halftone_shared.database import DatabaseUnavailable, check_database
 from halftone_shared.settings import IN_PROCESS_QUEUE
 
 CHECK_TIMEOUT_SECONDS = 3
+# A connection that stands says nothing of a server that has stalled: what asks there waits without an end.
+ANSWER_SECONDS = 6.0
 
 
 async def healthz(request: Request) -> Response:
@@ -21,7 +26,7 @@ async def healthz(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Ready: what a call needs is there. 503 names what is not."""
-    checks = await run_in_threadpool(_check, services(request))
+    checks = await _check(services(request))
     failing = {name: problem for name, problem in checks.items() if problem}
     if failing:
         detail = " ".join(f"{name}: {problem}" for name, problem in failing.items())
@@ -29,11 +34,20 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready", "checks": dict.fromkeys(checks, "ok")})
 
 
-def _check(found: Services) -> dict[str, str | None]:
-    checks = {"database": _database_problem(found)}
+async def _check(found: Services) -> dict[str, str | None]:
+    checks = {"database": _in_time(lambda: _database_problem(found))}
     if found.settings.rabbitmq_url != IN_PROCESS_QUEUE:
-        checks["broker"] = _broker_problem(found.settings.rabbitmq_url)
-    return checks
+        checks["broker"] = _in_time(lambda: _broker_problem(found.settings.rabbitmq_url))
+    return dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+
+
+async def _in_time(check: Callable[[], str | None]) -> str | None:
+    """What the check says. Its thread is left behind where it has said nothing for ANSWER_SECONDS."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await to_thread.run_sync(check, abandon_on_cancel=True)
+    except TimeoutError:
+        return f"There was no answer within {ANSWER_SECONDS:g} s."
 
 
 def _database_problem(found: Services) -> str | None:

@@ -4,7 +4,7 @@ An API is one process, so that prometheus_client's plain registry holds all of i
 What several APIs read from PostgreSQL is the same everywhere: take the max() of it, never the sum().
 """
 
-import threading
+import asyncio
 import time
 from collections.abc import Iterable
 
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 # Several scrapers, or an impatient one, cost the database one query in this time.
 KEPT_SECONDS = 5.0
 STATEMENT_TIMEOUT_MS = 2000
+# Less than scrapers wait: 10 s, or 5 s where they come that often. That PostgreSQL has stalled is for them to see, too.
+ANSWER_SECONDS = 4.0
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUESTS = Counter(
@@ -82,7 +84,7 @@ def _method(scope: Scope) -> str:
 
 
 class ServiceGauges(Collector):
-    """Where the service stands in PostgreSQL, read at the scrape and kept for KEPT_SECONDS.
+    """Where the service stands in PostgreSQL, as refresh() has read it.
 
     Its connection is its own: when calls wait for one, that is when somebody wants to see this.
     """
@@ -90,19 +92,31 @@ class ServiceGauges(Collector):
     def __init__(self, database_url: str, pool_of_calls: Engine) -> None:
         self._engine = make_engine(database_url, pool_size=1)
         self._pool_of_calls = pool_of_calls
-        self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._backlog: Backlog | None = None
+        self._look: asyncio.Future[Backlog | None] | None = None
 
     def close(self) -> None:
         self._engine.dispose()
 
+    async def refresh(self) -> None:
+        """Look again where the last look is older than KEPT_SECONDS. For a look that takes longer than ANSWER_SECONDS
+        PostgreSQL is away; the next call waits for the same one.
+        """
+        if self._look is None:
+            if time.monotonic() - self._read_at <= KEPT_SECONDS:
+                return
+            self._look = asyncio.ensure_future(run_in_threadpool(self._read))
+        look = self._look
+        await asyncio.wait((look,), timeout=ANSWER_SECONDS)
+        if not look.done():
+            log.warning("backlog not read", error=f"PostgreSQL did not answer within {ANSWER_SECONDS:g} s.")
+            self._backlog = None
+        elif look is self._look:
+            self._look, self._backlog, self._read_at = None, look.result(), time.monotonic()
+
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        with self._lock:
-            if time.monotonic() - self._read_at > KEPT_SECONDS:
-                self._backlog = self._read()
-                self._read_at = time.monotonic()
-            backlog = self._backlog
+        backlog = self._backlog
         yield _gauge("halftone_database_up", "1 when PostgreSQL answered the last look.", float(backlog is not None))
         pool = self._pool_of_calls.pool
         yield _gauge("halftone_database_pool_connections", "Connections this API may hold.", pool.size())  # type: ignore[attr-defined]
@@ -169,5 +183,6 @@ def make_registry(gauges: ServiceGauges) -> CollectorRegistry:
 async def get_metrics(request: Request) -> Response:
     """Everything, in Prometheus' text format. Without a key, as scrapers have none: keep it from the public."""
     registry = request.app.state.metrics_registry
+    await request.app.state.service_gauges.refresh()
     content = await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(registry))
     return Response(content, media_type=CONTENT_TYPE_LATEST)

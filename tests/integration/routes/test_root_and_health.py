@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from starlette.routing import Route
 
 from halftone_api import health
 from halftone_api.routes import ROUTES
+from halftone_shared.database import transaction
 from tests.support.api import Api, api_settings, running_api
 from tests.support.halftone import free_port, wait_for
 from tests.support.hostile import Visitor, hostile_server
@@ -56,6 +57,16 @@ def test_readiness_names_the_database_when_it_is_away(tmp_path: Path) -> None:
     assert problem["failing"] == ["database"]
     assert "database" in problem["detail"]
     assert "hunter2" not in response.text + str(answered)
+
+
+def test_readiness_names_a_database_that_has_stalled(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.2)
+    with transaction(api.engine) as connection:
+        connection.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+        problem = problem_of(api.get("/readyz"), 503, "not_ready")
+    assert problem["failing"] == ["database"]
+    assert problem["detail"] == "database: There was no answer within 0.2 s."
+    assert api.get("/readyz").status_code == 200
 
 
 def test_readiness_names_a_database_that_was_not_migrated(postgres: TestPostgres, tmp_path: Path) -> None:
