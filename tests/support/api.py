@@ -31,7 +31,7 @@ class Api:
         self.settings = settings
         self.engine = engine
         self.store = ImageStore(settings.storage_url)
-        self._http = http
+        self.http = http
         self._runner = runner
 
     def run(self, work: Awaitable[T]) -> T:
@@ -41,7 +41,7 @@ class Api:
         return self._runner.run(finished())
 
     def call(self, method: str, path: str, **how: Any) -> httpx.Response:
-        return self.run(self._http.request(method, path, **how))
+        return self.run(self.http.request(method, path, **how))
 
     def get(self, path: str, **how: Any) -> httpx.Response:
         return self.call("GET", path, **how)

@@ -28,7 +28,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
-    gauges = ServiceGauges(settings.database_url, engine)
+    watch_engine = make_engine(settings.database_url, pool_size=1)
+    gauges = ServiceGauges(watch_engine, engine)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -38,11 +39,11 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         yield
         for thread in threads:
             thread.stop()
-        gauges.close()
+        watch_engine.dispose()
         engine.dispose()
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
-    app.state.services = Services(settings, engine, store, SecretBox(settings.webhook_secret))
+    app.state.services = Services(settings, engine, watch_engine, store, SecretBox(settings.webhook_secret))
     app.state.service_gauges = gauges
     app.state.metrics_registry = make_registry(gauges)
     bounded = BoundedBodies(

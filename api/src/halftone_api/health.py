@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pika
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +17,8 @@ from halftone_shared.settings import IN_PROCESS_QUEUE
 CHECK_TIMEOUT_SECONDS = 3
 # A connection that stands says nothing of a server that has stalled: what asks there waits without an end.
 ANSWER_SECONDS = 6.0
+# Threads of the checks' own: that calls keep all others busy is not what is asked.
+_THREADS = CapacityLimiter(4)
 
 
 async def healthz(request: Request) -> Response:
@@ -45,14 +47,14 @@ async def _in_time(check: Callable[[], str | None]) -> str | None:
     """What the check says. Its thread is left behind where it has said nothing for ANSWER_SECONDS."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            return await to_thread.run_sync(check, abandon_on_cancel=True)
+            return await to_thread.run_sync(check, abandon_on_cancel=True, limiter=_THREADS)
     except TimeoutError:
         return f"There was no answer within {ANSWER_SECONDS:g} s."
 
 
 def _database_problem(found: Services) -> str | None:
     try:
-        check_database(found.engine)
+        check_database(found.watch_engine)
     except DatabaseUnavailable as error:
         return str(error)
     return None

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halftone_shared.backlog import Backlog, read_backlog
-from halftone_shared.database import make_engine, transaction
+from halftone_shared.database import transaction
 
 log = structlog.get_logger(__name__)
 
@@ -84,20 +84,14 @@ def _method(scope: Scope) -> str:
 
 
 class ServiceGauges(Collector):
-    """Where the service stands in PostgreSQL, as refresh() has read it.
+    """Where the service stands in PostgreSQL, as refresh() has read it."""
 
-    Its connection is its own: when calls wait for one, that is when somebody wants to see this.
-    """
-
-    def __init__(self, database_url: str, pool_of_calls: Engine) -> None:
-        self._engine = make_engine(database_url, pool_size=1)
+    def __init__(self, engine: Engine, pool_of_calls: Engine) -> None:
+        self._engine = engine
         self._pool_of_calls = pool_of_calls
         self._read_at = float("-inf")
         self._backlog: Backlog | None = None
         self._look: asyncio.Future[Backlog | None] | None = None
-
-    def close(self) -> None:
-        self._engine.dispose()
 
     async def refresh(self) -> None:
         """Look again where the last look is older than KEPT_SECONDS. For a look that takes longer than ANSWER_SECONDS

@@ -15,8 +15,11 @@ from halftone_shared.storage import ImageStore
 
 @dataclass(frozen=True)
 class Services:
+    """`watch_engine` has one connection, for /readyz and /metrics: when calls wait for one, these do not."""
+
     settings: ApiSettings
     engine: Engine
+    watch_engine: Engine
     store: ImageStore
     secret_box: SecretBox
 

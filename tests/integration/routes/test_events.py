@@ -34,7 +34,7 @@ def short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def _services(settings: ApiSettings) -> Iterator[Services]:
     engine = make_engine(settings.database_url, pool_size=2)
-    yield Services(settings, engine, ImageStore(settings.storage_url), SecretBox(settings.webhook_secret))
+    yield Services(settings, engine, engine, ImageStore(settings.storage_url), SecretBox(settings.webhook_secret))
     engine.dispose()
 
 

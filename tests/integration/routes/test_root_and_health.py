@@ -1,8 +1,10 @@
 """The root, and whether the API is alive and ready."""
 
+import asyncio
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import Engine, text
 from starlette.routing import Route
@@ -67,6 +69,27 @@ def test_readiness_names_a_database_that_has_stalled(api: Api, monkeypatch: pyte
     assert problem["failing"] == ["database"]
     assert problem["detail"] == "database: There was no answer within 0.2 s."
     assert api.get("/readyz").status_code == 200
+
+
+def test_api_whose_calls_hold_every_connection_is_ready(
+    database_url: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 2)
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def ready_meanwhile(api: Api) -> httpx.Response:
+        call = asyncio.create_task(api.http.get("/api/requests"))
+        while not query(engine, waits):  # noqa: ASYNC110 - it is the database that tells
+            await asyncio.sleep(0.01)
+        ready = await api.http.get("/readyz")
+        holder.rollback()
+        await call
+        return ready
+
+    with running_api(api_settings(database_url, tmp_path, database_pool_size=1)) as api, engine.connect() as other:
+        holder = other.execution_options(isolation_level="READ COMMITTED")
+        holder.execute(text("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"))
+        assert api.run(ready_meanwhile(api)).status_code == 200
 
 
 def test_readiness_names_a_database_that_was_not_migrated(postgres: TestPostgres, tmp_path: Path) -> None:
