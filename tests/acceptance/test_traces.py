@@ -1,5 +1,7 @@
 """OpenTelemetry: one trace a request, from the upload over its products and images to the webhook."""
 
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -8,9 +10,10 @@ from uuid import UUID
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from halftone_shared.tracing import configure_traces, span
-from tests.support.halftone import running_up, wait_for
+from tests.support.halftone import free_port, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin, running_origin
 
@@ -25,14 +28,19 @@ def collector() -> Iterator[Origin]:
         yield server
 
 
-def _spans(collector: Origin) -> list[tuple[str, str, bytes]]:
-    """Service, name and trace of every span that has arrived."""
+def _received(collector: Origin) -> list[tuple[str, Span]]:
+    """Every span that has arrived, with its service."""
     found = []
     for _, _, body in collector.posts:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             (service,) = [a.value.string_value for a in resource.resource.attributes if a.key == "service.name"]
-            found += [(service, one.name, one.trace_id) for scope in resource.scope_spans for one in scope.spans]
+            found += [(service, one) for scope in resource.scope_spans for one in scope.spans]
     return found
+
+
+def _spans(collector: Origin) -> list[tuple[str, str, bytes]]:
+    """Service, name and trace of every span that has arrived."""
+    return [(service, one.name, one.trace_id) for service, one in _received(collector)]
 
 
 def test_request_is_one_trace_from_upload_to_webhook(
@@ -54,6 +62,38 @@ def test_request_is_one_trace_from_upload_to_webhook(
         ("halftone-worker", "image"): 3,
         ("halftone-worker", "webhook"): 1,
     }
+
+
+def test_what_fails_is_an_error_in_the_trace(
+    tmp_path: Path, origin: Origin, collector: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    hook = origin.serve("/hook", Answer(status=500))
+    with running_up(tmp_path) as service:
+        service.ended(service.accepted(f"{HEADER}1,SKU1,{origin.url}/missing.jpg\n", webhook_url=hook))
+        wait_for(lambda: origin.posts, what="webhook")
+    # All of them, sent at the processes' ends at the latest.
+    assert {(one.name, one.status.code, one.status.message) for _, one in _received(collector)} == {
+        ("upload", Status.STATUS_CODE_UNSET, ""),
+        ("image", Status.STATUS_CODE_ERROR, "FetchFailed: The server answered 404."),
+        ("product", Status.STATUS_CODE_ERROR, "No image succeeded."),
+        ("webhook", Status.STATUS_CODE_ERROR, "The receiver answered 500."),
+    }
+
+
+def test_collector_that_is_away_does_not_hold_up_the_end(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several batches of spans, each of which OpenTelemetry tries to send for 10 s."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    image = origin.serve("/a.jpg", jpeg((64, 48)))
+    rows = "".join(f"{number},SKU{number},{image}\n" for number in range(800))
+    with running_up(tmp_path) as service:
+        service.ended(service.accepted(HEADER + rows))
+        service.processes["up"].send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        service.processes["up"].wait(60)
+        assert time.monotonic() - asked < 20
 
 
 def test_without_a_collector_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from halftone_shared.garbage import collect_rarely
 from halftone_shared.logs import configure_logs
 from halftone_shared.settings import BadSettings, exit_on_bad_settings, load_settings_or_exit, take_no_arguments
 from halftone_shared.supervision import end_with_parent, end_within
-from halftone_shared.tracing import configure_traces
+from halftone_shared.tracing import configure_traces, end_traces
 
 GRACE_SECONDS = 10
 # The open calls, the dispatcher and the sweeper have as long each, and a little.
@@ -54,7 +54,10 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
-    server.run()
+    try:
+        server.run()
+    finally:
+        end_traces()
     if not server.started:
         sys.exit(1)
 

@@ -5,6 +5,7 @@ together without a context being carried along.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
@@ -15,20 +16,34 @@ _trace: Any = None
 with suppress(ImportError):
     _trace = import_module("opentelemetry.trace")
 _tracer: Any = None
+_provider: Any = None
+_exporter: Any = None
+# For what a process still has to send at its end, collector away or not: within a worker's CLOSE_SECONDS.
+FLUSH_SECONDS = 2.0
 _NO_SPAN = nullcontext()
 
 
 def configure_traces(service: str) -> None:
     """Send this process's spans to the collector that the environment names; nothing where it names none."""
-    global _tracer
+    global _tracer, _provider, _exporter
     if _trace is None or not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return
     sdk, export = import_module("opentelemetry.sdk.trace"), import_module("opentelemetry.sdk.trace.export")
     resource = import_module("opentelemetry.sdk.resources").Resource.create({"service.name": f"halftone-{service}"})
-    exporter = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter()
-    provider = sdk.TracerProvider(resource=resource)
-    provider.add_span_processor(export.BatchSpanProcessor(exporter))
-    _tracer = provider.get_tracer("halftone")
+    _exporter = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter()
+    _provider = sdk.TracerProvider(resource=resource)
+    _provider.add_span_processor(export.BatchSpanProcessor(_exporter))
+    _tracer = _provider.get_tracer("halftone")
+
+
+def end_traces() -> None:
+    """Send what is left, and give it up after FLUSH_SECONDS: by itself OpenTelemetry tries for half a minute."""
+    if _provider is None:
+        return
+    giving_up = threading.Timer(FLUSH_SECONDS, _exporter.shutdown)
+    giving_up.start()
+    _provider.shutdown()
+    giving_up.cancel()
 
 
 def span(name: str, request_id: UUID, **attributes: str | int) -> AbstractContextManager[None]:
@@ -36,6 +51,12 @@ def span(name: str, request_id: UUID, **attributes: str | int) -> AbstractContex
     nothing was a seventh of a worker's Python.
     """
     return _NO_SPAN if _tracer is None else _span(name, request_id, attributes)
+
+
+def mark_failed(why: str) -> None:
+    """The span that is under way here ends in an error. One that an exception leaves is marked by that."""
+    if _tracer is not None:
+        _trace.get_current_span().set_status(_trace.Status(_trace.StatusCode.ERROR, why))
 
 
 @contextmanager

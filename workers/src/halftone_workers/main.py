@@ -29,7 +29,7 @@ from halftone_shared.settings import (
     take_no_arguments,
 )
 from halftone_shared.supervision import end_with_parent, end_within
-from halftone_shared.tracing import configure_traces
+from halftone_shared.tracing import configure_traces, end_traces
 from halftone_workers.actors import declare_actors
 from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
 from halftone_workers.metrics import serve_metrics
@@ -88,6 +88,7 @@ def main() -> None:
     abort.cancel()
     runtime.close()
     broker.close()
+    end_traces()
     log.info("worker stopped")
 
 

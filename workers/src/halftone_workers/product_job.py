@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from halftone_shared.barrier import Settled, settle_products
 from halftone_shared.products import Claim, claim_products, postpone_product
 from halftone_shared.results import ImageResult, ProductKey, ProductResult
-from halftone_shared.tracing import span
+from halftone_shared.states import Status
+from halftone_shared.tracing import mark_failed, span
 from halftone_workers.admission import Admission
 from halftone_workers.batching import Batched, Call
 from halftone_workers.image_job import ImageAttempt, attempt_images
@@ -80,6 +81,8 @@ class ProductJobs:
 
     def _settle(self, claim: Claim, result: ProductResult) -> None:
         settled: Settled = self._statements.do(_Statement(settle_products, claim.key.request_id, (claim, result)))
+        if result.status is Status.FAILED:
+            mark_failed("No image succeeded.")
         if settled.counted:
             PRODUCTS.labels(result.status).inc()
             count_images(_ended_now(claim, result.images))

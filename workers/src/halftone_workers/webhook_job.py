@@ -10,7 +10,7 @@ import structlog
 from halftone_shared.secret_box import SecretBox, SecretUnreadable
 from halftone_shared.signing import signed_headers
 from halftone_shared.states import WebhookStatus
-from halftone_shared.tracing import span
+from halftone_shared.tracing import mark_failed, span
 from halftone_shared.webhook_events import Delivery, DueEvent, claim_event, record_delivery
 from halftone_workers.fetching import retry_after_seconds
 from halftone_workers.metrics import count_delivery
@@ -41,6 +41,8 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
         ),
     ):
         delivery, asked_seconds = _deliver(runtime, event)
+        if delivery.error:
+            mark_failed(delivery.error)
         status, delay = _next(event, delivery, asked_seconds)
         runtime.persist(lambda connection: record_delivery(connection, event, delivery, status, delay))
         count_delivery(status, delivery.duration_ms)
