@@ -3,14 +3,18 @@
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
+import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from halftone_shared.worker_registry import WorkerReport, report_worker
-from tests.support.halftone import PYTHON
-from tests.support.stored import claimed, failed_image, finish, good_image, settle, store_request
+from tests.support.halftone import PYTHON, wait_for
+from tests.support.postgres import TestPostgres
+from tests.support.stored import claimed, failed_image, finish, good_image, query, settle, store_request
 
 COMMAND = [PYTHON, "-m", "halftone_cli", "queues"]
 
@@ -49,18 +53,67 @@ def test_empty_service_says_that_no_worker_lives(database_url: str, how: list[st
 
 
 def test_live_view_goes_on_until_it_is_interrupted(engine: Engine, database_url: str) -> None:
+    with _live(database_url) as shows:
+        shows("no worker lives")
+        store_request(engine, 4321)
+        shows("0 of 4321")
+
+
+def test_live_view_outlasts_a_database_that_is_away(postgres: TestPostgres, engine: Engine, database_url: str) -> None:
+    with _live(database_url) as shows:
+        shows("no worker lives")
+        store_request(engine, 4321)
+        with _away(postgres, database_url):
+            shows("The database cannot be reached")
+        shows("0 of 4321")
+
+
+@pytest.mark.parametrize("command", [["queues", "--once"], ["doctor"]], ids=" ".join)
+def test_database_that_goes_away_is_said_in_a_line(
+    postgres: TestPostgres, engine: Engine, database_url: str, command: list[str]
+) -> None:
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as holder:
+        holder.execute(text("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"))
+        running = subprocess.Popen(
+            [PYTHON, "-m", "halftone_cli", *command], env=_environment(database_url), stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: query(engine, waits), what="a statement under way")
+        query(engine, f"SELECT pg_terminate_backend(pid) {waits.removeprefix('SELECT')}")
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert errors.startswith("The database cannot be reached: ")
+    assert "Traceback" not in errors
+
+
+@contextmanager
+def _live(database_url: str) -> Iterator[Callable[[str], None]]:
+    """The live view on a terminal, interrupted at the end: a function that waits until it shows a text."""
     terminal, theirs = os.openpty()
     variables = _environment(database_url) | {"TERM": "xterm", "LINES": "50"}
     live = subprocess.Popen([*COMMAND, "--every", "0.5"], env=variables, stdin=theirs, stdout=theirs)
     os.close(theirs)
     shown = b""
+
+    def shows(wanted: str) -> None:
+        nonlocal shown
+        while wanted.encode() not in shown:
+            shown += os.read(terminal, 65536)
+        shown = b""
+
     try:
-        while b"no worker lives" not in shown:
-            shown += os.read(terminal, 65536)
-        store_request(engine, 4321)
-        while b"0 of 4321" not in shown:
-            shown += os.read(terminal, 65536)
+        yield shows
     finally:
         live.send_signal(signal.SIGINT)
         assert live.wait(20) == 0
         os.close(terminal)
+
+
+@contextmanager
+def _away(postgres: TestPostgres, database_url: str) -> Iterator[None]:
+    name = database_url.rpartition("?")[0].rpartition("/")[2]
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        yield
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())

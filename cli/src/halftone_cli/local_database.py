@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_cli.home import Home
 from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, failing_with
-from halftone_shared.database import DatabaseUnavailable, check_database, make_engine
+from halftone_shared.database import DatabaseUnavailable, check_database, is_unavailable, make_engine, unreachable
 from halftone_shared.settings import PREFIX, SECRETS_FOLDER, BadSettings, DatabaseSettings, load_settings
 
 
@@ -51,9 +52,15 @@ def failing_on_bad_database() -> Iterator[None]:
 
 @contextmanager
 def local_engine(home_folder: Path) -> Iterator[Engine]:
-    """An engine on it, for a command: when it cannot be had, or is not migrated, the command says so and exits."""
+    """An engine on it, for a command: where it is away, now or later, or not migrated, the command says so and ends."""
     with failing_on_bad_database(), database_url(home_folder) as url:
         engine = make_engine(url, pool_size=1)
         check_database(engine)
-        yield engine
-        engine.dispose()
+        try:
+            yield engine
+        except SQLAlchemyError as error:
+            if not is_unavailable(error):
+                raise
+            raise unreachable(error) from error
+        finally:
+            engine.dispose()

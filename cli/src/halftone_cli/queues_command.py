@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.terminal import console
@@ -73,13 +74,26 @@ def _look(engine: "Engine") -> Look:
 
 
 def _watch(engine: "Engine", every: float) -> None:
+    """Until Ctrl-C. While the database is away, the page stays as it was, and says so."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from halftone_shared.database import is_unavailable, unreachable
+
     before = _look(engine)
+    shown = _page(before, before)
     try:
-        with Live(_page(before, before), console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        with Live(shown, console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
-                now = _look(engine)
-                live.update(_page(now, before), refresh=True)
+                try:
+                    now = _look(engine)
+                except SQLAlchemyError as error:
+                    if not is_unavailable(error):
+                        raise
+                    live.update(Group(Text(str(unreachable(error)), style="red"), shown), refresh=True)
+                    continue
+                shown = _page(now, before)
+                live.update(shown, refresh=True)
                 before = now
     except KeyboardInterrupt:
         return
