@@ -1,8 +1,9 @@
 """One ID to grep for: the upload's X-Request-Id follows a product through every process to its webhook."""
 
+from pathlib import Path
 from typing import Any
 
-from tests.support.halftone import Service, log_lines, wait_for
+from tests.support.halftone import Service, log_lines, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 
@@ -91,6 +92,13 @@ def test_what_clients_do_to_a_request_is_in_the_log_and_a_cancelled_one_is_no_wa
     assert {"cancellation accepted", "retry accepted", "webhook replay accepted"} <= set(events())
     loud = [line for line in log_lines(service) if line["level"] != "info" and line.get("request_id") == request_id]
     assert loud == []
+
+
+def test_programs_say_when_they_start_and_stop(tmp_path: Path) -> None:
+    with running_up(tmp_path) as service:
+        wait_for(lambda: "worker started" in service.log.read_text(), what="worker")
+    events = {(line["service"], line["event"]) for line in log_lines(service)}
+    assert {(name, f"{name} {what}") for name in ("api", "worker") for what in ("started", "stopped")} <= events
 
 
 def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:

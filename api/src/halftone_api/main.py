@@ -7,6 +7,7 @@ import socket
 import sys
 from types import FrameType
 
+import structlog
 import uvicorn
 
 from halftone_api.app import create_app
@@ -17,6 +18,8 @@ from halftone_shared.logs import configure_logs
 from halftone_shared.settings import BadSettings, exit_on_bad_settings, load_settings_or_exit, take_no_arguments
 from halftone_shared.supervision import end_with_parent, end_within
 from halftone_shared.tracing import configure_traces, end_traces
+
+log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 10
 # The open calls, the dispatcher and the sweeper have as long each, and a little.
@@ -54,10 +57,12 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
+    log.info("api started", host=settings.api_host, port=settings.api_port)
     try:
         server.run()
     finally:
         end_traces()
+        log.info("api stopped")
     if not server.started:
         sys.exit(1)
 
