@@ -1,8 +1,10 @@
 """Handing out: everything once, fairly, and again when it was lost."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
@@ -14,7 +16,7 @@ from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due
 from halftone_shared.dispatcher import Dispatcher, QueueUnavailable
 from halftone_shared.lifecycle import cancel_request
 from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
-from halftone_shared.products import postpone_product, renew_leases
+from halftone_shared.products import WORK_LEASE_SECONDS, postpone_product, renew_leases
 from halftone_shared.results import ProductKey
 from halftone_shared.webhook_events import claim_event
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
@@ -152,6 +154,21 @@ def test_renewed_lease_keeps_the_product(engine: Engine, max_attempts: int) -> N
         renew_leases(connection, [claim])
     assert _free(engine, max_attempts) == 0
     assert settle(engine, claim) == Settled(counted=True, ended=True)
+
+
+def test_lease_that_waited_for_a_table_is_whole_from_then_on(database_url: str, engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    claim = claimed(engine, request_id, 1)
+    with psycopg.connect(database_url) as admin, ThreadPoolExecutor() as pool:
+        admin.execute("LOCK TABLE products")
+        with engine.connect() as connection:
+            renewal = pool.submit(renew_leases, connection, [claim])
+            wait_for(lambda: query(engine, "SELECT FROM pg_locks WHERE NOT granted"), what="the renewal to wait")
+            time.sleep(1)
+            admin.commit()
+            renewal.result()
+    left = "SELECT extract(epoch FROM lease_until - now()) AS seconds FROM products"
+    assert query(engine, left)[0].seconds > WORK_LEASE_SECONDS - 0.9
 
 
 def test_worker_that_is_being_taken_for_lost_in_its_last_attempt_renews_nothing(engine: Engine) -> None:

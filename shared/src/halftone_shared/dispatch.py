@@ -74,7 +74,7 @@ _TAKE = driver_statement(
         WHERE product.status = 'PENDING' AND product.lease_until IS NULL
         FOR NO KEY UPDATE OF product SKIP LOCKED
     )
-    UPDATE products SET lease_until = now() + make_interval(secs => :lease_seconds)
+    UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM held
     WHERE products.request_id = held.request_id AND products.seq = held.seq
     RETURNING products.request_id, products.seq, held.turn
@@ -102,7 +102,7 @@ def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
 
 _TAKE_EVENTS = text(
     """
-    UPDATE webhook_events AS event SET lease_until = now() + make_interval(secs => :lease_seconds)
+    UPDATE webhook_events AS event SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT id FROM webhook_events
         WHERE status = 'pending' AND next_attempt_at <= now() AND (lease_until IS NULL OR lease_until < now())
@@ -136,7 +136,7 @@ _FREE_EXPIRED = text(
 # By a claim of the dispatcher's own: a worker that was only late finds its lease void, or has renewed it before.
 _CLAIM_EXHAUSTED = text(
     """
-    UPDATE products SET claims = claims + 1, lease_until = now() + make_interval(secs => :lease_seconds)
+    UPDATE products SET claims = claims + 1, lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT request_id, seq FROM products
         WHERE lease_until < now() AND status = 'PROCESSING' AND attempts >= :max_attempts

@@ -18,7 +18,8 @@ from halftone_shared.results import ImageResult, ProductKey
 from halftone_shared.states import Status
 from halftone_shared.tables import products
 
-# A worker that says nothing for this long is taken for dead. It renews a quarter of the way in.
+# A worker that says nothing for this long is taken for dead. It renews a quarter of the way in. Leases begin when they
+# are written (clock_timestamp): since its now() a statement may have waited for a lock.
 WORK_LEASE_SECONDS = 20
 RENEW_EVERY_SECONDS = 5
 
@@ -51,7 +52,7 @@ _CLAIM = driver_statement(
     ), claimed AS (
         UPDATE products
         SET status = 'PROCESSING', claims = claims + 1, attempts = attempts + 1, next_attempt_at = NULL,
-            lease_until = now() + make_interval(secs => :lease_seconds)
+            lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM wanted))
         RETURNING request_id, seq, claims, attempts, input_image_urls, output_files, images
     ), started AS (
@@ -97,7 +98,7 @@ def stored_results(row: AnyRow) -> list[ImageResult | None]:
 
 _RENEW = text(
     """
-    UPDATE products SET lease_until = now() + make_interval(secs => :lease_seconds)
+    UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT request_id, seq
         FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[]), CAST(:tokens AS int[]))

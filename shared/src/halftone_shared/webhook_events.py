@@ -76,7 +76,7 @@ def freeze_event(connection: Connection, event_id: UUID, public_url: str, retent
 _CLAIM = text(
     """
     UPDATE webhook_events AS event
-    SET attempts = :attempt, lease_until = now() + make_interval(secs => :lease_seconds)
+    SET attempts = :attempt, lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM requests AS request
     WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
       AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
