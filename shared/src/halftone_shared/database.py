@@ -8,10 +8,11 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
-from sqlalchemy import Connection, Engine, Row, create_engine, event, text
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
+from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -33,7 +34,7 @@ def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> 
     With `pre_ping` a connection is tried before it is used, at the price of a round trip: nobody notices that the
     server was restarted. Without, the first use after a restart raises; for callers that try again.
     """
-    return create_engine(
+    engine = create_engine(
         _with_driver(database_url),
         isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
@@ -44,6 +45,8 @@ def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> 
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
         connect_args={"connect_timeout": 5, "application_name": "halftone"},
     )
+    event.listen(engine, "handle_error", _leave_read_only)
+    return engine
 
 
 def _with_driver(database_url: str) -> str:
@@ -58,11 +61,21 @@ def always_by_index(engine: Engine) -> None:
     table each time: with 50,000 products 38 ms instead of 0.3, until autovacuum came by and had it planned anew.
     """
 
+    _at_connect(engine, "SET enable_seqscan = off")
+
+
+def _at_connect(engine: Engine, statements: LiteralString) -> None:
     @event.listens_for(engine, "connect")
     def _(connection: "psycopg.Connection[Any]", _: object) -> None:
         autocommit, connection.autocommit = connection.autocommit, True
-        connection.execute("SET enable_seqscan = off")
+        connection.execute(statements)
         connection.autocommit = autocommit
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """A server that takes no more writes, as one that another took over from, is left: the next use connects anew."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 @contextmanager
@@ -80,12 +93,21 @@ def driver_statement(statement: str) -> str:
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", " ".join(statement.replace("%", "%%").split()))
 
 
+# psycopg counts the last two among its internal errors.
+_UNAVAILABLE = (
+    PoolTimeout,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
+)
+
+
 def is_unavailable(error: Exception) -> bool:
-    """Whether this says that the database is away, too busy or out of space, rather than that a statement is wrong: try
-    again later. The error is SQLAlchemy's, or the driver's own, as of a COPY.
+    """Whether this says that the database is away, too busy, read-only or out of space, rather than that a statement is
+    wrong: try again later. The error is SQLAlchemy's, or the driver's own, as of a COPY.
     """
-    said = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(said, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError)
+    return isinstance(error.orig if isinstance(error, DBAPIError) else error, _UNAVAILABLE)
 
 
 def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
@@ -95,10 +117,11 @@ def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
 
 
 def check_database(engine: Engine) -> None:
-    """Raise DatabaseUnavailable, saying why, unless the database answers and its schema is this code's."""
+    """Raise DatabaseUnavailable, saying why, unless the database takes writes and its schema is this code's."""
     try:
         with engine.connect() as connection:
             revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            read_only = connection.execute(text("SHOW transaction_read_only")).scalar() == "on"
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and "alembic_version" in str(error.orig):
             raise DatabaseUnavailable("The database is empty: run `halftone migrate`.") from error
@@ -107,3 +130,6 @@ def check_database(engine: Engine) -> None:
         raise DatabaseUnavailable(
             f"The database is at schema {revision!r}, this version wants {SCHEMA_REVISION!r}: run `halftone migrate`."
         )
+    if read_only:
+        engine.dispose()  # as _leave_read_only: it may be this connection alone
+        raise DatabaseUnavailable("The database is read-only.")

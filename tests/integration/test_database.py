@@ -1,0 +1,95 @@
+"""Connections to a PostgreSQL that an administrator has set up otherwise than it comes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from halftone_shared.barrier import settle_products
+from halftone_shared.database import DatabaseUnavailable, check_database, is_unavailable
+from halftone_shared.results import ProductKey
+from halftone_workers.product_job import ProductJobs
+from tests.support.api import ONE_ROW, api_settings, running_api, stored_rows
+from tests.support.routes import problem_of
+from tests.support.runtime import running_runtime
+from tests.support.stored import execute, query, store_request
+
+
+@pytest.fixture
+def alter(database_url: str) -> Callable[[str], None]:
+    """Sets something for all connections to the test's database that are made from then on."""
+
+    def set_or_reset(what: str) -> None:
+        name = database_url.rpartition("?")[0].rpartition("/")[2]
+        with psycopg.connect(database_url, autocommit=True, options="-c default_transaction_read_only=off") as admin:
+            admin.execute(f"ALTER DATABASE {name} {what}".encode())
+
+    return set_or_reset
+
+
+def test_read_only_database_is_one_that_is_away(engine: Engine, alter: Callable[[str], None]) -> None:
+    check_database(engine)
+    alter("SET default_transaction_read_only = on")
+    engine.dispose()
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        check_database(engine)
+    with pytest.raises(SQLAlchemyError) as refused:
+        store_request(engine)
+    assert is_unavailable(refused.value)
+
+
+def test_connections_that_are_read_only_are_left(engine: Engine, alter: Callable[[str], None]) -> None:
+    alter("SET default_transaction_read_only = on")
+    with engine.connect() as one, engine.connect() as other:
+        one.execute(text("SELECT"))
+        other.execute(text("SELECT"))
+    alter("RESET default_transaction_read_only")
+    with pytest.raises(SQLAlchemyError):
+        store_request(engine)
+    store_request(engine)
+    check_database(engine)
+
+
+def test_worker_waits_for_a_database_that_is_read_only(
+    database_url: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = store_request(engine)
+    settlements: list[Any] = []
+
+    def settle(connection: Connection, settled: Any) -> Any:
+        settlements.append(settled)
+        if len(settlements) == 1:
+            connection.execute(text("SET default_transaction_read_only = on"))
+        return settle_products(connection, settled)
+
+    monkeypatch.setattr("halftone_workers.product_job.settle_products", settle)
+    with running_runtime(database_url, tmp_path) as runtime:
+        ProductJobs(runtime).process(ProductKey(request_id, 1))
+    assert len(settlements) == 2
+    assert query(engine, "SELECT status, attempts FROM products") == [("FAILED", 1)]
+
+
+def test_upload_to_a_database_that_is_read_only_is_answered_503(
+    database_url: str, alter: Callable[[str], None], tmp_path: Path
+) -> None:
+    alter("SET default_transaction_read_only = on")
+    with running_api(api_settings(database_url, tmp_path)) as api:
+        problem_of(api.upload(ONE_ROW), 503, "database_unavailable")
+        assert problem_of(api.get("/readyz"), 503, "not_ready")["failing"] == ["database"]
+        alter("RESET default_transaction_read_only")
+        assert api.get("/readyz").status_code == 200
+        assert api.upload(ONE_ROW).status_code == 202
+
+
+def test_upload_that_the_database_breaks_off_is_answered_503(
+    database_url: str, engine: Engine, alter: Callable[[str], None], tmp_path: Path
+) -> None:
+    execute(engine, "ALTER TABLE products ADD CONSTRAINT slow CHECK (pg_sleep(1) IS NOT NULL)")
+    alter("SET statement_timeout = '100ms'")
+    with running_api(api_settings(database_url, tmp_path)) as api:
+        problem_of(api.upload(ONE_ROW), 503, "database_unavailable")
+        assert stored_rows(engine)["requests"] == 0
