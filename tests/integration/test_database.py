@@ -1,6 +1,7 @@
 """Connections to a PostgreSQL that an administrator has set up otherwise than it comes."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ def alter(database_url: str) -> Callable[[str], None]:
             admin.execute(f"ALTER DATABASE {name} {what}".encode())
 
     return set_or_reset
+
+
+def test_times_and_rows_are_read_as_ever(engine: Engine, alter: Callable[[str], None]) -> None:
+    alter("SET datestyle = 'SQL, DMY'")
+    alter("SET default_transaction_isolation = 'serializable'")
+    alter("SET client_encoding = 'LATIN1'")
+    row = query(engine, "SELECT now() - interval '1 day' AS then, now(), '日本' AS name")[0]
+    assert row.now - row.then == timedelta(days=1)
+    assert row.name == "日本"
+    assert query(engine, "SHOW transaction_isolation")[0][0] == "read committed"
 
 
 def test_read_only_database_is_one_that_is_away(engine: Engine, alter: Callable[[str], None]) -> None:

@@ -20,6 +20,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 SCHEMA_REVISION = "0004"
 
 
+# What statements and driver rely on, whatever an administrator has set for the database or its user: psycopg reads
+# times in this form alone, and a row that was waited for is read anew.
+_SESSION = "SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'"
+
 # A row of any columns; what they are, the query that makes it says.
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -43,8 +47,9 @@ def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> 
         pool_pre_ping=pre_ping,
         pool_recycle=1800,
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-        connect_args={"connect_timeout": 5, "application_name": "halftone"},
+        connect_args={"connect_timeout": 5, "application_name": "halftone", "client_encoding": "utf8"},
     )
+    _at_connect(engine, _SESSION)
     event.listen(engine, "handle_error", _leave_read_only)
     return engine
 
