@@ -17,6 +17,7 @@ from halftone_db import MIGRATIONS, migrate
 from halftone_shared.database import SCHEMA_REVISION, DatabaseUnavailable, check_database, make_engine
 from halftone_shared.tables import metadata
 from tests.support.postgres import TestPostgres
+from tests.support.stored import execute
 
 
 def test_migrated_schema_is_the_code_s(engine: Engine) -> None:
@@ -64,3 +65,12 @@ def test_migration_that_meets_a_table_in_use_says_so_and_changes_nothing(postgre
             migrate(url)
         assert upload.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
     migrate(url)
+
+
+def test_newer_schema_is_left_alone_and_says_what_to_run(engine: Engine, database_url: str) -> None:
+    execute(engine, "UPDATE alembic_version SET version_num = '9999'")
+    says = r"'9999', .* newer version of halftone"
+    with pytest.raises(DatabaseUnavailable, match=says):
+        migrate(database_url)
+    with pytest.raises(DatabaseUnavailable, match=says):
+        check_database(engine)

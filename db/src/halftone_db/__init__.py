@@ -5,10 +5,12 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from halftone_shared.database import DatabaseUnavailable, is_unavailable, unreachable
+from halftone_shared.database import DatabaseUnavailable, is_unavailable, unreachable, wrong_schema
 from halftone_shared.settings import DatabaseSettings, load_settings_or_exit, take_no_arguments
 
 # In a wheel the scripts are inside the package; in a checkout they are at db/migrations.
@@ -19,10 +21,15 @@ MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "m
 def migrate(database_url: str) -> None:
     """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other.
 
-    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for it.
+    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for it, and where a
+    newer version has migrated it.
     """
     try:
         command.upgrade(_config(database_url), "head")
+    except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):
+            raise
+        raise wrong_schema(str(error.__cause__.argument)) from error
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable):
             message = "A table is in use, as by a large upload under way. Nothing was changed: run it again later."

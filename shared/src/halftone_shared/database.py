@@ -132,9 +132,16 @@ def check_database(engine: Engine) -> None:
             raise DatabaseUnavailable("The database is empty: run `halftone migrate`.") from error
         raise unreachable(error) from error
     if revision != SCHEMA_REVISION:
-        raise DatabaseUnavailable(
-            f"The database is at schema {revision!r}, this version wants {SCHEMA_REVISION!r}: run `halftone migrate`."
-        )
+        raise wrong_schema(revision)
     if read_only:
         engine.dispose()  # as _leave_read_only: it may be this connection alone
         raise DatabaseUnavailable("The database is read-only.")
+
+
+def wrong_schema(revision: str | None) -> DatabaseUnavailable:
+    """For a database whose schema is another than this code's."""
+    newer = revision is not None and revision > SCHEMA_REVISION
+    remedy = "a newer version of halftone has migrated it, and is to be run" if newer else "run `halftone migrate`"
+    return DatabaseUnavailable(
+        f"The database is at schema {revision!r}, this version wants {SCHEMA_REVISION!r}: {remedy}."
+    )
