@@ -3,9 +3,9 @@
 import os
 
 from alembic import context
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
-from halftone_shared.database import make_engine
+from halftone_shared.database import DatabaseUnavailable, make_engine
 from halftone_shared.tables import metadata
 
 # "halftone" in ASCII, as the key of the lock that makes two migrators take turns.
@@ -23,6 +23,7 @@ def run() -> None:
 
 def _migrate(engine: Engine) -> None:
     with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        _check_encoding(connection)
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         connection.commit()
         connection.execute(text("SET lock_timeout = '5s'"))
@@ -32,6 +33,15 @@ def _migrate(engine: Engine) -> None:
             context.run_migrations()
         connection.commit()
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+def _check_encoding(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise DatabaseUnavailable(
+            f"The database's encoding is {encoding}, which does not hold what may be in a CSV: make one by"
+            " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'."
+        )
 
 
 run()

@@ -74,3 +74,13 @@ def test_newer_schema_is_left_alone_and_says_what_to_run(engine: Engine, databas
         migrate(database_url)
     with pytest.raises(DatabaseUnavailable, match=says):
         check_database(engine)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_database_that_cannot_hold_every_character_is_refused(postgres: TestPostgres, encoding: str) -> None:
+    name = f"encoded_{encoding.lower()}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        made = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+        connection.execute(made.encode())
+    with pytest.raises(DatabaseUnavailable, match=f"encoding is {encoding}"):
+        migrate(postgres.url(name))

@@ -21,8 +21,8 @@ MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "m
 def migrate(database_url: str) -> None:
     """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other.
 
-    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for it, and where a
-    newer version has migrated it.
+    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for it, where a newer
+    version has migrated it, and where it cannot hold every character.
     """
     try:
         command.upgrade(_config(database_url), "head")
