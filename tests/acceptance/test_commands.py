@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.halftone import PYTHON, Service, environment, free_port
+from tests.support.hostile import closing_after, hostile_server
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.stored import store_request
@@ -168,6 +169,16 @@ def test_output_may_be_a_link_or_a_pipe(service: Service, origin: Origin, tmp_pa
     assert shown.stdout.splitlines() == expected.splitlines()
     bracketed = download(str(tmp_path / "o[draft].csv"))
     assert "o[draft].csv" in bracketed.stdout
+
+
+def test_download_that_breaks_off_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+    output = tmp_path / "output.csv"
+    output.write_text("yesterday's")
+    with hostile_server(closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf a CSV")) as server:
+        answer = _halftone("download", "any", "--url", server.url, "--output", str(output))
+    assert (answer.returncode, answer.stderr.count("broke")) == (3, 1)
+    assert output.read_text() == "yesterday's"
+    assert list(tmp_path.iterdir()) == [output]
 
 
 @pytest.mark.parametrize("command", ["download", "submit"])

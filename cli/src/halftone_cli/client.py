@@ -134,9 +134,12 @@ def _writing_to(output: Path) -> Iterator[BinaryIO]:
     elif output.is_file() or not output.exists():
         target = output.resolve()
         part = target.with_name(target.name + ".part")
-        with part.open("wb") as file:
-            yield file
-        part.replace(target)
+        try:
+            with part.open("wb") as file:
+                yield file
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     else:
         with output.open("wb") as file:
             yield file
