@@ -93,7 +93,10 @@ static void measure(leaf *leaves, int number) {
   }
 }
 
-/* Codes of 16 bits at most: pairs of longer ones move up, beneath a shorter one (T.81, figure K.3). */
+/*
+ * Codes of 16 bits at most: pairs of longer ones move up, beneath a shorter one (T.81, figure K.3). There is one: a tree whose
+ * 257 leaves were all deeper than 14 would not be full.
+ */
 static void shorten(int codes[SYMBOLS + 1]) {
   for (int bits = SYMBOLS; bits > LONGEST_CODE; bits--) {
     while (codes[bits] > 0) {
