@@ -32,7 +32,7 @@ SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
-    take_no_arguments("halftone-api serves halftone's API and hands out its work, until SIGTERM.")
+    take_no_arguments("halftone-api", "Serves halftone's API and hands out its work, until SIGTERM.")
     settings = load_settings_or_exit(ApiSettings)
     configure_logs(settings.log_level, settings.log_format, service="api")
     configure_traces("api")

@@ -48,7 +48,7 @@ def _config(database_url: str) -> Config:
 
 def main() -> None:
     """Migrate the database that HALFTONE_DATABASE_URL names."""
-    take_no_arguments("halftone-migrate brings the database of HALFTONE_DATABASE_URL to the newest schema.")
+    take_no_arguments("halftone-migrate", "Brings the database of HALFTONE_DATABASE_URL to the newest schema.")
     try:
         migrate(load_settings_or_exit(DatabaseSettings).database_url)
     except DatabaseUnavailable as error:

@@ -4,6 +4,7 @@ A variable may also be a file of the same name, in small letters, under /run/sec
 the environment wins. `.env.example` lists every variable with its unit and default; a test holds the two together.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -145,14 +146,11 @@ def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> 
         return load_settings(settings_class, **overrides)
 
 
-def take_no_arguments(what: str) -> None:
-    """For a program that the environment alone sets up: any option but --help would be passed over without a word."""
-    if len(sys.argv) == 1:
-        return
-    is_asked = sys.argv[1:] in (["--help"], ["-h"])
-    told = f"{what} It takes no options: every setting is a variable of the environment, {PREFIX}… (.env.example)."
-    print(told, file=sys.stdout if is_asked else sys.stderr)
-    raise SystemExit(0 if is_asked else 2)
+def take_no_arguments(program: str, what: str) -> None:
+    """For a program that the environment alone sets up: --help is answered, and what would be passed over refused."""
+    argparse.ArgumentParser(
+        program, description=what, epilog=f"Every setting is a variable of the environment, {PREFIX}… (.env.example)."
+    ).parse_args()
 
 
 @contextmanager

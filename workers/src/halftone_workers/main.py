@@ -52,7 +52,7 @@ SIGNAL_CHECK_SECONDS = 0.5
 
 
 def main() -> None:
-    take_no_arguments("halftone-worker fetches and compresses images and sends webhooks, until SIGTERM.")
+    take_no_arguments("halftone-worker", "Fetches and compresses images and sends webhooks, until SIGTERM.")
     settings = load_settings_or_exit(WorkerSettings)
     configure_logs(settings.log_level, settings.log_format, service="worker")
     configure_traces("worker")
