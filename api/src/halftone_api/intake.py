@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import Connection, Engine
 
-from halftone_api.csv_products import CsvLimits, ProductCsv, RowProblem
+from halftone_api.csv_products import CsvLimits, ProductCsv
 from halftone_api.csv_rows import CsvRefused
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
 from halftone_api.problems import Problem
@@ -49,7 +49,7 @@ class Intake:
                 if idempotency_key is not None:
                     before = claim_key(connection, owner_key_id, idempotency_key, _fingerprint(upload))
                     if before is not None:
-                        return _in_order(before)
+                        return before
                 answer = self._store(connection, upload, owner_key_id, trace_id)
                 if idempotency_key is not None:
                     keep_answer(connection, owner_key_id, idempotency_key, answer)
@@ -98,21 +98,6 @@ class Intake:
             "warnings": [warning.to_json() for warning in products.warnings.first],
             "links": {"status": links["self"], "details": links["details"], "download": links["download"]},
         }
-
-
-def _in_order(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer that was kept, as it was given: PostgreSQL's jsonb has an order of its own."""
-    links = answer["links"]
-    return {
-        "message": answer["message"],
-        "request_id": answer["request_id"],
-        "status": answer["status"],
-        "total_products": answer["total_products"],
-        "total_images": answer["total_images"],
-        "warning_count": answer["warning_count"],
-        "warnings": [RowProblem(**warning).to_json() for warning in answer["warnings"]],
-        "links": {name: links[name] for name in ("status", "details", "download")},
-    }
 
 
 def _tell(answer: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -210,8 +210,8 @@ idempotency_keys = Table(
     Column("owner_key_id", Uuid, ForeignKey("api_keys.id")),
     Column("key", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
-    # What the upload was answered with; null while its transaction is open.
-    Column("answer", JSONB),
+    # What the upload was answered with, its members in their order; null while its transaction is open.
+    Column("answer", JSON),
     _time("created_at", nullable=False),
     UniqueConstraint("owner_key_id", "key", postgresql_nulls_not_distinct=True),
     Index("ix_idempotency_keys_created_at", "created_at"),
