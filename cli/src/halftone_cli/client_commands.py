@@ -28,11 +28,11 @@ UrlOption = Annotated[str, typer.Option("--url", envvar="HALFTONE_URL", help="Wh
 
 
 def _writable(output: Path | None) -> Path | None:
-    """Asked before anything is uploaded and waited for."""
+    """Asked before anything is uploaded and waited for. Where the CSV goes to standard output, all else does not."""
     if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
         fail(f"{str(output)!r} cannot be written. Name another with --output.", EXIT_REFUSED)
     if output is not None and is_stdout(output):
-        console.stderr = True  # the CSV stands there alone, for the next program in the pipe
+        console.stderr = True
     return output
 
 

@@ -1,19 +1,12 @@
 """`halftone doctor`: every invariant of the database, checked and printed."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import EXIT_FAILED, console, say
+from halftone_cli.terminal import EXIT_FAILED, HomeOption, console, say
 
 
-def doctor(
-    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")] = (
-        DEFAULT_HOME
-    ),
-) -> None:
+def doctor(home: HomeOption = DEFAULT_HOME) -> None:
     """Check every invariant of the database, while it runs or at rest; exit 1 when one is broken."""
     from halftone_cli.local_database import local_engine
     from halftone_shared.doctor import examine

@@ -1,7 +1,5 @@
 """`halftone keys`: API keys, shown once, stored hashed."""
 
-from pathlib import Path
-from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -9,14 +7,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, error_console, fail, say
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, HomeOption, console, error_console, fail, say
 
 MAX_NAME_CHARACTERS = 200
 KEY_ID_CHARACTERS = 36
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: made, listed, revoked.")
-
-HomeOption = Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")]
 
 
 @keys.command()

@@ -14,7 +14,7 @@ from halftone_cli.doctor_command import doctor
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.key_commands import keys
 from halftone_cli.queues_command import queues
-from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, console, failing_with
+from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, HomeOption, console, failing_with, show_what_can_be_shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,27 +27,11 @@ for command in (submit, status, details, download, cancel, retry, doctor, queues
     app.command()(command)
 
 
-def main() -> None:
-    """The command's entry. What no command foresees of files and terminals, such as a full disk under standard output,
-    is a line too; a pipe that nobody reads any more is none, as elsewhere.
-    """
-    try:
-        app()
-    except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        print(f"halftone cannot go on: {error.strerror or error}{place}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where what could not be written goes in the end
-        sys.exit(EXIT_FAILED)
-
-
-HomeOption = Annotated[Path, typer.Option("--home", help="The folder for database, images and secrets.")]
-
-
 @app.command()
 def up(
     host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="The port to serve on.", min=1, max=65535)] = 8000,
-    home: HomeOption = DEFAULT_HOME,
+    home: Annotated[Path, typer.Option("--home", help="The folder for database, images and secrets.")] = DEFAULT_HOME,
     workers: Annotated[int, typer.Option("--workers", help="How many worker processes.", min=1, max=64)] = 1,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C. What the environment does not name is embedded."""
@@ -69,11 +53,7 @@ def demo() -> None:
 
 
 @app.command()
-def migrate(
-    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")] = (
-        DEFAULT_HOME
-    ),
-) -> None:
+def migrate(home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema."""
     from halftone_cli.local_database import database_url, failing_on_bad_database
     from halftone_db import migrate as run_migrations
@@ -81,3 +61,17 @@ def migrate(
     with failing_on_bad_database(), database_url(home) as url:
         run_migrations(url)
     console.print("The database is at the newest schema.")
+
+
+def main() -> None:
+    """The command's entry. What no command foresees of files and terminals, such as a full disk under standard output,
+    is a line too; a pipe that nobody reads any more is none, as elsewhere.
+    """
+    show_what_can_be_shown()
+    try:
+        app()
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        print(f"halftone cannot go on: {error.strerror or error}{place}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where what could not be written goes in the end
+        sys.exit(EXIT_FAILED)

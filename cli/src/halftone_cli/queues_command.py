@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import console
+from halftone_cli.terminal import HomeOption, console
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,9 +31,7 @@ def queues(
         bool, typer.Option("--once", help="Print it once, instead of live, as it is done where there is no terminal.")
     ] = False,
     every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)] = 2.0,
-    home: Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")] = (
-        DEFAULT_HOME
-    ),
+    home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show queues, workers, throughput and failures, live until Ctrl-C; all of it from PostgreSQL."""
     from halftone_cli.local_database import local_engine

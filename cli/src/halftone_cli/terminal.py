@@ -1,4 +1,4 @@
-"""What every command shares: the terminal, the exit codes, and errors as text instead of tracebacks."""
+"""What every command shares: the terminal, the home's option, exit codes, and errors as text instead of tracebacks."""
 
 import io
 import os
@@ -6,15 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-
-# What a terminal's encoding has no sign for is shown as one it has: a product's name must not end a command.
-for _stream in (sys.stdout, sys.stderr):
-    if isinstance(_stream, io.TextIOWrapper):
-        _stream.reconfigure(errors="replace")
 
 console = Console()
 error_console = Console(stderr=True)
@@ -22,6 +17,16 @@ error_console = Console(stderr=True)
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_UNREACHABLE = 3
+
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")]
+
+
+def show_what_can_be_shown() -> None:
+    """What the terminal's encoding has no sign for is shown as one it has: a product's name must not end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def is_stdout(path: Path) -> bool:
