@@ -164,7 +164,7 @@ def test_lease_that_waited_for_a_table_is_whole_from_then_on(database_url: str, 
         with engine.connect() as connection:
             renewal = pool.submit(renew_leases, connection, [claim])
             wait_for(lambda: query(engine, "SELECT FROM pg_locks WHERE NOT granted"), what="the renewal to wait")
-            time.sleep(1)
+            time.sleep(1)  # that a lease which began before it waited would lack
             admin.commit()
             renewal.result()
     left = "SELECT extract(epoch FROM lease_until - now()) AS seconds FROM products"

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from halftone_api.metrics import Measured, ServiceGauges, make_registry
+from halftone_api.metrics import Measured, ServiceGauges
 from halftone_api.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.problems import EXCEPTION_HANDLERS
 from halftone_api.rabbitmq_publisher import RabbitmqPublisher
@@ -29,7 +29,6 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
     watch_engine = make_engine(settings.database_url, pool_size=1)
-    gauges = ServiceGauges(watch_engine, engine)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -44,8 +43,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(settings, engine, watch_engine, store, SecretBox(settings.webhook_secret))
-    app.state.service_gauges = gauges
-    app.state.metrics_registry = make_registry(gauges)
+    app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(
         app,
         max_body_bytes=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,

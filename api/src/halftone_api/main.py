@@ -57,12 +57,7 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
-    log.info("api started", host=settings.api_host, port=settings.api_port)
-    try:
-        server.run()
-    finally:
-        end_traces()
-        log.info("api stopped")
+    server.run()
     if not server.started:
         sys.exit(1)
 
@@ -70,9 +65,16 @@ def main() -> None:
 class _Server(uvicorn.Server):
     """Gone in time, though a thread that waits for a database that hangs cannot be cancelled."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            log.info("api started", host=self.config.host, port=self.config.port)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_within(STOP_SECONDS)
         await super().shutdown(sockets)
+        end_traces()
+        log.info("api stopped")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ctrl-C after a signal ends the process at once."""

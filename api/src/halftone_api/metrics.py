@@ -84,7 +84,7 @@ def _method(scope: Scope) -> str:
 
 
 class ServiceGauges(Collector):
-    """Where the service stands in PostgreSQL, as refresh() has read it."""
+    """Where the service stands in PostgreSQL, as refresh() has read it; in a registry of its own, as an app is."""
 
     def __init__(self, engine: Engine, pool_of_calls: Engine) -> None:
         self._engine = engine
@@ -92,6 +92,8 @@ class ServiceGauges(Collector):
         self._read_at = float("-inf")
         self._backlog: Backlog | None = None
         self._look: asyncio.Future[Backlog | None] | None = None
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
 
     async def refresh(self) -> None:
         """Look again where the last look is older than KEPT_SECONDS. For a look that takes longer than ANSWER_SECONDS
@@ -168,15 +170,9 @@ def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, documentation, value=value)
 
 
-def make_registry(gauges: ServiceGauges) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(gauges)
-    return registry
-
-
 async def get_metrics(request: Request) -> Response:
     """Everything, in Prometheus' text format. Without a key, as scrapers have none: keep it from the public."""
-    registry = request.app.state.metrics_registry
-    await request.app.state.service_gauges.refresh()
-    content = await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(registry))
+    gauges: ServiceGauges = request.app.state.service_gauges
+    await gauges.refresh()
+    content = await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(gauges.registry))
     return Response(content, media_type=CONTENT_TYPE_LATEST)
