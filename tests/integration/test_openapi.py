@@ -23,7 +23,8 @@ from starlette.routing import Route
 
 from halftone_api.app import create_app
 from halftone_api.home import ENDPOINTS
-from halftone_api.openapi import PROBLEM_CODES, describe_api
+from halftone_api.openapi import describe_api
+from halftone_api.problems import PROBLEM_CODES
 from halftone_api.routes import ROUTES
 from halftone_shared.states import Mode
 from halftone_shared.tables import webhook_events

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from halftone_api.home import VERSION, page
-from halftone_api.openapi import PROBLEM_CODES, describe_api
+from halftone_api.openapi import describe_api
+from halftone_api.problems import PROBLEM_CODES
 from halftone_api.services import services
 
 

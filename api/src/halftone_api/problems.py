@@ -21,6 +21,42 @@ from halftone_shared.database import is_unavailable
 
 log = structlog.get_logger(__name__)
 
+# Every code of a problem, and what to do about it.
+PROBLEM_CODES = {
+    "missing_file": "The form has no file in its field `file`.",
+    "not_csv": "The file is of another kind. Export it as CSV.",
+    "empty_csv": "The file is empty.",
+    "bad_encoding": "The file is neither UTF-8 nor UTF-16 with a byte order mark; `byte_offset` says where.",
+    "malformed_csv": "The quoting or the cells of the row on `line` cannot be read.",
+    "missing_columns": "The header lacks the columns in `columns`.",
+    "duplicate_columns": "The header has the columns in `columns` more than once.",
+    "no_rows": "There is a header, and no row below it.",
+    "invalid_option": "The form field in `option` cannot be used.",
+    "invalid_webhook_url": "The webhook URL is none, or leads to an address that may not be reached.",
+    "malformed_form": "The multipart form cannot be read, or is cut off.",
+    "bad_framing": "The body's length is told twice, or unreadably.",
+    "invalid_parameter": "The parameter in `parameter` cannot be used.",
+    "unauthorized": "The header `Authorization: Bearer KEY` is missing, or its key is not known.",
+    "not_found": "There is nothing here, or it is another key's.",
+    "method_not_allowed": "The path takes other methods; the Allow header lists them.",
+    "upload_timeout": "The body did not arrive in time.",
+    "not_ended": "The request still runs.",
+    "already_ended": "The request has ended.",
+    "nothing_to_retry": "Nothing in the request failed.",
+    "no_webhook": "The request was uploaded without a webhook URL.",
+    "too_large": "The file is over `limit` bytes. Split it.",
+    "too_many_rows": "The file has more than `limit` rows. Split it.",
+    "not_multipart": "The body is no multipart/form-data.",
+    "range_not_satisfiable": "The range lies behind the image's end.",
+    "invalid_rows": "Rows are wrong: `errors` lists the first 100, `error_count` counts all. Nothing was stored.",
+    "idempotency_key_reused": "The Idempotency-Key came with another upload within 24 hours.",
+    "rate_limited": "Too many uploads. Retry-After says when the next may come.",
+    "http_error": "The call cannot be answered.",
+    "internal": "Our fault. The answer's X-Request-Id finds it in the log.",
+    "database_unavailable": "The database is away, and whether the call took effect is not known; try again.",
+    "storage_unavailable": "The images' storage is away, or there is no room for an upload; try again.",
+    "not_ready": "The database or the broker cannot be reached; `failing` says which.",
+}
 # Those of a path in a URI that stand for themselves (RFC 3986, 3.3).
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
 _CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
