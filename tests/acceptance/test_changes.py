@@ -5,11 +5,10 @@ from datetime import datetime
 
 from standardwebhooks import Webhook
 
+from tests.support.csv_files import HEADER
 from tests.support.halftone import WEBHOOK_SECRET, Service, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def test_cancel_while_workers_run(service: Service, origin: Origin) -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.support.csv_files import HEADER
 from tests.support.halftone import PYTHON, Service, environment, free_port
 from tests.support.hostile import closing_after, hostile_server
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.stored import store_request
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def test_output_that_cannot_be_written_is_said_before_anything_is_uploaded(service: Service, tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ from typing import Any
 
 import httpx
 
+from tests.support.csv_files import HEADER
 from tests.support.halftone import Service
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def _events(service: Service, request_id: str) -> list[dict[str, Any]]:

@@ -10,11 +10,10 @@ import pytest
 
 from halftone_shared.messages import PRODUCTS_QUEUE, product_message
 from halftone_shared.results import ProductKey
+from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, log_lines, wait_for
 from tests.support.images import encoded, jpeg, opened, picture
 from tests.support.origin import Answer, Origin
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def test_failing_url_in_the_middle_costs_only_its_own_slot(service: Service, origin: Origin) -> None:

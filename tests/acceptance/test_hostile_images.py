@@ -12,12 +12,12 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, running_up
 from tests.support.hostile import Visitor, hostile_server
 from tests.support.images import encoded, jpeg, picture
 from tests.support.origin import Answer, Origin
 
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 GOOD_IMAGES, IMAGES_A_PRODUCT = 1000, 10
 MAX_BYTES = 1_000_000
 MEMORY_BYTES = 1024**3

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, log_lines, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def _upload(service: Service, trace_id: str, csv: str, **fields: str) -> str:

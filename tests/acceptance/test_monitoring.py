@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.support import prometheus
+from tests.support.csv_files import HEADER
 from tests.support.halftone import PYTHON, Service, environment, free_port, running_separately, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin, running_origin
@@ -23,7 +24,6 @@ from tests.support.postgres import TestPostgres
 from tests.support.prometheus import MONITORING, ROOT, TestPrometheus, promtool, running_prometheus
 from tests.support.rabbitmq import TestRabbitmq
 
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 METRIC = re.compile(r"\b(?:halftone|rabbitmq|process)_[a-z_]+\b|\bup\b")
 RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
 PANELS: list[dict[str, Any]] = [

@@ -14,12 +14,12 @@ import pytest
 
 from halftone_api.main import STOP_SECONDS
 from tests.support.bucket import running_bucket
+from tests.support.csv_files import HEADER
 from tests.support.halftone import PYTHON, environment, free_port, running_separately, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.relay import Relay, running_relay
 
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 GRACE_SECONDS = 1
 # What docs/operations.md has an operator give a worker beside its grace period.
 WORKER_SECONDS = GRACE_SECONDS + 15

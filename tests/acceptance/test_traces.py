@@ -11,11 +11,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from halftone_shared.tracing import configure_traces, span
+from tests.support.csv_files import HEADER
 from tests.support.halftone import free_port, log_lines, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin, running_origin
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 @pytest.fixture

@@ -16,12 +16,11 @@ from halftone_cli import up
 from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_db import migrate
+from tests.support.csv_files import HEADER
 from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
 from tests.support.postgres import TestPostgres
-
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def test_children_that_die_are_started_again_and_the_work_goes_on(tmp_path: Path, origin: Origin) -> None:

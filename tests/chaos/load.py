@@ -8,11 +8,11 @@ from collections import Counter
 import httpx
 
 from tests.chaos.world import IMAGES, World
+from tests.support.csv_files import HEADER
 
 UPLOADERS = 2
 # Requests that a client has under way: enough to keep every part busy, and no more than ends soon after the last fault.
 OPEN_REQUESTS = 3
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 class Load:

@@ -1,4 +1,4 @@
-"""Uploads that are refused: with which answer, and that nothing of them remains (contract, section 5)."""
+"""Uploads that are refused: with which answer, and that nothing of them remains."""
 
 import gc
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 from halftone_api.middleware import LINGER_BYTES
 from halftone_api.upload_form import FORM_OVERHEAD_BYTES
 from halftone_shared.dispatch import take_due_products
-from tests.support.api import HEADER, ONE_ROW, Api, api_settings, forget_requests, multipart, running_api, stored_rows
+from tests.support.api import ONE_ROW, Api, api_settings, forget_requests, multipart, running_api, stored_rows
+from tests.support.csv_files import HEADER
 from tests.support.halftone import free_port
 from tests.support.postgres import TestPostgres
 

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from halftone_api.middleware import LINGER_BYTES
-from tests.support.api import HEADER, multipart
+from tests.support.api import multipart
+from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, log_lines, running_separately, wait_for
 from tests.support.postgres import TestPostgres
 

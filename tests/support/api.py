@@ -17,8 +17,8 @@ from halftone_api.app import create_app
 from halftone_api.settings import ApiSettings
 from halftone_shared.database import AnyRow, make_engine
 from halftone_shared.storage import ImageStore
+from tests.support.csv_files import HEADER
 
-HEADER = "Serial Number,Product Name,Input Image Urls\n"
 ONE_ROW = HEADER + "1,SKU1,http://images.example/1.jpg\n"
 
 T = TypeVar("T")

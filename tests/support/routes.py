@@ -6,7 +6,8 @@ from uuid import UUID
 import httpx
 
 from halftone_shared.image_names import image_name
-from tests.support.api import HEADER, Api
+from tests.support.api import Api
+from tests.support.csv_files import HEADER
 from tests.support.stored import claimed, good_image, settle
 
 URL = "http://images.example/1.jpg"

@@ -1,4 +1,4 @@
-"""Products as JSON, the output CSV and the image report (contract, sections 4 and 5)."""
+"""Products as JSON, the output CSV and the image report."""
 
 import csv
 import io

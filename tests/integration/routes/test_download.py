@@ -13,7 +13,8 @@ import pytest
 from halftone_api import reading
 from halftone_shared.lifecycle import retry_request
 from halftone_shared.products import product_page
-from tests.support.api import HEADER, Api, multipart
+from tests.support.api import Api, multipart
+from tests.support.csv_files import HEADER
 from tests.support.routes import URL, problem_of, upload
 from tests.support.stored import claimed, execute, failed_image, finish, good_image, settle
 

@@ -5,7 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.api import HEADER, Api
+from tests.support.api import Api
+from tests.support.csv_files import HEADER
 from tests.support.routes import URL, ended_with_image, problem_of, upload
 
 

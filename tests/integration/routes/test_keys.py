@@ -8,7 +8,8 @@ from starlette.routing import Route
 
 from halftone_api.routes import ROUTES
 from halftone_shared.api_keys import create_key, revoke_key
-from tests.support.api import HEADER, Api
+from tests.support.api import Api
+from tests.support.csv_files import HEADER
 from tests.support.routes import DATA, URL, ended_with_image, problem_of, upload
 from tests.support.stored import finish, query
 

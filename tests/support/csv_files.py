@@ -1,0 +1,50 @@
+"""Reading a CSV as an upload is read: its products, what is wrong in it, why it is refused."""
+
+import io
+
+import pytest
+
+from halftone_api.csv_products import CsvLimits, ProductCsv, RowProblem
+from halftone_api.csv_rows import CsvRefused
+from halftone_shared.requests import NewProduct
+
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+URL = "http://images.example/1.jpg"
+OTHER = "https://images.example/2.jpg"
+MIB = 1024 * 1024
+
+
+def read(
+    data: str | bytes, *, max_rows: int = 1000, max_urls: int = 100, strict: bool = False
+) -> tuple[ProductCsv, list[NewProduct]]:
+    content = data.encode() if isinstance(data, str) else data
+    products = ProductCsv(io.BytesIO(content), CsvLimits(max_rows, max_urls), strict=strict)
+    return products, list(products)
+
+
+def rows_of(data: str | bytes, *, max_urls: int = 100, strict: bool = False) -> list[NewProduct]:
+    """The products of a file in which nothing is wrong."""
+    products, rows = read(data, max_urls=max_urls, strict=strict)
+    assert products.errors.first == []
+    return rows
+
+
+def only_row(data: str | bytes) -> NewProduct:
+    (row,) = rows_of(data)
+    return row
+
+
+def errors_of(data: str | bytes, *, max_urls: int = 100, strict: bool = False) -> list[RowProblem]:
+    products, _ = read(data, max_urls=max_urls, strict=strict)
+    assert products.errors.count == len(products.errors.first)
+    return products.errors.first
+
+
+def codes_of(data: str | bytes) -> list[str]:
+    return [error.code for error in errors_of(data)]
+
+
+def refusal_of(data: str | bytes, *, max_rows: int = 1000) -> CsvRefused:
+    with pytest.raises(CsvRefused) as caught:
+        read(data, max_rows=max_rows)
+    return caught.value
