@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ from tests.support.csv_files import HEADER
 from tests.support.halftone import PYTHON, environment, free_port, running_separately, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
-from tests.support.relay import Relay, running_relay
+from tests.support.relay import relayed, relayed_postgres
 
 GRACE_SECONDS = 1
 # What docs/operations.md has an operator give a worker beside its grace period.
@@ -97,22 +96,6 @@ def test_interrupt_after_another_ends_worker_and_api_at_once(
         for program in programs:
             program.wait(2)
         calling.join()
-
-
-@contextmanager
-def relayed_postgres(database_url: str) -> Iterator[tuple[Relay, str]]:
-    """A relay to a server on a Unix socket, and the URL of the database through it."""
-    parts = urlsplit(database_url)
-    with running_relay(parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432") as relay:
-        yield relay, f"postgresql://postgres@127.0.0.1:{relay.port}{parts.path}"
-
-
-@contextmanager
-def relayed(url: str) -> Iterator[tuple[Relay, str]]:
-    port = urlsplit(url).port
-    assert port is not None
-    with running_relay(port) as relay:
-        yield relay, url.replace(f":{port}", f":{relay.port}")
 
 
 @contextmanager

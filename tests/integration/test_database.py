@@ -1,5 +1,7 @@
 """Connections to a PostgreSQL that an administrator has set up otherwise than it comes."""
 
+import os
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +13,11 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.barrier import settle_products
-from halftone_shared.database import DatabaseUnavailable, check_database, is_unavailable
+from halftone_shared.database import DatabaseUnavailable, check_database, is_unavailable, make_engine
 from halftone_shared.results import ProductKey
 from halftone_workers.product_job import ProductJobs
 from tests.support.api import ONE_ROW, api_settings, running_api, stored_rows
+from tests.support.relay import relayed_postgres
 from tests.support.routes import problem_of
 from tests.support.runtime import running_runtime
 from tests.support.stored import execute, query, store_request
@@ -40,6 +43,27 @@ def test_times_and_rows_are_read_as_ever(engine: Engine, alter: Callable[[str], 
     assert row.now - row.then == timedelta(days=1)
     assert row.name == "日本"
     assert query(engine, "SHOW transaction_isolation")[0][0] == "read committed"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="other systems name or keep some of it otherwise")
+def test_host_that_vanished_is_given_up_after_half_a_minute(database_url: str) -> None:
+    with relayed_postgres(database_url) as (_, url):
+        assert _patience(url) == (30_000, 10, 10, 2)
+        assert _patience(f"{url}?tcp_user_timeout=5000&keepalives_count=4") == (5_000, 10, 10, 4)
+
+
+def _patience(url: str) -> tuple[int, ...]:
+    """In milliseconds for what is under way; in seconds until a silent connection is tried, between trials, and how
+    many.
+    """
+    engine = make_engine(url, pool_size=1)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as connected:
+            options = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            patience = tuple(connected.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+    engine.dispose()
+    return patience
 
 
 def test_read_only_database_is_one_that_is_away(engine: Engine, alter: Callable[[str], None]) -> None:

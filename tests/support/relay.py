@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
 
 
 class Relay:
@@ -59,3 +60,19 @@ def running_relay(target: "int | str") -> Iterator[Relay]:
         yield relay
     finally:
         relay.close()
+
+
+@contextmanager
+def relayed_postgres(database_url: str) -> Iterator[tuple[Relay, str]]:
+    """A relay to a server on a Unix socket, and the URL of the database through it."""
+    parts = urlsplit(database_url)
+    with running_relay(parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432") as relay:
+        yield relay, f"postgresql://postgres@127.0.0.1:{relay.port}{parts.path}"
+
+
+@contextmanager
+def relayed(url: str) -> Iterator[tuple[Relay, str]]:
+    port = urlsplit(url).port
+    assert port is not None
+    with running_relay(port) as relay:
+        yield relay, url.replace(f":{port}", f":{relay.port}")

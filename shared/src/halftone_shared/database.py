@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
-from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, text
+from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -23,6 +23,17 @@ SCHEMA_REVISION = "0005"
 # What statements and driver rely on, whatever an administrator has set for the database or its user: psycopg reads
 # times in this form alone, and a row that was waited for is read anew.
 _SESSION = "SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'"
+
+# What a URL does not say otherwise. A host that vanished without a word, as by a power cut, is given up after half a
+# minute: by the system's own limits after a quarter of an hour, and two hours where nothing is under way.
+_CONNECTION = {
+    "connect_timeout": "5",
+    "application_name": "halftone",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "10",
+    "keepalives_count": "2",
+}
 
 # A row of any columns; what they are, the query that makes it says.
 AnyRow = Row[*tuple[Any, ...]]
@@ -38,8 +49,9 @@ def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> 
     With `pre_ping` a connection is tried before it is used, at the price of a round trip: nobody notices that the
     server was restarted. Without, the first use after a restart raises; for callers that try again.
     """
+    url = make_url(_with_driver(database_url))
     engine = create_engine(
-        _with_driver(database_url),
+        url.set(query=_CONNECTION | url.query | {"client_encoding": "utf8"}),
         isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=0,
@@ -47,7 +59,6 @@ def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> 
         pool_pre_ping=pre_ping,
         pool_recycle=1800,
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-        connect_args={"connect_timeout": 5, "application_name": "halftone", "client_encoding": "utf8"},
     )
     _at_connect(engine, _SESSION)
     event.listen(engine, "handle_error", _leave_read_only)

@@ -200,7 +200,7 @@ class Dispatcher:
     def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
         # By the URL's parts, as the engine connects: put together again, a space in one would be another character.
         conninfo, parts = self._engine.dialect.create_connect_args(self._engine.url)
-        parts.update(autocommit=True, connect_timeout=5, application_name="halftone dispatcher")
+        parts.update(autocommit=True, application_name="halftone dispatcher")
         listener = psycopg.connect(*conninfo, **parts)
         listener.execute(f"LISTEN {WORK_CHANNEL}")
         return listener
