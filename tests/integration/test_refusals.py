@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from halftone_api.middleware import LINGER_BYTES
-from halftone_api.upload_form import FORM_OVERHEAD_BYTES
+from halftone_api.upload_form import FIELDS, FORM_OVERHEAD_BYTES
 from halftone_shared.dispatch import take_due_products
 from tests.support.api import ONE_ROW, Api, api_settings, forget_requests, multipart, running_api, stored_rows
 from tests.support.csv_files import HEADER
@@ -186,6 +186,15 @@ def test_option_that_cannot_be_used_is_named(api: Api, option: str, fields: dict
     problem = refused(api, api.upload(ONE_ROW, fields=fields), 400, "invalid_option")
     assert problem["option"] == option
     assert fields[option] not in problem["detail"] or option != "webhook_secret", "a secret is never shown"
+
+
+@pytest.mark.parametrize("option", FIELDS)
+def test_option_in_the_url_is_refused(api: Api, option: str) -> None:
+    answer = api.upload(ONE_ROW, path=f"/api/upload?source=shop&{option}=whsec_value")
+    problem = refused(api, answer, 400, "invalid_option")
+    assert problem["option"] == option
+    assert "form" in problem["detail"]
+    assert "whsec" not in problem["detail"]
 
 
 def test_option_that_is_given_twice_is_refused(api: Api) -> None:

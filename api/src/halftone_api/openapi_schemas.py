@@ -3,7 +3,7 @@
 from typing import Any
 
 from halftone_api.problems import PROBLEM_CODES
-from halftone_api.upload_form import DEFAULT_QUALITY, DEFAULT_RATIO, DEFAULT_SCALE, MAX_QUALITY, MIN_QUALITY
+from halftone_api.upload_form import DEFAULT_QUALITY, DEFAULT_RATIO, DEFAULT_SCALE, FIELDS, MAX_QUALITY, MIN_QUALITY
 from halftone_shared.signing import MIN_SECRET_BYTES
 from halftone_shared.states import Action, ImageErrorCode, Mode, Outcome, OutputFormat, Status, WebhookStatus
 from halftone_shared.status_object import event_type
@@ -241,7 +241,7 @@ _FORM = object_of(
             "description": f"whsec_ and at least {MIN_SECRET_BYTES} bytes in base64; never shown again.",
         },
     },
-    optional=("mode", "quality", "scale", "ratio", "format", "strict", "webhook_url", "webhook_secret"),
+    optional=FIELDS,
 )
 
 # Every schema that has a name.

@@ -32,6 +32,9 @@ DEFAULT_QUALITY = {Mode.QUALITY: 50, Mode.SCALE: 80}
 DEFAULT_SCALE = 0.5
 DEFAULT_RATIO = 0.5
 
+# What a form may have beside `file`.
+FIELDS = ("webhook_url", "webhook_secret", "strict", "mode", "quality", "scale", "ratio", "format")
+
 # The first bytes of what people upload by mistake.
 _NOT_CSV = {
     b"PK\x03\x04": "a ZIP or Excel file",
@@ -61,6 +64,10 @@ class Upload:
 
 async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: FetchRule) -> Upload:
     """Read and check the form. Raises Problem. The caller closes `file`."""
+    for name in FIELDS:
+        if name in request.query_params:
+            detail = f"{name!r} stands in the URL, where it would have no effect: send it in the form, beside 'file'."
+            raise Problem(400, "invalid_option", detail, option=name)
     form = await _read_form(request)
     try:
         file = _take_file(form, max_upload_bytes)
