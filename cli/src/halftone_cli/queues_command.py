@@ -102,11 +102,17 @@ def _page(now: Look, before: Look) -> RenderableType:
         parts.append(_running(now.running))
     if now.failures:
         parts.append(_failures(now.failures))
-    return Group(*parts)
+    return Group(*(line for part in parts for line in (part, "")))
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Its title heads the first column, and no lines are drawn: the page is to fit on a terminal of 80 × 24."""
+    numbers = (Column(column, justify="right", no_wrap=True) for column in columns)
+    return Table(Column(title, no_wrap=True), *numbers, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _queues(backlog: "Backlog") -> Table:
-    table = Table("Queue", "Waiting", "Later", "In work", "Oldest waits", title="Queues", title_justify="left")
+    table = _table("Queues", "Waiting", "Later", "In work", "Oldest waits")
     table.add_row(
         "products",
         str(backlog.waiting_products),
@@ -125,7 +131,7 @@ def _throughput(now: Any, before: Any) -> Table:
         # Requests older than 24 hours leave the totals.
         return max(getattr(now, name) - getattr(before, name), 0) / seconds if seconds > 0 else 0.0
 
-    table = Table("", "Products", "Images", "Failed images", "Saved", title="Throughput", title_justify="left")
+    table = _table("Throughput", "Products", "Images", "Failed images", "Saved")
     table.add_row(
         "a second",
         f"{rate('products'):.1f}",
@@ -140,7 +146,7 @@ def _throughput(now: Any, before: Any) -> Table:
 
 
 def _workers(workers: Sequence[Any]) -> Table:
-    table = Table("Host", "PID", "Products", "Codec busy", "Since", title="Workers", title_justify="left")
+    table = _table("Workers", "PID", "Products", "Codec busy", "Since")
     for worker in workers:
         busy = f"{worker.codec_processes_busy} of {worker.codec_processes}"
         table.add_row(escape(worker.host), str(worker.pid), str(worker.products_in_hand), busy, _ago(worker.started_at))
@@ -150,30 +156,21 @@ def _workers(workers: Sequence[Any]) -> Table:
 
 
 def _running(running: Sequence[Any]) -> Table:
-    table = Table(
-        Column("Request", no_wrap=True),
-        "File",
-        "Status",
-        "Products",
-        "Failed images",
-        "Age",
-        title="Running",
-        title_justify="left",
-    )
+    table = _table("Running", "Products", "Failed", "Age")
+    table.add_column("File")
     for request in running:
         table.add_row(
             str(request.id),
-            escape(request.csv_filename),
-            request.status,
             f"{request.ended_products} of {request.total_products}",
             str(request.failed_images),
             _ago(request.created_at),
+            Text(request.csv_filename, no_wrap=True, overflow="ellipsis"),
         )
     return table
 
 
 def _failures(failures: Sequence[Any]) -> Table:
-    table = Table("Error", "Images", "Requests", title="Failures of the newest requests", title_justify="left")
+    table = _table("Failures of the newest requests", "Images", "Requests")
     for failure in failures:
         table.add_row(failure.code, str(failure.images), str(failure.requests))
     return table
