@@ -3,11 +3,12 @@
 import argparse
 from collections.abc import Callable
 
-from benchmarks import codec, scale, throughput
+from benchmarks import codec, scale, stages, throughput
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "end-to-end": throughput.end_to_end,
+    "stages": stages.stages,
     "codec": codec.jpegs,
     "codec-png": codec.pngs,
     "peer": throughput.against_peer,
