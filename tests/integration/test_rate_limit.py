@@ -42,6 +42,13 @@ def test_time_gives_calls_back_one_by_one(engine: Engine) -> None:
     assert _take(engine) > 700
 
 
+def test_clock_that_is_set_back_keeps_nobody_out(engine: Engine) -> None:
+    for _ in range(4):
+        _take(engine)
+    execute(engine, "UPDATE rate_limits SET free_at = free_at + interval '1 day'")
+    assert 700 < _take(engine) <= 720
+
+
 def test_callers_do_not_count_for_each_other(engine: Engine) -> None:
     for _ in range(6):
         _take(engine)

@@ -268,6 +268,17 @@ def test_safe_for_spreadsheets_leaves_other_cells_alone(text: str) -> None:
     assert cells == ["7", text, "u", f"{PUBLIC_URL}/api/image/a.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "text"), [(",", "Mug;=1+1;x"), (",", "Mug\t=1+1"), (";", "Mug,=1+1"), ("\t", "a;=b")]
+)
+def test_safe_for_spreadsheets_quotes_what_another_separator_would_take_apart(delimiter: str, text: str) -> None:
+    written = output(product(GOOD, cells=["7", text, "u"]), delimiter=delimiter, safe=True)
+    assert f'"7"{delimiter}"{text}"{delimiter}"u"{delimiter}"http' in written
+    assert f"7{delimiter}Mug{delimiter}u{delimiter}http" in output(
+        product(GOOD, cells=["7", "Mug", "u"]), delimiter=delimiter, safe=True
+    )
+
+
 @pytest.mark.parametrize("text", FORMULAS)
 def test_formulas_stay_as_they_are_unless_asked(text: str) -> None:
     _, cells = csv.reader(io.StringIO(output(product(GOOD, cells=["7", text, "u"])), newline=""))

@@ -34,7 +34,7 @@ _ALIASES = {
     "product name": _NAME,
     "input image urls": _URLS,
 }
-_DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t")
 
 # A comma separates two URLs only where a scheme follows it, so that commas inside a URL survive.
 _URL_SEPARATOR = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
@@ -127,7 +127,7 @@ class ProductCsv:
         """The delimiter under which the first row shows most of the required columns, and that row."""
         candidates: list[tuple[int, int, str, list[str]]] = []
         malformed: CsvRefused | None = None
-        for delimiter in _DELIMITERS:
+        for delimiter in DELIMITERS:
             try:
                 header = next((cells for _, cells in self._file.read(delimiter)), None)
             except CsvRefused as refused:

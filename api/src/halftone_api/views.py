@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from halftone_api.csv_products import DELIMITERS
 from halftone_shared.database import AnyRow
 from halftone_shared.results import ImageError
 from halftone_shared.signing import webhook_id
@@ -174,9 +175,15 @@ def _saved_percent(image: dict[str, Any]) -> str | None:
 
 def _csv(rows: Iterable[list[Any]], delimiter: str, *, safe: bool) -> Iterator[str]:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n")
+    plain, quoted = (
+        csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    )
+    others = [other for other in DELIMITERS if other != delimiter]
     for cells in rows:
-        writer.writerow([_formula_safe(cell) for cell in cells] if safe else cells)
+        # Who opens the file with another separator would have such a cell come apart, perhaps into formulas.
+        comes_apart = safe and any(other in str(cell) for cell in cells for other in others)
+        (quoted if comes_apart else plain).writerow([_formula_safe(cell) for cell in cells] if safe else cells)
         if buffer.tell() >= _PIECE_CHARACTERS:
             yield buffer.getvalue()
             buffer.seek(0)

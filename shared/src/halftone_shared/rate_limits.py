@@ -1,30 +1,32 @@
 """The rate limit, shared by all API processes: GCRA, a leaky bucket that is a single time, in one statement a call.
 
 `free_at` is when the caller's bucket will be empty. Each call moves it on by one interval; a call is refused when the
-bucket would be fuller than the limit's count of calls (burst).
+bucket would be fuller than the limit's count of calls (burst). None is fuller than that: where it seems to be, the
+database's clock was set back.
 """
 
 from sqlalchemy import Connection, text
 
 from halftone_shared.rates import RateLimit
 
+_FREE_AT = "least(known.free_at, clock_timestamp() + make_interval(secs => :period))"
 # clock_timestamp, as a call that has waited for another's row lock must see the time after it.
 _TAKE = text(
-    """
+    f"""
     INSERT INTO rate_limits AS known (caller, free_at)
     VALUES (:caller, clock_timestamp() + make_interval(secs => :interval))
     ON CONFLICT (caller) DO UPDATE
-    SET free_at = greatest(known.free_at, clock_timestamp()) + make_interval(secs => :interval)
-    WHERE greatest(known.free_at, clock_timestamp()) + make_interval(secs => :interval)
+    SET free_at = greatest({_FREE_AT}, clock_timestamp()) + make_interval(secs => :interval)
+    WHERE greatest({_FREE_AT}, clock_timestamp()) + make_interval(secs => :interval)
           <= clock_timestamp() + make_interval(secs => :period)
     RETURNING caller
-    """
+    """  # noqa: S608 - a constant
 )
 _WAIT = text(
-    """
-    SELECT extract(epoch FROM free_at - clock_timestamp())::float + :interval - :period FROM rate_limits
+    f"""
+    SELECT extract(epoch FROM {_FREE_AT} - clock_timestamp())::float + :interval - :period FROM rate_limits AS known
     WHERE caller = :caller
-    """
+    """  # noqa: S608 - a constant
 )
 
 

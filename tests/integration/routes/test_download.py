@@ -68,7 +68,11 @@ def test_upload_comes_back_byte_for_byte(api: Api) -> None:
         f"=1+1;8;{URL};\uff0b,\t;{files}/b.jpg\r\n"
     )
     assert api.get(f"/api/download/{request_id}").content.decode() == expected
-    safe = expected.replace("=1+1;", "'=1+1;").replace("\uff0b", "'\uff0b")
+    safe = (
+        "Notes;Serial Number;input image urls;Product Name ;Output Image Urls\r\n"
+        f'"a;""b""\nc\r\nd";" 007 ";"{URL}, {URL}";"Straße 名前 😀";"{files}/a.jpg,"\r\n'
+        f'"\'=1+1";"8";"{URL}";"\'\uff0b,\t";"{files}/b.jpg"\r\n'
+    )
     assert api.get(f"/api/download/{request_id}?safe=spreadsheet").content.decode() == safe
 
 
