@@ -1,13 +1,15 @@
 """What has expired goes whole: nothing of it is served, no file of it stays, whatever dies in between."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx
 import obstore
 import pytest
 from obstore.store import MemoryStore
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 from halftone_shared import retention, storage
 from halftone_shared.doctor import examine
@@ -21,6 +23,7 @@ from tests.support.halftone import running_separately, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Origin
 from tests.support.rabbitmq import TestRabbitmq
+from tests.support.routes import problem_of
 from tests.support.stored import claimed, execute, failed_image, good_image, query, settle, store_request
 
 DAYS = 7
@@ -116,6 +119,23 @@ def test_retry_that_comes_with_the_mark_is_refused(api: Api) -> None:
         expire_requests(connection, DAYS)
     with pytest.raises(NotEnded):
         retry_request(api.engine, request_id, "http://halftone")
+
+
+@pytest.mark.parametrize("change", ["retry/{}", "webhooks/{}/replay"])
+def test_change_that_waits_for_the_mark_finds_no_request(api: Api, change: str) -> None:
+    request_id = ended_request(api, days_ago=DAYS + 1, webhook_url="http://127.0.0.1/hook")
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def change_meanwhile(marking: Connection) -> httpx.Response:
+        call = asyncio.create_task(api.http.post(f"/api/{change.format(request_id)}"))
+        while not query(api.engine, waits):  # noqa: ASYNC110 - it is the database that tells
+            await asyncio.sleep(0.01)
+        marking.commit()
+        return await call
+
+    with api.engine.connect().execution_options(isolation_level="READ COMMITTED") as marking:
+        marking.execute(text("UPDATE requests SET expired_at = now()"))
+        problem_of(api.run(change_meanwhile(marking)), 404, "not_found")
 
 
 def test_retried_request_does_not_expire(api: Api, sweeper: Sweeper) -> None:

@@ -21,9 +21,8 @@ def cancel(request: Request) -> Response:
     try:
         cancel_request(services(request).engine, row.id, patience_seconds=CANCEL_PATIENCE_SECONDS)
     except AlreadyEnded:
-        raise Problem(
-            409, "already_ended", f"The request is {row.status}; only a running one can be cancelled."
-        ) from None
+        status = find_request(request).status  # as it is now: it may have been deleted, too
+        raise Problem(409, "already_ended", f"The request is {status}; only a running one can be cancelled.") from None
     log.info("cancellation accepted", request_id=str(row.id))
     return _accepted(request)
 
@@ -35,7 +34,8 @@ def retry(request: Request) -> Response:
         settings = services(request).settings
         retry_request(services(request).engine, row.id, settings.public_url, settings.retention_days)
     except NotEnded:
-        raise Problem(409, "not_ended", f"The request is {row.status}. Retry it when it has ended.") from None
+        status = find_request(request).status
+        raise Problem(409, "not_ended", f"The request is {status}. Retry it when it has ended.") from None
     except NothingToRetry:
         raise Problem(409, "nothing_to_retry", "Nothing in the request failed.") from None
     log.info("retry accepted", request_id=str(row.id))

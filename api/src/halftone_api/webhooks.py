@@ -31,6 +31,7 @@ def replay_webhook(request: Request) -> Response:
     with services(request).engine.connect() as connection:
         replayed = replay_event(connection, row.id)
     if not replayed:
-        raise Problem(409, "not_ended", f"The request is {row.status}; its event is sent when it ends.")
+        status = find_request(request).status  # as it is now: it may have been deleted, too
+        raise Problem(409, "not_ended", f"The request is {status}; its event is sent when it ends.")
     log.info("webhook replay accepted", request_id=str(row.id))
     return JSONResponse({"message": "The event is sent again.", "request_id": str(row.id)}, status_code=202)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,9 +97,9 @@ def _watch(engine: "Engine", every: float) -> None:
 
 
 def _page(now: Look, before: Look) -> RenderableType:
-    parts = [_queues(now.backlog), _throughput(now.totals, before.totals), _workers(now.workers)]
+    parts = [_queues(now.backlog), _throughput(now.totals, before.totals), _workers(now.workers, now.totals)]
     if now.running:
-        parts.append(_running(now.running))
+        parts.append(_running(now.running, now.totals))
     if now.failures:
         parts.append(_failures(now.failures))
     return Group(*(line for part in parts for line in (part, "")))
@@ -145,17 +145,19 @@ def _throughput(now: Any, before: Any) -> Table:
     return table
 
 
-def _workers(workers: Sequence[Any]) -> Table:
+def _workers(workers: Sequence[Any], now: Any) -> Table:
     table = _table("Workers", "PID", "Products", "Codec busy", "Since")
     for worker in workers:
         busy = f"{worker.codec_processes_busy} of {worker.codec_processes}"
-        table.add_row(escape(worker.host), str(worker.pid), str(worker.products_in_hand), busy, _ago(worker.started_at))
+        table.add_row(
+            escape(worker.host), str(worker.pid), str(worker.products_in_hand), busy, _ago(worker.started_at, now)
+        )
     if not workers:
         table.add_row("[red]no worker lives[/red]")
     return table
 
 
-def _running(running: Sequence[Any]) -> Table:
+def _running(running: Sequence[Any], now: Any) -> Table:
     table = _table("Running", "Products", "Failed", "Age")
     table.add_column("File")
     for request in running:
@@ -163,7 +165,7 @@ def _running(running: Sequence[Any]) -> Table:
             str(request.id),
             f"{request.ended_products} of {request.total_products}",
             str(request.failed_images),
-            _ago(request.created_at),
+            _ago(request.created_at, now),
             Text(request.csv_filename, no_wrap=True, overflow="ellipsis"),
         )
     return table
@@ -176,8 +178,9 @@ def _failures(failures: Sequence[Any]) -> Table:
     return table
 
 
-def _ago(moment: datetime) -> str:
-    return _age((datetime.now(UTC) - moment).total_seconds())
+def _ago(moment: datetime, now: Any) -> str:
+    """By the database's clock, which `moment` was written by."""
+    return _age(now.seconds - moment.timestamp())
 
 
 def _age(seconds: float) -> str:

@@ -168,8 +168,10 @@ def attempts_of(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID,
 
 _REPLAY = text(
     f"""
-    WITH newest AS (
-        SELECT id FROM webhook_events WHERE request_id = :request_id ORDER BY run DESC LIMIT 1
+    WITH request AS (
+        SELECT id FROM requests WHERE id = :request_id AND expired_at IS NULL FOR NO KEY UPDATE
+    ), newest AS (
+        SELECT id FROM webhook_events WHERE request_id IN (SELECT id FROM request) ORDER BY run DESC LIMIT 1
     ), replayed AS (
         UPDATE webhook_events
         SET status = 'pending', step = 0, next_attempt_at = now(), delivered_at = NULL, lease_until = NULL
@@ -182,6 +184,8 @@ _REPLAY = text(
 
 
 def replay_event(connection: Connection, request_id: UUID) -> bool:
-    """Have a request's newest event sent again, from the start of the schedule; False when it has none yet."""
+    """Have a request's newest event sent again, from the start of the schedule; False when it has none yet, or is
+    to be deleted.
+    """
     row = connection.execute(_REPLAY, {"request_id": request_id}).one()
     return bool(row.replayed)

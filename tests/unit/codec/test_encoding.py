@@ -64,6 +64,19 @@ def test_animated_lossless_webp_stays_lossless() -> None:
         assert ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox() is None
 
 
+def test_lossless_webp_becomes_lossy_where_its_bytes_are_too_many() -> None:
+    source = encoded(colourful(), "WEBP", lossless=True)
+    data, result = compressed_bytes(source, mode=Mode.BYTES, ratio=0.5)
+    assert not is_lossless_webp(data)
+    assert len(data) <= len(source) // 2
+    assert result.warnings == ()
+
+
+def test_lossless_webp_stays_lossless_where_its_bytes_are_few_enough() -> None:
+    data, _ = compressed_bytes(wasteful("WEBP lossless"), mode=Mode.BYTES, ratio=0.5)
+    assert is_lossless_webp(data)
+
+
 def test_lossy_webp_stays_lossy() -> None:
     assert not is_lossless_webp(compressed_bytes(sample("WEBP rgb"))[0])
 

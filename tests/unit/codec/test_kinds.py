@@ -372,6 +372,22 @@ def test_small_image_is_kept_as_it_is() -> None:
     assert (result.width, result.height, result.warnings) == (16, 12, ())
 
 
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"format": OutputFormat.AVIF}, "as AVIF of 64 × 48 pixels"),
+        ({"mode": Mode.SCALE, "scale": 0.9, "quality": 95}, "as JPEG of 58 × 43 pixels"),
+    ],
+)
+def test_kept_original_is_said_to_be_other_than_asked_for(options: dict[str, Any], asked: str) -> None:
+    source = encoded(colourful((64, 48)), quality=1, optimize=True)
+    result = compress_image(source, **options)
+    assert (result.data, result.width, result.height) == (None, 64, 48)
+    (warning,) = result.warnings
+    assert f"{asked} it would have" in warning
+    assert f"it had {len(source)}" in warning
+
+
 @pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP])
 def test_kept_original_is_not_said_to_have_lost_anything(target: OutputFormat) -> None:
     dot = Image.new("RGBA", (4, 4), (255, 0, 0, 0)).quantize(2)

@@ -81,6 +81,11 @@ def _compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compre
             frames = replace(frames, pictures=frames.pictures[:1])
         # Where the bytes are what is asked, the search sees to them.
         frames = replace(fit(frames, output), frugal=options.mode is not Mode.BYTES)
+        if frames.lossless and options.mode is Mode.BYTES:
+            # Only as long as that is few enough: a share of the bytes is asked for, by the smallest loss.
+            frames = replace(
+                frames, lossless=len(encode(frames, output, options.quality)) <= _max_bytes(options, len(data))
+            )
         encoded, search_warned = _encode(partial(encode, frames, output), output, options, len(data))
         size = frames.first.size
     else:
@@ -88,6 +93,9 @@ def _compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compre
         size = image.size
     warned += search_warned
     if len(encoded) >= len(data) and (kept := _keep(data, source)) is not None:
+        if output is not source or (options.mode is Mode.SCALE and size != (kept.width, kept.height)):
+            asked = f"as {output} of {size[0]} × {size[1]} pixels"
+            warned += (f"The image was kept: {asked} it would have {len(encoded)} bytes, and it had {len(data)}.",)
         return replace(kept, warnings=warned)
     return Compressed(encoded, Action.COMPRESSED, output, FACTS[output].extension, *size, warnings=warned + lost)
 
@@ -261,8 +269,13 @@ def _encode(
     """The image as it is asked for, and what is to be said of that. `encode_at` writes it at a quality."""
     if options.mode is not Mode.BYTES:
         return encode_at(options.quality), ()
-    max_bytes = int(source_bytes * options.ratio)
+    max_bytes = _max_bytes(options, source_bytes)
     encoded = best_that_fits(encode_at, GROWTH[output], max_bytes)
     if len(encoded) <= max_bytes:
         return encoded, ()
     return encoded, (f"No quality brings the image to {max_bytes} bytes; this is the smallest.",)
+
+
+def _max_bytes(options: CodecOptions, source_bytes: int) -> int:
+    """With mode=bytes."""
+    return int(source_bytes * options.ratio)
