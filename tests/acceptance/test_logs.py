@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
+from sqlalchemy import Engine
+
 from tests.support.csv_files import HEADER
-from tests.support.halftone import Service, log_lines, running_up, wait_for
+from tests.support.halftone import Service, log_lines, running_separately, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
+from tests.support.stored import execute
 
 
 def _upload(service: Service, trace_id: str, csv: str, **fields: str) -> str:
@@ -98,6 +103,35 @@ def test_programs_say_when_they_start_and_stop(tmp_path: Path) -> None:
         wait_for(lambda: "worker started" in service.log.read_text(), what="worker")
     events = {(line["service"], line["event"]) for line in log_lines(service)}
     assert {(name, f"{name} {what}") for name in ("api", "worker") for what in ("started", "stopped")} <= events
+
+
+@pytest.mark.parametrize("retried", [False, True], ids=["deleted", "retried"])
+def test_download_that_is_overtaken_breaks_off_with_a_line(
+    tmp_path: Path, database_url: str, engine: Engine, retried: bool
+) -> None:
+    with running_separately(tmp_path, database_url, "in-process", workers=0) as service:
+        name = "SKU" * 50
+        request_id = service.accepted(HEADER + "".join(f"{n},{name},http://x.example/\n" for n in range(1, 100_001)))
+        service.http.post(f"/api/cancel/{request_id}").raise_for_status()
+        service.ended(request_id)
+        with service.http.stream("GET", f"/api/download/{request_id}") as answer:
+            assert answer.status_code == 200
+            pieces = answer.iter_raw()
+            next(pieces)
+            if retried:
+                httpx.post(f"{service.url}/api/retry/{request_id}").raise_for_status()
+            else:
+                execute(engine, "UPDATE requests SET expired_at = now()")
+            with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+                list(pieces)
+
+        def found() -> dict[str, Any] | None:
+            return next((line for line in log_lines(service) if line["event"] == "download broken off"), None)
+
+        line = wait_for(found, what="its line")
+        assert line["level"] == "info"
+        assert request_id in line["reason"]
+        assert "Traceback" not in service.log.read_text()
 
 
 def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from halftone_api.authentication import caller_key_id
 from halftone_api.parameters import (
@@ -28,6 +31,8 @@ from halftone_shared.products import product_page
 from halftone_shared.requests import get_status, list_status
 from halftone_shared.states import Status
 from halftone_shared.status_object import has_ended
+
+log = structlog.get_logger(__name__)
 
 _DOWNLOAD_PAGE = 1000
 
@@ -89,8 +94,12 @@ def download(request: Request) -> Response:
         content = report_csv(rows, public_url, safe=safe)
     else:
         content = output_csv(row.csv_header, rows, public_url, delimiter=row.csv_delimiter, safe=safe)
-    return StreamingResponse(
-        content,
+    try:
+        first = next(content)
+    except _Overtaken:
+        return download(request)  # as it is now
+    return _Download(
+        chain([first], content),
         media_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": _attachment(row.csv_filename, "images" if report else "output"),
@@ -98,6 +107,20 @@ def download(request: Request) -> Response:
             "Cache-Control": "no-cache",
         },
     )
+
+
+class _Overtaken(Exception):
+    """The request was started again or deleted while its products were read."""
+
+
+class _Download(StreamingResponse):
+    """Breaks off where the request is overtaken: the connection is closed before the end of the answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except _Overtaken as why:
+            log.info("download broken off", reason=str(why))
 
 
 def etag_matches(request: Request, etag: str) -> bool:
@@ -137,7 +160,7 @@ def _all_products(services: Services, ended: AnyRow) -> Iterator[AnyRow]:
             current = get_status(connection, ended.id, owner=None)
         # Asked after the page was read: what is as it was now, was so then.
         if current is None or current.run != ended.run:
-            raise RuntimeError(f"request {ended.id} was started again or deleted during its download")
+            raise _Overtaken(f"request {ended.id} was started again or deleted during its download")
         yield from rows
         if len(rows) < _DOWNLOAD_PAGE:
             return

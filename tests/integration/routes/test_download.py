@@ -110,7 +110,7 @@ def test_download_of_many_pages_is_whole_and_in_order(api: Api) -> None:
     assert [int(cells[0]) for cells in rows] == list(range(1, 2101))
 
 
-def test_download_that_meets_a_retry_breaks_off_rather_than_mixing_runs(
+def test_download_that_meets_a_retry_before_its_first_row_is_answered_as_of_a_running_request(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request_id = upload(api, 3)
@@ -122,8 +122,7 @@ def test_download_that_meets_a_retry_breaks_off_rather_than_mixing_runs(
         return product_page(*arguments, **named)
 
     monkeypatch.setattr(reading, "product_page", retried_meanwhile)
-    with pytest.raises(RuntimeError, match="started again"):
-        api.get(f"/api/download/{request_id}?report=images")
+    problem_of(api.get(f"/api/download/{request_id}?report=images"), 409, "not_ended")
 
 
 @pytest.mark.parametrize(
