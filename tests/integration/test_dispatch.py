@@ -1,17 +1,18 @@
 """Handing out: everything once, fairly, and again when it was lost."""
 
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
 from halftone_shared import dispatcher
 from halftone_shared.barrier import Settled
-from halftone_shared.database import always_by_index, make_engine
+from halftone_shared.database import always_by_index, database_seconds, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
 from halftone_shared.dispatcher import Dispatcher, QueueUnavailable
 from halftone_shared.lifecycle import cancel_request
@@ -71,6 +72,47 @@ def test_lease_that_ended_while_the_database_was_away_may_be_renewed(monkeypatch
         rows = query(engine, "SELECT status, attempts FROM products ORDER BY seq")
         assert [tuple(row) for row in rows] == [("PROCESSING", 1), ("PENDING", 1), ("PENDING", 0)]
         engine.dispose()
+
+
+def test_lease_that_ended_by_a_clock_set_forward_may_be_renewed(
+    database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a machine with all of it on has slept: for its processes no time has passed."""
+    monkeypatch.setattr(dispatcher, "REAP_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "LEASES_GRACE_SECONDS", 3.0)
+    monkeypatch.setattr(dispatcher, "IDLE_SECONDS", 0.1)
+    request_id = store_request(engine, 2)
+    alive, _ = claimed(engine, request_id, 1), claimed(engine, request_id, 2)
+    looked, asleep, awake = threading.Event(), threading.Event(), threading.Event()
+
+    def later(connection: Connection) -> float:
+        looked.set()
+        if not asleep.is_set():
+            return database_seconds(connection)
+        if not awake.is_set():
+            execute(engine, "UPDATE products SET lease_until = lease_until - interval '1 hour'")
+            awake.set()
+        return database_seconds(connection) + 3600
+
+    monkeypatch.setattr(dispatcher, "database_seconds", later)
+    broker = InProcessBroker(middleware=[])
+    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+        broker.declare_queue(name)
+    handing_out = Dispatcher(make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+    handing_out.start()
+    assert looked.wait(30)
+    with capture_logs() as logged:
+        asleep.set()
+        assert awake.wait(30)
+        with engine.connect() as connection:
+            renew_leases(connection, [alive])
+        wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="the lost product is handed out")
+    handing_out.stop()
+    assert [line["reason"] for line in logged if line["event"].startswith("leases")] == [
+        "the database's clock went forward by 3600 s"
+    ]
+    rows = query(engine, "SELECT status, attempts FROM products ORDER BY seq")
+    assert [tuple(row) for row in rows] == [("PROCESSING", 1), ("PENDING", 1)]
 
 
 def test_requests_take_turns(engine: Engine) -> None:

@@ -101,6 +101,12 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def database_seconds(connection: Connection) -> float:
+    """The database's clock, in seconds since 1970."""
+    seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float")).scalar_one()
+    return float(seconds)
+
+
 def driver_statement(statement: str) -> str:
     """A statement with `:name` parameters for Connection.exec_driver_sql, which hands it to psycopg as it is.
 

@@ -13,10 +13,10 @@ from typing import Protocol
 import psycopg
 import structlog
 from dramatiq import Message
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.database import always_by_index, make_engine
+from halftone_shared.database import always_by_index, database_seconds, make_engine
 from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
 from halftone_shared.idempotency import forget_old_keys
 from halftone_shared.lifecycle import cancels_under_way, carry_out_cancel
@@ -35,9 +35,10 @@ REAP_EVERY_SECONDS = 2.0
 IDLE_SECONDS = 10.0
 STOP_CHECK_SECONDS = 0.5
 FAILURE_PAUSE_SECONDS = 1.0
-# While the database was away no worker could renew a lease: each has this long before those that ended are taken for
-# lost.
+# While the database was away no worker could renew a lease, nor before its clock was set forward, as where a machine
+# slept: each has this long before those that ended are taken for lost.
 LEASES_GRACE_SECONDS = 2.0 * RENEW_EVERY_SECONDS
+CLOCK_TOLERANCE_SECONDS = 5.0
 MIN_WINDOW = 8
 MAX_WINDOW = 4096
 EVENTS_A_ROUND = 100
@@ -116,6 +117,7 @@ class Dispatcher:
         self._window = Window()
         self._next_reap = 0.0
         self._next_agenda = 0.0
+        self._database_ahead: float | None = None
         self._agenda = Agenda(active=False, event_seconds=None)
         self._told = False
         self._stopping = threading.Event()
@@ -141,6 +143,9 @@ class Dispatcher:
     def _reap(self) -> None:
         self._next_reap = time.monotonic() + REAP_EVERY_SECONDS
         with self._engine.connect() as connection:
+            if self._was_clock_set_forward(connection):
+                self._next_reap = time.monotonic() + LEASES_GRACE_SECONDS
+                return
             freed = free_expired(connection, max_attempts=self._max_attempts)
             cancels = cancels_under_way(connection)
             forget_old_keys(connection)
@@ -153,6 +158,15 @@ class Dispatcher:
             carry_out_cancel(self._engine, request_id, patience_seconds=CANCEL_SECONDS_A_ROUND)
         # Heard from at least every IDLE_SECONDS, for its heartbeat. Last: nothing above waits for a queue that is away.
         self._queue.waiting(PRODUCTS_QUEUE)
+
+    def _was_clock_set_forward(self, connection: Connection) -> bool:
+        """Whether more time has passed for the database, since the last time, than has for us."""
+        before, self._database_ahead = self._database_ahead, database_seconds(connection) - time.monotonic()
+        jump = 0.0 if before is None else self._database_ahead - before
+        if jump <= CLOCK_TOLERANCE_SECONDS:
+            return False
+        log.warning("leases have time to be renewed", reason=f"the database's clock went forward by {jump:.0f} s")
+        return True
 
     def _read_agenda(self) -> None:
         self._next_agenda = time.monotonic() + AGENDA_EVERY_SECONDS
