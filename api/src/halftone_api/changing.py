@@ -1,5 +1,7 @@
 """The routes that change a request: cancel it, and retry what failed in it."""
 
+from urllib.parse import urlsplit
+
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -43,9 +45,6 @@ def retry(request: Request) -> Response:
 
 
 def _accepted(request: Request) -> Response:
-    row = find_request(request)
-    return JSONResponse(
-        services(request).status_object(row),
-        status_code=202,
-        headers={"Location": f"/api/status/{row.id}", "Retry-After": "1"},
-    )
+    status = services(request).status_object(find_request(request))
+    headers = {"Location": urlsplit(status["links"]["self"]).path, "Retry-After": "1"}
+    return JSONResponse(status, status_code=202, headers=headers)

@@ -1,6 +1,7 @@
 """The route that takes a CSV."""
 
 import re
+from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -34,7 +35,7 @@ async def upload(request: Request) -> Response:
         )
     finally:
         form.file.close()
-    headers = {"Location": f"/api/status/{answer['request_id']}", "Retry-After": "1"}
+    headers = {"Location": urlsplit(answer["links"]["status"]).path, "Retry-After": "1"}
     return JSONResponse(answer, status_code=202, headers=headers)
 
 

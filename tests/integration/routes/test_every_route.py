@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.api import ONE_ROW, Api, running_api
 from tests.support.csv_files import HEADER
 from tests.support.routes import URL, ended_with_image, problem_of, upload
 
@@ -34,6 +34,15 @@ def test_upload_is_accepted_with_the_way_to_its_status(api: Api) -> None:
     status = api.get(response.headers["location"]).json()
     assert (status["request_id"], status["status"], status["progress"]) == (request_id, "PENDING", 0)
     assert (status["total_products"], status["total_images"], status["csv_filename"]) == (2, 4, "products.csv")
+
+
+def test_location_has_the_path_under_which_the_service_is_reached(api: Api) -> None:
+    with running_api(api.settings.model_copy(update={"public_url": "https://shop.example/halftone"})) as beneath:
+        uploaded = beneath.upload(ONE_ROW)
+        request_id = uploaded.json()["request_id"]
+        cancelled = beneath.call("POST", f"/api/cancel/{request_id}")
+    for answer in (uploaded, cancelled):
+        assert answer.headers["location"] == f"/halftone/api/status/{request_id}"
 
 
 def test_trailing_slash_changes_nothing_on_any_route(api: Api) -> None:

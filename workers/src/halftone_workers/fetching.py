@@ -200,7 +200,7 @@ class ImageFetcher:
                     http_status=status,
                     retryable=status in RETRYABLE_STATUSES,
                 ),
-                retry_after_seconds(response.headers.get("retry-after")),
+                retry_after_seconds(response.headers),
             )
         encoding = response.headers.get("content-encoding", "")
         if encoding.lower() not in ("", "identity"):
@@ -214,20 +214,30 @@ class ImageFetcher:
         return _failed(ImageErrorCode.TOO_LARGE, f"The image has more than {self._max_image_bytes} bytes.")
 
 
-def retry_after_seconds(header: str | None) -> float | None:
-    """What a Retry-After header asks for, in seconds from now (RFC 9110, 10.2.3), at most MAX_RETRY_AFTER_SECONDS."""
+def retry_after_seconds(headers: httpx.Headers) -> float | None:
+    """What an answer's Retry-After asks for, in seconds from now (RFC 9110, 10.2.3), at most MAX_RETRY_AFTER_SECONDS.
+
+    A date is one by the server's clock, which its Date tells.
+    """
+    header = headers.get("retry-after")
     if header is None:
         return None
     if header.isascii() and header.isdecimal():
         seconds = float(header[:10])
+    elif (when := _moment(header)) is None:
+        return None
     else:
-        try:
-            when = parsedate_to_datetime(header)
-            # All dates in HTTP are in UTC; the oldest form does not say so.
-            seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
+        seconds = (when - (_moment(headers.get("date", "")) or datetime.now(UTC))).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _moment(date: str) -> datetime | None:
+    """All dates in HTTP are in UTC; the oldest form does not say so."""
+    try:
+        when = parsedate_to_datetime(date)
+        return when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 @contextmanager

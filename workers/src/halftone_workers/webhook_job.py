@@ -85,7 +85,7 @@ async def post_event(http: OutgoingHttp, event: DueEvent, secret: str) -> tuple[
             http.request("POST", event.url, until, content=event.body.encode(), headers=headers) as response,
         ):
             status_code = response.status_code
-            asked = retry_after_seconds(response.headers.get("retry-after"))
+            asked = retry_after_seconds(response.headers)
             await _read_a_little(response)
     except TimeoutError:
         # An answer whose body trickles on has been given nevertheless.
