@@ -297,6 +297,14 @@ def test_url_with_the_delimiter_inside_is_put_together_again(delimiter: str) -> 
     assert found.input_image_urls == [url, OTHER]
 
 
+def test_cell_behind_a_tab_is_a_url_of_its_own() -> None:
+    products, (row,) = read(HEADER.replace(",", "\t") + "\t".join(["1", "A", URL, "N/A", "", OTHER]) + "\n")
+    assert row.input_image_urls == [URL, "N/A", OTHER]
+    assert row.cells == ["1", "A", f"{URL},N/A,{OTHER}"]
+    (warning,) = products.warnings.first
+    assert (warning.code, warning.value) == ("invalid_url", "N/A")
+
+
 def test_url_with_two_commas_in_a_row_is_put_together_again() -> None:
     url = "http://c.example/w_200,,h_300/a.jpg"
     assert only_row(f"{HEADER}1,A,{url},{OTHER}\n").input_image_urls == [url, OTHER]

@@ -170,9 +170,9 @@ class ProductCsv:
         if len(cells) < width:
             cells = cells + [""] * (width - len(cells))
         if self._urls_come_last and not self._holds_other_text(cells[self.url_column + 1 : width]):
-            url_cell = _join_spilled(cells[self.url_column :], self.delimiter)
+            url_cell, urls = _spilled(cells[self.url_column :], self.delimiter)
             unnamed = [""] * (width - 1 - self.url_column)
-            return [*cells[: self.url_column], url_cell, *unnamed], _split_urls(url_cell)
+            return [*cells[: self.url_column], url_cell, *unnamed], urls
         if any(cell.strip() for cell in cells[width:]):
             raise CsvRefused(
                 "malformed_csv",
@@ -309,8 +309,17 @@ def _cut(value: str) -> str:
     return value[:MAX_VALUE_CHARACTERS]
 
 
+def _spilled(cells: Sequence[str], delimiter: str) -> tuple[str, list[str]]:
+    """One URL cell from those that an unquoted one fell into, and its URLs."""
+    if delimiter == "\t":  # which stands in no URL: each cell is one, or several
+        filled = [cell for cell in cells if cell.strip()]
+        return ",".join(filled), [url for cell in filled for url in _split_urls(cell)]
+    joined = _join_spilled(cells, delimiter)
+    return joined, _split_urls(joined)
+
+
 def _join_spilled(cells: Sequence[str], delimiter: str) -> str:
-    """One URL cell from those that an unquoted one fell into. A cell without a scheme belongs to the URL before it."""
+    """A cell without a scheme belongs to the URL before it."""
     pieces: list[str] = [cells[0]]
     empty: list[str] = []
     for cell in cells[1:]:
