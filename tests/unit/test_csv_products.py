@@ -298,7 +298,7 @@ def test_url_with_the_delimiter_inside_is_put_together_again(delimiter: str) -> 
 
 
 def test_cell_behind_a_tab_is_a_url_of_its_own() -> None:
-    products, (row,) = read(HEADER.replace(",", "\t") + "\t".join(["1", "A", URL, "N/A", "", OTHER]) + "\n")
+    products, (row,) = read(HEADER.replace(",", "\t") + f"1\tA\t{URL}\tN/A\t\t{OTHER}\n")
     assert row.input_image_urls == [URL, "N/A", OTHER]
     assert row.cells == ["1", "A", f"{URL},N/A,{OTHER}"]
     (warning,) = products.warnings.first
