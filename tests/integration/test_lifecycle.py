@@ -55,6 +55,14 @@ def test_cancel_ends_what_waits_and_keeps_what_has_finished(engine: Engine) -> N
     _assert_sound(engine)
 
 
+def test_request_that_was_cancelled_before_it_began_has_never_started(engine: Engine) -> None:
+    request_id = store_request(engine, 100)
+    cancel_request(engine, request_id, patience_seconds=10)
+    status = _status(engine, request_id)
+    assert (status["status"], status["started_at"]) == ("CANCELLED", None)
+    assert status["completed_at"] is not None
+
+
 def test_end_of_a_cancelled_request_is_in_the_log_once_under_its_upload_s_id(engine: Engine) -> None:
     request_id = store_request(engine, 10)
     execute(engine, "UPDATE requests SET trace_id = 'shop-7'")

@@ -63,7 +63,9 @@ _BARRIER = f"""
                            WHEN request.processed_images + filled.processed_images > 0 THEN 'partial'
                            ELSE 'failed' END,
             completed_at = CASE WHEN open_shards = filled.shards THEN now() END,
-            started_at = coalesce(started_at, now())
+            started_at = CASE WHEN request.processed_products + filled.processed_products
+                                   + request.failed_products + filled.failed_products > 0
+                              THEN coalesce(started_at, now()) ELSE started_at END
         FROM filled
         WHERE request.id = :request_id AND filled.shards > 0
         RETURNING request.id, request.run, request.webhook_url, request.open_shards = 0 AS ended
