@@ -28,6 +28,7 @@ from halftone_workers.codec_pool import CodecPool
 from halftone_workers.fetching import ImageFetcher, MemoryBudget
 from halftone_workers.outgoing_http import OutgoingHttp
 
+# Each does what those before it do, too.
 STAGES = ("compressed", "fetched", "stored")
 IMAGES, AT_ONCE = 2000, 16
 LIMIT_SECONDS = 10
@@ -41,8 +42,8 @@ def stages() -> list[Figure]:
         through = [_images_a_second(stage, urls) for stage in STAGES]
     limit = (before + images_a_second(files, LIMIT_SECONDS)) / 2
     figures = [Figure("codec alone", limit, "images/s")]
-    for label, rate in zip(("through the codec processes", "… fetched too", "… stored too"), through, strict=True):
-        figures += [Figure(label, rate, "images/s"), Figure("share of the limit", rate / limit, "")]
+    for stage, rate in zip(STAGES, through, strict=True):
+        figures += [Figure(stage, rate, "images/s"), Figure(f"{stage}: share of the limit", rate / limit, "")]
     return figures
 
 
