@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from halftone_shared.worker_registry import WorkerReport, report_worker
 from tests.support.halftone import PYTHON, wait_for
 from tests.support.postgres import TestPostgres
-from tests.support.stored import claimed, failed_image, finish, good_image, query, settle, store_request
+from tests.support.stored import WAITING, claimed, failed_image, finish, good_image, query, settle, store_request
 
 COMMAND = [PYTHON, "-m", "halftone_cli", "queues"]
 
@@ -73,14 +73,13 @@ def test_live_view_outlasts_a_database_that_is_away(postgres: TestPostgres, engi
 def test_database_that_goes_away_is_said_in_a_line(
     postgres: TestPostgres, engine: Engine, database_url: str, command: list[str]
 ) -> None:
-    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with engine.connect().execution_options(isolation_level="READ COMMITTED") as holder:
         holder.execute(text("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"))
         running = subprocess.Popen(
             [PYTHON, "-m", "halftone_cli", *command], env=_environment(database_url), stderr=subprocess.PIPE, text=True
         )
-        wait_for(lambda: query(engine, waits), what="a statement under way")
-        query(engine, f"SELECT pg_terminate_backend(pid) {waits.removeprefix('SELECT')}")
+        wait_for(lambda: query(engine, WAITING), what="a statement under way")
+        query(engine, f"SELECT pg_terminate_backend(pid) {WAITING.removeprefix('SELECT')}")
         _, errors = running.communicate(timeout=30)
     assert running.returncode == 1
     assert errors.startswith("The database cannot be reached: ")

@@ -24,7 +24,7 @@ from tests.support.images import jpeg
 from tests.support.origin import Origin
 from tests.support.rabbitmq import TestRabbitmq
 from tests.support.routes import problem_of
-from tests.support.stored import claimed, execute, failed_image, good_image, query, settle, store_request
+from tests.support.stored import WAITING, claimed, execute, failed_image, good_image, query, settle, store_request
 
 DAYS = 7
 
@@ -124,11 +124,10 @@ def test_retry_that_comes_with_the_mark_is_refused(api: Api) -> None:
 @pytest.mark.parametrize("change", ["retry/{}", "webhooks/{}/replay"])
 def test_change_that_waits_for_the_mark_finds_no_request(api: Api, change: str) -> None:
     request_id = ended_request(api, days_ago=DAYS + 1, webhook_url="http://127.0.0.1/hook")
-    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
     async def change_meanwhile(marking: Connection) -> httpx.Response:
         call = asyncio.create_task(api.http.post(f"/api/{change.format(request_id)}"))
-        while not query(api.engine, waits):  # noqa: ASYNC110 - it is the database that tells
+        while not query(api.engine, WAITING):  # noqa: ASYNC110 - it is the database that tells
             await asyncio.sleep(0.01)
         marking.commit()
         return await call

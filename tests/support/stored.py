@@ -93,6 +93,10 @@ def finish(engine: Engine, request_id: UUID, products: int) -> list[Settled]:
     return [settle(engine, claimed(engine, request_id, seq)) for seq in range(1, products + 1)]
 
 
+# Gives a row for each statement on the database that waits for a lock.
+WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 def query(engine: Engine, statement: str, **parameters: Any) -> list[Any]:
     with engine.connect() as connection:
         return list(connection.execute(text(statement), parameters))

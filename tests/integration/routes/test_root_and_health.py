@@ -17,7 +17,7 @@ from tests.support.halftone import free_port, wait_for
 from tests.support.hostile import Visitor, hostile_server
 from tests.support.postgres import TestPostgres
 from tests.support.routes import problem_of
-from tests.support.stored import query
+from tests.support.stored import WAITING, query
 
 
 def test_root_tells_programs_what_there_is(api: Api) -> None:
@@ -75,11 +75,10 @@ def test_api_whose_calls_hold_every_connection_is_ready(
     database_url: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "ANSWER_SECONDS", 2)
-    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
     async def ready_meanwhile(api: Api) -> httpx.Response:
         call = asyncio.create_task(api.http.get("/api/requests"))
-        while not query(engine, waits):  # noqa: ASYNC110 - it is the database that tells
+        while not query(engine, WAITING):  # noqa: ASYNC110 - it is the database that tells
             await asyncio.sleep(0.01)
         ready = await api.http.get("/readyz")
         holder.rollback()
