@@ -1,1 +1,3 @@
-"""Benchmarks: figures for docs/performance.md and docs/durability.md, each beside what it is to be compared with."""
+"""Benchmarks: figures for docs/performance.md and docs/durability.md, each beside what it is to be
+compared with.
+"""

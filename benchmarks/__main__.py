@@ -1,4 +1,6 @@
-"""`python -m benchmarks [SECTION …]`: measures, prints a table a section, keeps results/SECTION.json."""
+"""`python -m benchmarks [SECTION …]`: measures, prints a table a section, keeps
+results/SECTION.json.
+"""
 
 import argparse
 from collections.abc import Callable
@@ -24,7 +26,9 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument(
+        "sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS)
+    )
     chosen = parser.parse_args().sections or list(SECTIONS)
     for name in chosen:
         measure = SECTIONS[name]

@@ -1,8 +1,10 @@
-"""How many products a second the completion barrier takes, from the start of a large request to its end.
+"""How many products a second the completion barrier takes, from the start of a large request to its
+end.
 
-`python -m benchmarks.barrier`: one request, eight connections, a tenth of all settlements sent twice, every commit on
-the disk (fsync). First pgbench sends the statement, so that the figure is the barrier's; then workers' own Python does,
-in as many processes. PostgreSQL runs beside them on the same cores.
+`python -m benchmarks.barrier`: one request, eight connections, a tenth of all settlements sent
+twice, every commit on the disk (fsync). First pgbench sends the statement, so that the figure is
+the barrier's; then workers' own Python does, in as many processes. PostgreSQL runs beside them on
+the same cores.
 """
 
 import argparse
@@ -20,11 +22,11 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from halftone_shared.barrier import SETTLE, settle_product
-from halftone_shared.database import make_engine
-from halftone_shared.products import Claim
-from halftone_shared.results import ProductKey, ProductResult
-from halftone_shared.tables import COUNTERS
+from halftone_shared.db.barrier import SETTLE, settle_product
+from halftone_shared.db.engine import make_engine
+from halftone_shared.db.products import Claim
+from halftone_shared.db.tables import COUNTERS
+from halftone_shared.model.results import ProductKey, ProductResult
 from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.stored import execute, good_image, query, store_request
 
@@ -33,7 +35,8 @@ _CLAIM_ALL = """
     UPDATE products SET status = 'PROCESSING', claims = 1, attempts = 1, lease_until = now() + interval '1 hour'
     WHERE request_id = :request_id
 """
-# Client n of c settles the products n + 1, n + 1 + c, n + 1 + 2c, …; `turn` counts its transactions.
+# Client n of c settles the products n + 1, n + 1 + c, n + 1 + 2c, …; `turn` counts its
+# transactions.
 _PGBENCH_SCRIPT = """
 \\set turn :turn + 1
 \\set seq :turn * :clients + :client_id + 1
@@ -50,25 +53,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--products", type=int, default=120_000)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--duplicates", type=float, default=0.1, help="share of settlements that are sent twice")
+    parser.add_argument(
+        "--duplicates", type=float, default=0.1, help="share of settlements that are sent twice"
+    )
     arguments = parser.parse_args()
     share = arguments.products // arguments.connections
     for name, settle_all in (("pgbench", _by_pgbench), ("Python", _by_python)):
         with running_postgres(durable=True) as postgres:
             url = postgres.new_database()
             engine = make_engine(url, pool_size=1)
-            request_id = store_request(engine, share * arguments.connections, webhook_url="http://127.0.0.1/")
+            request_id = store_request(
+                engine, share * arguments.connections, webhook_url="http://127.0.0.1/"
+            )
             execute(engine, _CLAIM_ALL, request_id=request_id)
             with engine.connect() as connection:
                 connection.execute(text("VACUUM ANALYZE products"))
-            print(f"{share * arguments.connections} products, {arguments.connections} connections of {name}")
-            _report(settle_all(postgres, url, request_id, share, arguments.connections, arguments.duplicates))
+            print(
+                f"{share * arguments.connections} products, {arguments.connections} connections of {name}"
+            )
+            _report(
+                settle_all(
+                    postgres, url, request_id, share, arguments.connections, arguments.duplicates
+                )
+            )
             _verify(engine)
             engine.dispose()
 
 
 def _by_pgbench(
-    postgres: TestPostgres, url: str, request_id: UUID, share: int, connections: int, duplicates: float
+    postgres: TestPostgres,
+    url: str,
+    request_id: UUID,
+    share: int,
+    connections: int,
+    duplicates: float,
 ) -> Moments:
     values = {
         "request_id": f"'{request_id}'",
@@ -77,20 +95,31 @@ def _by_pgbench(
         "images": "'[{}]'",
         "files": "'{name}'",
         "product_failed_images": "0",
-        **{name: "1" if name in ("processed_products", "processed_images") else "0" for name in COUNTERS},
+        **{
+            name: "1" if name in ("processed_products", "processed_images") else "0"
+            for name in COUNTERS
+        },
     }
     statement = SETTLE.replace("%(seq)s", ":seq").replace("%%", "%")
     statement = re.sub(r"%\((\w+)\)s", lambda found: values[found[1]], statement)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "settle.sql"
         script.write_text(_PGBENCH_SCRIPT.format(statement=statement))
-        variables = {"turn": -1, "clients": connections, "duplicates": round(duplicates * 1_000_000)}
+        variables = {
+            "turn": -1,
+            "clients": connections,
+            "duplicates": round(duplicates * 1_000_000),
+        }
         subprocess.run(
             [
                 postgres.program("pgbench"),
                 *("-n", "-M", "prepared", "-f", script, "-t", str(share), "-c", str(connections)),
                 *("-l", f"--log-prefix={folder}/log"),
-                *(argument for name, value in variables.items() for argument in ("-D", f"{name}={value}")),
+                *(
+                    argument
+                    for name, value in variables.items()
+                    for argument in ("-D", f"{name}={value}")
+                ),
                 url,
             ],
             check=True,
@@ -101,7 +130,9 @@ def _by_pgbench(
     return sorted(int(line[4]) + int(line[5]) / 1e6 for line in lines)
 
 
-def _by_python(_: TestPostgres, url: str, request_id: UUID, share: int, connections: int, duplicates: float) -> Moments:
+def _by_python(
+    _: TestPostgres, url: str, request_id: UUID, share: int, connections: int, duplicates: float
+) -> Moments:
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(connections)
     with context.Pool(connections, initializer=_keep, initargs=(together,)) as pool:
@@ -118,7 +149,9 @@ def _keep(together: Any) -> None:
     _wait_for_all = together.wait
 
 
-def _settle_part(url: str, request_id: UUID, share: int, connections: int, duplicates: float, part: int) -> Moments:
+def _settle_part(
+    url: str, request_id: UUID, share: int, connections: int, duplicates: float, part: int
+) -> Moments:
     """Settle one connection's share; when each product was counted."""
     engine = make_engine(url, pool_size=1, pre_ping=False)
     result = ProductResult([good_image("name")])
@@ -144,7 +177,9 @@ def _sequence(part: int, share: int, connections: int, duplicates: float) -> Ite
 
 def _report(moments: Moments) -> None:
     size = len(moments) // PARTS
-    rates = [size / (moments[(part + 1) * size - 1] - moments[part * size]) for part in range(PARTS)]
+    rates = [
+        size / (moments[(part + 1) * size - 1] - moments[part * size]) for part in range(PARTS)
+    ]
     print(f"  {len(moments) / (moments[-1] - moments[0]):.0f} finishes a second")
     print(f"  by tenths of the request: {' '.join(f'{rate:.0f}' for rate in rates)}")
 

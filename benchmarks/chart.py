@@ -1,6 +1,7 @@
 """Draws docs/pictures/performance.svg from results/: `python -m benchmarks.chart`, or `make chart`.
 
-Needs the sections end-to-end, peer and codec to have been run. Light or dark as the reader's system is.
+Needs the sections end-to-end, peer and codec to have been run. Light or dark as the reader's system
+is.
 """
 
 import json
@@ -67,7 +68,9 @@ def _value(section: str, name: str) -> float:
     for figure in _section(section)["figures"]:
         if figure["name"] == name:
             return float(figure["value"])
-    raise SectionMissing(f"The section has no figure {name!r}: run `make bench SECTIONS={section}`.")
+    raise SectionMissing(
+        f"The section has no figure {name!r}: run `make bench SECTIONS={section}`."
+    )
 
 
 def _panels() -> list[Panel]:
@@ -75,13 +78,20 @@ def _panels() -> list[Panel]:
         Bar("the codec alone: the limit", _value("end-to-end", "codec alone"), ours=False),
         Bar("halftone", _value("end-to-end", "end to end"), ours=True),
         Bar("halftone, by Pillow alone", _value("peer", "halftone by Pillow alone"), ours=True),
-        Bar("Celery design, a request a core", _value("peer", "Celery design, a request a core"), ours=False),
+        Bar(
+            "Celery design, a request a core",
+            _value("peer", "Celery design, a request a core"),
+            ours=False,
+        ),
         Bar("Celery design, one request", _value("peer", "Celery design, one request"), ours=False),
     ]
     codecs = [
         Bar("halftone", _value("codec", "halftone"), ours=True),
         Bar("halftone, by Pillow alone", _value("codec", "halftone by Pillow alone"), ours=True),
-        *(Bar(name, _value("codec", name), ours=False) for name in ("Pillow, optimised", "libvips, optimised")),
+        *(
+            Bar(name, _value("codec", name), ours=False)
+            for name in ("Pillow, optimised", "libvips, optimised")
+        ),
         *([Bar("sharp", _value("codec", "sharp"), ours=False)] if _has_sharp() else []),
     ]
     return [
@@ -90,7 +100,9 @@ def _panels() -> list[Panel]:
             "images a second",
             throughput,
         ),
-        Panel("Codec: JPEG of 1500 × 1500 to quality 50", "images a second of processor time", codecs),
+        Panel(
+            "Codec: JPEG of 1500 × 1500 to quality 50", "images a second of processor time", codecs
+        ),
     ]
 
 
@@ -116,12 +128,16 @@ def _drawn(panels: Sequence[Panel]) -> str:
 
 def _in_words(panel: Panel) -> str:
     """For those who hear the picture."""
-    return f"{panel.title}, {panel.axis}: " + ", ".join(f"{bar.label} {bar.value:.0f}" for bar in panel.bars)
+    return f"{panel.title}, {panel.axis}: " + ", ".join(
+        f"{bar.label} {bar.value:.0f}" for bar in panel.bars
+    )
 
 
 def _drawn_panel(panel: Panel, top: int) -> list[str]:
     step = _step(max(bar.value for bar in panel.bars))
-    ticks = int(max(bar.value for bar in panel.bars) / step + 0.5) + 1  # with room for the longest bar's value
+    ticks = (
+        int(max(bar.value for bar in panel.bars) / step + 0.5) + 1
+    )  # with room for the longest bar's value
     scale = (WIDTH - LABELS - 2 * MARGIN - 30) / (ticks * step)
     left, bars_top = MARGIN + LABELS, top + HEADING
     bottom = bars_top + len(panel.bars) * (BAR + GAP)
@@ -140,13 +156,17 @@ def _drawn_panel(panel: Panel, top: int) -> list[str]:
             f'<text x="{left + length + 7:.1f}" y="{y + 16}">{bar.value:.0f}</text>',
         ]
     middle = left + ticks * step * scale / 2
-    parts.append(f'<text class="quiet" x="{middle:.1f}" y="{bottom + 34}" text-anchor="middle">{panel.axis}</text>')
+    parts.append(
+        f'<text class="quiet" x="{middle:.1f}" y="{bottom + 34}" text-anchor="middle">{panel.axis}</text>'
+    )
     return parts
 
 
 def _step(most: float) -> int:
     """Between two lines of the grid, so that there are four to eight."""
-    return next((step for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500) if most / step <= 7), 1000)
+    return next(
+        (step for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500) if most / step <= 7), 1000
+    )
 
 
 def main() -> None:

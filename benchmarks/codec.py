@@ -1,7 +1,9 @@
-"""The codec beside other libraries, over the same photographs: `python -m benchmarks codec` and `… codec-png`.
+"""The codec beside other libraries, over the same photographs: `python -m benchmarks codec` and `…
+codec-png`.
 
-Each library has processes of its own, with the codec processes' allocator; all take their turns round by round, so that
-what disturbs the machine disturbs them alike. Images a CPU-second, and what came out.
+Each library has processes of its own, with the codec processes' allocator; all take their turns
+round by round, so that what disturbs the machine disturbs them alike. Images a CPU-second, and what
+came out.
 """
 
 import io
@@ -26,7 +28,7 @@ from benchmarks.photos import FOLDER, LARGE, graphics, originals, photos
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_handle import codec_environment
+from halftone_workers.codec_processes.handle import codec_environment
 
 ROUNDS, PHOTOS, QUALITY = 6, 12, 50
 Codec = Callable[[bytes], bytes]
@@ -68,7 +70,9 @@ def _vips(data: bytes, **how: Any) -> bytes:
 def _simplejpeg(data: bytes) -> bytes:
     import simplejpeg
 
-    encoded: bytes = simplejpeg.encode_jpeg(simplejpeg.decode_jpeg(data), quality=QUALITY, colorsubsampling="420")
+    encoded: bytes = simplejpeg.encode_jpeg(
+        simplejpeg.decode_jpeg(data), quality=QUALITY, colorsubsampling="420"
+    )
     return encoded
 
 
@@ -106,12 +110,17 @@ lines.on('line', async (line) => {
 
 
 class _Library:
-    """A library in its own process: `run` compresses the files once, and tells the CPU seconds and the results."""
+    """A library in its own process: `run` compresses the files once, and tells the CPU seconds and
+    the results.
+    """
 
     def __init__(self, name: str) -> None:
         command = [sys.executable, "-m", "benchmarks.codec", name]
         self._process = subprocess.Popen(
-            command, env=codec_environment() | {"PYTHONPATH": "."}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command,
+            env=codec_environment() | {"PYTHONPATH": "."},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def run(self, files: Sequence[Path]) -> tuple[float, list[bytes]]:
@@ -150,7 +159,9 @@ class _Sharp:
         assert self._process.stdin
         assert self._process.stdout
         out = (self._folder / "out").resolve()
-        self._process.stdin.write(json.dumps([str(out), *(str(path.resolve()) for path in files)]) + "\n")
+        self._process.stdin.write(
+            json.dumps([str(out), *(str(path.resolve()) for path in files)]) + "\n"
+        )
         self._process.stdin.flush()
         seconds = float(self._process.stdout.readline())
         return seconds, [(out / str(at)).read_bytes() for at in range(len(files))]
@@ -162,9 +173,13 @@ class _Sharp:
 
 
 def jpegs() -> list[Figure]:
-    """JPEG of 1500 × 1500 to quality 50: images a CPU-second, bytes, PSNR to the photograph and to the JPEG of it."""
+    """JPEG of 1500 × 1500 to quality 50: images a CPU-second, bytes, PSNR to the photograph and to
+    the JPEG of it.
+    """
     files = photos(LARGE)[:PHOTOS]
-    libraries: dict[str, Callable[[], _Library | _Sharp]] = {name: partial(_Library, name) for name in CODECS}
+    libraries: dict[str, Callable[[], _Library | _Sharp]] = {
+        name: partial(_Library, name) for name in CODECS
+    }
     if shutil.which("npm"):
         libraries["sharp"] = _Sharp
     speed, results = _rounds(libraries, files)
@@ -182,23 +197,36 @@ def jpegs() -> list[Figure]:
         )
     ]
     pillow, vips = speed["Pillow, optimised"], speed["libvips, optimised"]
-    bytes_ratio = _mean_kilobytes(results["halftone"]) / _mean_kilobytes(results["Pillow, optimised"])
+    bytes_ratio = _mean_kilobytes(results["halftone"]) / _mean_kilobytes(
+        results["Pillow, optimised"]
+    )
     return [
         *figures,
         at_least("halftone ÷ Pillow, optimised", speed["halftone"] / pillow, "×", 1.5),
         at_least("halftone ÷ libvips, optimised", speed["halftone"] / vips, "×", 2),
         at_most("its bytes ÷ Pillow's", bytes_ratio, "×", 1.03),
-        at_least("its PSNR − Pillow's", found["halftone"][0] - found["Pillow, optimised"][0], "dB", 0),
+        at_least(
+            "its PSNR − Pillow's", found["halftone"][0] - found["Pillow, optimised"][0], "dB", 0
+        ),
         at_least("… to the JPEG", to_source["halftone"] - to_source["Pillow, optimised"], "dB", 0),
-        at_least("without the accelerator ÷ Pillow, optimised", speed["halftone by Pillow alone"] / pillow, "×", 1),
+        at_least(
+            "without the accelerator ÷ Pillow, optimised",
+            speed["halftone by Pillow alone"] / pillow,
+            "×",
+            1,
+        ),
     ]
 
 
 def pngs() -> list[Figure]:
-    """PNG at quality 50: photographs, cut-outs and a drawing, beside Pillow's quantize and optimize."""
+    """PNG at quality 50: photographs, cut-outs and a drawing, beside Pillow's quantize and
+    optimize.
+    """
     figures = []
     for kind, files in (("photographs", originals(LARGE)[:6]), ("graphics", graphics())):
-        speed, results = _rounds({name: partial(_Library, name) for name in PNG_CODECS}, files, rounds=1)
+        speed, results = _rounds(
+            {name: partial(_Library, name) for name in PNG_CODECS}, files, rounds=1
+        )
         found = {name: _quality(data, files) for name, data in results.items()}
         ours, theirs = "halftone", "Pillow, quantize and optimize"
         for name in (theirs, ours):
@@ -216,7 +244,9 @@ def pngs() -> list[Figure]:
 
 
 def _rounds(
-    libraries: "Mapping[str, Callable[[], _Library | _Sharp]]", files: Sequence[Path], rounds: int = ROUNDS
+    libraries: "Mapping[str, Callable[[], _Library | _Sharp]]",
+    files: Sequence[Path],
+    rounds: int = ROUNDS,
 ) -> tuple[dict[str, float], dict[str, list[bytes]]]:
     """Images a CPU-second (the median round's) and the results, by library.
 
@@ -239,11 +269,18 @@ def _mean_kilobytes(results: Sequence[bytes]) -> float:
 
 
 def _quality(results: Sequence[bytes], sources: Sequence[Path]) -> tuple[float, float]:
-    """PSNR in dB over all channels, and SSIM of the luma in windows of 8 × 8, each the mean over the images."""
-    pairs = [(_pixels(io.BytesIO(data)), _pixels(path)) for data, path in zip(results, sources, strict=True)]
+    """PSNR in dB over all channels, and SSIM of the luma in windows of 8 × 8, each the mean over
+    the images.
+    """
+    pairs = [
+        (_pixels(io.BytesIO(data)), _pixels(path))
+        for data, path in zip(results, sources, strict=True)
+    ]
     psnr = [10 * np.log10(255**2 / np.mean((one - other) ** 2)) for one, other in pairs]
     luma = np.array([0.299, 0.587, 0.114])
-    return float(np.mean(psnr)), float(np.mean([_ssim(one @ luma, other @ luma) for one, other in pairs]))
+    return float(np.mean(psnr)), float(
+        np.mean([_ssim(one @ luma, other @ luma) for one, other in pairs])
+    )
 
 
 def _pixels(file: Any) -> Any:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_handle import codec_environment
+from halftone_workers.codec_processes.handle import codec_environment
 
 
 def images_a_second(files: Sequence[Path], seconds: float) -> float:
     """How many of these images all cores together compress in a second."""
     command = [sys.executable, "-m", "benchmarks.codec_alone", str(seconds), *map(str, files)]
     running = [
-        subprocess.Popen(command, env=codec_environment() | {"PYTHONPATH": "."}, stdout=subprocess.PIPE)
+        subprocess.Popen(
+            command, env=codec_environment() | {"PYTHONPATH": "."}, stdout=subprocess.PIPE
+        )
         for _ in range(os.cpu_count() or 1)
     ]
     return sum(float(process.communicate()[0]) for process in running)

@@ -16,7 +16,9 @@ RESULTS = Path(__file__).with_name("results")
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value. `goal`: what it is to reach, in words; `met`: whether it did, None where there is no goal."""
+    """One measured value. `goal`: what it is to reach, in words; `met`: whether it did, None where
+    there is no goal.
+    """
 
     name: str
     value: float
@@ -47,7 +49,16 @@ def save(name: str, figures: Sequence[Figure]) -> Path:
     """Write a section's figures to results/NAME.json, with what they were measured on."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    content = {"measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine}
-    path.write_text(json.dumps(content | {"figures": [asdict(figure) for figure in figures]}, indent=2) + "\n")
+    machine = {
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    content = {
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine,
+    }
+    path.write_text(
+        json.dumps(content | {"figures": [asdict(figure) for figure in figures]}, indent=2) + "\n"
+    )
     return path

@@ -1,4 +1,6 @@
-"""A shop that costs next to nothing: answers from memory, in one process of its own, after a latency if asked."""
+"""A shop that costs next to nothing: answers from memory, in one process of its own, after a
+latency if asked.
+"""
 
 import asyncio
 import multiprocessing
@@ -27,11 +29,15 @@ def running_origin(files: Sequence[Path], *, latency_seconds: float = 0.0) -> It
 
 
 def _run(parent: Connection, files: list[Path], latency_seconds: float) -> None:
-    answers = {f"/{number}.jpg".encode(): _answer(path.read_bytes()) for number, path in enumerate(files)}
+    answers = {
+        f"/{number}.jpg".encode(): _answer(path.read_bytes()) for number, path in enumerate(files)
+    }
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Shop(answers, latency_seconds), "127.0.0.1", 0, backlog=1024)
+        server = await loop.create_server(
+            lambda: _Shop(answers, latency_seconds), "127.0.0.1", 0, backlog=1024
+        )
         parent.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -39,7 +45,10 @@ def _run(parent: Connection, files: list[Path], latency_seconds: float) -> None:
 
 
 def _answer(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(body)
+        + body
+    )
 
 
 class _Shop(asyncio.Protocol):
@@ -56,4 +65,6 @@ class _Shop(asyncio.Protocol):
         while b"\r\n\r\n" in self._received:
             head, _, self._received = self._received.partition(b"\r\n\r\n")
             answer = self._answers[head.split(b" ", 2)[1]]
-            asyncio.get_running_loop().call_later(self._latency_seconds, self._transport.write, answer)
+            asyncio.get_running_loop().call_later(
+                self._latency_seconds, self._transport.write, answer
+            )

@@ -13,7 +13,7 @@ from tests.support.halftone import Service
 
 # By what its command line holds; the first that fits.
 PARTS = {
-    "codec": "halftone_workers.codec_process",
+    "codec": "halftone_workers.codec_processes.child",
     "worker": "halftone_workers",
     "API and dispatcher": "halftone_api",
     "PostgreSQL": "postgres",
@@ -47,15 +47,24 @@ def used_so_far(service: Service) -> Used:
         if part is not None:
             seconds[part] += times.user + times.system
     machine = psutil.cpu_times()
-    return Used(seconds, machine.idle + getattr(machine, "iowait", 0.0), time.monotonic() * (os.cpu_count() or 1))
+    return Used(
+        seconds,
+        machine.idle + getattr(machine, "iowait", 0.0),
+        time.monotonic() * (os.cpu_count() or 1),
+    )
 
 
 def milliseconds_an_image(before: Used, after: Used, images: int) -> list[Figure]:
-    """Where the processor time between the two went; idle time and the machine's other work make it whole."""
+    """Where the processor time between the two went; idle time and the machine's other work make it
+    whole.
+    """
     spent = {name: after.seconds[name] - before.seconds[name] for name in PARTS}
     spent[_IDLE] = after.idle - before.idle
     spent[_REST] = after.all_cores - before.all_cores - sum(spent.values())
-    return [Figure(f"processor: {name}", 1000 * seconds / images, "ms/image") for name, seconds in spent.items()]
+    return [
+        Figure(f"processor: {name}", 1000 * seconds / images, "ms/image")
+        for name, seconds in spent.items()
+    ]
 
 
 def _ours(service: Service) -> Iterator[psutil.Process]:

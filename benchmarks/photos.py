@@ -26,11 +26,18 @@ def originals(size: tuple[int, int]) -> list[Path]:
     """The same photographs before they were JPEGs."""
     photos(size)
     with ProcessPoolExecutor() as pool:
-        return list(pool.map(partial(_original, size), [(product, seed) for product in PRODUCTS for seed in SEEDS]))
+        return list(
+            pool.map(
+                partial(_original, size),
+                [(product, seed) for product in PRODUCTS for seed in SEEDS],
+            )
+        )
 
 
 def graphics() -> list[Path]:
-    """What shops have as PNG beside photographs: products cut out of their background, and a drawing with lettering."""
+    """What shops have as PNG beside photographs: products cut out of their background, and a
+    drawing with lettering.
+    """
     folder = FOLDER / "graphics"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{product}.png" for product in PRODUCTS[:4]]
@@ -45,12 +52,20 @@ def graphics() -> list[Path]:
 def _drawing() -> Image.Image:
     """A banner: a gradient, shapes with soft edges, lettering."""
     banner = Image.merge(
-        "RGB", [Image.linear_gradient("L").resize((1200, 600)).point(lambda v, k=k: 255 - v // k) for k in (2, 3, 5)]
+        "RGB",
+        [
+            Image.linear_gradient("L").resize((1200, 600)).point(lambda v, k=k: 255 - v // k)
+            for k in (2, 3, 5)
+        ],
     )
     draw = ImageDraw.Draw(banner)
     for at, colour in enumerate(("#d33", "#fa0", "#283", "#06c")):
-        draw.ellipse((100 + 260 * at, 180, 320 + 260 * at, 400), fill=colour, outline="white", width=9)
-        draw.text((140 + 260 * at, 440), f"No. {at + 1}", fill="black", font=ImageFont.load_default(48))
+        draw.ellipse(
+            (100 + 260 * at, 180, 320 + 260 * at, 400), fill=colour, outline="white", width=9
+        )
+        draw.text(
+            (140 + 260 * at, 440), f"No. {at + 1}", fill="black", font=ImageFont.load_default(48)
+        )
     return banner.resize((800, 400), Image.Resampling.LANCZOS)
 
 

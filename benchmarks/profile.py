@@ -1,8 +1,10 @@
-"""Where the processor time of the end-to-end run goes: `python -m benchmarks.profile`, or `make profile`.
+"""Where the processor time of the end-to-end run goes: `python -m benchmarks.profile`, or `make
+profile`.
 
-First undisturbed, by part; then, in a longer run, by function, sampled by py-spy in the worker and in the API: a flame
-graph to open in a browser and the heaviest functions as text, in results/profile/. A sample counts who holds the
-interpreter lock, so what is seen is Python's own time and not what waits or computes outside of it.
+First undisturbed, by part; then, in a longer run, by function, sampled by py-spy in the worker and
+in the API: a flame graph to open in a browser and the heaviest functions as text, in
+results/profile/. A sample counts who holds the interpreter lock, so what is seen is Python's own
+time and not what waits or computes outside of it.
 """
 
 import subprocess
@@ -30,7 +32,10 @@ def main() -> None:
         run_to_the_end(service, catalogue(urls, 50, IMAGES))  # warms up
         before = used_so_far(service)
         run_to_the_end(service, catalogue(urls, PRODUCTS, IMAGES))
-        show("Processor time by part", milliseconds_an_image(before, used_so_far(service), PRODUCTS * IMAGES))
+        show(
+            "Processor time by part",
+            milliseconds_an_image(before, used_so_far(service), PRODUCTS * IMAGES),
+        )
         request_id = service.accepted(catalogue(urls, SAMPLED_PRODUCTS, IMAGES))
         written = _sample(service)
         service.http.post(f"/api/cancel/{request_id}")
@@ -62,9 +67,25 @@ def _sample(service: Service) -> list[Path]:
 
 
 def _record(pid: int, kind: str, path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--format", kind]
-    options = ["--duration", str(SAMPLE_SECONDS), "--rate", str(SAMPLES_A_SECOND), "--gil", "--nonblocking"]
-    done = subprocess.run([*command, *options, "--output", str(path)], capture_output=True, text=True, check=False)
+    command = [
+        str(Path(sys.executable).with_name("py-spy")),
+        "record",
+        "--pid",
+        str(pid),
+        "--format",
+        kind,
+    ]
+    options = [
+        "--duration",
+        str(SAMPLE_SECONDS),
+        "--rate",
+        str(SAMPLES_A_SECOND),
+        "--gil",
+        "--nonblocking",
+    ]
+    done = subprocess.run(
+        [*command, *options, "--output", str(path)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"py-spy cannot look into process {pid} (it may need root): {done.stderr.strip()}")
 
@@ -82,7 +103,10 @@ def _heaviest(raw: str) -> str:
     lines = [f"{samples} samples in {SAMPLE_SECONDS} s at {SAMPLES_A_SECOND} a second"]
     for title, counts in (("by themselves", own), ("with what they call", whole)):
         lines += ["", title]
-        lines += [f"{count / samples:6.1%}  {name}" for name, count in counts.most_common(FUNCTIONS_LISTED)]
+        lines += [
+            f"{count / samples:6.1%}  {name}"
+            for name, count in counts.most_common(FUNCTIONS_LISTED)
+        ]
     return "\n".join(lines) + "\n"
 
 

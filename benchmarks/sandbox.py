@@ -1,7 +1,8 @@
-"""What it costs that an image is compressed in a confined process of its own: `python -m benchmarks.sandbox`.
+"""What it costs that an image is compressed in a confined process of its own: `python -m
+benchmarks.sandbox`.
 
-The same photographs go through the codec directly and through a pool of one process, in turns, in the same run and with
-the same allocator; what is compared is the time until the result is there.
+The same photographs go through the codec directly and through a pool of one process, in turns, in
+the same run and with the same allocator; what is compared is the time until the result is there.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from statistics import median
 from halftone_cli.photos import PRODUCTS, render_photo
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
-from halftone_workers.codec_handle import codec_environment
-from halftone_workers.codec_pool import CodecPool
+from halftone_workers.codec_processes.handle import codec_environment
+from halftone_workers.codec_processes.pool import CodecPool
 
 ROUNDS = 15
 PHOTOS = 6

@@ -1,4 +1,6 @@
-"""What grows and what must not: intake of a million rows, cost per product, memory, fairness, idling."""
+"""What grows and what must not: intake of a million rows, cost per product, memory, fairness,
+idling.
+"""
 
 import itertools
 import statistics
@@ -31,12 +33,16 @@ ROWS = 1_000_000
 
 
 def million_rows() -> list[Figure]:
-    """A CSV of a million rows: how long until 202, what it costs the API, what others notice, and its download."""
+    """A CSV of a million rows: how long until 202, what it costs the API, what others notice, and
+    its download.
+    """
     path = FOLDER / "million.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         file.write(HEADER)
-        file.writelines(f"{row},SKU{row},http://127.0.0.1:9/{row}.jpg\n" for row in range(1, ROWS + 1))
+        file.writelines(
+            f"{row},SKU{row},http://127.0.0.1:9/{row}.jpg\n" for row in range(1, ROWS + 1)
+        )
     with running_service(max_attempts="1") as service:
         api = psutil.Process(service.processes["api"].pid)
         other = service.accepted(HEADER + "1,SKU1,http://127.0.0.1:9/1.jpg\n")
@@ -55,7 +61,9 @@ def million_rows() -> list[Figure]:
         watcher.start()
         started = time.perf_counter()
         with path.open("rb") as csv:
-            answer = service.http.post("/api/upload", files={"file": ("million.csv", csv, "text/csv")}, timeout=600)
+            answer = service.http.post(
+                "/api/upload", files={"file": ("million.csv", csv, "text/csv")}, timeout=600
+            )
         accepted = time.perf_counter() - started
         done.set()
         watcher.join()
@@ -77,7 +85,12 @@ def million_rows() -> list[Figure]:
     return [
         at_most("1,000,000 rows answered 202 in", accepted, "s", 60),
         at_most("API memory grown meanwhile by", grown / MIB, "MiB", 150),
-        at_most("status answers meanwhile, p99", 1000 * statistics.quantiles(answers, n=100)[98], "ms", 50),
+        at_most(
+            "status answers meanwhile, p99",
+            1000 * statistics.quantiles(answers, n=100)[98],
+            "ms",
+            50,
+        ),
         Figure("output CSV downloaded in", downloaded, "s"),
         at_most("API memory grown meanwhile by (download)", most_download / MIB, "MiB", 50),
     ]
@@ -86,7 +99,8 @@ def million_rows() -> list[Figure]:
 def flat_cost() -> list[Figure]:
     """100,000 products of one image of 1 KB: do the last take longer than the first?
 
-    Beside the clock, which also sees what else the machine does in those five minutes, the processor time.
+    Beside the clock, which also sees what else the machine does in those five minutes, the
+    processor time.
     """
     products = 100_000
     path = FOLDER / "tiny.jpg"
@@ -116,12 +130,20 @@ _FIRST, _LAST = (0.02, 0.12), (0.89, 0.99)
 
 
 def _progress(service: Service, request_id: str) -> Iterator[tuple[int, float, float]]:
-    """How many products had ended after how many seconds, and the service's processor seconds by then."""
+    """How many products had ended after how many seconds, and the service's processor seconds by
+    then.
+    """
     started = time.perf_counter()
     while True:
         status = service.status(request_id)
-        used = sum(seconds for part, seconds in used_so_far(service).seconds.items() if part in SERVICE)
-        yield status["processed_products"] + status["failed_products"], time.perf_counter() - started, used
+        used = sum(
+            seconds for part, seconds in used_so_far(service).seconds.items() if part in SERVICE
+        )
+        yield (
+            status["processed_products"] + status["failed_products"],
+            time.perf_counter() - started,
+            used,
+        )
         if status["completed_at"]:
             return
         time.sleep(0.5)
@@ -170,7 +192,10 @@ def status_answers() -> list[Figure]:
         wait_for(lambda: service.status(request_id)["status"] == "PROCESSING")
         etag = service.http.get(f"/api/status/{request_id}").headers["etag"]
         figures = []
-        for name, code, headers in (("status", 200, {}), ("status unchanged (304)", 304, {"If-None-Match": etag})):
+        for name, code, headers in (
+            ("status", 200, {}),
+            ("status unchanged (304)", 304, {"If-None-Match": etag}),
+        ):
             before, started, count = processor_seconds([api]), time.perf_counter(), 2000
             for _ in range(count):
                 answer = service.http.get(f"/api/status/{request_id}", headers=headers)
@@ -203,7 +228,11 @@ def _postgres(service: Service) -> list[psutil.Process]:
     known = {process.pid for process in family(service)}
     for process in psutil.process_iter():
         try:
-            if process.pid not in known and process.name() == "postgres" and home in " ".join(process.cmdline()):
+            if (
+                process.pid not in known
+                and process.name() == "postgres"
+                and home in " ".join(process.cmdline())
+            ):
                 return [process, *process.children(recursive=True)]
         except psutil.Error:
             continue

@@ -1,4 +1,6 @@
-"""halftone on PostgreSQL (fsync on) and RabbitMQ, as an operator runs it, for the benchmarks to load."""
+"""halftone on PostgreSQL (fsync on) and RabbitMQ, as an operator runs it, for the benchmarks to
+load.
+"""
 
 import atexit
 import os
@@ -20,17 +22,20 @@ from tests.support.postgres import running_postgres
 from tests.support.rabbitmq import running_rabbitmq
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
-# How often a request is asked whether it has ended: each time costs half a millisecond of what is measured.
+# How often a request is asked whether it has ended: each time costs half a millisecond of what is
+# measured.
 POLL_SECONDS = 0.25
 NEW_FILES = 500
-# Processor time that a new file costs at most where nothing was deleted lately, on the slowest host so far; and how
-# long one that was deleted makes others dear.
+# Processor time that a new file costs at most where nothing was deleted lately, on the slowest host
+# so far; and how long one that was deleted makes others dear.
 CALM_MICROSECONDS, CALM_SECONDS, CALM_CHECK_SECONDS = 60.0, 360, 15
 
 
 @contextmanager
 def running_service(**settings: str) -> Iterator[Service]:
-    """API and one worker on real servers, once files are as cheap to make as they are in a shop's own store."""
+    """API and one worker on real servers, once files are as cheap to make as they are in a shop's
+    own store.
+    """
     _wait_for_calm_files()
     with ExitStack() as stack:
         folder = new_folder()
@@ -58,10 +63,14 @@ def running_embedded(**settings: str) -> Iterator[Service]:
 
 @contextmanager
 def without_accelerator() -> Iterator[None]:
-    """What is started meanwhile finds a `halftone_jpeg` that cannot be imported, as where it was not built."""
+    """What is started meanwhile finds a `halftone_jpeg` that cannot be imported, as where it was
+    not built.
+    """
     before = os.environ.get("PYTHONPATH")
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "halftone_jpeg.py").write_text("raise ImportError('left out for this benchmark')\n")
+        (Path(folder) / "halftone_jpeg.py").write_text(
+            "raise ImportError('left out for this benchmark')\n"
+        )
         os.environ["PYTHONPATH"] = folder if before is None else f"{folder}{os.pathsep}{before}"
         try:
             yield
@@ -74,8 +83,9 @@ def without_accelerator() -> Iterator[None]:
 def new_folder() -> Path:
     """For what is measured to write in: beside the photographs, and deleted when all is measured.
 
-    Where many files were deleted, as by tests in /tmp or by a run before, ext4 looks for five minutes at the inode of
-    each before it makes a new one, which was a quarter of what a worker did: see `new_file_microseconds`.
+    Where many files were deleted, as by tests in /tmp or by a run before, ext4 looks for five
+    minutes at the inode of each before it makes a new one, which was a quarter of what a worker
+    did: see `new_file_microseconds`.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER.resolve()))
@@ -87,13 +97,16 @@ def _wait_for_calm_files() -> None:
     """Until what was deleted before, by tests or another run, is forgotten."""
     deadline = time.monotonic() + CALM_SECONDS
     while (cost := new_file_microseconds()) > CALM_MICROSECONDS and time.monotonic() < deadline:
-        print(f"A new file costs {cost:.0f} µs, as many were deleted here lately: waiting.", file=sys.stderr)
+        print(
+            f"A new file costs {cost:.0f} µs, as many were deleted here lately: waiting.",
+            file=sys.stderr,
+        )
         time.sleep(CALM_CHECK_SECONDS)  # nothing tells when ext4 has forgotten them: one asks again
 
 
 def new_file_microseconds() -> float:
-    """Processor time to make an empty file where the benchmarks write: some 20, or 200 to 800 after many were
-    deleted.
+    """Processor time to make an empty file where the benchmarks write: some 20, or 200 to 800 after
+    many were deleted.
     """
     folder = new_folder()
     before = time.process_time()
@@ -111,10 +124,14 @@ def catalogue(urls: Sequence[str], products: int, images: int) -> str:
     return "".join(rows)
 
 
-def run_to_the_end(service: Service, csv: str, seconds: float = 1800) -> tuple[float, dict[str, Any]]:
-    """Upload, wait, and the seconds from the upload's first byte to the request's end; its last status object.
+def run_to_the_end(
+    service: Service, csv: str, seconds: float = 1800
+) -> tuple[float, dict[str, Any]]:
+    """Upload, wait, and the seconds from the upload's first byte to the request's end; its last
+    status object.
 
-    The end is the database's, whose clock is this machine's: it does not depend on how often one asks.
+    The end is the database's, whose clock is this machine's: it does not depend on how often one
+    asks.
     """
     started = time.time()
     request_id = service.accepted(csv)
@@ -133,11 +150,17 @@ def family(service: Service) -> list[psutil.Process]:
 
 
 def codecs(service: Service) -> list[psutil.Process]:
-    return [process for process in family(service) if "halftone_workers.codec_process" in process.cmdline()]
+    return [
+        process
+        for process in family(service)
+        if "halftone_workers.codec_processes.child" in process.cmdline()
+    ]
 
 
 def processor_seconds(processes: Sequence[psutil.Process]) -> float:
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+    return sum(
+        times.user + times.system for times in (process.cpu_times() for process in processes)
+    )
 
 
 def memory_bytes(processes: Sequence[psutil.Process]) -> int:

@@ -1,8 +1,10 @@
-"""How many images a second a core compresses, and how much memory a worker takes: the figures to size a service by.
+"""How many images a second a core compresses, and how much memory a worker takes: the figures to
+size a service by.
 
-`python -m benchmarks.sizing`: API and one worker as an operator deploys them, on PostgreSQL and RabbitMQ, all on this
-machine, with a server of JPEG photos beside them. What a core does is counted in processor time, of the worker and its
-codec processes together, so that the figure does not depend on what else the machine is doing.
+`python -m benchmarks.sizing`: API and one worker as an operator deploys them, on PostgreSQL and
+RabbitMQ, all on this machine, with a server of JPEG photos beside them. What a core does is counted
+in processor time, of the worker and its codec processes together, so that the figure does not
+depend on what else the machine is doing.
 """
 
 import argparse
@@ -37,12 +39,15 @@ def main() -> None:
 
 def measure(service: Service, origin: Origin, photos: list[bytes], images: int, mode: str) -> None:
     urls = [origin.serve(f"/{number}.jpg", photo) for number, photo in enumerate(photos)]
-    rows = "".join(f"{number},SKU{number},{urls[number % len(urls)]}\n" for number in range(1, images + 1))
+    rows = "".join(
+        f"{number},SKU{number},{urls[number % len(urls)]}\n" for number in range(1, images + 1)
+    )
     worker = psutil.Process(service.processes["worker 1"].pid)
     watch = Watch(worker)
     before, started = processor_seconds(worker), time.monotonic()
     ended = service.ended(
-        service.accepted("Serial Number,Product Name,Input Image Urls\n" + rows, mode=mode), seconds=600
+        service.accepted("Serial Number,Product Name,Input Image Urls\n" + rows, mode=mode),
+        seconds=600,
     )
     elapsed, used = time.monotonic() - started, processor_seconds(worker) - before
     assert ended["processed_images"] == images

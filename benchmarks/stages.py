@@ -1,6 +1,8 @@
-"""A photograph's way through the worker's own parts, a stage more each time, without products, queue and database.
+"""A photograph's way through the worker's own parts, a stage more each time, without products,
+queue and database.
 
-What is lost to each stage is where the end-to-end share of the codec goes; the rest is lost to what is left out here.
+What is lost to each stage is where the end-to-end share of the codec goes; the rest is lost to what
+is left out here.
 """
 
 import asyncio
@@ -19,14 +21,14 @@ from benchmarks.figures import Figure
 from benchmarks.origin import running_origin
 from benchmarks.photos import LARGE, photos
 from benchmarks.service import new_folder
-from halftone_shared.addresses import FetchRule
-from halftone_shared.garbage import collect_rarely
-from halftone_shared.image_names import image_name
+from halftone_shared.model.addresses import FetchRule
+from halftone_shared.model.image_names import image_name
+from halftone_shared.runtime.gc_tuning import collect_rarely
 from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits, CodecOptions
-from halftone_workers.codec_pool import CodecPool
-from halftone_workers.fetching import ImageFetcher, MemoryBudget
-from halftone_workers.outgoing_http import OutgoingHttp
+from halftone_workers.codec_processes.pool import CodecPool
+from halftone_workers.http.client import OutgoingHttp
+from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
 
 # Each does what those before it do, too.
 STAGES = ("compressed", "fetched", "stored")
@@ -43,7 +45,10 @@ def stages() -> list[Figure]:
     limit = (before + images_a_second(files, LIMIT_SECONDS)) / 2
     figures = [Figure("codec alone", limit, "images/s")]
     for stage, rate in zip(STAGES, through, strict=True):
-        figures += [Figure(stage, rate, "images/s"), Figure(f"{stage}: share of the limit", rate / limit, "")]
+        figures += [
+            Figure(stage, rate, "images/s"),
+            Figure(f"{stage}: share of the limit", rate / limit, ""),
+        ]
     return figures
 
 
@@ -72,7 +77,9 @@ async def _run(stage: str, folder: str, urls: list[str]) -> float:
             original.reserved.give_back()
         if stage == "stored":
             assert compressed.data is not None
-            await asyncio.to_thread(store.put, image_name(request_id, number, 1, "jpg"), compressed.data)
+            await asyncio.to_thread(
+                store.put, image_name(request_id, number, 1, "jpg"), compressed.data
+            )
 
     async def do_all(numbers: Iterable[int]) -> None:
         left = iter(numbers)

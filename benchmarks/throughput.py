@@ -1,4 +1,6 @@
-"""End to end through the real parts, beside its limit in the same run: the codec alone on all cores."""
+"""End to end through the real parts, beside its limit in the same run: the codec alone on all
+cores.
+"""
 
 import os
 from collections.abc import Sequence
@@ -46,7 +48,9 @@ def end_to_end() -> list[Figure]:
 
 
 def against_peer() -> list[Figure]:
-    """The same job by the design of the documents: Celery, Redis, requests, Pillow, one task a request."""
+    """The same job by the design of the documents: Celery, Redis, requests, Pillow, one task a
+    request.
+    """
     with running_origin(photos(LARGE)) as urls:
         csv = catalogue(urls, PRODUCTS // 2, IMAGES)
         took = _took(urls, csv)
@@ -63,7 +67,9 @@ def against_peer() -> list[Figure]:
         at_least("times as fast", peer / took, "×", 3),
         at_least("times as fast, by Pillow alone", peer / by_pillow, "×", 1),
         Figure("times as fast as a request a core", peer_in_shares / took, "×"),
-        at_least("times as fast as a request a core, by Pillow alone", peer_in_shares / by_pillow, "×", 1),
+        at_least(
+            "times as fast as a request a core, by Pillow alone", peer_in_shares / by_pillow, "×", 1
+        ),
     ]
 
 
@@ -74,7 +80,9 @@ def _took(urls: Sequence[str], csv: str) -> float:
 
 
 def slow_shop() -> list[Figure]:
-    """60 small images a product from a shop that takes 300 ms for each: does the codec wait for the network?"""
+    """60 small images a product from a shop that takes 300 ms for each: does the codec wait for the
+    network?
+    """
     slow, busy = _shop(latency_seconds=0.3)
     quick, _ = _shop(latency_seconds=0.0)
     return [

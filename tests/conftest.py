@@ -1,4 +1,6 @@
-"""Fixtures: each real part is started once a session; each test gets a database and a virtual host of its own."""
+"""Fixtures: each real part is started once a session; each test gets a database and a virtual host
+of its own.
+"""
 
 import os
 import signal
@@ -7,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.database import make_engine
+from halftone_shared.db.engine import make_engine
 from tests.support import rabbitmq
 from tests.support.halftone import Service, running_separately, running_up
 from tests.support.origin import Origin, running_origin
@@ -17,8 +19,14 @@ from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_heard() -> Iterator[None]:
-    """By the programs that tests start: under nohup, or behind a shell's `&`, they inherit that some are ignored."""
-    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    """By the programs that tests start: under nohup, or behind a shell's `&`, they inherit that
+    some are ignored.
+    """
+    ignored = [
+        number
+        for number in (signal.SIGINT, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_IGN
+    ]
     for number in ignored:
         signal.signal(number, lambda *_: None)
     yield
@@ -49,7 +57,9 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def broker() -> Iterator[TestRabbitmq]:
     if not rabbitmq.is_installed():
-        reason = "RabbitMQ is not installed: run `apt-get install rabbitmq-server` (as root, on Debian)"
+        reason = (
+            "RabbitMQ is not installed: run `apt-get install rabbitmq-server` (as root, on Debian)"
+        )
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
@@ -68,9 +78,15 @@ def origin() -> Iterator[Origin]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ; tests share it."""
+@pytest.fixture(
+    scope="session", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)]
+)
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ; tests
+    share it.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "embedded":
         with running_up(folder) as running:

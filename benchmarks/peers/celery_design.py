@@ -1,4 +1,5 @@
-"""The job as the usual design has it: Celery over Redis, one task a request, requests and Pillow one image at a time.
+"""The job as the usual design has it: Celery over Redis, one task a request, requests and Pillow
+one image at a time.
 
 Needs the dependency group `bench` and Debian's redis-server. Run as a Celery application by `run`.
 """
@@ -29,7 +30,9 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
     def process_images(content: str, folder: str) -> int:
         """Download, compress, save and record every image of an uploaded CSV."""
         database = sqlite3.connect(Path(folder) / "images.db")
-        database.execute("CREATE TABLE IF NOT EXISTS products (serial TEXT, inputs TEXT, outputs TEXT, status TEXT)")
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS products (serial TEXT, inputs TEXT, outputs TEXT, status TEXT)"
+        )
         count = 0
         for serial, _, urls in list(csv.reader(io.StringIO(content)))[1:]:
             outputs: list[str] = []
@@ -39,14 +42,18 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
                 image.convert("RGB").save(path, "JPEG", quality=50, optimize=True)
                 outputs.append(str(path))
                 count += 1
-            database.execute("INSERT INTO products VALUES (?, ?, ?, 'completed')", (serial, urls, ",".join(outputs)))
+            database.execute(
+                "INSERT INTO products VALUES (?, ?, ?, 'completed')",
+                (serial, urls, ",".join(outputs)),
+            )
             database.commit()
         return count
 
 
 def run(content: str, folder: Path, tasks: int = 1) -> float:
-    """Seconds from sending the upload to its result, with a worker process a core; the images go into the folder. The
-    design has one task an upload, which one process works on; `tasks` uploads of an equal share keep as many busy.
+    """Seconds from sending the upload to its result, with a worker process a core; the images go
+    into the folder. The design has one task an upload, which one process works on; `tasks` uploads
+    of an equal share keep as many busy.
     """
     if REDIS_SERVER is None:
         raise RuntimeError("the peer needs Redis: run `apt-get install redis-server`")
@@ -59,13 +66,25 @@ def run(content: str, folder: Path, tasks: int = 1) -> float:
     environment = os.environ | {"PEER_BROKER": f"redis://127.0.0.1:{port}/0", "PYTHONPATH": "."}
     celery = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_design"]
     worker = subprocess.Popen(
-        [*celery, "worker", "--loglevel", "ERROR", "--concurrency", str(os.cpu_count() or 1)], env=environment
+        [*celery, "worker", "--loglevel", "ERROR", "--concurrency", str(os.cpu_count() or 1)],
+        env=environment,
     )
     try:
         csv_path = folder / "products.csv"
         csv_path.write_text(content)
-        client = [sys.executable, "-m", "benchmarks.peers.celery_design", str(csv_path), str(folder), str(tasks)]
-        return float(subprocess.run(client, env=environment, check=True, capture_output=True, text=True).stdout)
+        client = [
+            sys.executable,
+            "-m",
+            "benchmarks.peers.celery_design",
+            str(csv_path),
+            str(folder),
+            str(tasks),
+        ]
+        return float(
+            subprocess.run(
+                client, env=environment, check=True, capture_output=True, text=True
+            ).stdout
+        )
     finally:
         worker.terminate()
         worker.wait()

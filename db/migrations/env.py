@@ -1,12 +1,14 @@
-"""Runs the migrations: one transaction, one migrator at a time, and never waiting long for a lock that others need."""
+"""Runs the migrations: one transaction, one migrator at a time, and never waiting long for a lock
+that others need.
+"""
 
 import os
 
 from alembic import context
 from sqlalchemy import Connection, Engine, text
 
-from halftone_shared.database import DatabaseUnavailable, make_engine
-from halftone_shared.tables import metadata
+from halftone_shared.db.engine import DatabaseUnavailable, make_engine
+from halftone_shared.db.tables import metadata
 
 # "halftone" in ASCII, as the key of the lock that makes two migrators take turns.
 _MIGRATION_LOCK = 0x68616C66746F6E65

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import Engine
 
-from halftone_shared.settings import IN_PROCESS_QUEUE
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
 from tests.support.api import path_of
 from tests.support.halftone import PYTHON, running_separately, wait_for
 from tests.support.images import jpeg
@@ -30,20 +30,32 @@ def test_restored_backup_goes_on(
     waiting_id = store_request(engine, 2)
     execute(engine, "UPDATE products SET input_image_urls = ARRAY[:url]", url=origin.url + "/a.jpg")
     claimed(engine, waiting_id, 1)
-    execute(engine, "UPDATE products SET lease_until = now() - interval '1 day' WHERE lease_until IS NOT NULL")
+    execute(
+        engine,
+        "UPDATE products SET lease_until = now() - interval '1 day' WHERE lease_until IS NOT NULL",
+    )
 
     dump = tmp_path / "halftone.dump"
-    subprocess.run([postgres.program("pg_dump"), "--format=custom", "--file", str(dump), database_url], check=True)
+    subprocess.run(
+        [postgres.program("pg_dump"), "--format=custom", "--file", str(dump), database_url],
+        check=True,
+    )
     shutil.copytree(tmp_path / "before" / "storage", tmp_path / "after" / "storage")
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE restored")
     restored = postgres.url("restored")
-    subprocess.run([postgres.program("pg_restore"), "--no-owner", "--dbname", restored, str(dump)], check=True)
+    subprocess.run(
+        [postgres.program("pg_restore"), "--no-owner", "--dbname", restored, str(dump)], check=True
+    )
 
     variables = os.environ | {"HALFTONE_DATABASE_URL": restored}
-    subprocess.run([PYTHON, "-m", "halftone_cli", "migrate"], env=variables, check=True, capture_output=True)
+    subprocess.run(
+        [PYTHON, "-m", "halftone_cli", "migrate"], env=variables, check=True, capture_output=True
+    )
     with running_separately(tmp_path / "after", restored, IN_PROCESS_QUEUE) as service:
         assert service.status(ended_id)["status"] == "COMPLETED"
         assert service.http.get(image).content == content
         assert service.ended(str(waiting_id))["processed_images"] == 2
-        subprocess.run([PYTHON, "-m", "halftone_cli", "doctor"], env=variables, check=True, capture_output=True)
+        subprocess.run(
+            [PYTHON, "-m", "halftone_cli", "doctor"], env=variables, check=True, capture_output=True
+        )

@@ -33,7 +33,10 @@ def test_cancel_while_workers_run(service: Service, origin: Origin) -> None:
     assert service.download(request_id).count("/api/image/") == status["processed_images"]
 
     wait_for(lambda: origin.posts, what="webhook")
-    assert Webhook(WEBHOOK_SECRET).verify(origin.posts[0][2], origin.posts[0][1])["type"] == "request.cancelled"
+    assert (
+        Webhook(WEBHOOK_SECRET).verify(origin.posts[0][2], origin.posts[0][1])["type"]
+        == "request.cancelled"
+    )
     assert service.status(request_id)["processed_products"] == status["processed_products"]
 
 
@@ -42,7 +45,9 @@ def test_retry_fetches_only_what_failed(service: Service, origin: Origin) -> Non
     answers = itertools.chain([Answer(status=404)], itertools.repeat(Answer(jpeg(seed=2))))
     late = origin.serve("/late.jpg", lambda: next(answers))
     hook = origin.serve("/hook", Answer(status=204))
-    request_id = service.accepted(f'{HEADER}1,SKU1,"{good},{late}"\n2,SKU2,{good}\n', webhook_url=hook)
+    request_id = service.accepted(
+        f'{HEADER}1,SKU1,"{good},{late}"\n2,SKU2,{good}\n', webhook_url=hook
+    )
     assert service.ended(request_id)["outcome"] == "partial"
     before = [product["output_image_urls"] for product in service.products(request_id)]
     hits = origin.hits["/good.jpg"]
@@ -67,7 +72,10 @@ def test_webhook_is_tried_again_with_the_same_id_and_body(service: Service, orig
     answers = itertools.chain([Answer(status=500)], itertools.repeat(Answer(status=200)))
     hook = origin.serve("/hook", lambda: next(answers))
     request_id = service.accepted(f"{HEADER}1,SKU1,{photo}\n", webhook_url=hook)
-    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="second attempt")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["status"] == "delivered",
+        what="second attempt",
+    )
 
     (_, first, first_body), (_, second, second_body) = origin.posts
     assert first["webhook-id"] == second["webhook-id"]
@@ -77,9 +85,15 @@ def test_webhook_is_tried_again_with_the_same_id_and_body(service: Service, orig
 
     log = service.http.get(f"/api/webhooks/{request_id}").json()
     (event,) = log["events"]
-    assert (event["webhook_id"], event["status"], event["attempts"]) == (first["webhook-id"], "delivered", 2)
+    assert (event["webhook_id"], event["status"], event["attempts"]) == (
+        first["webhook-id"],
+        "delivered",
+        2,
+    )
     assert [attempt["status_code"] for attempt in event["log"]] == [500, 200]
-    first_start, second_start = (datetime.fromisoformat(attempt["started_at"]) for attempt in event["log"])
+    first_start, second_start = (
+        datetime.fromisoformat(attempt["started_at"]) for attempt in event["log"]
+    )
     pause = second_start - first_start
     assert 4.5 < pause.total_seconds() < 15
 
@@ -87,7 +101,9 @@ def test_webhook_is_tried_again_with_the_same_id_and_body(service: Service, orig
 def test_webhook_can_be_sent_again_on_demand(service: Service, origin: Origin) -> None:
     photo, hook = origin.serve("/a.jpg", jpeg()), origin.serve("/hook", Answer(status=204))
     request_id = service.accepted(f"{HEADER}1,SKU1,{photo}\n", webhook_url=hook)
-    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery"
+    )
     assert service.http.post(f"/api/webhooks/{request_id}/replay").status_code == 202
     wait_for(lambda: len(origin.posts) == 2, what="second delivery")
     (_, first, first_body), (_, second, second_body) = origin.posts
@@ -99,9 +115,16 @@ def test_webhook_can_be_sent_again_on_demand(service: Service, origin: Origin) -
 def test_gone_receiver_is_not_asked_again(service: Service, origin: Origin) -> None:
     photo, hook = origin.serve("/a.jpg", jpeg()), origin.serve("/hook", Answer(status=410))
     request_id = service.accepted(f"{HEADER}1,SKU1,{photo}\n", webhook_url=hook)
-    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "failed", what="the end of the schedule")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["status"] == "failed",
+        what="the end of the schedule",
+    )
     webhook = service.status(request_id)["webhook"]
-    assert (webhook["attempts"], webhook["last_status_code"], webhook["next_attempt_at"]) == (1, 410, None)
+    assert (webhook["attempts"], webhook["last_status_code"], webhook["next_attempt_at"]) == (
+        1,
+        410,
+        None,
+    )
 
 
 def test_redirecting_receiver_counts_as_failing(service: Service, origin: Origin) -> None:
@@ -109,7 +132,10 @@ def test_redirecting_receiver_counts_as_failing(service: Service, origin: Origin
     target = origin.serve("/elsewhere", Answer(status=204))
     hook = origin.serve("/hook", Answer(status=307, headers={"Location": target}))
     request_id = service.accepted(f"{HEADER}1,SKU1,{photo}\n", webhook_url=hook)
-    wait_for(lambda: service.status(request_id)["webhook"]["last_status_code"] == 307, what="failed attempt")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["last_status_code"] == 307,
+        what="failed attempt",
+    )
     assert service.status(request_id)["webhook"]["status"] == "pending"
     assert origin.hits["/elsewhere"] == 0
 
@@ -118,7 +144,10 @@ def test_receiver_that_asks_for_time_gets_it(service: Service, origin: Origin) -
     photo = origin.serve("/a.jpg", jpeg())
     hook = origin.serve("/hook", Answer(status=503, headers={"Retry-After": "600"}))
     request_id = service.accepted(f"{HEADER}1,SKU1,{photo}\n", webhook_url=hook)
-    wait_for(lambda: service.status(request_id)["webhook"]["last_status_code"] == 503, what="failed attempt")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["last_status_code"] == 503,
+        what="failed attempt",
+    )
     webhook = service.status(request_id)["webhook"]
     wait = datetime.fromisoformat(webhook["next_attempt_at"]) - datetime.now().astimezone()
     assert 500 < wait.total_seconds() <= 600

@@ -1,4 +1,6 @@
-"""The five design documents that halftone replaces: what each asks for works, embedded and on RabbitMQ."""
+"""The five design documents that halftone replaces: what each asks for works, embedded and on
+RabbitMQ.
+"""
 
 import csv
 import io
@@ -11,15 +13,24 @@ from tests.support.images import encoded, jpeg, opened
 from tests.support.origin import Answer, Origin
 
 
-def test_flask_and_redis_document_upload_status_and_resize_by_half(service: Service, origin: Origin) -> None:
+def test_flask_and_redis_document_upload_status_and_resize_by_half(
+    service: Service, origin: Origin
+) -> None:
     """/upload and /status without a prefix, 400 on an invalid CSV, images resized by 50 %."""
     photo = origin.serve("/photo.jpg", jpeg((400, 300)))
-    refused = service.http.post("/upload", files={"file": ("products.csv", b"Some,Other,Columns\n1,2,3\n", "text/csv")})
+    refused = service.http.post(
+        "/upload", files={"file": ("products.csv", b"Some,Other,Columns\n1,2,3\n", "text/csv")}
+    )
     assert refused.status_code == 400
 
     uploaded = service.http.post(
         "/upload",
-        files={"file": ("products.csv", f"Serial Number,Product Name,Input Image Urls\n1,Mug,{photo}\n".encode())},
+        files={
+            "file": (
+                "products.csv",
+                f"Serial Number,Product Name,Input Image Urls\n1,Mug,{photo}\n".encode(),
+            )
+        },
         data={"mode": "scale"},
     )
     assert uploaded.status_code == 202
@@ -33,7 +44,9 @@ def test_flask_and_redis_document_upload_status_and_resize_by_half(service: Serv
 
 
 def test_fastapi_and_celery_document_whole_api(service: Service, origin: Origin) -> None:
-    """The root, 202 with a request ID, 409 until complete, the image by its file name, and the webhook at the end."""
+    """The root, 202 with a request ID, 409 until complete, the image by its file name, and the
+    webhook at the end.
+    """
     photo = origin.serve("/photo.jpg", jpeg())
     slow = origin.serve("/slow.jpg", Answer(jpeg(seed=2), delay_seconds=1))
     hook = origin.serve("/hook", Answer(status=204))
@@ -67,15 +80,26 @@ def test_fastapi_and_celery_document_whole_api(service: Service, origin: Origin)
     event = Webhook(secret).verify(body, headers)
     assert event["type"] == "request.completed"
     assert event["data"]["request_id"] == request_id
-    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery"
+    )
 
 
-def test_django_document_trailing_slashes_and_products_in_the_status(service: Service, origin: Origin) -> None:
-    """/api/upload/ and /api/status/ID/, whose answer lists the products with their input and output URLs."""
+def test_django_document_trailing_slashes_and_products_in_the_status(
+    service: Service, origin: Origin
+) -> None:
+    """/api/upload/ and /api/status/ID/, whose answer lists the products with their input and output
+    URLs.
+    """
     photo = origin.serve("/photo.jpg", jpeg())
     uploaded = service.http.post(
         "/api/upload/",
-        files={"file": ("products.csv", f"Serial Number,Product Name,Input Image Urls\n7,Lamp,{photo}\n".encode())},
+        files={
+            "file": (
+                "products.csv",
+                f"Serial Number,Product Name,Input Image Urls\n7,Lamp,{photo}\n".encode(),
+            )
+        },
     )
     assert uploaded.status_code == 202
     request_id = uploaded.json()["request_id"]
@@ -89,12 +113,22 @@ def test_django_document_trailing_slashes_and_products_in_the_status(service: Se
     assert product["output_image_urls"][0].startswith(service.url)
 
 
-def test_celery_or_bull_document_output_csv_url_in_the_order_of_the_input(service: Service, origin: Origin) -> None:
+def test_celery_or_bull_document_output_csv_url_in_the_order_of_the_input(
+    service: Service, origin: Origin
+) -> None:
     """output_csv_url once complete, and output URLs in the order of the input URLs."""
     colours = ("red", "lime", "blue", "white", "black")
-    urls = [origin.serve(f"/{colour}.jpg", encoded(Image.new("RGB", (64, 48), colour))) for colour in colours]
-    request_id = service.accepted(f'Serial Number,Product Name,Input Image Urls\n1,SKU1,"{",".join(urls)}"\n')
-    assert service.status(request_id)["output_csv_url"] is None or service.status(request_id)["completed_at"]
+    urls = [
+        origin.serve(f"/{colour}.jpg", encoded(Image.new("RGB", (64, 48), colour)))
+        for colour in colours
+    ]
+    request_id = service.accepted(
+        f'Serial Number,Product Name,Input Image Urls\n1,SKU1,"{",".join(urls)}"\n'
+    )
+    assert (
+        service.status(request_id)["output_csv_url"] is None
+        or service.status(request_id)["completed_at"]
+    )
 
     ended = service.ended(request_id)
     output = service.http.get(ended["output_csv_url"]).content.decode()
@@ -107,7 +141,9 @@ def test_celery_or_bull_document_output_csv_url_in_the_order_of_the_input(servic
 
 
 def test_flask_document_unquoted_urls_and_the_output_csv(service: Service, origin: Origin) -> None:
-    """The header `S. No`, spaces behind commas, unquoted URLs that spill over; a failing webhook changes nothing."""
+    """The header `S. No`, spaces behind commas, unquoted URLs that spill over; a failing webhook
+    changes nothing.
+    """
     first, second = origin.serve("/1.jpg", jpeg(seed=1)), origin.serve("/2.jpg", jpeg(seed=2))
     hook = origin.serve("/hook", Answer(status=500))
     request_id = service.accepted(
@@ -115,11 +151,23 @@ def test_flask_document_unquoted_urls_and_the_output_csv(service: Service, origi
         webhook_url=hook,
     )
     ended = service.ended(request_id)
-    assert (ended["status"], ended["total_images"], ended["processed_images"]) == ("COMPLETED", 4, 4)
+    assert (ended["status"], ended["total_images"], ended["processed_images"]) == (
+        "COMPLETED",
+        4,
+        4,
+    )
     header, *rows = csv.reader(io.StringIO(service.download(request_id)))
-    assert [cell.strip() for cell in header] == ["S. No", "Product Name", "Input Image Urls", "Output Image Urls"]
+    assert [cell.strip() for cell in header] == [
+        "S. No",
+        "Product Name",
+        "Input Image Urls",
+        "Output Image Urls",
+    ]
     assert [len(row[3].split(",")) for row in rows] == [2, 2]
-    wait_for(lambda: service.status(request_id)["webhook"]["last_status_code"] == 500, what="failed delivery")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["last_status_code"] == 500,
+        what="failed delivery",
+    )
     assert service.status(request_id)["status"] == "COMPLETED"
 
 
@@ -132,4 +180,6 @@ class _close_to:  # noqa: N801 - reads as a value
     def __eq__(self, other: object) -> bool:
         assert isinstance(self._colour, tuple)
         assert isinstance(other, tuple)
-        return all(abs(mine - theirs) <= 6 for mine, theirs in zip(self._colour, other, strict=True))
+        return all(
+            abs(mine - theirs) <= 6 for mine, theirs in zip(self._colour, other, strict=True)
+        )

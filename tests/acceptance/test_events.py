@@ -29,7 +29,9 @@ def _events(service: Service, request_id: str) -> list[dict[str, Any]]:
 
 
 def test_every_change_is_told_until_the_end(service: Service, origin: Origin) -> None:
-    urls = [origin.serve(f"/{n}.jpg", Answer(jpeg(seed=n), delay_seconds=n * 0.7)) for n in range(4)]
+    urls = [
+        origin.serve(f"/{n}.jpg", Answer(jpeg(seed=n), delay_seconds=n * 0.7)) for n in range(4)
+    ]
     rows = "".join(f"{n},SKU{n},{url}\n" for n, url in enumerate(urls))
     request_id = service.accepted(HEADER + rows)
     seen = _events(service, request_id)
@@ -52,20 +54,33 @@ def test_unknown_request_has_no_events(service: Service) -> None:
     assert service.http.get("/api/events/8243ff57-4d97-4733-bd91-3bb51286b55e").status_code == 404
 
 
-def test_reconnecting_browser_is_told_nothing_twice_and_stops_at_the_end(service: Service, origin: Origin) -> None:
-    """A browser's EventSource connects anew, with the ID of its last event, until it is answered 204."""
-    request_id = service.accepted(f"{HEADER}1,SKU1,{origin.serve('/a.jpg', Answer(jpeg(), delay_seconds=1.5))}\n")
+def test_reconnecting_browser_is_told_nothing_twice_and_stops_at_the_end(
+    service: Service, origin: Origin
+) -> None:
+    """A browser's EventSource connects anew, with the ID of its last event, until it is answered
+    204.
+    """
+    request_id = service.accepted(
+        f"{HEADER}1,SKU1,{origin.serve('/a.jpg', Answer(jpeg(), delay_seconds=1.5))}\n"
+    )
     with service.http.stream("GET", f"/api/events/{request_id}") as answer:
         seen = _first_id(answer)
-    with service.http.stream("GET", f"/api/events/{request_id}", headers={"Last-Event-ID": seen}) as answer:
+    with service.http.stream(
+        "GET", f"/api/events/{request_id}", headers={"Last-Event-ID": seen}
+    ) as answer:
         assert _first_id(answer) != seen
     service.ended(request_id)
     with service.http.stream("GET", f"/api/events/{request_id}") as answer:
         last = _first_id(answer)
     again = service.http.get(f"/api/events/{request_id}", headers={"Last-Event-ID": last})
     assert (again.status_code, again.content) == (204, b"")
-    assert service.http.get(f"/api/events/{request_id}", headers={"Last-Event-ID": seen}).status_code == 200
+    assert (
+        service.http.get(f"/api/events/{request_id}", headers={"Last-Event-ID": seen}).status_code
+        == 200
+    )
 
 
 def _first_id(answer: httpx.Response) -> str:
-    return next(line.removeprefix("id: ") for line in answer.iter_lines() if line.startswith("id: "))
+    return next(
+        line.removeprefix("id: ") for line in answer.iter_lines() if line.startswith("id: ")
+    )

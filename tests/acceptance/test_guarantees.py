@@ -1,4 +1,6 @@
-"""What halftone promises of every request: positions, failures in their slots, options, large requests, duplicates."""
+"""What halftone promises of every request: positions, failures in their slots, options, large
+requests, duplicates.
+"""
 
 import csv
 import io
@@ -8,15 +10,17 @@ from uuid import UUID
 import pika
 import pytest
 
-from halftone_shared.messages import PRODUCTS_QUEUE, product_message
-from halftone_shared.results import ProductKey
+from halftone_shared.model.messages import PRODUCTS_QUEUE, product_message
+from halftone_shared.model.results import ProductKey
 from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, log_lines, wait_for
 from tests.support.images import encoded, jpeg, opened, picture
 from tests.support.origin import Answer, Origin
 
 
-def test_failing_url_in_the_middle_costs_only_its_own_slot(service: Service, origin: Origin) -> None:
+def test_failing_url_in_the_middle_costs_only_its_own_slot(
+    service: Service, origin: Origin
+) -> None:
     first, last = origin.serve("/1.jpg", jpeg(seed=1)), origin.serve("/3.jpg", jpeg(seed=3))
     request_id = service.accepted(f'{HEADER}1,SKU1,"{first},{origin.url}/missing.jpg,{last}"\n')
     status = service.ended(request_id)
@@ -48,10 +52,15 @@ def test_url_with_commas_is_one_url(service: Service, origin: Origin) -> None:
     url = origin.serve("/w_200,h_200,c_fill/a.jpg", jpeg())
     request_id = service.accepted(f'{HEADER}1,SKU1,"{url},{url}"\n2,SKU2,{url}\n')
     assert service.ended(request_id)["processed_images"] == 3
-    assert [product["input_image_urls"] for product in service.products(request_id)] == [[url, url], [url]]
+    assert [product["input_image_urls"] for product in service.products(request_id)] == [
+        [url, url],
+        [url],
+    ]
 
 
-def test_invalid_further_url_is_warned_of_and_fails_in_its_slot(service: Service, origin: Origin) -> None:
+def test_invalid_further_url_is_warned_of_and_fails_in_its_slot(
+    service: Service, origin: Origin
+) -> None:
     url = origin.serve("/a.jpg", jpeg())
     answer = service.upload(f'{HEADER}1,SKU1,"{url},ftp://files/b.jpg,{url}"\n').json()
     assert answer["warning_count"] == 1
@@ -64,22 +73,34 @@ def test_invalid_further_url_is_warned_of_and_fails_in_its_slot(service: Service
     }
     service.ended(answer["request_id"])
     (product,) = service.products(answer["request_id"])
-    assert [image["error"] and image["error"]["code"] for image in product["images"]] == [None, "invalid_url", None]
+    assert [image["error"] and image["error"]["code"] for image in product["images"]] == [
+        None,
+        "invalid_url",
+        None,
+    ]
 
 
 def test_request_with_nothing_but_failures_fails(service: Service, origin: Origin) -> None:
-    page = origin.serve("/page.jpg", Answer(b"<html>Not an image</html>", headers={"Content-Type": "image/jpeg"}))
+    page = origin.serve(
+        "/page.jpg", Answer(b"<html>Not an image</html>", headers={"Content-Type": "image/jpeg"})
+    )
     empty = origin.serve("/empty.jpg", b"")
     request_id = service.accepted(f'{HEADER}1,SKU1,"{page},{empty}"\n')
     status = service.ended(request_id)
-    assert (status["status"], status["outcome"], status["failed_products"]) == ("FAILED", "failed", 1)
+    assert (status["status"], status["outcome"], status["failed_products"]) == (
+        "FAILED",
+        "failed",
+        1,
+    )
     (product,) = service.products(request_id)
     assert [image["error"]["code"] for image in product["images"]] == ["not_an_image", "empty_body"]
     assert product["output_image_urls"] == [None, None]
 
 
 def test_failure_that_may_pass_is_tried_again(service: Service, origin: Origin) -> None:
-    answers = itertools.chain([Answer(status=503, headers={"Retry-After": "1"})], itertools.repeat(Answer(jpeg())))
+    answers = itertools.chain(
+        [Answer(status=503, headers={"Retry-After": "1"})], itertools.repeat(Answer(jpeg()))
+    )
     url = origin.serve("/busy.jpg", lambda: next(answers))
     good = origin.serve("/good.jpg", jpeg(seed=2))
     request_id = service.accepted(f'{HEADER}1,SKU1,"{good},{url}"\n')
@@ -115,8 +136,14 @@ def test_format_and_dimensions_stay(service: Service, origin: Origin, extension:
 
 
 def test_asked_format_is_written(service: Service, origin: Origin) -> None:
-    request_id = service.accepted(f"{HEADER}1,SKU1,{origin.serve('/photo.jpg', jpeg())}\n", format="webp", quality="60")
-    assert service.ended(request_id)["options"] == {"mode": "quality", "quality": 60, "format": "webp"}
+    request_id = service.accepted(
+        f"{HEADER}1,SKU1,{origin.serve('/photo.jpg', jpeg())}\n", format="webp", quality="60"
+    )
+    assert service.ended(request_id)["options"] == {
+        "mode": "quality",
+        "quality": 60,
+        "format": "webp",
+    }
     (image,) = service.products(request_id)[0]["images"]
     assert image["output_url"].endswith(".webp")
     assert opened(service.http.get(image["output_url"]).content).format == "WEBP"
@@ -132,12 +159,21 @@ def test_uploaded_columns_come_back_verbatim(service: Service, origin: Origin) -
     output = service.download(request_id)
     assert output.endswith("\r\n")
     header, row = csv.reader(io.StringIO(output, newline=""), delimiter=";")
-    assert header == ["Notes", "Serial Number", "Product Name", "Input Image Urls", "Prix", "Output Image Urls"]
+    assert header == [
+        "Notes",
+        "Serial Number",
+        "Product Name",
+        "Input Image Urls",
+        "Prix",
+        "Output Image Urls",
+    ]
     assert row == ['a;"b"\nc', "007", " Straße ", url, "12,50 €", product["output_image_urls"][0]]
 
 
 def test_thousand_products_end_once(service: Service, origin: Origin) -> None:
-    """1,000 products × 2 images, every message doubled: each image done once, the ending counted once, one webhook."""
+    """1,000 products × 2 images, every message doubled: each image done once, the ending counted
+    once, one webhook.
+    """
     urls = [origin.serve(f"/{number}.jpg", jpeg((64, 48), seed=number)) for number in range(20)]
     rows = "".join(f'{n},SKU{n},"{urls[n % 20]},{urls[(n + 7) % 20]}"\n' for n in range(1, 1001))
     hook = origin.serve("/hook", Answer(status=204))
@@ -151,7 +187,9 @@ def test_thousand_products_end_once(service: Service, origin: Origin) -> None:
     assert [product["serial_number"] for product in products] == list(range(1, 1001))
     assert len({url for product in products for url in product["output_image_urls"]}) == 2000
     wait_for(lambda: origin.posts, what="webhook")
-    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery"
+    )
     _wait_for_empty_queue(service)
     assert service.status(request_id)["processed_images"] == 2000
     assert sum(origin.hits[f"/{number}.jpg"] for number in range(20)) == 2000
@@ -176,7 +214,9 @@ def _wait_for_empty_queue(service: Service) -> None:
             channel = connection.channel()
 
             def is_empty() -> bool:
-                return bool(channel.queue_declare(PRODUCTS_QUEUE, passive=True).method.message_count == 0)
+                return bool(
+                    channel.queue_declare(PRODUCTS_QUEUE, passive=True).method.message_count == 0
+                )
 
             wait_for(is_empty, what="an empty queue")
 

@@ -1,4 +1,6 @@
-"""A catalogue in which every kind of bomb hides among a thousand good images: each costs its own slot."""
+"""A catalogue in which every kind of bomb hides among a thousand good images: each costs its own
+slot.
+"""
 
 import gzip
 import struct
@@ -24,9 +26,16 @@ MEMORY_BYTES = 1024**3
 
 
 def _png(size: tuple[int, int], data: bytes) -> bytes:
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)),
+        (b"IDAT", data),
+        (b"IEND", b""),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
 
@@ -52,12 +61,20 @@ def _many_scans() -> bytes:
 def _bombs() -> dict[str, tuple[Answer, str]]:
     good = jpeg()
     return {
-        "too many pixels, told by a PNG": (Answer(_png((60_000, 60_000), zlib.compress(b"\0"))), "too_many_pixels"),
-        "too many pixels, told by a GIF": (Answer(_gif((10, 10), [(10, 10), (60_000, 60_000)])), "too_many_pixels"),
+        "too many pixels, told by a PNG": (
+            Answer(_png((60_000, 60_000), zlib.compress(b"\0"))),
+            "too_many_pixels",
+        ),
+        "too many pixels, told by a GIF": (
+            Answer(_gif((10, 10), [(10, 10), (60_000, 60_000)])),
+            "too_many_pixels",
+        ),
         "frames on a huge canvas": (Answer(_gif((7000, 7000), [(1, 1)] * 400)), "too_many_pixels"),
         "too many frames": (Answer(_gif((10, 10), [(1, 1)] * 2000)), "too_many_frames"),
         "pixels for which there is no time": (
-            Answer(encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1)[:900_000]),
+            Answer(
+                encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1)[:900_000]
+            ),
             "corrupt_image",
         ),
         "an animation for which there is no time": (Answer(_slow_animation()), "encode_timeout"),
@@ -68,18 +85,39 @@ def _bombs() -> dict[str, tuple[Answer, str]]:
         "a thousand scans": (Answer(_many_scans()), "corrupt_image"),
         "half an image": (Answer(good[: len(good) // 2]), "corrupt_image"),
         "a page": (Answer(b"<!doctype html><title>Gone</title>"), "not_an_image"),
-        "PostScript": (Answer(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"), "unsupported_format"),
-        "SVG": (Answer(b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"), "unsupported_format"),
-        "a zipped image": (Answer(gzip.compress(good), headers={"Content-Encoding": "gzip"}), "http_error"),
+        "PostScript": (
+            Answer(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"),
+            "unsupported_format",
+        ),
+        "SVG": (
+            Answer(b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"),
+            "unsupported_format",
+        ),
+        "a zipped image": (
+            Answer(gzip.compress(good), headers={"Content-Encoding": "gzip"}),
+            "http_error",
+        ),
         "a bomb zipped twice": (
-            Answer(gzip.compress(gzip.compress(bytes(100 << 20))), headers={"Content-Encoding": "gzip, gzip"}),
+            Answer(
+                gzip.compress(gzip.compress(bytes(100 << 20))),
+                headers={"Content-Encoding": "gzip, gzip"},
+            ),
             "http_error",
         ),
         "nothing": (Answer(b""), "empty_body"),
         "too many bytes": (Answer(bytes(MAX_BYTES + 1)), "too_large"),
-        "a way inside": (Answer(status=302, headers={"Location": "http://169.254.169.254/"}), "blocked_address"),
-        "a port inside": (Answer(status=302, headers={"Location": "http://10.0.0.1:6379/"}), "blocked_address"),
-        "a way to a file": (Answer(status=302, headers={"Location": "file:///etc/passwd"}), "invalid_url"),
+        "a way inside": (
+            Answer(status=302, headers={"Location": "http://169.254.169.254/"}),
+            "blocked_address",
+        ),
+        "a port inside": (
+            Answer(status=302, headers={"Location": "http://10.0.0.1:6379/"}),
+            "blocked_address",
+        ),
+        "a way to a file": (
+            Answer(status=302, headers={"Location": "file:///etc/passwd"}),
+            "invalid_url",
+        ),
         "a circle": (Answer(status=302, headers={"Location": "/circle"}), "too_many_redirects"),
     }
 
@@ -91,7 +129,9 @@ def _slow_animation() -> bytes:
 
 @contextmanager
 def _watched_memory(service: Service) -> Iterator[list[int]]:
-    """The most memory (proportional, in bytes) that the worker and its codec processes had together."""
+    """The most memory (proportional, in bytes) that the worker and its codec processes had
+    together.
+    """
     (worker,) = _workers(service)
     most, stop = [0], threading.Event()
 
@@ -119,7 +159,11 @@ def _workers(service: Service) -> list[psutil.Process]:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Service]:
-    settings = {"encode_timeout_seconds": "4", "download_timeout_seconds": "6", "max_image_bytes": str(MAX_BYTES)}
+    settings = {
+        "encode_timeout_seconds": "4",
+        "download_timeout_seconds": "6",
+        "max_image_bytes": str(MAX_BYTES),
+    }
     with running_up(tmp_path, max_attempts="1", connections_per_host="16", **settings) as running:
         yield running
 
@@ -136,7 +180,10 @@ def test_bombs_among_good_images_cost_their_own_slots(guarded: Service, origin: 
 
     good = [origin.serve(f"/{number}.jpg", jpeg((160, 120), seed=number)) for number in range(25)]
     with hostile_server(endless) as flood, hostile_server(silent) as silence:
-        bombs = [(origin.serve(f"/{at}", answer), code) for at, (answer, code) in enumerate(_bombs().values())]
+        bombs = [
+            (origin.serve(f"/{at}", answer), code)
+            for at, (answer, code) in enumerate(_bombs().values())
+        ]
         origin.serve("/circle", Answer(status=302, headers={"Location": "/circle"}))
         bombs += [(flood.url, "too_large"), (silence.url, "timeout")]
         rows, expected = [], []
@@ -150,7 +197,10 @@ def test_bombs_among_good_images_cost_their_own_slots(guarded: Service, origin: 
         with _watched_memory(guarded) as most:
             status = guarded.ended(guarded.accepted(HEADER + "".join(rows)), 150)
         products = guarded.products(status["request_id"])
-    found = [[image["error"]["code"] if image["error"] else "" for image in product["images"]] for product in products]
+    found = [
+        [image["error"]["code"] if image["error"] else "" for image in product["images"]]
+        for product in products
+    ]
     assert found == expected
     assert status["failed_images"] == sum(bool(code) for _, code in bombs) == len(bombs) - 1
     assert status["processed_images"] == GOOD_IMAGES + 1

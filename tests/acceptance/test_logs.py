@@ -1,4 +1,6 @@
-"""One ID to grep for: the upload's X-Request-Id follows a product through every process to its webhook."""
+"""One ID to grep for: the upload's X-Request-Id follows a product through every process to its
+webhook.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -27,14 +29,22 @@ def _upload(service: Service, trace_id: str, csv: str, **fields: str) -> str:
     return request_id
 
 
-def test_upload_s_id_is_in_every_line_from_the_upload_to_the_webhook(service: Service, origin: Origin) -> None:
+def test_upload_s_id_is_in_every_line_from_the_upload_to_the_webhook(
+    service: Service, origin: Origin
+) -> None:
     answers = iter([Answer(status=503), Answer(jpeg())])
     again = origin.serve("/again.jpg", lambda: next(answers, Answer(jpeg())))
     hook = origin.serve("/hook", Answer(status=204))
-    request_id = _upload(service, "shop-2026-11-24.7", f"{HEADER}1,SKU1,{again}\n", webhook_url=hook)
+    request_id = _upload(
+        service, "shop-2026-11-24.7", f"{HEADER}1,SKU1,{again}\n", webhook_url=hook
+    )
     service.ended(request_id)
-    wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery")
-    lines = wait_for(lambda: _lines_with(service, "webhook attempted", "shop-2026-11-24.7"), what="last line")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery"
+    )
+    lines = wait_for(
+        lambda: _lines_with(service, "webhook attempted", "shop-2026-11-24.7"), what="last line"
+    )
     assert lines == [
         "request accepted",
         "product postponed",
@@ -51,7 +61,13 @@ def _lines_with(service: Service, last: str, wanted: str) -> list[str]:
 
 
 def _event(line: str) -> str:
-    known = ("request accepted", "product postponed", "product settled", "request ended", "webhook attempted")
+    known = (
+        "request accepted",
+        "product postponed",
+        "product settled",
+        "request ended",
+        "webhook attempted",
+    )
     return next((event for event in known if event in line), line)
 
 
@@ -82,7 +98,9 @@ def test_what_clients_do_to_a_request_is_in_the_log_and_a_cancelled_one_is_no_wa
     service: Service, origin: Origin
 ) -> None:
     slow = origin.serve("/slow.jpg", Answer(jpeg(), delay_seconds=0.5))
-    request_id = _upload(service, "shop-8", f"{HEADER}1,SKU1,{slow}\n", webhook_url=f"{origin.url}/hook")
+    request_id = _upload(
+        service, "shop-8", f"{HEADER}1,SKU1,{slow}\n", webhook_url=f"{origin.url}/hook"
+    )
     wait_for(lambda: origin.hits["/slow.jpg"], what="image under way")
     for change in ("cancel", "retry"):
         service.http.post(f"/api/{change}/{request_id}").raise_for_status()
@@ -90,11 +108,20 @@ def test_what_clients_do_to_a_request_is_in_the_log_and_a_cancelled_one_is_no_wa
     service.http.post(f"/api/webhooks/{request_id}/replay").raise_for_status()
 
     def events() -> list[str]:
-        return [line["event"] for line in log_lines(service) if line.get("request_id") == request_id]
+        return [
+            line["event"] for line in log_lines(service) if line.get("request_id") == request_id
+        ]
 
-    wait_for(lambda: events().count("request ended") == 2 and "product not settled" in events(), what="both endings")
+    wait_for(
+        lambda: events().count("request ended") == 2 and "product not settled" in events(),
+        what="both endings",
+    )
     assert {"cancellation accepted", "retry accepted", "webhook replay accepted"} <= set(events())
-    loud = [line for line in log_lines(service) if line["level"] != "info" and line.get("request_id") == request_id]
+    loud = [
+        line
+        for line in log_lines(service)
+        if line["level"] != "info" and line.get("request_id") == request_id
+    ]
     assert loud == []
 
 
@@ -102,7 +129,9 @@ def test_programs_say_when_they_start_and_stop(tmp_path: Path) -> None:
     with running_up(tmp_path) as service:
         wait_for(lambda: "worker started" in service.log.read_text(), what="worker")
     events = {(line["service"], line["event"]) for line in log_lines(service)}
-    assert {(name, f"{name} {what}") for name in ("api", "worker") for what in ("started", "stopped")} <= events
+    assert {
+        (name, f"{name} {what}") for name in ("api", "worker") for what in ("started", "stopped")
+    } <= events
 
 
 @pytest.mark.parametrize("retried", [False, True], ids=["deleted", "retried"])
@@ -111,7 +140,9 @@ def test_download_that_is_overtaken_breaks_off_with_a_line(
 ) -> None:
     with running_separately(tmp_path, database_url, "in-process", workers=0) as service:
         name = "SKU" * 50
-        request_id = service.accepted(HEADER + "".join(f"{n},{name},http://x.example/\n" for n in range(1, 100_001)))
+        request_id = service.accepted(
+            HEADER + "".join(f"{n},{name},http://x.example/\n" for n in range(1, 100_001))
+        )
         service.http.post(f"/api/cancel/{request_id}").raise_for_status()
         service.ended(request_id)
         with service.http.stream("GET", f"/api/download/{request_id}") as answer:
@@ -126,7 +157,10 @@ def test_download_that_is_overtaken_breaks_off_with_a_line(
                 list(pieces)
 
         def found() -> dict[str, Any] | None:
-            return next((line for line in log_lines(service) if line["event"] == "download broken off"), None)
+            return next(
+                (line for line in log_lines(service) if line["event"] == "download broken off"),
+                None,
+            )
 
         line = wait_for(found, what="its line")
         assert line["level"] == "info"
@@ -135,7 +169,9 @@ def test_download_that_is_overtaken_breaks_off_with_a_line(
 
 
 def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:
-    """In URLs that answer, that do not, and that break the rules; in the webhook's URL; and the webhook's secret."""
+    """In URLs that answer, that do not, and that break the rules; in the webhook's URL; and the
+    webhook's secret.
+    """
     good = origin.serve("/good.jpg", jpeg())
     hook = origin.serve("/hook", Answer(status=500))
     secret = "whsec_" + "C" * 40
@@ -143,7 +179,10 @@ def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -
     def with_password(url: str) -> str:
         return url.replace("http://", "http://shopper:hunter2@")
 
-    urls = [with_password(url) for url in (good, f"{origin.url}/missing.jpg", "http://127.0.0.1:1/refused.jpg")]
+    urls = [
+        with_password(url)
+        for url in (good, f"{origin.url}/missing.jpg", "http://127.0.0.1:1/refused.jpg")
+    ]
     request_id = _upload(
         service,
         "secrets-1",
@@ -153,7 +192,10 @@ def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -
     )
     service.http.post(f"/api/cancel/{request_id}")
     service.ended(request_id)
-    wait_for(lambda: service.status(request_id)["webhook"]["last_status_code"] == 500, what="failed delivery")
+    wait_for(
+        lambda: service.status(request_id)["webhook"]["last_status_code"] == 500,
+        what="failed delivery",
+    )
     wait_for(lambda: _lines_with(service, "webhook attempted", "secrets-1"), what="last line")
     log = service.log.read_text()
     assert "hunter2" not in log

@@ -1,4 +1,6 @@
-"""The monitoring that is shipped works: every alert can fire, every panel shows something, every name exists."""
+"""The monitoring that is shipped works: every alert can fire, every panel shows something, every
+name exists.
+"""
 
 import json
 import math
@@ -17,7 +19,15 @@ import yaml
 
 from tests.support import prometheus
 from tests.support.csv_files import HEADER
-from tests.support.halftone import PYTHON, Service, environment, free_port, running_separately, running_up, wait_for
+from tests.support.halftone import (
+    PYTHON,
+    Service,
+    environment,
+    free_port,
+    running_separately,
+    running_up,
+    wait_for,
+)
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin, running_origin
 from tests.support.postgres import TestPostgres
@@ -25,10 +35,14 @@ from tests.support.prometheus import MONITORING, ROOT, TestPrometheus, promtool,
 from tests.support.rabbitmq import TestRabbitmq
 
 METRIC = re.compile(r"\b(?:halftone|rabbitmq|process)_[a-z_]+\b|\bup\b")
-RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
+RULES: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0][
+    "rules"
+]
 PANELS: list[dict[str, Any]] = [
     panel
-    for panel in json.loads((MONITORING / "grafana" / "dashboards" / "halftone.json").read_text())["panels"]
+    for panel in json.loads((MONITORING / "grafana" / "dashboards" / "halftone.json").read_text())[
+        "panels"
+    ]
     if panel["type"] != "row"
 ]
 PANEL_EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
@@ -56,14 +70,20 @@ def programs() -> None:
 
 @pytest.fixture(scope="module")
 def monitored(
-    programs: None, postgres: TestPostgres, broker: TestRabbitmq, tmp_path_factory: pytest.TempPathFactory
+    programs: None,
+    postgres: TestPostgres,
+    broker: TestRabbitmq,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Monitored]:
     folder = tmp_path_factory.mktemp("monitored")
     worker = f"127.0.0.1:{free_port()}"
     with (
         running_origin() as origin,
         running_separately(
-            folder, postgres.new_database(), broker.new_vhost(), metrics_port=worker.rpartition(":")[2]
+            folder,
+            postgres.new_database(),
+            broker.new_vhost(),
+            metrics_port=worker.rpartition(":")[2],
         ) as service,
     ):
         broker_metrics = f"127.0.0.1:{broker.metrics_port}"
@@ -82,7 +102,9 @@ def monitored(
 
 
 def _work(service: Service, origin: Origin) -> None:
-    """Images that succeed, fail, and succeed at the second attempt; webhooks that arrive and that do not."""
+    """Images that succeed, fail, and succeed at the second attempt; webhooks that arrive and that
+    do not.
+    """
     again = iter([Answer(status=503), Answer(jpeg())])
     urls = [
         origin.serve("/good.jpg", jpeg((640, 480))),
@@ -102,7 +124,9 @@ def _attempted(service: Service, request_id: str) -> bool:
 
 
 def _wait_for_scrape(server: TestPrometheus) -> None:
-    """Until every target has been scraped twice from now on, and the database's figures are not older."""
+    """Until every target has been scraped twice from now on, and the database's figures are not
+    older.
+    """
     scrapes = 'sum(increase(halftone_http_requests_total{route="/metrics"}[1h]))'
     before = _number(server, scrapes)
     wait_for(lambda: _number(server, scrapes) >= before + 7, 60, "scrapes")
@@ -116,7 +140,11 @@ def _number(server: TestPrometheus, expression: str) -> float:
 @pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")],
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "rules", "alerts.yml"),
+        ("test", "rules", "alerts_test.yml"),
+    ],
     ids=" ".join,
 )
 def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
@@ -152,22 +180,34 @@ def test_dashboard_answers_its_five_questions_in_order() -> None:
     ]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
-    cells = [(x + right, y + down) for h, w, x, y in places for right in range(w) for down in range(h)]
+    cells = [
+        (x + right, y + down) for h, w, x, y in places for right in range(w) for down in range(h)
+    ]
     assert len(set(cells)) == len(cells), "panels overlap"
 
 
 def test_grafana_is_provisioned_with_what_the_dashboard_asks_for() -> None:
     provisioning = MONITORING / "grafana" / "provisioning"
-    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
     assert {panel["datasource"]["uid"] for panel in PANELS} == {source["uid"]}
-    (provider,) = yaml.safe_load((provisioning / "dashboards" / "halftone.yml").read_text())["providers"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "halftone.yml").read_text())[
+        "providers"
+    ]
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    mounts = dict(volume.split(":")[:2] for volume in compose["services"]["grafana"]["volumes"] if volume[0] == ".")
+    mounts = dict(
+        volume.split(":")[:2]
+        for volume in compose["services"]["grafana"]["volumes"]
+        if volume[0] == "."
+    )
     assert mounts["./monitoring/grafana/dashboards"] == provider["options"]["path"]
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("name", sorted({name for text in EXPRESSIONS for name in METRIC.findall(text)}))
+@pytest.mark.parametrize(
+    "name", sorted({name for text in EXPRESSIONS for name in METRIC.findall(text)})
+)
 def test_metric_that_is_asked_for_exists(monitored: Monitored, name: str) -> None:
     # Those of the worker, RabbitMQ and the API are all scraped by now.
     assert monitored.prometheus.query(name), f"nothing called {name} is scraped"
@@ -194,14 +234,20 @@ def test_no_alert_fires_while_all_is_well(monitored: Monitored) -> None:
 def test_promtool_finds_nothing_to_mend_in_our_metrics(monitored: Monitored) -> None:
     for url in (f"{monitored.service.url}/metrics", f"{monitored.worker_url}/metrics"):
         answer = promtool("check", "metrics", stdin=httpx.get(url, trust_env=False).text)
-        ours = [line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("halftone_")]
+        ours = [
+            line
+            for line in (answer.stdout + answer.stderr).splitlines()
+            if line.startswith("halftone_")
+        ]
         assert ours == []
         assert "error while linting" not in answer.stderr
 
 
 @pytest.mark.broker
 def test_worker_counts_what_it_did(monitored: Monitored) -> None:
-    """Twice two uploads of four images: two good ones, one that came at the second attempt, one that is not there."""
+    """Twice two uploads of four images: two good ones, one that came at the second attempt, one
+    that is not there.
+    """
 
     def counted(name: str) -> int:
         return round(_number(monitored.prometheus, f"sum({name})"))
@@ -214,7 +260,11 @@ def test_worker_counts_what_it_did(monitored: Monitored) -> None:
     assert counted('halftone_webhook_attempts_total{outcome="delivered"}') == 2
     assert counted('halftone_webhook_attempts_total{outcome="postponed"}') >= 2
     assert counted("halftone_uploaded_images_total") == 16
-    assert 0 < counted("halftone_image_output_bytes_total") < counted("halftone_image_input_bytes_total")
+    assert (
+        0
+        < counted("halftone_image_output_bytes_total")
+        < counted("halftone_image_input_bytes_total")
+    )
 
 
 @pytest.mark.broker
@@ -236,7 +286,9 @@ def test_metrics_host_that_is_not_of_this_machine_is_said(tmp_path: Path, host: 
     assert f"HALFTONE_METRICS_HOST={host!r}" in answer.stderr
 
 
-def _worker_with_metrics(tmp_path: Path, *, port: str, host: str = "127.0.0.1") -> "subprocess.CompletedProcess[str]":
+def _worker_with_metrics(
+    tmp_path: Path, *, port: str, host: str = "127.0.0.1"
+) -> "subprocess.CompletedProcess[str]":
     variables = environment(
         tmp_path,
         database_url="postgresql://nobody@127.0.0.1:1/none",
@@ -293,10 +345,20 @@ def test_figures_agree_with_the_database_after_a_load(
             def shown(expression: str) -> int:
                 return round(_number(server, expression))
 
-            assert shown('sum(halftone_products_settled_total{status="COMPLETED"})') == status["processed_products"]
-            assert shown('sum(halftone_products_settled_total{status="FAILED"})') == status["failed_products"] == 200
+            assert (
+                shown('sum(halftone_products_settled_total{status="COMPLETED"})')
+                == status["processed_products"]
+            )
+            assert (
+                shown('sum(halftone_products_settled_total{status="FAILED"})')
+                == status["failed_products"]
+                == 200
+            )
             assert shown("sum(halftone_images_total)") == status["total_images"] == 2000
-            assert shown('sum(halftone_image_errors_total{code="http_error"})') == status["failed_images"]
+            assert (
+                shown('sum(halftone_image_errors_total{code="http_error"})')
+                == status["failed_images"]
+            )
             assert shown("sum(halftone_image_input_bytes_total)") == status["bytes_in"]
             assert shown("sum(halftone_image_output_bytes_total)") == status["bytes_out"]
             assert shown("max(sum by (state) (max by (state) (halftone_products)))") == 0
@@ -304,5 +366,7 @@ def test_figures_agree_with_the_database_after_a_load(
             assert shown("sum(halftone_uploaded_products_total)") == 2000
             assert shown("count(count by (instance) (halftone_products_settled_total) > 0)") == 4
             # What the panel of the throughput draws, summed over the run.
-            drawn = _number(server, "sum_over_time(sum(rate(halftone_products_settled_total[4s]))[3m:1s])")
+            drawn = _number(
+                server, "sum_over_time(sum(rate(halftone_products_settled_total[4s]))[3m:1s])"
+            )
             assert drawn == pytest.approx(2000, rel=0.2)

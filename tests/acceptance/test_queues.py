@@ -11,10 +11,19 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from halftone_shared.worker_registry import WorkerReport, report_worker
+from halftone_shared.db.workers import WorkerReport, report_worker
 from tests.support.halftone import PYTHON, wait_for
 from tests.support.postgres import TestPostgres
-from tests.support.stored import WAITING, claimed, failed_image, finish, good_image, query, settle, store_request
+from tests.support.stored import (
+    WAITING,
+    claimed,
+    failed_image,
+    finish,
+    good_image,
+    query,
+    settle,
+    store_request,
+)
 
 COMMAND = [PYTHON, "-m", "halftone_cli", "queues"]
 
@@ -23,7 +32,9 @@ def _environment(database_url: str) -> dict[str, str]:
     return os.environ | {"HALFTONE_DATABASE_URL": database_url, "COLUMNS": "160"}
 
 
-def test_one_print_shows_queues_workers_throughput_and_failures(engine: Engine, database_url: str) -> None:
+def test_one_print_shows_queues_workers_throughput_and_failures(
+    engine: Engine, database_url: str
+) -> None:
     running = store_request(engine, 12, images=2)
     settle(engine, claimed(engine, running, 1), good_image(), failed_image())
     claimed(engine, running, 2)
@@ -31,7 +42,11 @@ def test_one_print_shows_queues_workers_throughput_and_failures(engine: Engine, 
     with engine.connect() as connection:
         report_worker(connection, WorkerReport(uuid4(), "press-room", 4711, 1, 4, 1))
     answer = subprocess.run(
-        [*COMMAND, "--once"], env=_environment(database_url), capture_output=True, text=True, check=False
+        [*COMMAND, "--once"],
+        env=_environment(database_url),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     rows = [line.split() for line in answer.stdout.splitlines()]
@@ -47,7 +62,12 @@ def test_one_print_shows_queues_workers_throughput_and_failures(engine: Engine, 
 @pytest.mark.parametrize("how", [["--once"], []], ids=["once", "without a terminal"])
 def test_empty_service_says_that_no_worker_lives(database_url: str, how: list[str]) -> None:
     answer = subprocess.run(
-        [*COMMAND, *how], env=_environment(database_url), capture_output=True, text=True, check=False, timeout=60
+        [*COMMAND, *how],
+        env=_environment(database_url),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert answer.returncode == 0, answer.stderr
     assert "no worker lives" in answer.stdout
@@ -60,7 +80,9 @@ def test_live_view_goes_on_until_it_is_interrupted(engine: Engine, database_url:
         shows("0 of 4321")
 
 
-def test_live_view_outlasts_a_database_that_is_away(postgres: TestPostgres, engine: Engine, database_url: str) -> None:
+def test_live_view_outlasts_a_database_that_is_away(
+    postgres: TestPostgres, engine: Engine, database_url: str
+) -> None:
     with _live(database_url) as shows:
         shows("no worker lives")
         store_request(engine, 4321)
@@ -76,7 +98,10 @@ def test_database_that_goes_away_is_said_in_a_line(
     with engine.connect().execution_options(isolation_level="READ COMMITTED") as holder:
         holder.execute(text("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"))
         running = subprocess.Popen(
-            [PYTHON, "-m", "halftone_cli", *command], env=_environment(database_url), stderr=subprocess.PIPE, text=True
+            [PYTHON, "-m", "halftone_cli", *command],
+            env=_environment(database_url),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         wait_for(lambda: query(engine, WAITING), what="a statement under way")
         query(engine, f"SELECT pg_terminate_backend(pid) {WAITING.removeprefix('SELECT')}")
@@ -88,10 +113,14 @@ def test_database_that_goes_away_is_said_in_a_line(
 
 @contextmanager
 def _live(database_url: str) -> Iterator[Callable[[str], None]]:
-    """The live view on a terminal, interrupted at the end: a function that waits until it shows a text."""
+    """The live view on a terminal, interrupted at the end: a function that waits until it shows a
+    text.
+    """
     terminal, theirs = os.openpty()
     variables = _environment(database_url) | {"TERM": "xterm", "LINES": "50"}
-    live = subprocess.Popen([*COMMAND, "--every", "0.5"], env=variables, stdin=theirs, stdout=theirs)
+    live = subprocess.Popen(
+        [*COMMAND, "--every", "0.5"], env=variables, stdin=theirs, stdout=theirs
+    )
     os.close(theirs)
     shown = b""
 
@@ -114,6 +143,8 @@ def _away(postgres: TestPostgres, database_url: str) -> Iterator[None]:
     name = database_url.rpartition("?")[0].rpartition("/")[2]
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
         yield
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())

@@ -1,4 +1,6 @@
-"""Programs that are told to stop while something that they need hangs: they are gone in time, and nothing is lost."""
+"""Programs that are told to stop while something that they need hangs: they are gone in time, and
+nothing is lost.
+"""
 
 import signal
 import subprocess
@@ -26,7 +28,11 @@ WORKER_SECONDS = GRACE_SECONDS + 15
 
 @pytest.mark.broker
 def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand(
-    tmp_path: Path, database_url: str, rabbitmq_url: str, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    database_url: str,
+    rabbitmq_url: str,
+    origin: Origin,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three workers and an API, each with one thing that hangs."""
     image = origin.serve("/a.jpg", Answer(jpeg(), delay_seconds=1))
@@ -38,9 +44,17 @@ def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand
         rabbitmq, relayed_rabbitmq_url = stack.enter_context(relayed(rabbitmq_url))
         to_bucket, bucket_url = stack.enter_context(relayed(bucket.url))
         monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
-        settings = {"storage_url": "s3://bucket", "shutdown_grace_seconds": str(GRACE_SECONDS), "auth": "off"}
-        service = stack.enter_context(running_separately(tmp_path, database_url, rabbitmq_url, workers=0, **settings))
-        well = environment(tmp_path, **settings, database_url=database_url, rabbitmq_url=rabbitmq_url)
+        settings = {
+            "storage_url": "s3://bucket",
+            "shutdown_grace_seconds": str(GRACE_SECONDS),
+            "auth": "off",
+        }
+        service = stack.enter_context(
+            running_separately(tmp_path, database_url, rabbitmq_url, workers=0, **settings)
+        )
+        well = environment(
+            tmp_path, **settings, database_url=database_url, rabbitmq_url=rabbitmq_url
+        )
         workers = [
             stack.enter_context(running_worker(well | hanging, tmp_path / name))
             for name, hanging in (
@@ -51,12 +65,19 @@ def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand
         ]
         port = free_port()
         without_postgres = {"HALFTONE_DATABASE_URL": postgres_url, "HALFTONE_API_PORT": str(port)}
-        api = stack.enter_context(running_program("halftone_api", well | without_postgres, tmp_path / "api"))
+        api = stack.enter_context(
+            running_program("halftone_api", well | without_postgres, tmp_path / "api")
+        )
         wait_for(lambda: _answer(f"http://127.0.0.1:{port}/readyz") == 200, what="the other API")
 
-        request_id = service.accepted(HEADER + "".join(f"{number},SKU,{image}\n" for number in range(1, 61)))
+        request_id = service.accepted(
+            HEADER + "".join(f"{number},SKU,{image}\n" for number in range(1, 61))
+        )
         # RabbitMQ hands them out by turns, and a worker fetches four at a time from one host.
-        wait_for(lambda: bucket.calls and origin.hits["/a.jpg"] > 12, what="products in hand of all three")
+        wait_for(
+            lambda: bucket.calls and origin.hits["/a.jpg"] > 12,
+            what="products in hand of all three",
+        )
         for relay in (postgres, rabbitmq, to_bucket):
             relay.fall_silent()
         calling = Thread(target=_answer, args=(f"http://127.0.0.1:{port}/api/requests",))
@@ -66,7 +87,10 @@ def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand
             assert program.poll() is None
             program.send_signal(signal.SIGTERM)
         asked = time.monotonic()
-        for program, seconds in [*((worker, WORKER_SECONDS) for worker in workers), (api, STOP_SECONDS + 2)]:
+        for program, seconds in [
+            *((worker, WORKER_SECONDS) for worker in workers),
+            (api, STOP_SECONDS + 2),
+        ]:
             program.wait(asked + seconds - time.monotonic())
         calling.join()
         stack.enter_context(running_worker(well, tmp_path / "well"))
@@ -106,9 +130,13 @@ def running_worker(variables: dict[str, str], log: Path) -> Iterator["subprocess
 
 
 @contextmanager
-def running_program(module: str, variables: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def running_program(
+    module: str, variables: dict[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
     with log.open("wb") as output:
-        program = subprocess.Popen([PYTHON, "-m", module], env=variables, stdout=output, stderr=output)
+        program = subprocess.Popen(
+            [PYTHON, "-m", module], env=variables, stdout=output, stderr=output
+        )
     try:
         yield program
     finally:

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from halftone_shared.tracing import configure_traces, span
+from halftone_shared.runtime.tracing import configure_traces, span
 from tests.support.csv_files import HEADER
 from tests.support.halftone import free_port, log_lines, running_up, wait_for
 from tests.support.images import jpeg
@@ -30,7 +30,11 @@ def _received(collector: Origin) -> list[tuple[str, Span]]:
     found = []
     for _, _, body in collector.posts:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            (service,) = [a.value.string_value for a in resource.resource.attributes if a.key == "service.name"]
+            (service,) = [
+                a.value.string_value
+                for a in resource.resource.attributes
+                if a.key == "service.name"
+            ]
             found += [(service, one) for scope in resource.scope_spans for one in scope.spans]
     return found
 
@@ -47,7 +51,9 @@ def test_request_is_one_trace_from_upload_to_webhook(
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
     image, hook = origin.serve("/a.jpg", jpeg()), origin.serve("/hook", Answer(status=204))
     with running_up(tmp_path) as service:
-        request_id = service.accepted(f'{HEADER}1,SKU1,"{image},{image}"\n2,SKU2,{image}\n', webhook_url=hook)
+        request_id = service.accepted(
+            f'{HEADER}1,SKU1,"{image},{image}"\n2,SKU2,{image}\n', webhook_url=hook
+        )
         service.ended(request_id)
         wait_for(lambda: origin.posts, what="webhook")
         wait_for(lambda: len(_spans(collector)) >= 7, what="spans")
@@ -67,7 +73,9 @@ def test_what_fails_is_an_error_in_the_trace(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     hook = origin.serve("/hook", Answer(status=500))
     with running_up(tmp_path) as service:
-        service.ended(service.accepted(f"{HEADER}1,SKU1,{origin.url}/missing.jpg\n", webhook_url=hook))
+        service.ended(
+            service.accepted(f"{HEADER}1,SKU1,{origin.url}/missing.jpg\n", webhook_url=hook)
+        )
         wait_for(lambda: origin.posts, what="webhook")
     # All of them, sent at the processes' ends at the latest.
     assert {(one.name, one.status.code, one.status.message) for _, one in _received(collector)} == {
@@ -81,8 +89,8 @@ def test_what_fails_is_an_error_in_the_trace(
 def test_collector_that_is_away_does_not_hold_up_the_end(
     tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several batches of spans, each of which OpenTelemetry tries to send for 10 s: a worker that took its time for
-    that would be ended with work in hand, 14 s after it was told to stop.
+    """Several batches of spans, each of which OpenTelemetry tries to send for 10 s: a worker that
+    took its time for that would be ended with work in hand, 14 s after it was told to stop.
     """
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     image = origin.serve("/a.jpg", jpeg((64, 48)))
@@ -90,7 +98,9 @@ def test_collector_that_is_away_does_not_hold_up_the_end(
     with running_up(tmp_path, shutdown_grace_seconds="1") as service:
         service.ended(service.accepted(HEADER + rows))
     ends = [
-        line["event"] for line in log_lines(service) if line["event"] in ("worker stopped", "ended with work in hand")
+        line["event"]
+        for line in log_lines(service)
+        if line["event"] in ("worker stopped", "ended with work in hand")
     ]
     assert ends == ["worker stopped"]
 

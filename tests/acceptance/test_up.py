@@ -1,4 +1,6 @@
-"""`halftone up` on nothing but this package: it starts, keeps its children running, keeps its data, and stops whole."""
+"""`halftone up` on nothing but this package: it starts, keeps its children running, keeps its data,
+and stops whole.
+"""
 
 import os
 import signal
@@ -23,7 +25,9 @@ from tests.support.origin import Origin
 from tests.support.postgres import TestPostgres
 
 
-def test_children_that_die_are_started_again_and_the_work_goes_on(tmp_path: Path, origin: Origin) -> None:
+def test_children_that_die_are_started_again_and_the_work_goes_on(
+    tmp_path: Path, origin: Origin
+) -> None:
     url = origin.serve("/a.jpg", jpeg())
     with running_up(tmp_path) as service:
         for module in ("halftone_api", "halftone_workers"):
@@ -59,11 +63,15 @@ def test_stop_leaves_no_process_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux'")
-def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(service: Service, origin: Origin) -> None:
+def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(
+    service: Service, origin: Origin
+) -> None:
     url = origin.serve("/a.jpg", jpeg())
     service.ended(service.accepted(f"{HEADER}1,SKU1,{url}\n"))
     (worker,), (api,) = _members(service, "halftone_workers"), _members(service, "halftone_api")
-    threads = [thread.id for process in (worker, *worker.children()) for thread in process.threads()]
+    threads = [
+        thread.id for process in (worker, *worker.children()) for thread in process.threads()
+    ]
     assert len(threads) > len(worker.children()) > 0
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
     assert os.sched_getscheduler(api.pid) == os.SCHED_OTHER
@@ -71,7 +79,16 @@ def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(service: Se
 
 def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> None:
     port = free_port()
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(tmp_path / "home")]
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(port),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     with (tmp_path / "log").open("wb") as log:
         launcher = subprocess.Popen(command, env=environment(tmp_path), stdout=log, stderr=log)
     try:
@@ -79,7 +96,9 @@ def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> N
         family = psutil.Process(launcher.pid).children(recursive=True)
         launcher.kill()
         launcher.wait()
-        wait_for(lambda: not [child for child in family if child.is_running()], 60, "end of the family")
+        wait_for(
+            lambda: not [child for child in family if child.is_running()], 60, "end of the family"
+        )
     finally:
         for process in _postgres(tmp_path):
             process.send_signal(signal.SIGINT)
@@ -87,11 +106,24 @@ def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("awaited", ["home/postgres/PG_VERSION", "home/postgres/postmaster.pid"])
-def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(tmp_path: Path, number: int, awaited: str) -> None:
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(
+    tmp_path: Path, number: int, awaited: str
+) -> None:
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(free_port()),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     launcher = subprocess.Popen(command, env=environment(tmp_path))
     try:
-        wait_for(lambda: (tmp_path / awaited).exists(), 60, "start of PostgreSQL", every_seconds=0.01)
+        wait_for(
+            lambda: (tmp_path / awaited).exists(), 60, "start of PostgreSQL", every_seconds=0.01
+        )
         launcher.send_signal(number)
         assert launcher.wait(60) == 0
         assert _postgres(tmp_path) == []
@@ -116,8 +148,19 @@ def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path
     with psycopg.connect(postgres.url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'newer'")
     postgres.stop()
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(free_port()),
+        "--home",
+        str(tmp_path / "home"),
+    ]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=environment(tmp_path), check=False
+    )
     assert answer.returncode == 1
     assert "The database cannot be migrated: " in answer.stderr
     assert _postgres(tmp_path) == []
@@ -125,7 +168,18 @@ def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path
 
 def test_embedded_postgresql_has_connections_for_all_that_is_started(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(home), "--workers", "3"]
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(free_port()),
+        "--home",
+        str(home),
+        "--workers",
+        "3",
+    ]
     launcher = subprocess.Popen(command, env=environment(tmp_path, database_pool_size="100"))
     try:
         wait_for((home / "postgres" / "postmaster.pid").exists, 60, "start of PostgreSQL")
@@ -133,7 +187,8 @@ def test_embedded_postgresql_has_connections_for_all_that_is_started(tmp_path: P
     finally:
         launcher.terminate()
         assert launcher.wait(60) == 0
-    # The API's pool and 5 more, a worker's 6 with 4 for dispatcher and sweeper, and 3 that PostgreSQL keeps back.
+    # The API's pool and 5 more, a worker's 6 with 4 for dispatcher and sweeper, and 3 that
+    # PostgreSQL keeps back.
     assert found >= 100 + 5 + 3 * 10 + 3
 
 
@@ -141,7 +196,9 @@ def _max_connections(home: Path) -> int | None:
     """Nothing while it starts."""
     try:
         with psycopg.connect(EmbeddedPostgres(home / "postgres").url) as connection:
-            (found,) = connection.execute("SELECT current_setting('max_connections')::int").fetchall()
+            (found,) = connection.execute(
+                "SELECT current_setting('max_connections')::int"
+            ).fetchall()
             return int(found[0])
     except (PostgresUnavailable, psycopg.OperationalError):
         return None
@@ -150,7 +207,9 @@ def _max_connections(home: Path) -> int | None:
 def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> None:
     port = origin.url.rpartition(":")[2]
     command = [PYTHON, "-m", "halftone_cli", "up", "--port", port, "--home", str(tmp_path / "home")]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=environment(tmp_path), check=False
+    )
     assert answer.returncode == 1
     assert f"127.0.0.1 port {port} cannot be used" in answer.stderr
     assert "--port" in answer.stderr
@@ -158,10 +217,25 @@ def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> 
 
 def test_metrics_port_in_use_is_said_and_not_tried_for_ever(tmp_path: Path, origin: Origin) -> None:
     taken = int(origin.url.rpartition(":")[2])
-    command = [PYTHON, "-m", "halftone_cli", "up", "--workers", "2", "--home", str(tmp_path / "home"), "--port"]
-    for port, first, refused in ((free_port(), taken - 1, taken), (taken + 1, taken + 1, taken + 1)):
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--workers",
+        "2",
+        "--home",
+        str(tmp_path / "home"),
+        "--port",
+    ]
+    for port, first, refused in (
+        (free_port(), taken - 1, taken),
+        (taken + 1, taken + 1, taken + 1),
+    ):
         settings = environment(tmp_path, metrics_port=str(first))
-        answer = subprocess.run([*command, str(port)], capture_output=True, text=True, env=settings, check=False)
+        answer = subprocess.run(
+            [*command, str(port)], capture_output=True, text=True, env=settings, check=False
+        )
         assert answer.returncode == 1
         (line,) = answer.stderr.splitlines()
         assert line.startswith(f"127.0.0.1 port {refused} cannot be used: Address already in use.")
@@ -184,10 +258,24 @@ def test_readiness_that_nobody_can_read_is_no_failure(
 
 def test_home_that_cannot_be_used_is_said_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), check=False)
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(free_port()),
+        "--home",
+        str(tmp_path / "home"),
+    ]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=environment(tmp_path), check=False
+    )
     assert answer.returncode == 1
-    assert answer.stderr == f"{str(tmp_path / 'home')!r} cannot be used: File exists. Name another with --home.\n"
+    assert (
+        answer.stderr
+        == f"{str(tmp_path / 'home')!r} cannot be used: File exists. Name another with --home.\n"
+    )
 
 
 def test_secret_that_a_full_disk_left_empty_is_made_again(tmp_path: Path) -> None:
@@ -198,17 +286,34 @@ def test_secret_that_a_full_disk_left_empty_is_made_again(tmp_path: Path) -> Non
 
 
 def test_bad_settings_stop_the_start_and_are_all_named(tmp_path: Path) -> None:
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(free_port()),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     bad = environment(tmp_path, MAX_ROWS="many", CODEC_PROCESSES="0", LOG_LEVEL="loud")
-    answer = subprocess.run(command, capture_output=True, text=True, env=bad, check=False, timeout=60)
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=bad, check=False, timeout=60
+    )
     assert answer.returncode == 2
     named = {line.partition(": ")[0].strip() for line in answer.stderr.splitlines()[1:]}
-    assert named == {"HALFTONE_MAX_ROWS='many'", "HALFTONE_CODEC_PROCESSES='0'", "HALFTONE_LOG_LEVEL='loud'"}
+    assert named == {
+        "HALFTONE_MAX_ROWS='many'",
+        "HALFTONE_CODEC_PROCESSES='0'",
+        "HALFTONE_LOG_LEVEL='loud'",
+    }
     assert not (tmp_path / "home" / "postgres").exists()
 
 
 @pytest.mark.parametrize("module", ["halftone_api", "halftone_workers", "halftone_cli"])
-def test_storage_that_cannot_be_used_stops_the_start(tmp_path: Path, module: str, database_url: str) -> None:
+def test_storage_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, module: str, database_url: str
+) -> None:
     (tmp_path / "taken").write_text("a file")
     storage = (tmp_path / "taken").as_uri()
     command = [PYTHON, "-m", module]
@@ -217,7 +322,9 @@ def test_storage_that_cannot_be_used_stops_the_start(tmp_path: Path, module: str
         command += ["up", "--port", str(free_port()), "--home", str(tmp_path / "home")]
         named = {}
     settings = environment(tmp_path, STORAGE_URL=storage, **named)
-    answer = subprocess.run(command, capture_output=True, text=True, env=settings, check=False, timeout=60)
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=settings, check=False, timeout=60
+    )
     assert answer.returncode == 2
     assert "Traceback" not in answer.stderr
     assert f"HALFTONE_STORAGE_URL={storage!r}: it cannot be used (" in answer.stderr
@@ -226,7 +333,9 @@ def test_storage_that_cannot_be_used_stops_the_start(tmp_path: Path, module: str
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "192.0.2.1", "a..b"], ids=["port in use", "not this machine's", "no host"]
 )
-def test_address_that_cannot_be_served_on_stops_the_start_of_the_api(tmp_path: Path, origin: Origin, host: str) -> None:
+def test_address_that_cannot_be_served_on_stops_the_start_of_the_api(
+    tmp_path: Path, origin: Origin, host: str
+) -> None:
     port = origin.url.rpartition(":")[2]
     variables = environment(
         tmp_path,
@@ -236,10 +345,18 @@ def test_address_that_cannot_be_served_on_stops_the_start_of_the_api(tmp_path: P
         api_port=port,
     )
     answer = subprocess.run(
-        [PYTHON, "-m", "halftone_api"], env=variables, capture_output=True, text=True, check=False, timeout=60
+        [PYTHON, "-m", "halftone_api"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert answer.returncode == 2
-    assert f"HALFTONE_API_HOST={host!r}, HALFTONE_API_PORT={port}: expected an address of this machine" in answer.stderr
+    assert (
+        f"HALFTONE_API_HOST={host!r}, HALFTONE_API_PORT={port}: expected an address of this machine"
+        in answer.stderr
+    )
     assert "Traceback" not in answer.stderr
 
 

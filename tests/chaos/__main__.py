@@ -1,4 +1,6 @@
-"""`python -m tests.chaos --seconds 600 --seed 1 --seed 2`: prints the figures of each drill as JSON."""
+"""`python -m tests.chaos --seconds 600 --seed 1 --seed 2`: prints the figures of each drill as
+JSON.
+"""
 
 import argparse
 import json

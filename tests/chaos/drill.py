@@ -29,7 +29,13 @@ def run_drill(seed: int, seconds: float) -> dict[str, Any]:
         figures = judge(world, load)
         code = world.stop_halftone()
         assert code == 0, f"halftone up ended with {code}"
-        return {"seed": seed, "seconds": seconds, "faults": dict(world.faults), "load": dict(load.counts), **figures}
+        return {
+            "seed": seed,
+            "seconds": seconds,
+            "faults": dict(world.faults),
+            "load": dict(load.counts),
+            **figures,
+        }
 
 
 def _wait_until_ready(world: World) -> None:

@@ -1,4 +1,6 @@
-"""The faults, each a function of the world: what dies in production, done on purpose and undone again."""
+"""The faults, each a function of the world: what dies in production, done on purpose and undone
+again.
+"""
 
 import urllib.parse
 from collections.abc import Callable
@@ -8,8 +10,8 @@ import pika
 import psutil
 import psycopg
 
-from halftone_shared.messages import PRODUCTS_QUEUE, product_message
-from halftone_shared.results import ProductKey
+from halftone_shared.model.messages import PRODUCTS_QUEUE, product_message
+from halftone_shared.model.results import ProductKey
 from tests.chaos.world import World, pause
 
 DUPLICATES = 50
@@ -24,11 +26,13 @@ def kill_worker(world: World) -> None:
 
 
 def kill_codec(world: World) -> None:
-    _kill_one(world, "halftone_workers.codec_process")
+    _kill_one(world, "halftone_workers.codec_processes.child")
 
 
 def kill_launcher(world: World) -> None:
-    """The supervisor itself, with nobody left to stop its children; and then what a service manager does."""
+    """The supervisor itself, with nobody left to stop its children; and then what a service manager
+    does.
+    """
     assert world.launcher is not None
     world.launcher.kill()
     world.launcher.wait()
@@ -54,7 +58,9 @@ def close_connections(world: World) -> None:
 
 def delete_queue(world: World) -> None:
     vhost = world.rabbitmq_url.rpartition("/")[2]
-    _ignoring_missing(lambda: world.rabbitmq.call("DELETE", f"/api/queues/{vhost}/{PRODUCTS_QUEUE}"))
+    _ignoring_missing(
+        lambda: world.rabbitmq.call("DELETE", f"/api/queues/{vhost}/{PRODUCTS_QUEUE}")
+    )
 
 
 def raise_memory_alarm(world: World) -> None:
@@ -88,7 +94,9 @@ def duplicate_messages(world: World) -> None:
     channel = connection.channel()
     for request_id, seq in rows:
         for _ in range(2):
-            channel.basic_publish("", PRODUCTS_QUEUE, product_message(ProductKey(request_id, seq)).encode())
+            channel.basic_publish(
+                "", PRODUCTS_QUEUE, product_message(ProductKey(request_id, seq)).encode()
+            )
     connection.close()
 
 

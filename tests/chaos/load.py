@@ -1,4 +1,6 @@
-"""The load: clients that upload, cancel and retry all the while, and insist until they have an answer."""
+"""The load: clients that upload, cancel and retry all the while, and insist until they have an
+answer.
+"""
 
 import random
 import threading
@@ -11,13 +13,14 @@ from tests.chaos.world import IMAGES, World
 from tests.support.csv_files import HEADER
 
 UPLOADERS = 2
-# Requests that a client has under way: enough to keep every part busy, and no more than ends soon after the last fault.
+# Requests that a client has under way: enough to keep every part busy, and no more than ends soon
+# after the last fault.
 OPEN_REQUESTS = 3
 
 
 class Load:
-    """Uploads until stopped. `accepted` are the requests that were answered 202; each upload is one request, however
-    often its answer was lost: that is what its Idempotency-Key is for.
+    """Uploads until stopped. `accepted` are the requests that were answered 202; each upload is one
+    request, however often its answer was lost: that is what its Idempotency-Key is for.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -26,7 +29,9 @@ class Load:
         self.accepted: list[str] = []
         self.counts: Counter[str] = Counter()
         self._threads = [
-            threading.Thread(target=self._run, args=(random.Random(f"{seed}-{number}"),), daemon=True)
+            threading.Thread(
+                target=self._run, args=(random.Random(f"{seed}-{number}"),), daemon=True
+            )
             for number in range(UPLOADERS)
         ]
 
@@ -65,7 +70,9 @@ class Load:
         fields = {"webhook_url": self._world.webhook_url}
         while True:
             try:
-                answer = http.post("/api/upload", files=files, data=fields, headers={"Idempotency-Key": key})
+                answer = http.post(
+                    "/api/upload", files=files, data=fields, headers={"Idempotency-Key": key}
+                )
             except httpx.HTTPError:
                 self.counts["uploads without an answer, sent again"] += 1
             else:
@@ -78,7 +85,9 @@ class Load:
             threading.Event().wait(0.3)
 
     def _change(self, http: httpx.Client, rng: random.Random) -> list[str]:
-        """Cancel or retry some request, of this client's or another's; the ID of one that runs again."""
+        """Cancel or retry some request, of this client's or another's; the ID of one that runs
+        again.
+        """
         what, request_id = rng.choice(("cancel", "retry", "retry")), rng.choice(self.accepted)
         try:
             answer = http.post(f"/api/{what}/{request_id}")
@@ -93,7 +102,9 @@ class Load:
         for serial in range(1, rng.choice((1, 5, 20, 60)) + 1):
             urls = [f"{base}/{rng.randrange(IMAGES)}.jpg" for _ in range(rng.choice((1, 2, 3)))]
             if rng.random() < 0.08:
-                special = rng.choice(("slow.jpg", "moody.jpg", "missing.jpg", "slow.jpg", "moody.jpg", "poison.png"))
+                special = rng.choice(
+                    ("slow.jpg", "moody.jpg", "missing.jpg", "slow.jpg", "moody.jpg", "poison.png")
+                )
                 urls.insert(rng.randrange(len(urls) + 1), f"{base}/{special}")
             rows.append(f'{serial},SKU{serial},"{",".join(urls)}"\n')
         return HEADER + "".join(rows)

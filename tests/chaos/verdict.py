@@ -10,9 +10,9 @@ import httpx
 import psutil
 from sqlalchemy import Engine, text
 
-from halftone_shared.doctor import examine
-from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
-from halftone_shared.signing import webhook_id
+from halftone_shared.db.invariants import examine
+from halftone_shared.model.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
+from halftone_shared.model.signing import webhook_id
 from tests.chaos.load import Load
 from tests.chaos.world import WORKERS, World, command_of
 
@@ -27,13 +27,22 @@ def judge(world: World, load: Load) -> dict[str, Any]:
     """Wait at most SETTLE_SECONDS for everything to end, then count. Raises NotProved."""
     started = time.monotonic()
     engine = world.engine()
-    _wait("every request to end", lambda: not _rows(engine, _RUNNING), started, lambda: _rows(engine, _WAITING))
+    _wait(
+        "every request to end",
+        lambda: not _rows(engine, _RUNNING),
+        started,
+        lambda: _rows(engine, _WAITING),
+    )
     _wait("every event to reach its receiver", lambda: not _unreceived(world, engine), started)
     _wait("the queues to be empty", lambda: not _messages(world), started, lambda: _messages(world))
     seconds = time.monotonic() - started
 
     known = {str(row[0]) for row in _rows(engine, "SELECT id FROM requests")}
-    _require(known == set(load.accepted), "a request for every upload that was answered 202, and no other", known)
+    _require(
+        known == set(load.accepted),
+        "a request for every upload that was answered 202, and no other",
+        known,
+    )
     broken = [finding for _, finding in examine(engine) if finding is not None]
     _require(not broken, "every invariant of the doctor", broken)
     _require_one_id_an_event(world, engine)
@@ -65,10 +74,17 @@ _TOTALS = """
 """
 
 
-def _wait(what: str, condition: Callable[[], bool], started: float, seen: Callable[[], object] = lambda: "") -> None:
+def _wait(
+    what: str,
+    condition: Callable[[], bool],
+    started: float,
+    seen: Callable[[], object] = lambda: "",
+) -> None:
     while not condition():
         if time.monotonic() - started > SETTLE_SECONDS:
-            raise NotProved(f"{SETTLE_SECONDS} s after the last fault, still waiting for {what}: {seen()}")
+            raise NotProved(
+                f"{SETTLE_SECONDS} s after the last fault, still waiting for {what}: {seen()}"
+            )
         time.sleep(0.3)
 
 
@@ -87,7 +103,9 @@ def _received_ids(world: World) -> set[str]:
 
 
 def _unreceived(world: World, engine: Engine) -> set[str]:
-    return {webhook_id(row.id) for row in _rows(engine, "SELECT id FROM webhook_events")} - _received_ids(world)
+    return {
+        webhook_id(row.id) for row in _rows(engine, "SELECT id FROM webhook_events")
+    } - _received_ids(world)
 
 
 def _require_one_id_an_event(world: World, engine: Engine) -> None:
@@ -95,7 +113,10 @@ def _require_one_id_an_event(world: World, engine: Engine) -> None:
     _require(_received_ids(world) == events, "the receiver to know each event by one ID", events)
     bodies = Counter((headers["webhook-id"], body) for _, headers, body in world.origin.posts)
     _require(len(bodies) == len(events), "the same body on every attempt", len(bodies))
-    endings = {(json.loads(body)["data"]["request_id"], json.loads(body)["timestamp"]) for _, body in bodies}
+    endings = {
+        (json.loads(body)["data"]["request_id"], json.loads(body)["timestamp"])
+        for _, body in bodies
+    }
     _require(len(endings) == len(events), "one event an ending", len(endings))
 
 
@@ -110,7 +131,9 @@ def _messages(world: World) -> dict[str, int]:
 
 
 def _require_images(world: World, engine: Engine) -> int:
-    """Every output of a finished image can be downloaded, with exactly the bytes that were counted; how many."""
+    """Every output of a finished image can be downloaded, with exactly the bytes that were counted;
+    how many.
+    """
     found = _rows(
         engine,
         """
@@ -124,7 +147,11 @@ def _require_images(world: World, engine: Engine) -> int:
         for row in found:
             answer = http.get(f"/api/image/{row.file}")
             _require(answer.status_code == 200, f"the image {row.file}", answer.status_code)
-            _require(len(answer.content) == row.size, f"{row.size} bytes of {row.file}", len(answer.content))
+            _require(
+                len(answer.content) == row.size,
+                f"{row.size} bytes of {row.file}",
+                len(answer.content),
+            )
     return len(found)
 
 
@@ -134,14 +161,21 @@ def _require_no_strangers(world: World) -> None:
     ours = [
         process
         for process in psutil.process_iter()
-        if {"halftone_api", "halftone_workers", "halftone_workers.codec_process"} & set(command_of(process))
+        if {"halftone_api", "halftone_workers", "halftone_workers.codec_processes.child"}
+        & set(command_of(process))
     ]
     strangers = [
-        process for process in ours if process.pid not in family and str(world.folder) in _environment(process)
+        process
+        for process in ours
+        if process.pid not in family and str(world.folder) in _environment(process)
     ]
     _require(not strangers, "no process of an earlier life", strangers)
     counts = Counter(module for module in map(_module, world.family()) if module)
-    wanted = {"halftone_api": 1, "halftone_workers": WORKERS, "halftone_workers.codec_process": WORKERS}
+    wanted = {
+        "halftone_api": 1,
+        "halftone_workers": WORKERS,
+        "halftone_workers.codec_processes.child": WORKERS,
+    }
     _require(counts == wanted, f"the processes {wanted}", counts)
 
 

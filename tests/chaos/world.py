@@ -1,4 +1,6 @@
-"""The world that faults are done to: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and `halftone up` on them."""
+"""The world that faults are done to: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and
+`halftone up` on them.
+"""
 
 import random
 import shutil
@@ -16,7 +18,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Engine
 
-from halftone_shared.database import make_engine
+from halftone_shared.db.engine import make_engine
 from tests.support.halftone import PYTHON, environment, free_port
 from tests.support.images import encoded, jpeg, picture
 from tests.support.origin import Answer, Origin, running_origin
@@ -67,9 +69,20 @@ class World:
             codec_processes="1",
         )
         home = str(self.folder / "home")
-        command = [PYTHON, "-m", "halftone_cli", "up", "--workers", str(WORKERS), "--port", str(self.port)]
+        command = [
+            PYTHON,
+            "-m",
+            "halftone_cli",
+            "up",
+            "--workers",
+            str(WORKERS),
+            "--port",
+            str(self.port),
+        ]
         with (self.folder / "halftone.log").open("ab") as log:
-            self.launcher = subprocess.Popen([*command, "--home", home], env=variables, stdout=log, stderr=log)
+            self.launcher = subprocess.Popen(
+                [*command, "--home", home], env=variables, stdout=log, stderr=log
+            )
 
     def family(self, module: str | None = None) -> list[psutil.Process]:
         """The launcher's children and grandchildren, or those of them that run a module."""
@@ -139,17 +152,25 @@ IMAGES = 30
 
 
 def _stock(origin: Origin, rng: random.Random) -> None:
-    """A shop with good images, some slow, some failing at times, one that breaks its decoder; and a moody receiver."""
+    """A shop with good images, some slow, some failing at times, one that breaks its decoder; and a
+    moody receiver.
+    """
     for number in range(IMAGES):
         origin.serve(f"/{number}.jpg", jpeg((200 + 10 * number, 160), seed=number))
     origin.serve("/slow.jpg", Answer(jpeg(seed=99), delay_seconds=2))
-    origin.serve("/moody.jpg", _sometimes(rng, Answer(status=503), Answer(jpeg(seed=98)), share=0.3))
+    origin.serve(
+        "/moody.jpg", _sometimes(rng, Answer(status=503), Answer(jpeg(seed=98)), share=0.3)
+    )
     # 49 million pixels in a few kilobytes: nothing that fits into the codec's deadline.
-    origin.serve("/poison.png", encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1))
+    origin.serve(
+        "/poison.png", encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1)
+    )
     origin.serve("/hook", _sometimes(rng, Answer(status=500), Answer(status=204), share=0.2))
 
 
-def _sometimes(rng: random.Random, seldom: Answer, mostly: Answer, *, share: float) -> Callable[[], Answer]:
+def _sometimes(
+    rng: random.Random, seldom: Answer, mostly: Answer, *, share: float
+) -> Callable[[], Answer]:
     lock = threading.Lock()
 
     def answer() -> Answer:

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.barrier import Settled, settle_products
-from halftone_shared.database import always_by_index, make_engine
-from halftone_shared.products import Claim, claim_products, postpone_product, renew_leases
-from halftone_shared.requests import get_status
-from halftone_shared.results import ProductKey, ProductResult
-from halftone_shared.status_object import status_object
+from halftone_shared.db.barrier import Settled, settle_products
+from halftone_shared.db.engine import always_by_index, make_engine
+from halftone_shared.db.products import Claim, claim_products, postpone_product, renew_leases
+from halftone_shared.db.requests import get_status
+from halftone_shared.model.results import ProductKey, ProductResult
+from halftone_shared.model.status_object import status_object
 from tests.support.stored import (
     claim_product,
     claimed,
@@ -33,7 +33,11 @@ def test_request_ends_with_its_last_product_and_not_before(engine: Engine, produ
     assert [result.ended for result in settled] == [False] * (products - 1) + [True]
     (row,) = query(engine, "SELECT * FROM requests")
     assert (row.status, row.outcome, row.open_shards) == ("COMPLETED", "succeeded", 0)
-    assert (row.processed_products, row.processed_images, row.bytes_in) == (products, products, 100 * products)
+    assert (row.processed_products, row.processed_images, row.bytes_in) == (
+        products,
+        products,
+        100 * products,
+    )
 
 
 def test_settling_twice_counts_once(engine: Engine) -> None:
@@ -68,7 +72,11 @@ def test_request_without_any_good_image_fails(engine: Engine) -> None:
     for seq in (1, 2):
         settle(engine, claimed(engine, request_id, seq), failed_image())
     status = _status(engine, request_id)
-    assert (status["status"], status["outcome"], status["failed_products"]) == ("FAILED", "failed", 2)
+    assert (status["status"], status["outcome"], status["failed_products"]) == (
+        "FAILED",
+        "failed",
+        2,
+    )
 
 
 def test_one_good_image_among_failed_ones_completes_in_part(engine: Engine) -> None:
@@ -110,7 +118,9 @@ def test_batch_is_settled_as_its_products_would_be_one_by_one(engine: Engine) ->
     good, mixed = ProductResult([good_image()] * 2), ProductResult([good_image(), failed_image()])
     with engine.connect() as connection:
         # The stale claim beside the one that holds, in either order, and one claim twice.
-        first = settle_products(connection, [(late, mixed), (claims[0], good), (claims[5], mixed), (claims[5], mixed)])
+        first = settle_products(
+            connection, [(late, mixed), (claims[0], good), (claims[5], mixed), (claims[5], mixed)]
+        )
         assert [settled.counted for settled in first[:2]] == [False, True]
         assert not any(settled.ended for settled in first)
         assert _status(engine, request_id)["processed_products"] == 2
@@ -118,10 +128,16 @@ def test_batch_is_settled_as_its_products_would_be_one_by_one(engine: Engine) ->
     assert [settled.counted for settled in rest] == [seq not in (1, 6) for seq in range(1, 71)]
     assert [settled.ended for settled in rest] == [False] * 69 + [True]
     status = _status(engine, request_id)
-    assert (status["status"], status["outcome"], status["progress"]) == ("COMPLETED", "partial", 100)
+    assert (status["status"], status["outcome"], status["progress"]) == (
+        "COMPLETED",
+        "partial",
+        100,
+    )
     assert (status["processed_images"], status["failed_images"]) == (139, 1)
     assert len(query(engine, "SELECT FROM webhook_events")) == 1
-    (row,) = query(engine, "SELECT status, failed_images, output_files, images FROM products WHERE seq = 6")
+    (row,) = query(
+        engine, "SELECT status, failed_images, output_files, images FROM products WHERE seq = 6"
+    )
     assert (row.status, row.failed_images) == ("COMPLETED", 1)
     assert row.output_files == [good_image().file, None]
     assert row.images == [image.to_json() for image in mixed.images]
@@ -133,7 +149,9 @@ def test_batches_of_requests_that_end_side_by_side_do_not_deadlock(engine: Engin
     for request_id in requests:
         claims = [claimed(engine, request_id, seq) for seq in range(1, 129)]
         random.Random(7).shuffle(claims)
-        batches += [[(claim, ProductResult([good_image()])) for claim in claims[at::16]] for at in range(16)]
+        batches += [
+            [(claim, ProductResult([good_image()])) for claim in claims[at::16]] for at in range(16)
+        ]
 
     def work(batch: list[tuple[Claim, ProductResult]]) -> list[Settled]:
         with engine.connect() as connection:
@@ -156,7 +174,9 @@ def test_messages_are_claimed_together_and_each_product_once(engine: Engine) -> 
     assert settle(engine, taken).counted
 
 
-def test_batches_never_read_the_whole_table_however_small_it_was_at_first(database_url: str) -> None:
+def test_batches_never_read_the_whole_table_however_small_it_was_at_first(
+    database_url: str,
+) -> None:
     engine = make_engine(database_url, pool_size=1)
     always_by_index(engine)
 
@@ -166,7 +186,9 @@ def test_batches_never_read_the_whole_table_however_small_it_was_at_first(databa
                 keys = [ProductKey(request_id, seq) for seq in range(start, start + 4)]
                 claims = [claim for claim in claim_products(connection, keys) if claim]
                 renew_leases(connection, claims)
-                settled = settle_products(connection, [(claim, ProductResult([good_image()])) for claim in claims])
+                settled = settle_products(
+                    connection, [(claim, ProductResult([good_image()])) for claim in claims]
+                )
                 assert len(settled) == 4
 
     work(store_request(engine, 48))
@@ -182,7 +204,8 @@ def _products_read(engine: Engine) -> int:
     """Rows of the products table that were read so far, in sequence or by index."""
     query(engine, "SELECT pg_stat_force_next_flush()")
     (row,) = query(
-        engine, "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname = 'products'"
+        engine,
+        "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname = 'products'",
     )
     return int(row.read)
 
@@ -209,7 +232,9 @@ def test_many_workers_with_duplicates_end_a_request_exactly_once(engine: Engine)
         list(pool.map(work, deliveries))
     assert (counted, ended) == (products, 1)
     assert len(query(engine, "SELECT FROM webhook_events")) == 1
-    (sums,) = query(engine, "SELECT sum(processed_products) AS done, sum(total) AS total FROM request_shards")
+    (sums,) = query(
+        engine, "SELECT sum(processed_products) AS done, sum(total) AS total FROM request_shards"
+    )
     assert (sums.done, sums.total) == (products, products)
 
 

@@ -12,10 +12,15 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.barrier import settle_products
-from halftone_shared.database import DatabaseUnavailable, check_database, is_unavailable, make_engine
-from halftone_shared.results import ProductKey
-from halftone_workers.product_job import ProductJobs
+from halftone_shared.db.barrier import settle_products
+from halftone_shared.db.engine import (
+    DatabaseUnavailable,
+    check_database,
+    is_unavailable,
+    make_engine,
+)
+from halftone_shared.model.results import ProductKey
+from halftone_workers.jobs.product import ProductJobs
 from tests.support.api import ONE_ROW, api_settings, running_api, stored_rows
 from tests.support.relay import relayed_postgres
 from tests.support.routes import problem_of
@@ -29,7 +34,9 @@ def alter(database_url: str) -> Callable[[str], None]:
 
     def set_or_reset(what: str) -> None:
         name = database_url.rpartition("?")[0].rpartition("/")[2]
-        with psycopg.connect(database_url, autocommit=True, options="-c default_transaction_read_only=off") as admin:
+        with psycopg.connect(
+            database_url, autocommit=True, options="-c default_transaction_read_only=off"
+        ) as admin:
             admin.execute(f"ALTER DATABASE {name} {what}".encode())
 
     return set_or_reset
@@ -45,7 +52,10 @@ def test_times_and_rows_are_read_as_ever(engine: Engine, alter: Callable[[str], 
     assert query(engine, "SHOW transaction_isolation")[0][0] == "read committed"
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="other systems name or keep some of it otherwise")
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_USER_TIMEOUT"),
+    reason="other systems name or keep some of it otherwise",
+)
 def test_host_that_vanished_is_given_up_after_half_a_minute(database_url: str) -> None:
     with relayed_postgres(database_url) as (_, url):
         assert _patience(url) == (30_000, 10, 10, 2)
@@ -53,20 +63,27 @@ def test_host_that_vanished_is_given_up_after_half_a_minute(database_url: str) -
 
 
 def _patience(url: str) -> tuple[int, ...]:
-    """In milliseconds for what is under way; in seconds until a silent connection is tried, between trials, and how
-    many.
+    """In milliseconds for what is under way; in seconds until a silent connection is tried, between
+    trials, and how many.
     """
     engine = make_engine(url, pool_size=1)
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         with socket.socket(fileno=os.dup(driver.fileno())) as connected:
-            options = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            options = (
+                socket.TCP_USER_TIMEOUT,
+                socket.TCP_KEEPIDLE,
+                socket.TCP_KEEPINTVL,
+                socket.TCP_KEEPCNT,
+            )
             patience = tuple(connected.getsockopt(socket.IPPROTO_TCP, option) for option in options)
     engine.dispose()
     return patience
 
 
-def test_read_only_database_is_one_that_is_away(engine: Engine, alter: Callable[[str], None]) -> None:
+def test_read_only_database_is_one_that_is_away(
+    engine: Engine, alter: Callable[[str], None]
+) -> None:
     check_database(engine)
     alter("SET default_transaction_read_only = on")
     engine.dispose()
@@ -77,7 +94,9 @@ def test_read_only_database_is_one_that_is_away(engine: Engine, alter: Callable[
     assert is_unavailable(refused.value)
 
 
-def test_connections_that_are_read_only_are_left(engine: Engine, alter: Callable[[str], None]) -> None:
+def test_connections_that_are_read_only_are_left(
+    engine: Engine, alter: Callable[[str], None]
+) -> None:
     alter("SET default_transaction_read_only = on")
     with engine.connect() as one, engine.connect() as other:
         one.execute(text("SELECT"))
@@ -101,7 +120,7 @@ def test_worker_waits_for_a_database_that_is_read_only(
             connection.execute(text("SET default_transaction_read_only = on"))
         return settle_products(connection, settled)
 
-    monkeypatch.setattr("halftone_workers.product_job.settle_products", settle)
+    monkeypatch.setattr("halftone_workers.jobs.product.settle_products", settle)
     with running_runtime(database_url, tmp_path) as runtime:
         ProductJobs(runtime).process(ProductKey(request_id, 1))
     assert len(settlements) == 2

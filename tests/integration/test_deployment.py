@@ -1,4 +1,6 @@
-"""The files that deploy halftone elsewhere, held to what its programs know: no engine and no cluster is needed here."""
+"""The files that deploy halftone elsewhere, held to what its programs know: no engine and no
+cluster is needed here.
+"""
 
 import re
 import shutil
@@ -12,14 +14,18 @@ import yaml
 from sqlalchemy import Engine
 
 from halftone_api.settings import ApiSettings
-from halftone_shared.settings import PREFIX
+from halftone_shared.runtime.settings import PREFIX
 from halftone_workers.main import HAND_BACK_SECONDS
 from halftone_workers.settings import WorkerSettings
 from tests.support.stored import claimed, finish, query, settle, store_request
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-SETTINGS = {PREFIX + name.upper() for settings in (ApiSettings, WorkerSettings) for name in settings.model_fields}
+SETTINGS = {
+    PREFIX + name.upper()
+    for settings in (ApiSettings, WorkerSettings)
+    for name in settings.model_fields
+}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = ("api", "worker", "migrate", "commands")
 
@@ -33,30 +39,48 @@ def _program(name: str) -> str:
 
 def _documents() -> list[dict[str, Any]]:
     files = [
-        path for path in sorted(KUBERNETES.glob("*.yaml")) if path.name not in ("kustomization.yaml", "secrets.yaml")
+        path
+        for path in sorted(KUBERNETES.glob("*.yaml"))
+        if path.name not in ("kustomization.yaml", "secrets.yaml")
     ]
     return [document for path in files for document in yaml.safe_load_all(path.read_text())]
 
 
 def _find(kind: str, name: str) -> dict[str, Any]:
-    (found,) = [each for each in _documents() if each["kind"] == kind and each["metadata"]["name"] == name]
+    (found,) = [
+        each for each in _documents() if each["kind"] == kind and each["metadata"]["name"] == name
+    ]
     return found
 
 
 def _pods() -> list[dict[str, Any]]:
-    return [each["spec"]["template"]["spec"] for each in _documents() if each["kind"] in ("Deployment", "Job")]
+    return [
+        each["spec"]["template"]["spec"]
+        for each in _documents()
+        if each["kind"] in ("Deployment", "Job")
+    ]
 
 
 @pytest.mark.parametrize("profiles", [(), ("--profile", "monitoring"), ("--profile", "commands")])
 def test_compose_file_is_valid(profiles: tuple[str, ...]) -> None:
-    command = [_program("docker-compose"), "--file", str(ROOT / "docker-compose.yml"), *profiles, "config", "--quiet"]
+    command = [
+        _program("docker-compose"),
+        "--file",
+        str(ROOT / "docker-compose.yml"),
+        *profiles,
+        "config",
+        "--quiet",
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
 
 
 def test_dockerfile_passes_its_linter() -> None:
     answer = subprocess.run(
-        [_program("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
+        [_program("hadolint"), str(ROOT / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
@@ -89,7 +113,9 @@ def test_compose_worker_can_be_scaled_and_has_the_time_to_stop() -> None:
 
 
 def test_compose_publishes_on_loopback_alone() -> None:
-    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    published = [
+        port for service in COMPOSE["services"].values() for port in service.get("ports", [])
+    ]
     assert published
     assert [port for port in published if not port.startswith("127.0.0.1:")] == []
 
@@ -97,7 +123,9 @@ def test_compose_publishes_on_loopback_alone() -> None:
 def test_secrets_of_the_compose_file_are_the_ones_that_are_made(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "make_secrets.sh", tmp_path / "scripts")
-    subprocess.run(["sh", str(tmp_path / "scripts" / "make_secrets.sh")], check=True, capture_output=True)
+    subprocess.run(
+        ["sh", str(tmp_path / "scripts" / "make_secrets.sh")], check=True, capture_output=True
+    )
     made = {f"./secrets/{path.name}" for path in (tmp_path / "secrets").iterdir()}
     wanted = {each["file"] for part in ("secrets", "configs") for each in COMPOSE[part].values()}
     assert made == wanted
@@ -105,7 +133,10 @@ def test_secrets_of_the_compose_file_are_the_ones_that_are_made(tmp_path: Path) 
 
 def test_kustomization_names_every_manifest() -> None:
     listed = set(yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"])
-    there = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "secrets.example.yaml"}
+    there = {path.name for path in KUBERNETES.glob("*.yaml")} - {
+        "kustomization.yaml",
+        "secrets.example.yaml",
+    }
     assert listed == there | {"secrets.yaml"}
 
 
@@ -138,7 +169,11 @@ def test_kubernetes_gives_a_worker_the_time_to_stop() -> None:
 
 def test_ingress_keeps_the_metrics_inside() -> None:
     paths = _find("Ingress", "api")["spec"]["rules"][0]["http"]["paths"]
-    assert [path for path in paths if "/metrics".startswith(path["path"]) and path["pathType"] == "Prefix"] == []
+    assert [
+        path
+        for path in paths
+        if "/metrics".startswith(path["path"]) and path["pathType"] == "Prefix"
+    ] == []
 
 
 def test_scaling_counts_the_products_that_have_not_ended(engine: Engine) -> None:

@@ -10,16 +10,22 @@ import pytest
 from sqlalchemy import Connection, Engine
 from structlog.testing import capture_logs
 
-from halftone_shared import dispatcher
-from halftone_shared.barrier import Settled
-from halftone_shared.database import always_by_index, database_seconds, make_engine
-from halftone_shared.dispatch import Agenda, free_expired, read_agenda, take_due_events, take_due_products
-from halftone_shared.dispatcher import Dispatcher, QueueUnavailable
-from halftone_shared.lifecycle import cancel_request
-from halftone_shared.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
-from halftone_shared.products import WORK_LEASE_SECONDS, postpone_product, renew_leases
-from halftone_shared.results import ProductKey
-from halftone_shared.webhook_events import claim_event
+from halftone_shared.db.barrier import Settled
+from halftone_shared.db.cancel_retry import cancel_request
+from halftone_shared.db.engine import always_by_index, database_seconds, make_engine
+from halftone_shared.db.outbox import (
+    Agenda,
+    free_expired,
+    read_agenda,
+    take_due_events,
+    take_due_products,
+)
+from halftone_shared.db.products import WORK_LEASE_SECONDS, postpone_product, renew_leases
+from halftone_shared.db.webhook_events import claim_event
+from halftone_shared.model.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
+from halftone_shared.model.results import ProductKey
+from halftone_shared.service import dispatcher
+from halftone_shared.service.dispatcher import Dispatcher, QueueUnavailable
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
 from tests.support.halftone import wait_for
 from tests.support.postgres import running_postgres
@@ -48,26 +54,38 @@ def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) 
     assert {key.request_id for round_ in taken for key in round_} == {request_id}
 
 
-def test_lease_that_ended_while_the_database_was_away_may_be_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_that_ended_while_the_database_was_away_may_be_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(dispatcher, "LEASES_GRACE_SECONDS", 3.0)
     with running_postgres(durable=True) as postgres:
         url = postgres.new_database()
         engine = make_engine(url, pool_size=2)
         request_id = store_request(engine, 3)
         alive, _ = claimed(engine, request_id, 1), claimed(engine, request_id, 2)
-        execute(engine, "UPDATE products SET lease_until = now() - interval '1 s' WHERE status = 'PROCESSING'")
+        execute(
+            engine,
+            "UPDATE products SET lease_until = now() - interval '1 s' WHERE status = 'PROCESSING'",
+        )
         engine.dispose()
         postgres.stop_immediately()
         broker = InProcessBroker(middleware=[])
         for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
             broker.declare_queue(name)
-        handing_out = Dispatcher(make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+        handing_out = Dispatcher(
+            make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=2
+        )
         handing_out.start()
         postgres.start()
-        wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="what nobody had is handed out")
+        wait_for(
+            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="what nobody had is handed out"
+        )
         with engine.connect() as connection:
             renew_leases(connection, [alive])
-        wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 2, what="the lost product is handed out")
+        wait_for(
+            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 2,
+            what="the lost product is handed out",
+        )
         handing_out.stop()
         rows = query(engine, "SELECT status, attempts FROM products ORDER BY seq")
         assert [tuple(row) for row in rows] == [("PROCESSING", 1), ("PENDING", 1), ("PENDING", 0)]
@@ -98,7 +116,9 @@ def test_lease_that_ended_by_a_clock_set_forward_may_be_renewed(
     broker = InProcessBroker(middleware=[])
     for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
         broker.declare_queue(name)
-    handing_out = Dispatcher(make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+    handing_out = Dispatcher(
+        make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2
+    )
     handing_out.start()
     assert looked.wait(30)
     with capture_logs() as logged:
@@ -106,7 +126,10 @@ def test_lease_that_ended_by_a_clock_set_forward_may_be_renewed(
         assert awake.wait(30)
         with engine.connect() as connection:
             renew_leases(connection, [alive])
-        wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="the lost product is handed out")
+        wait_for(
+            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1,
+            what="the lost product is handed out",
+        )
     handing_out.stop()
     assert [line["reason"] for line in logged if line["event"].startswith("leases")] == [
         "the database's clock went forward by 3600 s"
@@ -119,7 +142,9 @@ def test_requests_take_turns(engine: Engine) -> None:
     large, small = store_request(engine, 1000), store_request(engine, 3)
     taken = take_due_products(engine, 10)
     assert Counter(key.request_id for key in taken) == {large: 7, small: 3}
-    assert [key.request_id for key in taken[:3]] == [small] * 3, "the small share is published first"
+    assert [key.request_id for key in taken[:3]] == [small] * 3, (
+        "the small share is published first"
+    )
 
 
 def test_small_request_is_served_in_the_next_round_whatever_waits(engine: Engine) -> None:
@@ -135,7 +160,9 @@ def test_every_request_has_its_turn_where_there_is_not_room_for_one_of_each(engi
     assert {served[request_id] for request_id in request_ids} <= {3, 4, 5}
 
 
-def test_taking_never_reads_the_whole_table_however_small_it_was_at_first(database_url: str) -> None:
+def test_taking_never_reads_the_whole_table_however_small_it_was_at_first(
+    database_url: str,
+) -> None:
     engine = make_engine(database_url, pool_size=1)
     always_by_index(engine)
     for _ in range(12):  # PostgreSQL plans a statement for good after a few runs
@@ -151,7 +178,9 @@ def test_taking_never_reads_the_whole_table_however_small_it_was_at_first(databa
 
 def _rows_read_in_sequence(engine: Engine) -> int:
     query(engine, "SELECT pg_stat_force_next_flush()")
-    ((read,),) = query(engine, "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'products'")
+    ((read,),) = query(
+        engine, "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'products'"
+    )
     return int(read)
 
 
@@ -198,14 +227,19 @@ def test_renewed_lease_keeps_the_product(engine: Engine, max_attempts: int) -> N
     assert settle(engine, claim) == Settled(counted=True, ended=True)
 
 
-def test_lease_that_waited_for_a_table_is_whole_from_then_on(database_url: str, engine: Engine) -> None:
+def test_lease_that_waited_for_a_table_is_whole_from_then_on(
+    database_url: str, engine: Engine
+) -> None:
     request_id = store_request(engine, 1)
     claim = claimed(engine, request_id, 1)
     with psycopg.connect(database_url) as admin, ThreadPoolExecutor() as pool:
         admin.execute("LOCK TABLE products")
         with engine.connect() as connection:
             renewal = pool.submit(renew_leases, connection, [claim])
-            wait_for(lambda: query(engine, "SELECT FROM pg_locks WHERE NOT granted"), what="the renewal to wait")
+            wait_for(
+                lambda: query(engine, "SELECT FROM pg_locks WHERE NOT granted"),
+                what="the renewal to wait",
+            )
             time.sleep(1)  # that a lease which began before it waited would lack
             admin.commit()
             renewal.result()
@@ -213,7 +247,9 @@ def test_lease_that_waited_for_a_table_is_whole_from_then_on(database_url: str, 
     assert query(engine, left)[0].seconds > WORK_LEASE_SECONDS - 0.9
 
 
-def test_worker_that_is_being_taken_for_lost_in_its_last_attempt_renews_nothing(engine: Engine) -> None:
+def test_worker_that_is_being_taken_for_lost_in_its_last_attempt_renews_nothing(
+    engine: Engine,
+) -> None:
     request_id = store_request(engine, 1)
     claim = claimed(engine, request_id, 1)
     _expire(engine)
@@ -276,7 +312,9 @@ def test_webhook_event_is_due_once_and_again_when_its_deliverer_is_lost(engine: 
         assert event.attempt == 1
         assert take_due_events(connection, 10) == []
         assert claim_event(connection, event.event_id, 1, "http://halftone") is not None
-        assert claim_event(connection, event.event_id, 1, "http://halftone") is None, "a duplicate message"
+        assert claim_event(connection, event.event_id, 1, "http://halftone") is None, (
+            "a duplicate message"
+        )
         execute(engine, "UPDATE webhook_events SET lease_until = now() - interval '1 s'")
         (again,) = take_due_events(connection, 10)
         assert (again.event_id, again.attempt) == (event.event_id, 2)
@@ -291,7 +329,9 @@ def test_events_that_nobody_takes_are_published_no_more_than_there_is_room_for(
     broker = InProcessBroker(middleware=[])
     for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
         broker.declare_queue(name)
-    handing_out = Dispatcher(make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2)
+    handing_out = Dispatcher(
+        make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2
+    )
     handing_out.start()
     waiting = broker.queues[WEBHOOKS_QUEUE]
     wait_for(lambda: waiting.qsize() == 3, what="as many as there is room for are published")
@@ -325,7 +365,10 @@ def test_what_needs_no_queue_goes_on_while_it_is_away(
 
 def test_dispatcher_connects_as_the_engine_does(engine: Engine, database_url: str) -> None:
     """With a password, and an option of the server, that have a space in them."""
-    url = database_url.replace("postgres:@", "postgres:a%20secret@") + "&options=-c%20statement_timeout%3D60000"
+    url = (
+        database_url.replace("postgres:@", "postgres:a%20secret@")
+        + "&options=-c%20statement_timeout%3D60000"
+    )
     broker = InProcessBroker(middleware=[])
     for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
         broker.declare_queue(name)
@@ -355,7 +398,9 @@ def test_product_that_lost_its_worker_in_the_last_attempt_is_in_the_log(engine: 
     with capture_logs() as logged:
         _free(engine, max_attempts=1)
     about = {"request_id": str(request_id), "seq": 1, "x_request_id": "shop-7"}
-    assert [(line["event"], line["log_level"], line.items() >= about.items()) for line in logged] == [
+    assert [
+        (line["event"], line["log_level"], line.items() >= about.items()) for line in logged
+    ] == [
         ("product given up", "error", True),
         ("request ended", "info", True),
     ]
@@ -367,4 +412,7 @@ def _free(engine: Engine, max_attempts: int = 5) -> int:
 
 
 def _expire(engine: Engine) -> None:
-    execute(engine, "UPDATE products SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL")
+    execute(
+        engine,
+        "UPDATE products SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL",
+    )

@@ -3,9 +3,17 @@
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.doctor import CHECKS, examine
-from halftone_shared.lifecycle import retry_request
-from tests.support.stored import claimed, execute, failed_image, finish, good_image, settle, store_request
+from halftone_shared.db.cancel_retry import retry_request
+from halftone_shared.db.invariants import CHECKS, examine
+from tests.support.stored import (
+    claimed,
+    execute,
+    failed_image,
+    finish,
+    good_image,
+    settle,
+    store_request,
+)
 
 BREAKAGES = {
     "A shard's counters are those of its products": (
@@ -13,7 +21,9 @@ BREAKAGES = {
         "UPDATE products SET status = 'FAILED' WHERE status = 'COMPLETED' AND seq = 1",
         "DELETE FROM products WHERE seq = 3",
     ),
-    "A request's counters are the sums": ("UPDATE requests SET processed_images = processed_images + 1",),
+    "A request's counters are the sums": (
+        "UPDATE requests SET processed_images = processed_images + 1",
+    ),
     "A request's open shards are those": (
         "UPDATE requests SET open_shards = open_shards + 1 WHERE completed_at IS NULL",
         "UPDATE requests SET total_products = total_products + 1",
@@ -66,7 +76,8 @@ def test_sound_database_passes_every_check(varied: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "breakage"), [(rule, breakage) for rule, breakages in BREAKAGES.items() for breakage in breakages]
+    ("rule", "breakage"),
+    [(rule, breakage) for rule, breakages in BREAKAGES.items() for breakage in breakages],
 )
 def test_broken_rule_is_found(varied: Engine, rule: str, breakage: str) -> None:
     execute(varied, breakage)
@@ -74,5 +85,7 @@ def test_broken_rule_is_found(varied: Engine, rule: str, breakage: str) -> None:
 
 
 def test_every_check_has_a_breakage_that_it_finds() -> None:
-    assert {rule for rule in BREAKAGES if any(check.rule.startswith(rule) for check in CHECKS)} == BREAKAGES.keys()
+    assert {
+        rule for rule in BREAKAGES if any(check.rule.startswith(rule) for check in CHECKS)
+    } == BREAKAGES.keys()
     assert len(BREAKAGES) == len(CHECKS)

@@ -15,7 +15,7 @@ import pytest
 
 from halftone_cli import embedded_postgres
 from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
-from halftone_shared.database import make_engine
+from halftone_shared.db.engine import make_engine
 from tests.support.halftone import wait_for
 
 
@@ -56,7 +56,9 @@ def test_socket_beside_a_long_path_is_for_the_server_alone(tmp_path: Path) -> No
 def test_pid_file_of_no_server_is_passed_over(made: EmbeddedPostgres, left: str) -> None:
     folder = _folder(made)
     lines = [str(os.getpid()), str(folder), "1700000000", "5432", str(folder), "", "1 1", "ready"]
-    content = {"another": "\n".join(lines) + "\n", "half": "\n".join(lines[:2]), "nothing": ""}[left]
+    content = {"another": "\n".join(lines) + "\n", "half": "\n".join(lines[:2]), "nothing": ""}[
+        left
+    ]
     with _pid_file(made, content):
         assert not made.is_running()
         with _running(made):
@@ -71,7 +73,9 @@ def test_server_that_was_killed_is_brought_back(made: EmbeddedPostgres) -> None:
         assert _answers(made)
 
 
-def test_folder_whose_making_was_broken_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_whose_making_was_broken_off_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = EmbeddedPostgres(tmp_path / "postgres")
 
     def broken_off() -> None:
@@ -98,13 +102,18 @@ def test_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (folder / "base").is_dir()
 
 
-def test_server_that_does_not_start_says_why(made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_does_not_start_says_why(
+    made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedded_postgres, "LAUNCH_TIMEOUT_SECONDS", 0.5)
     configuration = _folder(made) / "postgresql.conf"
     before = configuration.read_text()
     configuration.write_text(before + "nonsense = 1\n")
     try:
-        with pytest.raises(PostgresUnavailable, match=r'^PostgreSQL does not start: configuration file ".*" contains'):
+        with pytest.raises(
+            PostgresUnavailable,
+            match=r'^PostgreSQL does not start: configuration file ".*" contains',
+        ):
             made.start()
     finally:
         configuration.write_text(before)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from halftone_shared.idempotency import forget_old_keys
+from halftone_shared.db.idempotency import forget_old_keys
 from tests.support.api import ONE_ROW, Api, api_settings, running_api, stored_rows
 from tests.support.halftone import running_separately
 from tests.support.stored import before_statement, execute, query
@@ -33,7 +33,9 @@ def test_same_upload_again_is_the_same_request_and_the_same_answer(api: Api) -> 
     assert stored_rows(api.engine)["requests"] == 1
 
 
-@pytest.mark.parametrize("change", [{"csv": ONE_ROW + "2,SKU2,http://images.example/2.jpg\n"}, {"quality": "40"}])
+@pytest.mark.parametrize(
+    "change", [{"csv": ONE_ROW + "2,SKU2,http://images.example/2.jpg\n"}, {"quality": "40"}]
+)
 def test_other_upload_with_the_same_key_is_refused(api: Api, change: dict[str, Any]) -> None:
     _upload(api)
     answer = _upload(api, **change)
@@ -64,7 +66,9 @@ def test_key_is_forgotten_after_a_day(api: Api) -> None:
 
 def test_key_that_is_forgotten_as_it_is_looked_at_is_new(api: Api) -> None:
     first = _upload(api).json()["request_id"]
-    with before_statement("SELECT idempotency_keys", lambda: execute(api.engine, "DELETE FROM idempotency_keys")):
+    with before_statement(
+        "SELECT idempotency_keys", lambda: execute(api.engine, "DELETE FROM idempotency_keys")
+    ):
         assert _upload(api).json()["request_id"] != first
     assert stored_rows(api.engine)["requests"] == 2
 
@@ -86,7 +90,9 @@ def test_uploads_with_one_key_side_by_side_are_one_request(
         def upload(_: int) -> httpx.Response:
             files = {"file": ("products.csv", csv, "text/csv")}
             url = f"{service.url}/api/upload"
-            return httpx.post(url, files=files, headers={"Idempotency-Key": "one"}, timeout=60, trust_env=False)
+            return httpx.post(
+                url, files=files, headers={"Idempotency-Key": "one"}, timeout=60, trust_env=False
+            )
 
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(upload, range(6)))

@@ -12,10 +12,8 @@ from sqlalchemy import Engine, event, text
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
-from halftone_shared.barrier import Settled
-from halftone_shared.dispatch import take_due_products
-from halftone_shared.doctor import examine
-from halftone_shared.lifecycle import (
+from halftone_shared.db.barrier import Settled
+from halftone_shared.db.cancel_retry import (
     AlreadyEnded,
     NotEnded,
     NothingToRetry,
@@ -24,11 +22,13 @@ from halftone_shared.lifecycle import (
     carry_out_cancel,
     retry_request,
 )
-from halftone_shared.products import postpone_product
-from halftone_shared.requests import get_status
-from halftone_shared.results import ProductKey
-from halftone_shared.status_object import status_object
-from halftone_shared.webhook_events import claim_event
+from halftone_shared.db.invariants import examine
+from halftone_shared.db.outbox import take_due_products
+from halftone_shared.db.products import postpone_product
+from halftone_shared.db.requests import get_status
+from halftone_shared.db.webhook_events import claim_event
+from halftone_shared.model.results import ProductKey
+from halftone_shared.model.status_object import status_object
 from tests.support.stored import (
     claim_product,
     claimed,
@@ -49,7 +49,11 @@ def test_cancel_ends_what_waits_and_keeps_what_has_finished(engine: Engine) -> N
     finish(engine, request_id, 30)
     cancel_request(engine, request_id, patience_seconds=10)
     status = _status(engine, request_id)
-    assert (status["status"], status["outcome"], status["progress"]) == ("CANCELLED", "partial", 100)
+    assert (status["status"], status["outcome"], status["progress"]) == (
+        "CANCELLED",
+        "partial",
+        100,
+    )
     assert (status["processed_products"], status["cancelled_products"]) == (30, 70)
     assert len(query(engine, "SELECT FROM webhook_events")) == 1
     _assert_sound(engine)
@@ -63,7 +67,9 @@ def test_request_that_was_cancelled_before_it_began_has_never_started(engine: En
     assert status["completed_at"] is not None
 
 
-def test_end_of_a_cancelled_request_is_in_the_log_once_under_its_upload_s_id(engine: Engine) -> None:
+def test_end_of_a_cancelled_request_is_in_the_log_once_under_its_upload_s_id(
+    engine: Engine,
+) -> None:
     request_id = store_request(engine, 10)
     execute(engine, "UPDATE requests SET trace_id = 'shop-7'")
     with bound_contextvars(x_request_id="the cancelling call's"), capture_logs() as logged:
@@ -99,7 +105,9 @@ def test_worker_with_a_cancelled_product_in_hand_settles_nothing(engine: Engine)
     _assert_sound(engine)
 
 
-def test_cancelling_again_changes_nothing_and_an_ended_request_cannot_be_cancelled(engine: Engine) -> None:
+def test_cancelling_again_changes_nothing_and_an_ended_request_cannot_be_cancelled(
+    engine: Engine,
+) -> None:
     request_id = store_request(engine, 2, webhook_url="http://127.0.0.1/hook")
     cancel_request(engine, request_id, patience_seconds=10)
     cancel_request(engine, request_id, patience_seconds=10)
@@ -110,8 +118,10 @@ def test_cancelling_again_changes_nothing_and_an_ended_request_cannot_be_cancell
         cancel_request(engine, ended, patience_seconds=10)
 
 
-def test_large_cancellation_goes_on_in_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("halftone_shared.lifecycle.CANCEL_STEP_PRODUCTS", 7)
+def test_large_cancellation_goes_on_in_steps(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("halftone_shared.db.cancel_retry.CANCEL_STEP_PRODUCTS", 7)
     request_id = store_request(engine, 100)
     cancel_request(engine, request_id, patience_seconds=0)
     assert _status(engine, request_id)["status"] == "PENDING"
@@ -145,7 +155,9 @@ def test_cancel_against_workers_and_dispatchers_ends_once_and_counts_right(engin
                 cancel_request(engine, request_id, patience_seconds=30)
 
         with ThreadPoolExecutor(8) as pool:
-            for future in [pool.submit(work) for _ in range(6)] + [pool.submit(cancel) for _ in range(2)]:
+            for future in [pool.submit(work) for _ in range(6)] + [
+                pool.submit(cancel) for _ in range(2)
+            ]:
                 future.result(60)
         status = _status(engine, request_id)
         assert status["completed_at"] is not None
@@ -157,7 +169,11 @@ def test_cancel_against_workers_and_dispatchers_ends_once_and_counts_right(engin
 def test_retry_runs_only_what_failed_and_keeps_the_rest(engine: Engine) -> None:
     request_id = store_request(engine, 80, images=2)
     for seq in range(1, 81):
-        images = [good_image(f"{seq}-1.jpg"), failed_image()] if seq % 10 == 0 else [good_image(), good_image()]
+        images = (
+            [good_image(f"{seq}-1.jpg"), failed_image()]
+            if seq % 10 == 0
+            else [good_image(), good_image()]
+        )
         settle(engine, claimed(engine, request_id, seq), *images)
     before = _status(engine, request_id)
     assert (before["outcome"], before["failed_images"]) == ("partial", 8)
@@ -199,7 +215,9 @@ def test_retry_of_a_cancelled_request_runs_what_was_cancelled(engine: Engine) ->
 
 
 @pytest.mark.parametrize("in_hand", [False, True])
-def test_cancelled_retry_keeps_the_images_that_succeeded_before(engine: Engine, in_hand: bool) -> None:
+def test_cancelled_retry_keeps_the_images_that_succeeded_before(
+    engine: Engine, in_hand: bool
+) -> None:
     request_id = store_request(engine, 70, images=2)
     for seq in range(1, 71):
         settle(engine, claimed(engine, request_id, seq), good_image(f"{seq}-1.jpg"), failed_image())
@@ -209,7 +227,11 @@ def test_cancelled_retry_keeps_the_images_that_succeeded_before(engine: Engine, 
         claimed(engine, request_id, 1)
     cancel_request(engine, request_id, patience_seconds=10)
     after = _status(engine, request_id)
-    assert (after["status"], after["outcome"], after["cancelled_products"]) == ("CANCELLED", "partial", 70)
+    assert (after["status"], after["outcome"], after["cancelled_products"]) == (
+        "CANCELLED",
+        "partial",
+        70,
+    )
     counted = ("processed_images", "bytes_in", "bytes_out", "bytes_saved")
     assert {name: after[name] for name in counted} == {name: before[name] for name in counted}
     files = query(engine, "SELECT output_files FROM products ORDER BY seq")
@@ -238,7 +260,9 @@ def test_cancellation_that_is_over_leaves_the_next_run_alone(engine: Engine) -> 
     _assert_sound(engine)
 
 
-def test_retry_of_a_running_or_flawless_request_is_refused_and_changes_nothing(engine: Engine) -> None:
+def test_retry_of_a_running_or_flawless_request_is_refused_and_changes_nothing(
+    engine: Engine,
+) -> None:
     request_id = store_request(engine, 2)
     with pytest.raises(NotEnded):
         retry_request(engine, request_id, URL)
@@ -260,7 +284,9 @@ def test_claim_of_the_run_before_settles_nothing_in_the_next(engine: Engine) -> 
     assert settle(engine, current) == Settled(counted=True, ended=True)
 
 
-def test_each_ending_has_its_own_event_and_the_first_keeps_what_it_was_to_say(engine: Engine) -> None:
+def test_each_ending_has_its_own_event_and_the_first_keeps_what_it_was_to_say(
+    engine: Engine,
+) -> None:
     request_id = store_request(engine, 1, webhook_url="http://127.0.0.1/hook")
     settle(engine, claimed(engine, request_id, 1), failed_image())
     retry_request(engine, request_id, URL)
@@ -295,7 +321,10 @@ def test_retry_side_by_side_starts_one_run(engine: Engine) -> None:
 
 def test_first_claim_that_meets_a_dispatcher_leaves_the_start_to_the_next(engine: Engine) -> None:
     request_id = store_request(engine, 1)
-    with engine.connect().execution_options(isolation_level="READ COMMITTED") as other, other.begin():
+    with (
+        engine.connect().execution_options(isolation_level="READ COMMITTED") as other,
+        other.begin(),
+    ):
         other.execute(text("SELECT FROM requests FOR NO KEY UPDATE"))
         claim = claimed(engine, request_id, 1)
         assert _status(engine, request_id)["status"] == "PENDING"
@@ -305,12 +334,18 @@ def test_first_claim_that_meets_a_dispatcher_leaves_the_start_to_the_next(engine
     assert status["started_at"] is not None
 
 
-def test_request_that_is_newer_than_the_statistics_is_cancelled_and_reopened_at_once(engine: Engine) -> None:
+def test_request_that_is_newer_than_the_statistics_is_cancelled_and_reopened_at_once(
+    engine: Engine,
+) -> None:
     """PostgreSQL then expects a row or two of it: joined by the wrong column, this takes minutes."""
     store_request(engine, 3000)
     execute(engine, "ANALYZE")
     request_id = store_request(engine, 40_000)
-    event.listen(engine, "checkout", lambda connection, *_: connection.execute("SET statement_timeout = '5s'"))
+    event.listen(
+        engine,
+        "checkout",
+        lambda connection, *_: connection.execute("SET statement_timeout = '5s'"),
+    )
     cancel_request(engine, request_id, patience_seconds=60)
     assert _status(engine, request_id)["status"] == "CANCELLED"
     retry_request(engine, request_id, URL)

@@ -28,7 +28,17 @@ def _install(member: str, folder: Path) -> Path:
     # Built anew: uv's cache knows a member by its pyproject.toml, whatever else in it has changed.
     anew = [f"--refresh-package={name}" for name in MEMBERS]
     subprocess.run(
-        [uv, "sync", "--quiet", "--frozen", "--no-dev", "--no-editable", "--package", member, *anew],
+        [
+            uv,
+            "sync",
+            "--quiet",
+            "--frozen",
+            "--no-dev",
+            "--no-editable",
+            "--package",
+            member,
+            *anew,
+        ],
         cwd=ROOT,
         env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder), "UV_PYTHON_DOWNLOADS": "never"},
         check=True,
@@ -38,7 +48,9 @@ def _install(member: str, folder: Path) -> Path:
 
 def _distributions(bin_folder: Path) -> set[str]:
     script = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
-    return set(subprocess.check_output([bin_folder / "python", "-c", script], text=True, cwd="/").split())
+    return set(
+        subprocess.check_output([bin_folder / "python", "-c", script], text=True, cwd="/").split()
+    )
 
 
 def _import_all(bin_folder: Path, package: str) -> None:
@@ -58,15 +70,29 @@ def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("compiled_once")
-def test_api_starts_without_image_library_and_http_client(tmp_path: Path, database_url: str) -> None:
+def test_api_starts_without_image_library_and_http_client(
+    tmp_path: Path, database_url: str
+) -> None:
     bin_folder = _install("halftone-api", tmp_path / "env")
-    assert not _distributions(bin_folder) & {"pillow", "httpx", "halftone-workers", "halftone", "pytest"}
+    assert not _distributions(bin_folder) & {
+        "pillow",
+        "httpx",
+        "halftone-workers",
+        "halftone",
+        "pytest",
+    }
     _import_all(bin_folder, "halftone_api")
     port = free_port()
     variables = environment(
-        tmp_path, database_url=database_url, rabbitmq_url="in-process", api_port=str(port), auth="off"
+        tmp_path,
+        database_url=database_url,
+        rabbitmq_url="in-process",
+        api_port=str(port),
+        auth="off",
     )
-    process = subprocess.Popen([bin_folder / "halftone-api"], env=variables, cwd="/", stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [bin_folder / "halftone-api"], env=variables, cwd="/", stderr=subprocess.PIPE
+    )
     try:
         wait_for(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), what="readiness")
     finally:
@@ -78,11 +104,19 @@ def test_api_starts_without_image_library_and_http_client(tmp_path: Path, databa
 @pytest.mark.usefixtures("compiled_once")
 def test_worker_starts_without_web_framework(tmp_path: Path, database_url: str) -> None:
     bin_folder = _install("halftone-workers", tmp_path / "env")
-    assert not _distributions(bin_folder) & {"starlette", "uvicorn", "halftone-api", "halftone", "pytest"}
+    assert not _distributions(bin_folder) & {
+        "starlette",
+        "uvicorn",
+        "halftone-api",
+        "halftone",
+        "pytest",
+    }
     _import_all(bin_folder, "halftone_workers")
     variables = environment(tmp_path, database_url=database_url, rabbitmq_url="in-process")
     with (tmp_path / "log").open("w+") as log:
-        process = subprocess.Popen([bin_folder / "halftone-worker"], env=variables, cwd="/", stderr=log)
+        process = subprocess.Popen(
+            [bin_folder / "halftone-worker"], env=variables, cwd="/", stderr=log
+        )
         try:
             wait_for(lambda: "worker started" in (tmp_path / "log").read_text(), what="start")
         finally:
@@ -93,14 +127,22 @@ def test_worker_starts_without_web_framework(tmp_path: Path, database_url: str) 
 
 def test_migrations_run_from_their_own_distribution(tmp_path: Path, database_url: str) -> None:
     bin_folder = _install("halftone-db", tmp_path / "env")
-    assert not _distributions(bin_folder) & {"starlette", "pillow", "httpx", "halftone-workers", "halftone-api"}
+    assert not _distributions(bin_folder) & {
+        "starlette",
+        "pillow",
+        "httpx",
+        "halftone-workers",
+        "halftone-api",
+    }
     variables = environment(tmp_path, database_url=database_url)
     subprocess.run([bin_folder / "halftone-migrate"], env=variables, check=True, cwd="/")
 
 
 def test_keys_are_made_from_an_image_of_their_own(tmp_path: Path, database_url: str) -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    (member,) = re.findall(r"AS build-commands\nRUN uv sync --frozen --no-dev --no-editable --package (.+)", dockerfile)
+    (member,) = re.findall(
+        r"AS build-commands\nRUN uv sync --frozen --no-dev --no-editable --package (.+)", dockerfile
+    )
     bin_folder = _install(member, tmp_path / "env")
     (program,) = json.loads(dockerfile.rpartition("ENTRYPOINT ")[2])
     variables = environment(tmp_path, database_url=database_url)
@@ -111,7 +153,9 @@ def test_keys_are_made_from_an_image_of_their_own(tmp_path: Path, database_url: 
 @pytest.mark.parametrize("program", ["halftone_api", "halftone_workers"])
 def test_start_without_settings_names_every_variable(program: str) -> None:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("HALFTONE_")}
-    answer = subprocess.run([sys.executable, "-m", program], env=bare, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [sys.executable, "-m", program], env=bare, capture_output=True, text=True, check=False
+    )
     assert answer.returncode == 2
     for variable in ("HALFTONE_DATABASE_URL", "HALFTONE_RABBITMQ_URL", "HALFTONE_STORAGE_URL"):
         assert f"{variable} is not set: expected" in answer.stderr

@@ -1,4 +1,6 @@
-"""What `/metrics` and a worker's listener tell: figures that are right, from names that a person may build on."""
+"""What `/metrics` and a worker's listener tell: figures that are right, from names that a person
+may build on.
+"""
 
 import os
 import re
@@ -12,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from halftone_api import metrics
-from halftone_shared.backlog import read_backlog
-from halftone_shared.lifecycle import cancel_request
-from halftone_shared.products import postpone_product
-from halftone_shared.worker_registry import WorkerReport, forget_worker, live_workers, report_worker
+from halftone_shared.db.backlog import read_backlog
+from halftone_shared.db.cancel_retry import cancel_request
+from halftone_shared.db.products import postpone_product
+from halftone_shared.db.workers import WorkerReport, forget_worker, live_workers, report_worker
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.halftone import wait_for
 from tests.support.stored import claimed, execute, finish, query, settle, store_request
@@ -30,7 +32,8 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
 def samples(text: str) -> dict[str, float]:
     """Every sample by its name with its labels, as Prometheus writes them."""
     return {
-        sample.name + "".join(f",{name}={value}" for name, value in sorted(sample.labels.items())): sample.value
+        sample.name
+        + "".join(f",{name}={value}" for name, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -48,14 +51,28 @@ def test_backlog_counts_every_product_where_it_stands(engine: Engine) -> None:
     store_request(engine, 5)
     with engine.connect() as connection:
         backlog = read_backlog(connection)
-    assert backlog.requests == {"PENDING": 1, "PROCESSING": 1, "COMPLETED": 1, "FAILED": 0, "CANCELLED": 1}
-    assert (backlog.waiting_products, backlog.postponed_products, backlog.processing_products) == (12, 1, 1)
+    assert backlog.requests == {
+        "PENDING": 1,
+        "PROCESSING": 1,
+        "COMPLETED": 1,
+        "FAILED": 0,
+        "CANCELLED": 1,
+    }
+    assert (backlog.waiting_products, backlog.postponed_products, backlog.processing_products) == (
+        12,
+        1,
+        1,
+    )
 
 
 def test_oldest_waiting_product_is_that_of_the_oldest_request_that_waits(engine: Engine) -> None:
     old, new = store_request(engine, 2), store_request(engine, 2)
-    execute(engine, "UPDATE requests SET created_at = now() - interval '100 s' WHERE id = :id", id=old)
-    execute(engine, "UPDATE requests SET created_at = now() - interval '50 s' WHERE id = :id", id=new)
+    execute(
+        engine, "UPDATE requests SET created_at = now() - interval '100 s' WHERE id = :id", id=old
+    )
+    execute(
+        engine, "UPDATE requests SET created_at = now() - interval '50 s' WHERE id = :id", id=new
+    )
     with engine.connect() as connection:
         assert read_backlog(connection).oldest_waiting_seconds == pytest.approx(100, abs=10)
     finish(engine, old, 2)
@@ -67,10 +84,18 @@ def test_oldest_waiting_product_is_that_of_the_oldest_request_that_waits(engine:
 
 
 def test_product_in_a_message_still_waits(engine: Engine) -> None:
-    """Handed out, but in no worker's hand: with no worker left, that is where the whole backlog stands."""
+    """Handed out, but in no worker's hand: with no worker left, that is where the whole backlog
+    stands.
+    """
     request = store_request(engine, 1)
-    execute(engine, "UPDATE requests SET created_at = now() - interval '100 s', dispatch_cursor = 1")
-    execute(engine, "UPDATE products SET lease_until = now() + interval '20 s' WHERE request_id = :id", id=request)
+    execute(
+        engine, "UPDATE requests SET created_at = now() - interval '100 s', dispatch_cursor = 1"
+    )
+    execute(
+        engine,
+        "UPDATE products SET lease_until = now() + interval '20 s' WHERE request_id = :id",
+        id=request,
+    )
     with engine.connect() as connection:
         backlog = read_backlog(connection)
     assert backlog.waiting_products == 1
@@ -131,8 +156,16 @@ def test_calls_are_counted_by_the_route_s_template(api: Api) -> None:
     def more(name: str) -> float:
         return after[name] - before.get(name, 0)
 
-    assert more("halftone_http_requests_total,method=GET,route=/api/status/{request_id},status=4xx") == 2
-    assert more("halftone_http_request_duration_seconds_count,method=GET,route=/api/status/{request_id}") == 2
+    assert (
+        more("halftone_http_requests_total,method=GET,route=/api/status/{request_id},status=4xx")
+        == 2
+    )
+    assert (
+        more(
+            "halftone_http_request_duration_seconds_count,method=GET,route=/api/status/{request_id}"
+        )
+        == 2
+    )
     assert more("halftone_http_requests_total,method=GET,route=none,status=4xx") == 1
     assert more("halftone_http_requests_total,method=other,route=/api/upload,status=4xx") == 1
 
@@ -175,7 +208,10 @@ def test_stalled_database_is_told_in_time_and_asked_once(
             assert samples(api.get("/metrics").text)["halftone_database_up"] == 0
     finally:
         os.kill(stalled.pid, signal.SIGCONT)
-    wait_for(lambda: samples(api.get("/metrics").text)["halftone_database_up"] == 1, what="the database again")
+    wait_for(
+        lambda: samples(api.get("/metrics").text)["halftone_database_up"] == 1,
+        what="the database again",
+    )
 
 
 def test_metrics_need_no_key(database_url: str, tmp_path: Path) -> None:

@@ -14,15 +14,22 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from halftone_db import MIGRATIONS, migrate
-from halftone_shared.database import SCHEMA_REVISION, DatabaseUnavailable, check_database, make_engine
-from halftone_shared.tables import metadata
+from halftone_shared.db.engine import (
+    SCHEMA_REVISION,
+    DatabaseUnavailable,
+    check_database,
+    make_engine,
+)
+from halftone_shared.db.tables import metadata
 from tests.support.postgres import TestPostgres
 from tests.support.stored import execute
 
 
 def test_migrated_schema_is_the_code_s(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
         assert compare_metadata(context, metadata) == []
 
 
@@ -44,14 +51,18 @@ def test_migrators_side_by_side_take_turns(postgres: TestPostgres) -> None:
         connection.execute("CREATE DATABASE twice")
     url = postgres.url("twice")
     program = [sys.executable, "-m", "halftone_db"]
-    migrators = [subprocess.Popen(program, env=os.environ | {"HALFTONE_DATABASE_URL": url}) for _ in range(3)]
+    migrators = [
+        subprocess.Popen(program, env=os.environ | {"HALFTONE_DATABASE_URL": url}) for _ in range(3)
+    ]
     assert [migrator.wait(60) for migrator in migrators] == [0, 0, 0]
     engine = make_engine(url, pool_size=1)
     check_database(engine)
     engine.dispose()
 
 
-def test_migration_that_meets_a_table_in_use_says_so_and_changes_nothing(postgres: TestPostgres) -> None:
+def test_migration_that_meets_a_table_in_use_says_so_and_changes_nothing(
+    postgres: TestPostgres,
+) -> None:
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE used")
     url = postgres.url("used")
@@ -77,7 +88,9 @@ def test_newer_schema_is_left_alone_and_says_what_to_run(engine: Engine, databas
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-def test_database_that_cannot_hold_every_character_is_refused(postgres: TestPostgres, encoding: str) -> None:
+def test_database_that_cannot_hold_every_character_is_refused(
+    postgres: TestPostgres, encoding: str
+) -> None:
     name = f"encoded_{encoding.lower()}"
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         made = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"

@@ -1,4 +1,6 @@
-"""The API's own description: whole, true, and no call made from it gets an answer that it does not describe."""
+"""The API's own description: whole, true, and no call made from it gets an answer that it does not
+describe.
+"""
 
 import json
 import re
@@ -22,13 +24,13 @@ from sqlalchemy import Engine, select
 from starlette.routing import Route
 
 from halftone_api.app import create_app
-from halftone_api.home import ENDPOINTS
-from halftone_api.openapi import describe_api
-from halftone_api.problems import PROBLEM_CODES
+from halftone_api.endpoints.index import ENDPOINTS
+from halftone_api.errors import PROBLEM_CODES
+from halftone_api.openapi.document import describe_api
 from halftone_api.routes import ROUTES
-from halftone_shared.states import Mode
-from halftone_shared.tables import webhook_events
-from halftone_shared.webhook_events import freeze_event
+from halftone_shared.db.tables import webhook_events
+from halftone_shared.db.webhook_events import freeze_event
+from halftone_shared.model.states import Mode
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.postgres import TestPostgres
 
@@ -52,7 +54,9 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
 def test_every_route_is_described_and_no_other(api: Api) -> None:
     document = api.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
+    described = {
+        (path, method.upper()) for path, methods in document["paths"].items() for method in methods
+    }
     served = {
         (route.path, method)
         for route in ROUTES
@@ -60,7 +64,10 @@ def test_every_route_is_described_and_no_other(api: Api) -> None:
         for method in (route.methods or set()) - {"HEAD"}
     }
     assert described == served
-    assert {path for _, path, _ in ENDPOINTS.values()} == {path for path, _ in served} | {"/openapi.json", "/docs"}
+    assert {path for _, path, _ in ENDPOINTS.values()} == {path for path, _ in served} | {
+        "/openapi.json",
+        "/docs",
+    }
 
 
 def test_every_code_that_is_answered_is_described() -> None:
@@ -74,7 +81,9 @@ def test_every_code_that_is_answered_is_described() -> None:
 
 
 def test_file_is_described_as_bytes_with_a_name(api: Api) -> None:
-    """openapi-python-client, as most generators, otherwise sends a text field, which is refused as no file."""
+    """openapi-python-client, as most generators, otherwise sends a text field, which is refused as
+    no file.
+    """
     file = api.get("/openapi.json").json()["components"]["schemas"]["Upload"]["properties"]["file"]
     assert (file["type"], file["format"]) == ("string", "binary")
 
@@ -96,14 +105,23 @@ def test_page_loads_nothing_from_anywhere(api: Api) -> None:
 
 def test_accepted_upload_and_its_status_are_as_described(api: Api) -> None:
     schema = schemathesis.openapi.from_dict(api.get("/openapi.json").json())
-    accepted = api.upload(ONE_ROW, fields={"webhook_url": "http://shop.example/hook", "mode": "scale"})
+    accepted = api.upload(
+        ONE_ROW, fields={"webhook_url": "http://shop.example/hook", "mode": "scale"}
+    )
     request_id = accepted.json()["request_id"]
     _validate(schema, "/api/upload", "POST", accepted)
-    _validate(schema, "/api/status/{request_id}", "GET", api.get(f"/api/status/{request_id}?include=products"))
+    _validate(
+        schema,
+        "/api/status/{request_id}",
+        "GET",
+        api.get(f"/api/status/{request_id}?include=products"),
+    )
     _validate(schema, "/api/details/{request_id}", "GET", api.get(f"/api/details/{request_id}"))
     _validate(schema, "/api/requests", "GET", api.get("/api/requests"))
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
-    _validate(schema, "/api/cancel/{request_id}", "POST", api.call("POST", f"/api/cancel/{request_id}"))
+    _validate(
+        schema, "/api/cancel/{request_id}", "POST", api.call("POST", f"/api/cancel/{request_id}")
+    )
     _validate(schema, "/api/webhooks/{request_id}", "GET", api.get(f"/api/webhooks/{request_id}"))
 
 
@@ -113,7 +131,9 @@ def test_webhook_is_described_as_it_is_sent(api: Api, engine: Engine) -> None:
     assert sent["post"]["requestBody"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/Ending"
     }
-    request_id = api.upload(ONE_ROW, fields={"webhook_url": "http://shop.example/hook"}).json()["request_id"]
+    request_id = api.upload(ONE_ROW, fields={"webhook_url": "http://shop.example/hook"}).json()[
+        "request_id"
+    ]
     assert api.call("POST", f"/api/cancel/{request_id}").is_success
     with engine.connect() as connection:
         [event_id] = connection.scalars(select(webhook_events.c.id)).all()
@@ -147,7 +167,11 @@ def test_every_member_of_an_answer_is_described(api: Api) -> None:
 @pytest.mark.parametrize("mode", Mode)
 def test_defaults_that_a_client_fills_in_fit_every_mode(api: Api, mode: Mode) -> None:
     form = api.get("/openapi.json").json()["components"]["schemas"]["Upload"]["properties"]
-    defaults = {name: json.dumps(field["default"]).strip('"') for name, field in form.items() if "default" in field}
+    defaults = {
+        name: json.dumps(field["default"]).strip('"')
+        for name, field in form.items()
+        if "default" in field
+    }
     assert set(defaults) == {"mode", "format", "strict"}
     assert api.upload(ONE_ROW, fields={**defaults, "mode": mode}).status_code == 202
 
@@ -165,15 +189,25 @@ def schema(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> 
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-OPERATIONS = [(path, method) for path, methods in describe_api("", "")["paths"].items() for method in methods]
+OPERATIONS = [
+    (path, method) for path, methods in describe_api("", "")["paths"].items() for method in methods
+]
 
 
-@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[f"{method} {path}" for path, method in OPERATIONS])
+@pytest.mark.parametrize(
+    ("path", "method"), OPERATIONS, ids=[f"{method} {path}" for path, method in OPERATIONS]
+)
 def test_no_call_gets_an_answer_that_is_not_described(schema: Any, path: str, method: str) -> None:
     operation = schema[path][method]
 
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(case=st.sampled_from(GenerationMode).flatmap(lambda mode: operation.as_strategy(generation_mode=mode)))
+    @settings(
+        max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        case=st.sampled_from(GenerationMode).flatmap(
+            lambda mode: operation.as_strategy(generation_mode=mode)
+        )
+    )
     def call(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(checks=CHECKS)
 

@@ -1,4 +1,6 @@
-"""A worker's products between its threads and the database: together, each once, and none for another's fault."""
+"""A worker's products between its threads and the database: together, each once, and none for
+another's fault.
+"""
 
 import threading
 import time
@@ -13,15 +15,15 @@ from prometheus_client import REGISTRY
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.barrier import Settled, settle_products
-from halftone_shared.lifecycle import cancel_request, retry_request
-from halftone_shared.products import Claim
-from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.states import ImageErrorCode
+from halftone_shared.db.barrier import Settled, settle_products
+from halftone_shared.db.cancel_retry import cancel_request, retry_request
+from halftone_shared.db.products import Claim
+from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.states import ImageErrorCode
 from halftone_shared.storage import ImageStore
-from halftone_workers import product_job
-from halftone_workers.image_job import ImageAttempt
-from halftone_workers.product_job import ProductJobs
+from halftone_workers.jobs import product
+from halftone_workers.jobs.image import ImageAttempt
+from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
 from tests.support.images import jpeg
@@ -40,7 +42,9 @@ def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
 
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
-    """The claims that came to be attempted. One gives what the database refuses, one raises, one is to be retried."""
+    """The claims that came to be attempted. One gives what the database refuses, one raises, one is
+    to be retried.
+    """
     seen: list[Claim] = []
 
     def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
@@ -51,11 +55,13 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
         if claim.key.seq == BAD:
             return [ImageAttempt(good_image("a name with \0 in it"))]
         if claim.key.seq == LATER:
-            error = ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 503.", 503, retryable=True)
+            error = ImageError(
+                ImageErrorCode.HTTP_ERROR, "The server answered 503.", 503, retryable=True
+            )
             return [ImageAttempt(ImageResult(error=error), retry_after_seconds=60)]
         return [ImageAttempt(good_image())]
 
-    monkeypatch.setattr(product_job, "attempt_images", attempt_images)
+    monkeypatch.setattr(product, "attempt_images", attempt_images)
     return seen
 
 
@@ -63,7 +69,9 @@ def _statuses(engine: Engine) -> list[str]:
     return [row.status for row in query(engine, "SELECT status FROM products ORDER BY seq")]
 
 
-def _processed(jobs: ProductJobs, request_id: UUID, seqs: Sequence[int]) -> list[BaseException | None]:
+def _processed(
+    jobs: ProductJobs, request_id: UUID, seqs: Sequence[int]
+) -> list[BaseException | None]:
     """What each message came to, all brought at once by threads of their own."""
     with ThreadPoolExecutor(len(seqs)) as pool:
         done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
@@ -75,7 +83,9 @@ def test_product_that_cannot_be_recorded_costs_no_other(
     engine: Engine, runtime: Runtime, attempts: list[Claim]
 ) -> None:
     request_id = store_request(engine, 12)
-    errors = _processed(ProductJobs(runtime), request_id, [*range(1, 13)] * 2)  # every message comes twice
+    errors = _processed(
+        ProductJobs(runtime), request_id, [*range(1, 13)] * 2
+    )  # every message comes twice
     assert sorted(claim.key.seq for claim in attempts) == list(range(1, 13))
     assert sum(error is None for error in errors) == 22
     assert sum(isinstance(error, RuntimeError) for error in errors) == 1
@@ -93,13 +103,15 @@ def test_products_that_come_together_share_a_statement(
     settled: list[int] = []
     jobs = ProductJobs(runtime)
 
-    def settle(connection: Connection, settlements: Sequence[tuple[Claim, ProductResult]]) -> list[Settled]:
+    def settle(
+        connection: Connection, settlements: Sequence[tuple[Claim, ProductResult]]
+    ) -> list[Settled]:
         settled.append(len(settlements))
         if len(settled) == 1:
             wait_for(lambda: len(jobs._statements._brought) > 1, what="others to settle meanwhile")
         return settle_products(connection, settlements)
 
-    monkeypatch.setattr("halftone_workers.product_job.settle_products", settle)
+    monkeypatch.setattr("halftone_workers.jobs.product.settle_products", settle)
     seqs = [seq for seq in range(1, 21) if seq not in (BAD, BROKEN, LATER)]
     assert _processed(jobs, store_request(engine, 20), seqs) == [None] * len(seqs)
     assert sum(settled) == len(seqs)
@@ -112,7 +124,10 @@ def test_statement_that_is_interrupted_by_the_database_is_tried_again(
     request_id = store_request(engine, 2)
     jobs = ProductJobs(runtime)
     jobs.process(ProductKey(request_id, 1))
-    query(engine, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    query(
+        engine,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
+    )
     jobs.process(ProductKey(request_id, 2))
     assert len(attempts) == 2
     assert _statuses(engine) == ["COMPLETED", "COMPLETED"]
@@ -125,9 +140,15 @@ def test_image_is_counted_once_however_often_its_product_is_tried(
     later = ImageAttempt(failed_image(retryable=True))
     ways = iter([later, ImageAttempt(failed_image()), ImageAttempt(good_image())])
     monkeypatch.setattr(
-        product_job, "attempt_images", lambda _, claim: [ImageAttempt(claim.done[0] or good_image()), next(ways)]
+        product,
+        "attempt_images",
+        lambda _, claim: [ImageAttempt(claim.done[0] or good_image()), next(ways)],
     )
-    names = ("halftone_images_total", "halftone_image_input_bytes_total", "halftone_products_settled_total")
+    names = (
+        "halftone_images_total",
+        "halftone_image_input_bytes_total",
+        "halftone_products_settled_total",
+    )
     before = {name: _counted(name) for name in names}
     key = ProductKey(store_request(engine, 1, images=2), 1)
     jobs = ProductJobs(runtime)
@@ -149,7 +170,7 @@ def test_product_that_was_cancelled_meanwhile_counts_nothing(
         cancel_request(engine, key.request_id, patience_seconds=10)
         return [ImageAttempt(failed_image(retryable=True))]
 
-    monkeypatch.setattr(product_job, "attempt_images", cancelled_meanwhile)
+    monkeypatch.setattr(product, "attempt_images", cancelled_meanwhile)
     before = _counted("halftone_products_postponed_total")
     ProductJobs(runtime).process(key)
     assert _statuses(engine) == ["CANCELLED"]
@@ -157,7 +178,9 @@ def test_product_that_was_cancelled_meanwhile_counts_nothing(
 
 
 def _counted(name: str) -> float:
-    samples = [sample for family in REGISTRY.collect() for sample in family.samples if sample.name == name]
+    samples = [
+        sample for family in REGISTRY.collect() for sample in family.samples if sample.name == name
+    ]
     return sum(sample.value for sample in samples)
 
 
@@ -172,7 +195,9 @@ def test_images_are_stored_side_by_side_where_the_store_is_far_away(
         return image, structlog.contextvars.get_contextvars()["request_id"]
 
     with structlog.contextvars.bound_contextvars(request_id="that of the log lines"):
-        assert list(runtime.for_each(store, [1, 2, 3, 4])) == [(n, "that of the log lines") for n in (1, 2, 3, 4)]
+        assert list(runtime.for_each(store, [1, 2, 3, 4])) == [
+            (n, "that of the log lines") for n in (1, 2, 3, 4)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +224,9 @@ def test_more_products_are_in_hand_for_a_shop(
     url = origin.serve("/a.jpg", asked)
     request_id = store_request(engine, 24)
     execute(engine, "UPDATE products SET input_image_urls = ARRAY[:url]", url=url)
-    with running_runtime(database_url, tmp_path, products_at_once=2, fetch_allow="127.0.0.0/8") as worker:
+    with running_runtime(
+        database_url, tmp_path, products_at_once=2, fetch_allow="127.0.0.0/8"
+    ) as worker:
         assert _processed(ProductJobs(worker), request_id, range(1, 25)) == [None] * 24
     assert set(_statuses(engine)) == {"COMPLETED"}
     assert max(in_hand) == most

@@ -1,4 +1,6 @@
-"""Consuming from RabbitMQ: what an earlier connection brought, a queue that was deleted, how much is taken at once."""
+"""Consuming from RabbitMQ: what an earlier connection brought, a queue that was deleted, how much
+is taken at once.
+"""
 
 import json
 import threading
@@ -12,14 +14,19 @@ from dramatiq import Worker
 from dramatiq.broker import Consumer
 from sqlalchemy import Engine
 
-from halftone_shared.messages import PRODUCTS_QUEUE, QueueType, dead_letter_queue, product_message
-from halftone_shared.products import Claim
-from halftone_shared.results import ProductKey
-from halftone_workers import product_job
-from halftone_workers.actors import declare_actors
+from halftone_shared.db.products import Claim
+from halftone_shared.model.messages import (
+    PRODUCTS_QUEUE,
+    QueueType,
+    dead_letter_queue,
+    product_message,
+)
+from halftone_shared.model.results import ProductKey
 from halftone_workers.brokers import RabbitmqWorkerBroker
-from halftone_workers.image_job import ImageAttempt
-from halftone_workers.product_job import ProductJobs
+from halftone_workers.jobs import product
+from halftone_workers.jobs.actors import declare_actors
+from halftone_workers.jobs.image import ImageAttempt
+from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
 from tests.support.rabbitmq import TestRabbitmq
@@ -47,7 +54,9 @@ def _waiting(rabbitmq_url: str, queue: str = PRODUCTS_QUEUE) -> int:
 
 
 @pytest.mark.parametrize("verb", ["ack", "nack"])
-def test_message_of_an_earlier_connection_acknowledges_no_other(rabbitmq_url: str, verb: str) -> None:
+def test_message_of_an_earlier_connection_acknowledges_no_other(
+    rabbitmq_url: str, verb: str
+) -> None:
     broker = RabbitmqWorkerBroker(rabbitmq_url)
     first = broker.consume(PRODUCTS_QUEUE, prefetch=1, timeout=500)
     _publish(rabbitmq_url, 2)
@@ -96,8 +105,12 @@ def test_no_more_is_taken_than_can_be_run(rabbitmq_url: str) -> None:
     broker.close()
 
 
-@pytest.mark.parametrize("wrong", [{"options": None}, {"actor_name": []}, {"queue_name": "elsewhere"}])
-def test_message_that_no_actor_can_read_goes_to_the_dead_letters(rabbitmq_url: str, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"options": None}, {"actor_name": []}, {"queue_name": "elsewhere"}]
+)
+def test_message_that_no_actor_can_read_goes_to_the_dead_letters(
+    rabbitmq_url: str, wrong: dict[str, Any]
+) -> None:
     broker = RabbitmqWorkerBroker(rabbitmq_url)
     consumer = broker.consume(PRODUCTS_QUEUE, prefetch=1, timeout=500)
     message = json.loads(product_message(ProductKey(uuid4(), 1)).encode())
@@ -107,13 +120,19 @@ def test_message_that_no_actor_can_read_goes_to_the_dead_letters(rabbitmq_url: s
         channel.basic_publish("", PRODUCTS_QUEUE, json.dumps(message).encode())
     readable: Any = _next(consumer)
     assert json.loads(readable.encode()) == message
-    wait_for(lambda: _waiting(rabbitmq_url, dead_letter_queue(PRODUCTS_QUEUE)) == 1, what="dead letter")
+    wait_for(
+        lambda: _waiting(rabbitmq_url, dead_letter_queue(PRODUCTS_QUEUE)) == 1, what="dead letter"
+    )
     consumer.close()
     broker.close()
 
 
 def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
-    rabbitmq_url: str, database_url: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rabbitmq_url: str,
+    database_url: str,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun, may_end = [], threading.Event()
 
@@ -122,7 +141,7 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
         may_end.wait(30)
         return [ImageAttempt(good_image())]
 
-    monkeypatch.setattr(product_job, "attempt_images", attempt_images)
+    monkeypatch.setattr(product, "attempt_images", attempt_images)
     broker = RabbitmqWorkerBroker(rabbitmq_url)
     with running_runtime(database_url, tmp_path, products_at_once=1) as runtime:
         jobs = ProductJobs(runtime)
@@ -132,7 +151,10 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
         worker = Worker(broker, worker_threads=2)
         worker.queue_prefetch = 2
         worker.start()
-        wait_for(lambda: begun and jobs._admission._waiting, what="one in hand, and one that waits for its turn")
+        wait_for(
+            lambda: begun and jobs._admission._waiting,
+            what="one in hand, and one that waits for its turn",
+        )
         jobs.stop()
         may_end.set()
         worker.stop()

@@ -1,4 +1,6 @@
-"""Publishing to RabbitMQ: confirmed or refused, and back by itself when the broker or the queue was away."""
+"""Publishing to RabbitMQ: confirmed or refused, and back by itself when the broker or the queue was
+away.
+"""
 
 import time
 from uuid import uuid4
@@ -6,10 +8,10 @@ from uuid import uuid4
 import pika
 import pytest
 
-from halftone_api.rabbitmq_publisher import RabbitmqPublisher
-from halftone_shared.dispatcher import QueueUnavailable
-from halftone_shared.messages import PRODUCTS_QUEUE, dead_letter_queue, product_message
-from halftone_shared.results import ProductKey
+from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
+from halftone_shared.model.messages import PRODUCTS_QUEUE, dead_letter_queue, product_message
+from halftone_shared.model.results import ProductKey
+from halftone_shared.service.dispatcher import QueueUnavailable
 from tests.support.halftone import free_port, wait_for
 from tests.support.rabbitmq import TestRabbitmq
 
@@ -35,7 +37,9 @@ def test_batches_follow_each_other_on_one_connection(rabbitmq_url: str) -> None:
     publisher.close()
 
 
-def test_deleted_queue_is_noticed_and_declared_again(broker: TestRabbitmq, rabbitmq_url: str) -> None:
+def test_deleted_queue_is_noticed_and_declared_again(
+    broker: TestRabbitmq, rabbitmq_url: str
+) -> None:
     publisher = RabbitmqPublisher(rabbitmq_url)
     publisher.waiting(PRODUCTS_QUEUE)
     broker.call("DELETE", f"/api/queues/{_vhost(rabbitmq_url)}/{PRODUCTS_QUEUE}")
@@ -52,7 +56,11 @@ def test_closed_connection_is_opened_again(broker: TestRabbitmq, rabbitmq_url: s
     publisher.waiting(PRODUCTS_QUEUE)
 
     def connections() -> list[str]:
-        return [c["name"] for c in broker.call("GET", "/api/connections") if c.get("vhost") == _vhost(rabbitmq_url)]
+        return [
+            c["name"]
+            for c in broker.call("GET", "/api/connections")
+            if c.get("vhost") == _vhost(rabbitmq_url)
+        ]
 
     (name,) = wait_for(connections, what="connection in the management API")
     broker.call("DELETE", f"/api/connections/{name.replace(' ', '%20').replace('>', '%3E')}")
@@ -67,7 +75,9 @@ def test_closed_connection_is_opened_again(broker: TestRabbitmq, rabbitmq_url: s
     publisher.close()
 
 
-def test_dead_letter_queue_is_declared_with_its_queue(broker: TestRabbitmq, rabbitmq_url: str) -> None:
+def test_dead_letter_queue_is_declared_with_its_queue(
+    broker: TestRabbitmq, rabbitmq_url: str
+) -> None:
     publisher = RabbitmqPublisher(rabbitmq_url)
     for _ in range(2):
         publisher.waiting(PRODUCTS_QUEUE)

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine
 from starlette.requests import Request
 
-from halftone_api.rate_limiting import caller_of
-from halftone_shared.api_keys import create_key
-from halftone_shared.rate_limits import forget_callers, seconds_to_wait
-from halftone_shared.rates import RateLimit, parse_rate_limit
+from halftone_api.endpoints.rate_limiting import caller_of
+from halftone_shared.db.api_keys import create_key
+from halftone_shared.db.upload_rates import forget_callers, seconds_to_wait
+from halftone_shared.model.rate_limit import RateLimit, parse_rate_limit
 from tests.support.api import ONE_ROW, Api, api_settings, running_api, stored_rows
 from tests.support.stored import execute, query
 
@@ -69,7 +69,9 @@ def test_callers_side_by_side_get_exactly_the_burst(engine: Engine) -> None:
 def test_caller_that_is_free_again_is_forgotten(engine: Engine) -> None:
     _take(engine, "anna")
     _take(engine, "bert")
-    execute(engine, "UPDATE rate_limits SET free_at = now() - interval '1 second' WHERE caller = 'anna'")
+    execute(
+        engine, "UPDATE rate_limits SET free_at = now() - interval '1 second' WHERE caller = 'anna'"
+    )
     with engine.connect() as connection:
         forget_callers(connection)
     assert [row.caller for row in query(engine, "SELECT caller FROM rate_limits")] == ["bert"]
@@ -90,7 +92,8 @@ def test_limit_is_read_as_an_operator_writes_it(text: str, limit: RateLimit | No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "60", "0/minute", "-1/minute", "60/fortnight", "60 / minute", "60/minutes", "٦/minute"]
+    "text",
+    ["", "60", "0/minute", "-1/minute", "60/fortnight", "60 / minute", "60/minutes", "٦/minute"],
 )
 def test_text_that_is_no_limit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no rate limit"):
@@ -133,8 +136,12 @@ def test_two_processes_share_the_limit(database_url: str, tmp_path: Path) -> Non
         ("proxy" * 1600, "proxy" * 1601, True),
     ],
 )
-def test_callers_without_keys_are_told_apart_by_their_addresses(one: str, other: str, same: bool) -> None:
-    first, second = (caller_of(Request({"type": "http", "client": (host, 1)}), None) for host in (one, other))
+def test_callers_without_keys_are_told_apart_by_their_addresses(
+    one: str, other: str, same: bool
+) -> None:
+    first, second = (
+        caller_of(Request({"type": "http", "client": (host, 1)}), None) for host in (one, other)
+    )
     assert (first == second) is same
 
 
@@ -144,7 +151,9 @@ def test_keys_have_a_limit_each(database_url: str, tmp_path: Path) -> None:
         with api.engine.connect() as connection:
             keys = [create_key(connection, name)[1] for name in ("anna", "bert")]
         headers = [{"Authorization": f"Bearer {key}"} for key in keys]
-        assert [api.upload(ONE_ROW, headers=header).status_code for header in (*headers, *headers)] == [
+        assert [
+            api.upload(ONE_ROW, headers=header).status_code for header in (*headers, *headers)
+        ] == [
             202,
             202,
             429,

@@ -7,10 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from halftone_api.middleware import LINGER_BYTES
-from halftone_api.upload_form import FIELDS, FORM_OVERHEAD_BYTES
-from halftone_shared.dispatch import take_due_products
-from tests.support.api import ONE_ROW, Api, api_settings, forget_requests, multipart, running_api, stored_rows
+from halftone_api.server.middleware import LINGER_BYTES
+from halftone_api.upload.form import FIELDS, FORM_OVERHEAD_BYTES
+from halftone_shared.db.outbox import take_due_products
+from tests.support.api import (
+    ONE_ROW,
+    Api,
+    api_settings,
+    forget_requests,
+    multipart,
+    running_api,
+    stored_rows,
+)
 from tests.support.csv_files import HEADER
 from tests.support.postgres import TestPostgres
 
@@ -43,7 +51,9 @@ def api(running: Api) -> Iterator[Api]:
 
 
 def refused(api: Api, response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem, after all that every refusal has in common was checked: its form, and that nothing remains."""
+    """The problem, after all that every refusal has in common was checked: its form, and that
+    nothing remains.
+    """
     assert (response.status_code, response.json().get("code")) == (status, code), response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"]
@@ -61,7 +71,12 @@ def test_upload_that_is_not_refused_is_stored_and_due(api: Api) -> None:
     """What the other tests find nothing of."""
     response = api.upload(ONE_ROW)
     assert response.status_code == 202
-    assert stored_rows(api.engine) == {"requests": 1, "products": 1, "request_shards": 1, "webhook_events": 0}
+    assert stored_rows(api.engine) == {
+        "requests": 1,
+        "products": 1,
+        "request_shards": 1,
+        "webhook_events": 0,
+    }
     assert len(take_due_products(api.engine, 100)) == 1
 
 
@@ -70,7 +85,9 @@ def test_upload_that_is_not_refused_is_stored_and_due(api: Api) -> None:
 
 def test_form_without_a_file_is_refused(api: Api) -> None:
     headers, body = multipart(('name="mode"', b"quality"))
-    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file")
+    refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file"
+    )
 
 
 def test_file_in_another_field_is_refused(api: Api) -> None:
@@ -81,35 +98,68 @@ def test_file_in_another_field_is_refused(api: Api) -> None:
 
 def test_text_in_the_file_field_is_refused(api: Api) -> None:
     headers, body = multipart(('name="file"', ONE_ROW.encode()))
-    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file")
+    refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file"
+    )
 
 
 def test_form_in_which_no_file_was_chosen_is_refused(api: Api) -> None:
     """What a browser sends then: a file without a name and without content."""
     headers, body = multipart(('name="file"; filename=""', b""))
-    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file")
+    refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file"
+    )
 
 
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
-        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"scale"), end=False),
+        multipart(
+            ('name="file"; filename="a.csv"', ONE_ROW.encode()),
+            ('name="mode"', b"scale"),
+            end=False,
+        ),
         ({"Content-Type": "multipart/form-data; boundary=frontier"}, b"no form at all"),
-        ({"Content-Type": "multipart/form-data"}, multipart(('name="file"; filename="a.csv"', b"x"))[1]),
-        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="file"; filename="b.csv"', b"x")),
-        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"x" * 9000)),
-        multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), *((f'name="f{n}"', b"x") for n in range(21))),
+        (
+            {"Content-Type": "multipart/form-data"},
+            multipart(('name="file"; filename="a.csv"', b"x"))[1],
+        ),
+        multipart(
+            ('name="file"; filename="a.csv"', ONE_ROW.encode()),
+            ('name="file"; filename="b.csv"', b"x"),
+        ),
+        multipart(
+            ('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"x" * 9000)
+        ),
+        multipart(
+            ('name="file"; filename="a.csv"', ONE_ROW.encode()),
+            *((f'name="f{n}"', b"x") for n in range(21)),
+        ),
         multipart(('filename="a.csv"', ONE_ROW.encode())),
     ],
-    ids=["cut off", "no form", "no boundary", "two files", "long field", "many fields", "field without a name"],
+    ids=[
+        "cut off",
+        "no form",
+        "no boundary",
+        "two files",
+        "long field",
+        "many fields",
+        "field without a name",
+    ],
 )
-def test_form_that_cannot_be_read_is_refused(api: Api, headers: dict[str, str], body: bytes) -> None:
-    refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "malformed_form")
+def test_form_that_cannot_be_read_is_refused(
+    api: Api, headers: dict[str, str], body: bytes
+) -> None:
+    refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "malformed_form"
+    )
 
 
 @pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "unicode_escape", "nonsense"])
 def test_odd_charset_of_a_form_is_no_error_of_ours(api: Api, charset: str) -> None:
-    headers, body = multipart(('name="file"; filename="a.b.csv"', ONE_ROW.encode()), ('name="\\ud800"', b"x"))
+    headers, body = multipart(
+        ('name="file"; filename="a.b.csv"', ONE_ROW.encode()), ('name="\\ud800"', b"x")
+    )
     headers["Content-Type"] += f"; charset={charset}"
     response = api.call("POST", "/api/upload", headers=headers, content=body)
     assert response.status_code == 400
@@ -131,13 +181,27 @@ def test_odd_charset_of_a_form_is_no_error_of_ours(api: Api, charset: str) -> No
         ("products.csv", b"GIF89a"),
         ("products.csv", b"\x1f\x8b\x08\x00"),
     ],
-    ids=["txt", "no extension", "exe", "csv alone", "xlsx", "xls", "pdf", "png", "jpeg", "gif", "gzip"],
+    ids=[
+        "txt",
+        "no extension",
+        "exe",
+        "csv alone",
+        "xlsx",
+        "xls",
+        "pdf",
+        "png",
+        "jpeg",
+        "gif",
+        "gzip",
+    ],
 )
 def test_other_kinds_of_file_are_refused(api: Api, filename: str, content: bytes) -> None:
     refused(api, api.upload(content, filename=filename), 400, "not_csv")
 
 
-@pytest.mark.parametrize("filename", ["PRODUCTS.CSV", "C:\\Users\\me\\products.csv", "../../products.csv", "名前.csv"])
+@pytest.mark.parametrize(
+    "filename", ["PRODUCTS.CSV", "C:\\Users\\me\\products.csv", "../../products.csv", "名前.csv"]
+)
 def test_csv_is_known_by_the_end_of_its_name(api: Api, filename: str) -> None:
     assert api.upload(ONE_ROW, filename=filename).status_code == 202
 
@@ -176,8 +240,14 @@ def test_csv_is_known_by_the_end_of_its_name(api: Api, filename: str) -> None:
         ("ratio", {"ratio": "0.5", "mode": "scale"}),
         ("format", {"format": "png"}),
         ("format", {"format": "JPEG"}),
-        ("webhook_secret", {"webhook_secret": "too short", "webhook_url": "https://client.example/"}),
-        ("webhook_secret", {"webhook_secret": "whsec_" + "A" * 28, "webhook_url": "https://client.example/"}),
+        (
+            "webhook_secret",
+            {"webhook_secret": "too short", "webhook_url": "https://client.example/"},
+        ),
+        (
+            "webhook_secret",
+            {"webhook_secret": "whsec_" + "A" * 28, "webhook_url": "https://client.example/"},
+        ),
         ("colour", {"colour": "red"}),
         ("Mode", {"Mode": "scale"}),
     ],
@@ -185,7 +255,9 @@ def test_csv_is_known_by_the_end_of_its_name(api: Api, filename: str) -> None:
 def test_option_that_cannot_be_used_is_named(api: Api, option: str, fields: dict[str, str]) -> None:
     problem = refused(api, api.upload(ONE_ROW, fields=fields), 400, "invalid_option")
     assert problem["option"] == option
-    assert fields[option] not in problem["detail"] or option != "webhook_secret", "a secret is never shown"
+    assert fields[option] not in problem["detail"] or option != "webhook_secret", (
+        "a secret is never shown"
+    )
 
 
 @pytest.mark.parametrize("option", FIELDS)
@@ -199,9 +271,13 @@ def test_option_in_the_url_is_refused(api: Api, option: str) -> None:
 
 def test_option_that_is_given_twice_is_refused(api: Api) -> None:
     headers, body = multipart(
-        ('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="quality"', b"40"), ('name="quality"', b"60")
+        ('name="file"; filename="a.csv"', ONE_ROW.encode()),
+        ('name="quality"', b"40"),
+        ('name="quality"', b"60"),
     )
-    problem = refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "invalid_option")
+    problem = refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "invalid_option"
+    )
     assert problem["option"] == "quality"
 
 
@@ -211,14 +287,25 @@ def test_option_that_is_given_twice_is_refused(api: Api) -> None:
         ({}, {"mode": "quality", "quality": 50, "format": "keep"}),
         ({"quality": "1"}, {"mode": "quality", "quality": 1, "format": "keep"}),
         ({"quality": "95", "format": "avif"}, {"mode": "quality", "quality": 95, "format": "avif"}),
-        ({"mode": "scale", "scale": "1"}, {"mode": "scale", "scale": 1.0, "quality": 80, "format": "keep"}),
-        ({"mode": "scale", "quality": "70"}, {"mode": "scale", "scale": 0.5, "quality": 70, "format": "keep"}),
+        (
+            {"mode": "scale", "scale": "1"},
+            {"mode": "scale", "scale": 1.0, "quality": 80, "format": "keep"},
+        ),
+        (
+            {"mode": "scale", "quality": "70"},
+            {"mode": "scale", "scale": 0.5, "quality": 70, "format": "keep"},
+        ),
         ({"mode": "bytes", "ratio": "0.25"}, {"mode": "bytes", "ratio": 0.25, "format": "keep"}),
         ({"mode": "bytes", "format": "webp"}, {"mode": "bytes", "ratio": 0.5, "format": "webp"}),
-        ({"mode": "", "quality": " ", "strict": ""}, {"mode": "quality", "quality": 50, "format": "keep"}),
+        (
+            {"mode": "", "quality": " ", "strict": ""},
+            {"mode": "quality", "quality": 50, "format": "keep"},
+        ),
     ],
 )
-def test_options_that_can_be_used_are_kept(api: Api, fields: dict[str, str], options: dict[str, Any]) -> None:
+def test_options_that_can_be_used_are_kept(
+    api: Api, fields: dict[str, str], options: dict[str, Any]
+) -> None:
     response = api.upload(ONE_ROW, fields=fields)
     assert response.status_code == 202, response.text
     assert api.get(f"/api/status/{response.json()['request_id']}").json()["options"] == options
@@ -253,9 +340,13 @@ def test_webhook_url_that_cannot_be_used_is_refused(api: Api, url: str) -> None:
     refused(api, api.upload(ONE_ROW, fields={"webhook_url": url}), 400, "invalid_webhook_url")
 
 
-@pytest.mark.parametrize("url", ["https://client.example:8443/hook?a=1", "http://8.8.8.8/", "https://[2606:4700::1]/"])
+@pytest.mark.parametrize(
+    "url", ["https://client.example:8443/hook?a=1", "http://8.8.8.8/", "https://[2606:4700::1]/"]
+)
 def test_webhook_url_that_may_be_used_is_taken(api: Api, url: str) -> None:
-    response = api.upload(ONE_ROW, fields={"webhook_url": url, "webhook_secret": "whsec_" + "A" * 32})
+    response = api.upload(
+        ONE_ROW, fields={"webhook_url": url, "webhook_secret": "whsec_" + "A" * 32}
+    )
     assert response.status_code == 202, response.text
     status = api.get(f"/api/status/{response.json()['request_id']}")
     assert status.json()["webhook"]["url"] == url
@@ -280,7 +371,14 @@ def test_empty_file_is_refused(api: Api, content: bytes) -> None:
         (b"\xff\xfe" + ONE_ROW.encode("utf-16-le") + b"x", 2 + 2 * len(ONE_ROW)),
         (ONE_ROW.encode("utf-16-le"), 1),
     ],
-    ids=["first byte", "latin-1", "NUL", "second chunk", "half a character of utf-16", "utf-16 without BOM"],
+    ids=[
+        "first byte",
+        "latin-1",
+        "NUL",
+        "second chunk",
+        "half a character of utf-16",
+        "utf-16 without BOM",
+    ],
 )
 def test_bad_encoding_is_refused_with_the_byte(api: Api, content: bytes, offset: int) -> None:
     problem = refused(api, api.upload(content), 400, "bad_encoding")
@@ -310,7 +408,10 @@ def test_malformed_csv_is_refused_with_the_line(api: Api, content: str, line: in
         ("Serial Number,Product Name", ["Input Image Urls"]),
         ("S. No,Input Image Urls,Name", ["Product Name"]),
         ("a,b,c", ["Serial Number", "Product Name", "Input Image Urls"]),
-        ("Serial Number|Product Name|Input Image Urls", ["Serial Number", "Product Name", "Input Image Urls"]),
+        (
+            "Serial Number|Product Name|Input Image Urls",
+            ["Serial Number", "Product Name", "Input Image Urls"],
+        ),
     ],
 )
 def test_missing_columns_are_named(api: Api, header: str, columns: list[str]) -> None:
@@ -321,7 +422,9 @@ def test_missing_columns_are_named(api: Api, header: str, columns: list[str]) ->
 
 def test_duplicate_columns_are_named(api: Api) -> None:
     content = f"S. No,Product Name,Input Image Urls,serial number\n1,A,{URL},2\n"
-    assert refused(api, api.upload(content), 400, "duplicate_columns")["columns"] == ["Serial Number"]
+    assert refused(api, api.upload(content), 400, "duplicate_columns")["columns"] == [
+        "Serial Number"
+    ]
 
 
 @pytest.mark.parametrize("content", [HEADER, HEADER + "\n \n,,\n"])
@@ -350,12 +453,16 @@ def test_file_over_the_limit_is_refused(api: Api, over: int) -> None:
 
 
 def test_field_over_the_limit_is_refused(api: Api) -> None:
-    headers, body = multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"x" * 2 * LIMIT))
+    headers, body = multipart(
+        ('name="file"; filename="a.csv"', ONE_ROW.encode()), ('name="mode"', b"x" * 2 * LIMIT)
+    )
     refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 413, "too_large")
 
 
 def test_endless_body_is_cut_off(api: Api) -> None:
-    """Without a length, only counting tells: after the limit at most LINGER_BYTES are read, and thrown away."""
+    """Without a length, only counting tells: after the limit at most LINGER_BYTES are read, and
+    thrown away.
+    """
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -366,7 +473,9 @@ def test_endless_body_is_cut_off(api: Api) -> None:
             yield b"\n" * 1024 * 1024
 
     headers, _ = multipart()
-    refused(api, api.call("POST", "/api/upload", headers=headers, content=endless()), 413, "too_large")
+    refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=endless()), 413, "too_large"
+    )
     assert sent <= LIMIT + FORM_OVERHEAD_BYTES + LINGER_BYTES + 3 * 1024 * 1024
 
 
@@ -393,7 +502,9 @@ def test_too_many_rows_are_refused(api: Api) -> None:
     ids=["csv", "json", "urlencoded", "mixed", "no type", "nothing at all"],
 )
 def test_body_that_is_no_form_is_refused(api: Api, headers: dict[str, str], content: bytes) -> None:
-    refused(api, api.call("POST", "/api/upload", headers=headers, content=content), 415, "not_multipart")
+    refused(
+        api, api.call("POST", "/api/upload", headers=headers, content=content), 415, "not_multipart"
+    )
 
 
 # --- 422 ---
@@ -409,12 +520,19 @@ def test_body_that_is_no_form_is_refused(api: Api, headers: dict[str, str], cont
         ("2,A,", "Input Image Urls", "no_url", ""),
         ("2,A,photo.jpg", "Input Image Urls", "no_valid_url", "photo.jpg"),
         ("2,A,ftp://f.example/a.jpg", "Input Image Urls", "no_valid_url", "ftp://f.example/a.jpg"),
-        (f'2,A,"{URL},{URL},{URL},{URL}"', "Input Image Urls", "too_many_urls", f"{URL},{URL},{URL},{URL}"),
+        (
+            f'2,A,"{URL},{URL},{URL},{URL}"',
+            "Input Image Urls",
+            "too_many_urls",
+            f"{URL},{URL},{URL},{URL}",
+        ),
         (f"2,{'A' * 1001},{URL}", "Product Name", "field_too_long", "A" * 200),
         (f"2,A,{URL}{'x' * 4096}", "Input Image Urls", "field_too_long", (URL + "x" * 200)[:200]),
     ],
 )
-def test_wrong_row_is_refused_with_its_place(api: Api, row: str, column: str, code: str, value: str) -> None:
+def test_wrong_row_is_refused_with_its_place(
+    api: Api, row: str, column: str, code: str, value: str
+) -> None:
     problem = refused(api, api.upload(f"{ONE_ROW}\n{row}\n3,C,{URL}\n"), 422, "invalid_rows")
     assert problem["error_count"] == 1
     (error,) = problem["errors"]
@@ -436,7 +554,9 @@ def test_every_row_is_checked_and_the_first_hundred_errors_are_listed(api: Api) 
     rows = "".join(f"x,,{URL}\n" for _ in range(MAX_ROWS))
     problem = refused(api, api.upload(HEADER + rows), 422, "invalid_rows")
     assert problem["error_count"] == 2 * MAX_ROWS
-    assert [error["line"] for error in problem["errors"]] == [line for line in range(2, 52) for _ in "ab"]
+    assert [error["line"] for error in problem["errors"]] == [
+        line for line in range(2, 52) for _ in "ab"
+    ]
 
 
 def test_error_in_the_last_row_leaves_nothing_of_the_rows_before(api: Api) -> None:

@@ -1,4 +1,6 @@
-"""Uploads that are refused on the wire, by the real server: what becomes of senders that lie, trickle or never stop."""
+"""Uploads that are refused on the wire, by the real server: what becomes of senders that lie,
+trickle or never stop.
+"""
 
 import http.client
 import json
@@ -12,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from halftone_api.middleware import LINGER_BYTES
+from halftone_api.server.middleware import LINGER_BYTES
 from tests.support.api import multipart
 from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, log_lines, running_separately, wait_for
@@ -36,7 +38,9 @@ def server(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> 
         upload_timeout_seconds=str(WIRE_TIMEOUT),
     ) as service:
         yield service
-        assert service.http.get("/api/requests").json()["requests"] == [], "something of a refused upload remains"
+        assert service.http.get("/api/requests").json()["requests"] == [], (
+            "something of a refused upload remains"
+        )
 
 
 def connected(server: Service) -> "closing[socket.socket]":
@@ -76,25 +80,34 @@ def test_sender_that_never_stops_is_answered_and_cut_off(server: Service) -> Non
             pass
 
     with connected(server) as connection:
-        connection.sendall(head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(OPENING), OPENING))
+        connection.sendall(
+            head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(OPENING), OPENING)
+        )
         sender = threading.Thread(target=keep_sending)
         sender.start()
         status, problem = answer(connection)
         sender.join(30)
         assert not sender.is_alive()
     assert (status, problem["code"], problem["limit"]) == (413, "too_large", WIRE_LIMIT)
-    assert sent < LINGER_BYTES + 24 * 1024 * 1024, "what is under way in the kernel's buffers included"
+    assert sent < LINGER_BYTES + 24 * 1024 * 1024, (
+        "what is under way in the kernel's buffers included"
+    )
 
 
 @pytest.mark.parametrize("length", ["honest", "chunked"])
 def test_sender_that_reads_only_at_the_end_gets_its_answer(server: Service, length: str) -> None:
-    """As curl and most clients do: were the connection cut at once, they would see a reset and no answer."""
+    """As curl and most clients do: were the connection cut at once, they would see a reset and no
+    answer.
+    """
     body = OPENING + b"\n" * 4_000_000
     with connected(server) as connection:
         if length == "honest":
             connection.sendall(head(FORM, f"Content-Length: {len(body)}") + body)
         else:
-            connection.sendall(head(FORM, "Transfer-Encoding: chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            connection.sendall(
+                head(FORM, "Transfer-Encoding: chunked")
+                + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            )
         status, problem = answer(connection)
     assert (status, problem["code"]) == (413, "too_large")
 
@@ -124,9 +137,13 @@ def test_length_that_is_none_is_refused(server: Service, length: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/api/upload"), ("GET", "/healthz")])
-def test_body_with_two_lengths_is_refused(server: Service, headers: tuple[str, str], method: str, path: str) -> None:
+def test_body_with_two_lengths_is_refused(
+    server: Service, headers: tuple[str, str], method: str, path: str
+) -> None:
     with connected(server) as connection:
-        connection.sendall(head(FORM, *headers, method=method, path=path) + b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        connection.sendall(
+            head(FORM, *headers, method=method, path=path) + b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n"
+        )
         status, _ = answer(connection)
     assert status == 400
 
@@ -176,7 +193,11 @@ def test_body_that_trickles_is_timed_out(server: Service) -> None:
 @pytest.mark.parametrize("length", ["told", "chunked"])
 def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> None:
     """As Java's HttpClient and `curl --http2` make it, with the first call of a connection."""
-    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk")
+    offer = (
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk",
+    )
     body = multipart(('name="file"; filename="a.csv"', HEADER.encode()))[1]
     told = f"Content-Length: {len(body)}" if length == "told" else "Transfer-Encoding: chunked"
     pieces = [body[:50], body[50:]]
@@ -202,7 +223,14 @@ def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> 
         head(FORM, "Transfer-Encoding: gzip") + b"zz\r\n",
         b"CONNECT halftone.example:443 HTTP/1.1\r\nHost: halftone.example:443\r\n\r\n",
     ],
-    ids=["no HTTP", "a space in a name", "bare UTF-8", "a chunk without a size", "another encoding", "to a proxy"],
+    ids=[
+        "no HTTP",
+        "a space in a name",
+        "bare UTF-8",
+        "a chunk without a size",
+        "another encoding",
+        "to a proxy",
+    ],
 )
 def test_call_that_cannot_be_read_is_a_problem_too(server: Service, call: bytes) -> None:
     with connected(server) as connection:
@@ -221,7 +249,9 @@ def test_call_that_turns_unreadable_behind_its_answer_is_cut_off(server: Service
     assert [line for line in log_lines(server) if line.get("logger") == "asyncio"] == []
 
 
-@pytest.mark.parametrize("path", ["http://halftone.example/healthz", "http://halftone.example:8000/healthz/?a=b"])
+@pytest.mark.parametrize(
+    "path", ["http://halftone.example/healthz", "http://halftone.example:8000/healthz/?a=b"]
+)
 def test_call_as_a_proxy_is_asked_is_answered(server: Service, path: str) -> None:
     with connected(server) as connection:
         connection.sendall(head("Connection: close", method="GET", path=path))

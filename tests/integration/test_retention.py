@@ -1,4 +1,6 @@
-"""What has expired goes whole: nothing of it is served, no file of it stays, whatever dies in between."""
+"""What has expired goes whole: nothing of it is served, no file of it stays, whatever dies in
+between.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,12 +13,13 @@ import pytest
 from obstore.store import MemoryStore
 from sqlalchemy import Connection, Engine, text
 
-from halftone_shared import retention, storage
-from halftone_shared.doctor import examine
-from halftone_shared.image_names import image_name, storage_folder, storage_path
-from halftone_shared.lifecycle import NotEnded, cancel_request, retry_request
-from halftone_shared.requests import list_status
-from halftone_shared.retention import Sweeper, delete_rows, expire_requests, expired_requests
+from halftone_shared import storage
+from halftone_shared.db.cancel_retry import NotEnded, cancel_request, retry_request
+from halftone_shared.db.invariants import examine
+from halftone_shared.db.requests import list_status
+from halftone_shared.model.image_names import image_name, storage_folder, storage_path
+from halftone_shared.service import sweeper as sweeper_module
+from halftone_shared.service.sweeper import Sweeper, delete_rows, expire_requests, expired_requests
 from halftone_shared.storage import ImageStore, StorageUnavailable
 from tests.support.api import Api, api_settings, path_of, running_api, stored_rows
 from tests.support.halftone import running_separately, wait_for
@@ -24,7 +27,16 @@ from tests.support.images import jpeg
 from tests.support.origin import Origin
 from tests.support.rabbitmq import TestRabbitmq
 from tests.support.routes import problem_of
-from tests.support.stored import WAITING, claimed, execute, failed_image, good_image, query, settle, store_request
+from tests.support.stored import (
+    WAITING,
+    claimed,
+    execute,
+    failed_image,
+    good_image,
+    query,
+    settle,
+    store_request,
+)
 
 DAYS = 7
 
@@ -40,7 +52,9 @@ def sweeper(engine: Engine, api: Api) -> Sweeper:
     return Sweeper(engine, api.store, retention_days=DAYS)
 
 
-def ended_request(api: Api, *, days_ago: float, products: int = 1, webhook_url: str | None = None) -> UUID:
+def ended_request(
+    api: Api, *, days_ago: float, products: int = 1, webhook_url: str | None = None
+) -> UUID:
     """A request that ended that long ago, each product with one stored image."""
     request_id = store_request(api.engine, products, webhook_url=webhook_url)
     for seq in range(1, products + 1):
@@ -65,10 +79,19 @@ def files(api: Api) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_what_ended_before_the_retention_is_deleted_with_its_files(api: Api, sweeper: Sweeper) -> None:
-    old, young = ended_request(api, days_ago=DAYS + 0.1, products=3), ended_request(api, days_ago=DAYS - 0.1)
+def test_what_ended_before_the_retention_is_deleted_with_its_files(
+    api: Api, sweeper: Sweeper
+) -> None:
+    old, young = (
+        ended_request(api, days_ago=DAYS + 0.1, products=3),
+        ended_request(api, days_ago=DAYS - 0.1),
+    )
     running = store_request(api.engine, 2)
-    execute(api.engine, "UPDATE requests SET created_at = now() - interval '99 days' WHERE id = :id", id=running)
+    execute(
+        api.engine,
+        "UPDATE requests SET created_at = now() - interval '99 days' WHERE id = :id",
+        id=running,
+    )
     assert len(files(api)) == 4
     assert sweeper.sweep() == 1
     assert api.get(f"/api/status/{old}").status_code == 404
@@ -83,7 +106,9 @@ def test_what_ended_before_the_retention_is_deleted_with_its_files(api: Api, swe
 
 
 def test_files_that_no_row_names_go_too(api: Api, sweeper: Sweeper) -> None:
-    """A product that was cancelled in a worker's hand has stored its image; a killed worker, half of one."""
+    """A product that was cancelled in a worker's hand has stored its image; a killed worker, half
+    of one.
+    """
     request_id = store_request(api.engine, 1)
     claimed(api.engine, request_id, 1)
     name = image_name(request_id, 1, 1, "jpg")
@@ -103,7 +128,9 @@ def test_marked_request_is_there_for_nobody(api: Api) -> None:
     settled = ended_request(api, days_ago=0)
     with api.engine.connect() as connection:
         assert expire_requests(connection, DAYS) == 1
-        assert [row.id for row in list_status(connection, owner=None, status=None, before=None, limit=9)] == [settled]
+        assert [
+            row.id for row in list_status(connection, owner=None, status=None, before=None, limit=9)
+        ] == [settled]
     for path in ("status", "details", "download", "webhooks"):
         assert api.get(f"/api/{path}/{request_id}").status_code == 404
     assert api.get(f"/api/image/{image_name(request_id, 1, 1, 'jpg')}").status_code == 404
@@ -156,7 +183,12 @@ def test_what_dies_in_between_is_carried_on(step: str, api: Api, sweeper: Sweepe
         execute(api.engine, "DELETE FROM products WHERE seq = 1")
     assert [finding for _, finding in examine(api.engine) if finding] == []
     assert sweeper.sweep() == 1
-    assert stored_rows(api.engine) == {"requests": 0, "products": 0, "request_shards": 0, "webhook_events": 0}
+    assert stored_rows(api.engine) == {
+        "requests": 0,
+        "products": 0,
+        "request_shards": 0,
+        "webhook_events": 0,
+    }
     assert files(api) == []
 
 
@@ -188,7 +220,7 @@ def test_files_that_cannot_be_deleted_keep_their_rows(
 def test_files_that_cannot_be_deleted_keep_no_other_request(
     api: Api, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(sweeper_module, "EXPIRED_AT_ONCE", 2)
     locked, *others = [ended_request(api, days_ago=DAYS + 5 - number) for number in range(5)]
     delete = ImageStore.delete_folder
 
@@ -206,7 +238,7 @@ def test_files_that_cannot_be_deleted_keep_no_other_request(
 def test_store_that_deletes_nothing_is_not_asked_for_everything(
     api: Api, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(sweeper_module, "EXPIRED_AT_ONCE", 2)
     for number in range(5):
         ended_request(api, days_ago=DAYS + 1 + number)
     asked = []
@@ -236,7 +268,9 @@ def test_bucket_is_emptied_page_by_page(tmp_path: Path, monkeypatch: pytest.Monk
     gone, stays = uuid4(), uuid4()
     for request_id, count in ((gone, 8), (stays, 1)):
         for seq in range(1, count + 1):
-            obstore.put(bucket._store, storage_path(image_name(request_id, seq, 1, "jpg")), b"image")
+            obstore.put(
+                bucket._store, storage_path(image_name(request_id, seq, 1, "jpg")), b"image"
+            )
     for _ in range(2):
         bucket.delete_folder(storage_folder(gone))
         left = [file["path"] for page in obstore.list(bucket._store) for file in page]
@@ -269,7 +303,11 @@ def test_large_request_is_deleted_in_steps(api: Api, sweeper: Sweeper) -> None:
 
 def test_status_says_until_when_it_is_kept(api: Api) -> None:
     request_id = ended_request(api, days_ago=0)
-    execute(api.engine, "UPDATE requests SET completed_at = '2026-03-01T12:00:00Z' WHERE id = :id", id=request_id)
+    execute(
+        api.engine,
+        "UPDATE requests SET completed_at = '2026-03-01T12:00:00Z' WHERE id = :id",
+        id=request_id,
+    )
     status = api.get(f"/api/status/{request_id}").json()
     assert status["expires_at"] == "2026-03-08T12:00:00.000Z"
     assert api.get(f"/api/details/{request_id}").json()["expires_at"] == status["expires_at"]
@@ -296,7 +334,9 @@ def test_running_service_sweeps(
         told = service.ended(request_id)["expires_at"]
         wait_for(lambda: origin.posts, what="webhook")
         assert f'"expires_at":"{told}"'.encode() in origin.posts[0][2]
-        wait_for(lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery")
+        wait_for(
+            lambda: service.status(request_id)["webhook"]["status"] == "delivered", what="delivery"
+        )
         image = path_of(service.products(request_id)[0]["output_image_urls"][0])
         assert service.http.get(image).status_code == 200
     age(engine, UUID(request_id), 1.1)

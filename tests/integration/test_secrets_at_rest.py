@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from halftone_shared.api_keys import create_key
-from halftone_shared.secret_box import SecretBox, SecretUnreadable
-from halftone_shared.signing import new_secret
+from halftone_shared.db.api_keys import create_key
+from halftone_shared.model.secret_box import SecretBox, SecretUnreadable
+from halftone_shared.model.signing import new_secret
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.stored import query
 
@@ -54,7 +54,11 @@ def test_secret_is_sealed_otherwise_each_time_and_opens_under_its_key_alone() ->
 def _dump(api: Api) -> str:
     """Every row of every table, as text."""
     with api.engine.connect() as connection:
-        tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+        tables = (
+            connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+            .scalars()
+            .all()
+        )
         every_row = [text(f"SELECT t::text FROM {name} AS t") for name in tables]  # noqa: S608 - the database's own names
         rows = [row for query in every_row for row in connection.execute(query).scalars()]
     assert "requests" in tables

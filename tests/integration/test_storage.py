@@ -1,4 +1,6 @@
-"""The folder of output images: a file is there whole or not at all, whoever writes it and however often."""
+"""The folder of output images: a file is there whole or not at all, whoever writes it and however
+often.
+"""
 
 import asyncio
 import errno
@@ -15,8 +17,8 @@ from obstore.exceptions import BaseError
 from obstore.store import MemoryStore
 
 from halftone_shared import storage
-from halftone_shared.image_names import image_name, storage_folder, storage_path
-from halftone_shared.settings import BadSettings
+from halftone_shared.model.image_names import image_name, storage_folder, storage_path
+from halftone_shared.runtime.settings import BadSettings
 from halftone_shared.storage import ImageNotStored, ImageStore, StorageUnavailable
 from tests.support.bucket import Bucket, running_bucket
 
@@ -46,7 +48,9 @@ def test_image_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> N
     assert _files(tmp_path) == []
 
 
-def test_image_is_on_the_disk_with_its_name_when_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_is_on_the_disk_with_its_name_when_it_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, synced = tmp_path / storage_path(NAME), []
 
     def fsync(file: int) -> None:
@@ -57,7 +61,9 @@ def test_image_is_on_the_disk_with_its_name_when_it_is_stored(tmp_path: Path, mo
     assert synced == [b"image"]
 
 
-def test_image_that_the_disk_does_not_take_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_that_the_disk_does_not_take_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fsync(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -75,7 +81,9 @@ def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) ->
 def test_folder_that_another_deletes_too_is_not_gone_before_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a sweeper lost its database in the middle, and the next has begun: neither may come to the end."""
+    """As where a sweeper lost its database in the middle, and the next has begun: neither may come
+    to the end.
+    """
     store, delete = ImageStore(tmp_path.as_uri()), shutil.rmtree
 
     def meet_the_other(folder: Path) -> None:
@@ -89,7 +97,9 @@ def test_folder_that_another_deletes_too_is_not_gone_before_it_is(
     store.delete_folder(storage_folder(REQUEST_ID))
 
 
-@pytest.mark.parametrize("url", ["file:///images%00", "s3://bucket/a//b", "s3://bucket/../b", "s3://bucket/."])
+@pytest.mark.parametrize(
+    "url", ["file:///images%00", "s3://bucket/a//b", "s3://bucket/../b", "s3://bucket/."]
+)
 def test_path_that_is_none_is_a_bad_setting(url: str) -> None:
     with pytest.raises(BadSettings, match="it cannot be used"):
         ImageStore(url)
@@ -106,9 +116,15 @@ def test_bucket_takes_an_image_with_its_media_type(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """Found by the usual variables; as who serves S3 in a network of one's own does, over plain HTTP."""
+    """Found by the usual variables; as who serves S3 in a network of one's own does, over plain
+    HTTP.
+    """
     with running_bucket() as running:
-        for name, value in (("ENDPOINT_URL", running.url), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "sesame")):
+        for name, value in (
+            ("ENDPOINT_URL", running.url),
+            ("ACCESS_KEY_ID", "key"),
+            ("SECRET_ACCESS_KEY", "sesame"),
+        ):
             monkeypatch.setenv(f"AWS_{name}", value)
         yield running
 
@@ -137,7 +153,9 @@ def test_image_is_read_on_where_the_bucket_broke_off(bucket: Bucket) -> None:
     assert asyncio.run(_read(store, 0)) == data
 
 
-def test_bucket_that_does_not_answer_is_asked_once(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucket_that_does_not_answer_is_asked_once(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who waits for it is not told for minutes otherwise, and a worker not stopped."""
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
     monkeypatch.setenv("AWS_TIMEOUT", "0.5s")

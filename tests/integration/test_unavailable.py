@@ -1,4 +1,6 @@
-"""Uploads for which the database or room is not there now: answered 503, and nothing of them remains."""
+"""Uploads for which the database or room is not there now: answered 503, and nothing of them
+remains.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,10 @@ def test_upload_while_the_database_is_away_is_503(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "failure",
-    ["RAISE 'could not extend file' USING ERRCODE = 'disk_full'", "PERFORM pg_terminate_backend(pg_backend_pid())"],
+    [
+        "RAISE 'could not extend file' USING ERRCODE = 'disk_full'",
+        "PERFORM pg_terminate_backend(pg_backend_pid())",
+    ],
     ids=["full disk", "restart"],
 )
 def test_database_that_fails_in_the_middle_of_an_upload_is_503_and_leaves_nothing(
@@ -28,7 +33,9 @@ def test_database_that_fails_in_the_middle_of_an_upload_is_503_and_leaves_nothin
 ) -> None:
     with engine.connect() as connection:
         connection.execute(
-            text(f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {failure}; RETURN NEW; END$$")
+            text(
+                f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {failure}; RETURN NEW; END$$"
+            )
         )
         connection.execute(
             text(

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.addresses import FetchRule, parse_networks
-from halftone_shared.dispatch import EventKey, take_due_events
-from halftone_shared.states import WebhookStatus
-from halftone_shared.webhook_events import Delivery, claim_event, record_delivery, replay_event
-from halftone_workers import webhook_job
-from halftone_workers.webhook_job import deliver_webhook
+from halftone_shared.db.outbox import EventKey, take_due_events
+from halftone_shared.db.webhook_events import Delivery, claim_event, record_delivery, replay_event
+from halftone_shared.model.addresses import FetchRule, parse_networks
+from halftone_shared.model.states import WebhookStatus
+from halftone_workers.jobs import webhook
+from halftone_workers.jobs.webhook import deliver_webhook
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server, response
 from tests.support.runtime import running_runtime
@@ -29,7 +29,9 @@ def _due_event(engine: Engine, url: str) -> EventKey:
     return due
 
 
-def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engine: Engine, tmp_path: Path) -> None:
+def test_webhook_does_not_wait_for_images_from_its_host(
+    database_url: str, engine: Engine, tmp_path: Path
+) -> None:
     def script(visitor: Visitor) -> None:
         if b"POST /hook" in visitor.read_request():
             visitor.send(response())
@@ -39,10 +41,14 @@ def test_webhook_does_not_wait_for_images_from_its_host(database_url: str, engin
     with (
         hostile_server(script) as server,
         ThreadPoolExecutor(2) as threads,
-        running_runtime(database_url, tmp_path, connections_per_host=1, fetch_allow=LOOPBACK) as runtime,
+        running_runtime(
+            database_url, tmp_path, connections_per_host=1, fetch_allow=LOOPBACK
+        ) as runtime,
     ):
         due = _due_event(engine, f"{server.url}/hook")
-        image = threads.submit(runtime.run_images, {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")})
+        image = threads.submit(
+            runtime.run_images, {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")}
+        )
         ended = threads.submit(list, image.result())
         wait_for(lambda: server.requests)
         deliver_webhook(runtime, due.event_id, due.attempt)
@@ -58,7 +64,7 @@ def test_unexpected_failure_counts_as_an_attempt(
     async def post_event(*_: object) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr(webhook_job, "post_event", post_event)
+    monkeypatch.setattr(webhook, "post_event", post_event)
     due = _due_event(engine, "http://127.0.0.1/hook")
     with running_runtime(database_url, tmp_path) as runtime:
         deliver_webhook(runtime, due.event_id, due.attempt)

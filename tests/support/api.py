@@ -1,4 +1,6 @@
-"""The API called as an ASGI application, in-process and one call at a time, on a real database and a real folder."""
+"""The API called as an ASGI application, in-process and one call at a time, on a real database and
+a real folder.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message
 
 from halftone_api.app import create_app
 from halftone_api.settings import ApiSettings
-from halftone_shared.database import AnyRow, make_engine
+from halftone_shared.db.engine import AnyRow, make_engine
 from halftone_shared.storage import ImageStore
 from tests.support.csv_files import HEADER
 
@@ -25,9 +27,13 @@ T = TypeVar("T")
 
 
 class Api:
-    """A running API. A call that ends in an unexpected error raises it here, as well as being answered 500."""
+    """A running API. A call that ends in an unexpected error raises it here, as well as being
+    answered 500.
+    """
 
-    def __init__(self, settings: ApiSettings, engine: Engine, http: httpx.AsyncClient, runner: asyncio.Runner) -> None:
+    def __init__(
+        self, settings: ApiSettings, engine: Engine, http: httpx.AsyncClient, runner: asyncio.Runner
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self.store = ImageStore(settings.storage_url)
@@ -69,7 +75,9 @@ def running_api(settings: ApiSettings) -> Iterator[Api]:
         runner.run(stack.enter_async_context(_lifespan(app)))
         http = runner.run(
             stack.enter_async_context(
-                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.example", timeout=60)
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app), base_url="http://api.example", timeout=60
+                )
             )
         )
         try:
@@ -93,12 +101,15 @@ def api_settings(database_url: str, storage: Path, **settings: Any) -> ApiSettin
     return ApiSettings(**(defaults | settings))
 
 
-def multipart(*parts: tuple[str, bytes], boundary: str = "frontier", end: bool = True) -> tuple[dict[str, str], bytes]:
-    """A form written by hand, for what a proper client would not send: its header and its body. A part is what stands
-    behind `form-data; ` and its content.
+def multipart(
+    *parts: tuple[str, bytes], boundary: str = "frontier", end: bool = True
+) -> tuple[dict[str, str], bytes]:
+    """A form written by hand, for what a proper client would not send: its header and its body. A
+    part is what stands behind `form-data; ` and its content.
     """
     body = b"".join(
-        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (boundary.encode(), head.encode(), content)
+        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n"
+        % (boundary.encode(), head.encode(), content)
         for head, content in parts
     )
     if end:
@@ -110,11 +121,16 @@ def stored_rows(engine: Engine) -> dict[str, int]:
     """How many rows stand in each table that an upload, or what follows from it, writes to."""
     tables = ("requests", "products", "request_shards", "webhook_events")
     with engine.connect() as connection:
-        return {table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables}  # noqa: S608
+        return {
+            table: connection.execute(text("SELECT count(*) FROM " + table)).scalar_one()
+            for table in tables
+        }
 
 
 def forget_requests(engine: Engine) -> None:
-    """Empty the database, so that tests may share it. For the few rows of a test, deleting is faster than TRUNCATE."""
+    """Empty the database, so that tests may share it. For the few rows of a test, deleting is
+    faster than TRUNCATE.
+    """
     with engine.connect() as connection:
         connection.execute(text("DELETE FROM requests"))
         connection.execute(text("DELETE FROM api_keys"))
@@ -122,7 +138,9 @@ def forget_requests(engine: Engine) -> None:
 
 def row(**columns: Any) -> AnyRow:
     """A row as a query gives it, without a database."""
-    result: IteratorResult[Any] = IteratorResult(SimpleResultMetaData(list(columns)), iter([tuple(columns.values())]))
+    result: IteratorResult[Any] = IteratorResult(
+        SimpleResultMetaData(list(columns)), iter([tuple(columns.values())])
+    )
     return result.one()
 
 
@@ -146,5 +164,7 @@ async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
     await running
 
 
-async def _as_coroutine(app: ASGIApp, incoming: "asyncio.Queue[Message]", outgoing: "asyncio.Queue[Message]") -> None:
+async def _as_coroutine(
+    app: ASGIApp, incoming: "asyncio.Queue[Message]", outgoing: "asyncio.Queue[Message]"
+) -> None:
     await app({"type": "lifespan", "asgi": {"version": "3.0"}}, incoming.get, outgoing.put)

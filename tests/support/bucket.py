@@ -1,4 +1,6 @@
-"""A small S3 on loopback: what halftone asks of a bucket, over HTTP and path by path, without checking who asks."""
+"""A small S3 on loopback: what halftone asks of a bucket, over HTTP and path by path, without
+checking who asks.
+"""
 
 import re
 import time
@@ -13,8 +15,8 @@ _TIME = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
 class Bucket:
-    """`files` are what is in it: by key, the content and its media type. `calls` counts what was asked. An answer comes
-    after `delay_seconds`, and ends at `breaks_off_at`.
+    """`files` are what is in it: by key, the content and its media type. `calls` counts what was
+    asked. An answer comes after `delay_seconds`, and ends at `breaks_off_at`.
     """
 
     def __init__(self, url: str) -> None:
@@ -68,7 +70,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, facts, data)
             return
         start, last = map(int, wanted.groups())
-        self._answer(206, facts | {"Content-Range": f"bytes {start}-{last}/{len(data)}"}, data[start : last + 1])
+        self._answer(
+            206,
+            facts | {"Content-Range": f"bytes {start}-{last}/{len(data)}"},
+            data[start : last + 1],
+        )
 
     def _key(self) -> str:
         return unquote(urlsplit(self.path).path).removeprefix("/bucket/")

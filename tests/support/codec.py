@@ -1,4 +1,6 @@
-"""Images of every kind that compress() is given in tests, and what a viewer shows of what comes out."""
+"""Images of every kind that compress() is given in tests, and what a viewer shows of what comes
+out.
+"""
 
 import io
 import struct
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
 
-from halftone_shared.states import Action, ImageErrorCode
+from halftone_shared.model.states import Action, ImageErrorCode
 from halftone_workers.codec.formats import Format, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pipeline import compress
@@ -20,13 +22,15 @@ from tests.support.images import encoded, picture
 SIZE = (112, 84)
 HALF = (56, 42)
 DURATIONS = [80, 120, 200, 40]
-# Mean difference a channel, of 255, without dither: what quality 50 and 256 colours cost on these pictures, with room.
-# The mistakes that it must notice are several times as large: test_comparison_notices_what_it_is_for.
+# Mean difference a channel, of 255, without dither: what quality 50 and 256 colours cost on these
+# pictures, with room. The mistakes that it must notice are several times as large:
+# test_comparison_notices_what_it_is_for.
 COLOUR_TOLERANCE = 5.0
 ALPHA_TOLERANCE = 4.0
 COPYRIGHT, DESCRIPTION, ORIENTATION, GPS = 0x8298, 0x010E, 0x0112, 0x8825
 
-# The test goes through the accelerator, and as if it were not installed (tests/unit/codec/conftest.py).
+# The test goes through the accelerator, and as if it were not installed
+# (tests/unit/codec/conftest.py).
 both_ways = pytest.mark.usefixtures("way")
 
 
@@ -34,7 +38,9 @@ both_ways = pytest.mark.usefixtures("way")
 
 
 def colourful(size: tuple[int, int] = SIZE, seed: int = 1) -> Image.Image:
-    """Another colour in each corner, so that no turn, flip or swap of channels leaves it as it was; and texture."""
+    """Another colour in each corner, so that no turn, flip or swap of channels leaves it as it was;
+    and texture.
+    """
     across = Image.linear_gradient("L").rotate(90).resize(size)
     down = Image.linear_gradient("L").resize(size)
     texture = picture(size, seed=seed).getchannel("R")
@@ -72,7 +78,9 @@ def _s15(*values: float) -> bytes:
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
-def _profile(space: bytes, tags: dict[bytes, bytes], *, device: bytes = b"mntr", connection: bytes = b"XYZ ") -> bytes:
+def _profile(
+    space: bytes, tags: dict[bytes, bytes], *, device: bytes = b"mntr", connection: bytes = b"XYZ "
+) -> bytes:
     """An ICC profile, version 2.4, of these tags."""
     white = b"XYZ \0\0\0\0" + _s15(0.9642, 1, 0.8249)
     name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
@@ -81,7 +89,9 @@ def _profile(space: bytes, tags: dict[bytes, bytes], *, device: bytes = b"mntr",
     for kind, value in tags.items():
         table += kind + struct.pack(">II", offset + len(contents), len(value))
         contents += value + bytes(-len(value) % 4)
-    head = struct.pack(">I4sI4s4s4s", offset + len(contents), b"test", 0x02400000, device, space, connection)
+    head = struct.pack(
+        ">I4sI4s4s4s", offset + len(contents), b"test", 0x02400000, device, space, connection
+    )
     head += bytes(12) + b"acsp" + bytes(28) + _s15(0.9642, 1, 0.8249)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + contents
 
@@ -89,7 +99,9 @@ def _profile(space: bytes, tags: dict[bytes, bytes], *, device: bytes = b"mntr",
 def swapped_profile() -> bytes:
     """A profile under which the first number means blue and the last one red."""
     srgb = bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    return srgb.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
+    return (
+        srgb.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
+    )
 
 
 def gray_profile() -> bytes:
@@ -98,16 +110,26 @@ def gray_profile() -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """Inks that no press has: the first is orange, so that converting without the profile is far off."""
+    """Inks that no press has: the first is orange, so that converting without the profile is far
+    off.
+    """
     corners = bytearray()
     for ink in range(16):
         orange, magenta, yellow, black = (ink >> bit & 1 for bit in (3, 2, 1, 0))
-        lightness = 255 * (1 - black) * (1 - 0.25 * orange) * (1 - 0.3 * magenta) * (1 - 0.05 * yellow)
+        lightness = (
+            255 * (1 - black) * (1 - 0.25 * orange) * (1 - 0.3 * magenta) * (1 - 0.05 * yellow)
+        )
         green_red = 128 + (50 * magenta + 40 * orange) * (1 - black)
         blue_yellow = 128 + (50 * yellow + 60 * orange) * (1 - black)
         corners += bytes([round(lightness), green_red, min(255, blue_yellow)])
     straight = bytes(range(256))
-    lut = b"mft1\0\0\0\0\x04\x03\x02\0" + _s15(1, 0, 0, 0, 1, 0, 0, 0, 1) + straight * 4 + bytes(corners) + straight * 3
+    lut = (
+        b"mft1\0\0\0\0\x04\x03\x02\0"
+        + _s15(1, 0, 0, 0, 1, 0, 0, 0, 1)
+        + straight * 4
+        + bytes(corners)
+        + straight * 3
+    )
     return _profile(b"CMYK", {b"A2B0": lut}, device=b"prtr", connection=b"Lab ")
 
 
@@ -116,15 +138,25 @@ def png_of(size: tuple[int, int], depth_and_colour: bytes, *chunks: tuple[bytes,
     header = struct.pack(">II", *size) + depth_and_colour + b"\0\0\0"
     data = b"\x89PNG\r\n\x1a\n"
     for kind, content in ((b"IHDR", header), *chunks, (b"IEND", b"")):
-        data += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        data += (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
     return data
 
 
 def _deep_png() -> bytes:
     """16 bits a channel in colour, which Pillow does not write."""
     raw, row = colourful().tobytes(), SIZE[0] * 3
-    rows = [bytes(byte for value in raw[at : at + row] for byte in (value, value)) for at in range(0, len(raw), row)]
-    return png_of(SIZE, b"\x10\x02", (b"IDAT", zlib.compress(b"".join(b"\0" + line for line in rows), 1)))
+    rows = [
+        bytes(byte for value in raw[at : at + row] for byte in (value, value))
+        for at in range(0, len(raw), row)
+    ]
+    return png_of(
+        SIZE, b"\x10\x02", (b"IDAT", zlib.compress(b"".join(b"\0" + line for line in rows), 1))
+    )
 
 
 # --- what goes in ---
@@ -135,7 +167,9 @@ def film(name: str, frames: Sequence[Image.Image], **how: Any) -> bytes:
     return encoded(frames[0], name, **how)
 
 
-def four_frames(cut: Callable[[Image.Image, int], Image.Image] = lambda image, _: image) -> list[Image.Image]:
+def four_frames(
+    cut: Callable[[Image.Image, int], Image.Image] = lambda image, _: image,
+) -> list[Image.Image]:
     return [cut(colourful(seed=seed), 4 * seed) for seed in range(1, 5)]
 
 
@@ -160,7 +194,9 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "JPEG profile": lambda: encoded(colourful(), icc_profile=swapped_profile(), **FINE),
     "JPEG gray profile": lambda: encoded(gray(), icc_profile=gray_profile(), **FINE),
     "JPEG cmyk": lambda: encoded(colourful().convert("CMYK"), **FINE),
-    "JPEG cmyk profile": lambda: encoded(colourful().convert("CMYK"), icc_profile=cmyk_profile(), **FINE),
+    "JPEG cmyk profile": lambda: encoded(
+        colourful().convert("CMYK"), icc_profile=cmyk_profile(), **FINE
+    ),
     "PNG rgb": lambda: encoded(colourful(), "PNG", **RAW),
     "PNG alpha": lambda: encoded(see_through(colourful()), "PNG", **RAW),
     "PNG gray": lambda: encoded(gray(), "PNG", **RAW),
@@ -171,8 +207,12 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "PNG 16-bit rgb": _deep_png,
     "PNG 1-bit": lambda: encoded(colourful().convert("1"), "PNG", **RAW),
     "PNG profile": lambda: encoded(colourful(), "PNG", icc_profile=swapped_profile(), **RAW),
-    "PNG alpha profile": lambda: encoded(see_through(colourful()), "PNG", icc_profile=swapped_profile(), **RAW),
-    "PNG palette profile": lambda: encoded(colourful().quantize(200), "PNG", icc_profile=swapped_profile(), **RAW),
+    "PNG alpha profile": lambda: encoded(
+        see_through(colourful()), "PNG", icc_profile=swapped_profile(), **RAW
+    ),
+    "PNG palette profile": lambda: encoded(
+        colourful().quantize(200), "PNG", icc_profile=swapped_profile(), **RAW
+    ),
     "PNG gray profile": lambda: encoded(gray(), "PNG", icc_profile=gray_profile(), **RAW),
     "PNG rgb key": lambda: encoded(_keyed("RGB"), "PNG", transparency=(1, 2, 3), **RAW),
     "PNG gray key": lambda: encoded(_keyed("L"), "PNG", transparency=7, **RAW),
@@ -182,7 +222,9 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "WEBP alpha": lambda: encoded(see_through(colourful()), "WEBP", **FINE),
     "WEBP profile": lambda: encoded(colourful(), "WEBP", icc_profile=swapped_profile(), **FINE),
     "WEBP lossless": lambda: encoded(colourful(), "WEBP", lossless=True, quality=0, method=0),
-    "WEBP lossless alpha": lambda: encoded(see_through(colourful()), "WEBP", lossless=True, quality=0, method=0),
+    "WEBP lossless alpha": lambda: encoded(
+        see_through(colourful()), "WEBP", lossless=True, quality=0, method=0
+    ),
     "WEBP animated": lambda: film("WEBP", four_frames(), **FINE),
     "WEBP animated alpha": lambda: film("WEBP", four_frames(see_through), **FINE),
     "GIF palette": lambda: encoded(colourful().quantize(256), "GIF"),
@@ -193,7 +235,9 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "AVIF rgb": lambda: encoded(colourful(), "AVIF", speed=10, **FINE),
     "AVIF alpha": lambda: encoded(see_through(colourful()), "AVIF", speed=10, **FINE),
     "AVIF gray": lambda: encoded(gray(), "AVIF", speed=10, **FINE),
-    "AVIF profile": lambda: encoded(colourful(), "AVIF", speed=10, icc_profile=swapped_profile(), **FINE),
+    "AVIF profile": lambda: encoded(
+        colourful(), "AVIF", speed=10, icc_profile=swapped_profile(), **FINE
+    ),
     "AVIF animated": lambda: film("AVIF", four_frames(), speed=10, **FINE),
     "AVIF animated alpha": lambda: film("AVIF", four_frames(see_through), speed=10, **FINE),
     "TIFF rgb": lambda: encoded(colourful(), "TIFF"),
@@ -207,8 +251,12 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "TIFF 1-bit": lambda: encoded(colourful().convert("1"), "TIFF"),
     "TIFF profile": lambda: encoded(colourful(), "TIFF", icc_profile=swapped_profile()),
     "TIFF cmyk": lambda: encoded(colourful().convert("CMYK"), "TIFF"),
-    "TIFF cmyk profile": lambda: encoded(colourful().convert("CMYK"), "TIFF", icc_profile=cmyk_profile()),
-    "TIFF pages": lambda: encoded(four_frames()[0], "TIFF", save_all=True, append_images=four_frames()[1:]),
+    "TIFF cmyk profile": lambda: encoded(
+        colourful().convert("CMYK"), "TIFF", icc_profile=cmyk_profile()
+    ),
+    "TIFF pages": lambda: encoded(
+        four_frames()[0], "TIFF", save_all=True, append_images=four_frames()[1:]
+    ),
 }
 ANIMATED = [name for name in SAMPLES if "animated" in name]
 SEVERAL = [*ANIMATED, "TIFF pages"]
@@ -228,7 +276,9 @@ def is_transparent(name: str) -> bool:
 
 
 def wasteful(name: str) -> bytes:
-    """The sample with so much behind its end that every result is smaller: what is compared is always a result."""
+    """The sample with so much behind its end that every result is smaller: what is compared is
+    always a result.
+    """
     rest = b"<script>alert(1)</script>" * 8000
     if source_format(name) is Format.AVIF:
         return sample(name) + struct.pack(">I", len(rest) + 8) + b"free" + rest
@@ -240,7 +290,9 @@ def wasteful(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Look:
-    """What a viewer shows of a file: frames in sRGB with alpha, upright, and how long each is shown."""
+    """What a viewer shows of a file: frames in sRGB with alpha, upright, and how long each is
+    shown.
+    """
 
     frames: list[Image.Image]
     durations: list[int]
@@ -267,7 +319,10 @@ def in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     colour = image.convert({"RGBA": "RGB", "LA": "L", "1": "L"}.get(image.mode, image.mode))
     if icc:
         moved = ImageCms.profileToProfile(
-            colour, ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            colour,
+            ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
         )
         assert moved is not None
         colour = moved
@@ -283,16 +338,21 @@ def on_ground(ground: str, image: Image.Image) -> Image.Image:
 
 
 def colour_difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference a channel as seen on white and on black, the larger of both; from so far that dither blurs."""
+    """Mean difference a channel as seen on white and on black, the larger of both; from so far that
+    dither blurs.
+    """
     blur = ImageFilter.BoxBlur(2)
     pairs = [
-        (on_ground(ground, one).filter(blur), on_ground(ground, other).filter(blur)) for ground in ("white", "black")
+        (on_ground(ground, one).filter(blur), on_ground(ground, other).filter(blur))
+        for ground in ("white", "black")
     ]
     return max(sum(ImageStat.Stat(ImageChops.difference(*pair)).mean) / 3 for pair in pairs)
 
 
 def alpha_difference(one: Image.Image, other: Image.Image) -> float:
-    return float(ImageStat.Stat(ImageChops.difference(one.getchannel("A"), other.getchannel("A"))).mean[0])
+    return float(
+        ImageStat.Stat(ImageChops.difference(one.getchannel("A"), other.getchannel("A"))).mean[0]
+    )
 
 
 def assert_alike(result: bytes, source: Look, size: tuple[int, int] = SIZE) -> None:
@@ -338,5 +398,7 @@ def is_explained(data: bytes, limits: CodecLimits, **options: Any) -> bool:
 def exif_of(**tags: Any) -> Image.Exif:
     exif = Image.Exif()
     for name, value in tags.items():
-        exif[{"orientation": ORIENTATION, "copyright": COPYRIGHT, "description": DESCRIPTION}[name]] = value
+        exif[
+            {"orientation": ORIENTATION, "copyright": COPYRIGHT, "description": DESCRIPTION}[name]
+        ] = value
     return exif

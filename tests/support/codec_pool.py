@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.states import ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
-from halftone_workers.codec_pool import CodecPool
+from halftone_workers.codec_processes.pool import CodecPool
 from tests.support.images import jpeg
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; the limits go further on Linux")
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="reads /proc; the limits go further on Linux"
+)
 
 FAST = CodecOptions()
 # AVIF, five megapixels, a search of seven encodes: several seconds of C code that heeds no thread.
@@ -60,7 +62,11 @@ def is_alive(pid: int) -> bool:
 
 def codec_children() -> list[int]:
     """Codec processes whose parent is this process."""
-    return [child.pid for child in psutil.Process().children() if "halftone_workers.codec_process" in _command(child)]
+    return [
+        child.pid
+        for child in psutil.Process().children()
+        if "halftone_workers.codec_processes.child" in _command(child)
+    ]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from halftone_api.csv_products import CsvLimits, ProductCsv, RowProblem
-from halftone_api.csv_rows import CsvRefused
-from halftone_shared.requests import NewProduct
+from halftone_api.upload.csv_rows import CsvRefused
+from halftone_api.upload.products import CsvLimits, ProductCsv, RowProblem
+from halftone_shared.db.requests import NewProduct
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
 URL = "http://images.example/1.jpg"

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
-from halftone_shared.addresses import FetchRule, parse_networks
-from halftone_shared.states import ImageErrorCode
-from halftone_workers.fetching import FetchFailed, ImageFetcher, MemoryBudget
-from halftone_workers.outgoing_http import OutgoingHttp
+from halftone_shared.model.addresses import FetchRule, parse_networks
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.http.client import OutgoingHttp
+from halftone_workers.http.fetching import FetchFailed, ImageFetcher, MemoryBudget
 
 T = TypeVar("T")
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8", "::1/128"]))
@@ -39,7 +39,9 @@ async def fetcher_of(
 ) -> Any:
     http = OutgoingHttp(LOOPBACK, connections_per_host=per_host, tls=tls)
     try:
-        yield ImageFetcher(http, MemoryBudget(budget_bytes), max_image_bytes=max_bytes, timeout_seconds=timeout)
+        yield ImageFetcher(
+            http, MemoryBudget(budget_bytes), max_image_bytes=max_bytes, timeout_seconds=timeout
+        )
     finally:
         await http.close()
 
@@ -70,7 +72,9 @@ def code_of(*urls: str, **how: Any) -> tuple[ImageErrorCode, bool]:
     return error.code, error.retryable
 
 
-async def fetch_all(fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 0) -> list[bytes | bytearray]:
+async def fetch_all(
+    fetcher: ImageFetcher, urls: list[str], *, hold_seconds: float = 0
+) -> list[bytes | bytearray]:
     async def one(url: str) -> bytes | bytearray:
         async with fetched(fetcher, url) as body:
             await asyncio.sleep(hold_seconds)

@@ -1,7 +1,9 @@
-"""A world for the guard against reaching inside: no test connects to anything outside loopback or looks up a name.
+"""A world for the guard against reaching inside: no test connects to anything outside loopback or
+looks up a name.
 
-A stub resolver answers, and a network that plays the internet stands where connections are opened. In it one public
-address is a server of ours, every address of this machine is a victim that counts, and nobody is behind all others.
+A stub resolver answers, and a network that plays the internet stands where connections are opened.
+In it one public address is a server of ours, every address of this machine is a victim that counts,
+and nobody is behind all others.
 """
 
 import socket
@@ -14,10 +16,17 @@ from typing import Any
 
 import pytest
 
-from halftone_shared.addresses import FetchRule
-from halftone_workers import outgoing_http
-from halftone_workers.outgoing_http import OutgoingHttp
-from tests.support.hostile import HostileServer, StubResolver, Visitor, closing_after, hostile_server, response
+from halftone_shared.model.addresses import FetchRule
+from halftone_workers.http import client as http_client
+from halftone_workers.http.client import OutgoingHttp
+from tests.support.hostile import (
+    HostileServer,
+    StubResolver,
+    Visitor,
+    closing_after,
+    hostile_server,
+    response,
+)
 
 TLS = ssl.create_default_context()
 PUBLIC = "93.184.215.14"
@@ -27,7 +36,9 @@ NO_EXCEPTIONS = FetchRule()
 
 
 class Internet:
-    """What opens connections in these tests, and notes to where: never outside loopback, whatever the guard lets by."""
+    """What opens connections in these tests, and notes to where: never outside loopback, whatever
+    the guard lets by.
+    """
 
     def __init__(self, shop: HostileServer, victim: HostileServer) -> None:
         self.shop, self.victim = shop, victim
@@ -36,9 +47,9 @@ class Internet:
     async def open(self, address: str, port: int) -> socket.socket:
         self.connects.append((address, port))
         if address in (PUBLIC, PUBLIC_IPV6):
-            return await outgoing_http._open_socket("127.0.0.1", self.shop.port)
+            return await http_client._open_socket("127.0.0.1", self.shop.port)
         if _is_this_machine(address):
-            return await outgoing_http._open_socket("127.0.0.1", self.victim.port)
+            return await http_client._open_socket("127.0.0.1", self.victim.port)
         raise ConnectionRefusedError("nobody is there")
 
 
@@ -50,7 +61,9 @@ def _is_this_machine(host: str) -> bool:
 
 @dataclass
 class World:
-    """The internet, the name server, and what strangers serve: `locations` are the shop's redirects, by path."""
+    """The internet, the name server, and what strangers serve: `locations` are the shop's
+    redirects, by path.
+    """
 
     internet: Internet
     names: StubResolver
@@ -69,13 +82,20 @@ def new_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     def shop(visitor: Visitor) -> None:
         path = visitor.read_request().split(b" ")[1]
         if path in locations:
-            visitor.send(b"HTTP/1.1 302 Found\r\nLocation: " + locations[path] + b"\r\nContent-Length: 0\r\n\r\n")
+            visitor.send(
+                b"HTTP/1.1 302 Found\r\nLocation: "
+                + locations[path]
+                + b"\r\nContent-Length: 0\r\n\r\n"
+            )
         else:
             visitor.send(response(body=BODY, headers={"Connection": "close"}))
 
     names = StubResolver({"shop.test": [PUBLIC], "127.0.0.1.nip.test": ["127.0.0.1"]})
-    monkeypatch.setattr(outgoing_http, "_look_up", names)
-    with hostile_server(shop) as public, hostile_server(closing_after(response(body=b"secret"))) as victim:
+    monkeypatch.setattr(http_client, "_look_up", names)
+    with (
+        hostile_server(shop) as public,
+        hostile_server(closing_after(response(body=b"secret"))) as victim,
+    ):
         yield World(Internet(public, victim), names, locations)
 
 

@@ -1,4 +1,6 @@
-"""halftone's own processes, started as its users start them, on a database and a broker of the test's."""
+"""halftone's own processes, started as its users start them, on a database and a broker of the
+test's.
+"""
 
 import json
 import os
@@ -25,7 +27,9 @@ T = TypeVar("T")
 
 @dataclass
 class Service:
-    """A running halftone. `http` speaks to its API; `processes` are the ones that were started, by name."""
+    """A running halftone. `http` speaks to its API; `processes` are the ones that were started, by
+    name.
+    """
 
     url: str
     http: httpx.Client
@@ -34,9 +38,13 @@ class Service:
     rabbitmq_url: str | None = None
     postgres_pid: int | None = None
 
-    def upload(self, csv: str | bytes, filename: str = "products.csv", **fields: str) -> httpx.Response:
+    def upload(
+        self, csv: str | bytes, filename: str = "products.csv", **fields: str
+    ) -> httpx.Response:
         data = csv.encode() if isinstance(csv, str) else csv
-        return self.http.post("/api/upload", files={"file": (filename, data, "text/csv")}, data=fields)
+        return self.http.post(
+            "/api/upload", files={"file": (filename, data, "text/csv")}, data=fields
+        )
 
     def accepted(self, csv: str | bytes, **fields: str) -> str:
         """Upload and expect a 202; the request's ID."""
@@ -51,7 +59,9 @@ class Service:
         found: dict[str, Any] = response.json()
         return found
 
-    def ended(self, request_id: str, seconds: float = 60, every_seconds: float = 0.05) -> dict[str, Any]:
+    def ended(
+        self, request_id: str, seconds: float = 60, every_seconds: float = 0.05
+    ) -> dict[str, Any]:
         """The status object once the request has ended."""
 
         def status_at_the_end() -> dict[str, Any] | None:
@@ -64,7 +74,9 @@ class Service:
         products: list[dict[str, Any]] = []
         cursor: str | None = ""
         while cursor is not None:
-            response = self.http.get(f"/api/details/{request_id}", params={"cursor": cursor} if cursor else {})
+            response = self.http.get(
+                f"/api/details/{request_id}", params={"cursor": cursor} if cursor else {}
+            )
             assert response.status_code == 200, response.text
             products += response.json()["products"]
             cursor = response.json()["next_cursor"]
@@ -77,7 +89,10 @@ class Service:
 
 
 def wait_for(
-    condition: Callable[[], T | None], seconds: float = 30, what: str = "condition", every_seconds: float = 0.05
+    condition: Callable[[], T | None],
+    seconds: float = 30,
+    what: str = "condition",
+    every_seconds: float = 0.05,
 ) -> T:
     """What the condition returns once it is true. A bound for a failing test, not a measurement."""
     deadline = time.monotonic() + seconds
@@ -90,8 +105,8 @@ def wait_for(
 
 
 def free_port() -> int:
-    """A port that nobody listens on. It is none of those that the system gives to whoever asks for any, so that nobody
-    gets it before the program that is started on it has.
+    """A port that nobody listens on. It is none of those that the system gives to whoever asks for
+    any, so that nobody gets it before the program that is started on it has.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
@@ -102,7 +117,9 @@ def free_port() -> int:
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """The machine's environment without any halftone setting, and these."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HALFTONE_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("HALFTONE_")
+    }
     defaults = {
         "STORAGE_URL": (folder / "storage").as_uri(),
         "WEBHOOK_SECRET": WEBHOOK_SECRET,
@@ -110,7 +127,9 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "LOG_FORMAT": "json",
         "UPLOAD_RATE_LIMIT": "off",
     }
-    return inherited | {f"HALFTONE_{name.upper()}": value for name, value in (defaults | settings).items()}
+    return inherited | {
+        f"HALFTONE_{name.upper()}": value for name, value in (defaults | settings).items()
+    }
 
 
 @contextmanager
@@ -120,9 +139,25 @@ def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Servi
     variables = environment(folder, **settings)
     if "storage_url" not in settings:
         del variables["HALFTONE_STORAGE_URL"]
-    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(folder / "home"), *arguments]
-    with _logged(folder) as log, _process(command, variables, log) as process, _client(port) as http:
-        service = Service(f"http://127.0.0.1:{port}", http, {"up": process}, folder / "halftone.log")
+    command = [
+        PYTHON,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(port),
+        "--home",
+        str(folder / "home"),
+        *arguments,
+    ]
+    with (
+        _logged(folder) as log,
+        _process(command, variables, log) as process,
+        _client(port) as http,
+    ):
+        service = Service(
+            f"http://127.0.0.1:{port}", http, {"up": process}, folder / "halftone.log"
+        )
         _wait_until_ready(service)
         yield service
         process.send_signal(signal.SIGTERM)
@@ -145,12 +180,16 @@ def running_separately(
     )
     with ExitStack() as stack:
         log = stack.enter_context(_logged(folder))
-        processes = {"api": stack.enter_context(_process([PYTHON, "-m", "halftone_api"], variables, log))}
+        processes = {
+            "api": stack.enter_context(_process([PYTHON, "-m", "halftone_api"], variables, log))
+        }
         for number in range(1, workers + 1):
             command = [PYTHON, "-m", "halftone_workers"]
             processes[f"worker {number}"] = stack.enter_context(_process(command, variables, log))
         http = stack.enter_context(_client(port))
-        service = Service(f"http://127.0.0.1:{port}", http, processes, folder / "halftone.log", rabbitmq_url)
+        service = Service(
+            f"http://127.0.0.1:{port}", http, processes, folder / "halftone.log", rabbitmq_url
+        )
         _wait_until_ready(service)
         yield service
         for process in processes.values():
@@ -161,7 +200,9 @@ def running_separately(
 
 def log_lines(service: Service) -> list[dict[str, Any]]:
     """The JSON lines of the service's log."""
-    return [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+    return [
+        json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")
+    ]
 
 
 @contextmanager
@@ -172,8 +213,12 @@ def _logged(folder: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _process(command: list[str], variables: dict[str, str], log: Any) -> "Iterator[subprocess.Popen[bytes]]":
-    process = subprocess.Popen(command, env=variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+def _process(
+    command: list[str], variables: dict[str, str], log: Any
+) -> "Iterator[subprocess.Popen[bytes]]":
+    process = subprocess.Popen(
+        command, env=variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+    )
     try:
         yield process
     finally:

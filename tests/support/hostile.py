@@ -1,4 +1,6 @@
-"""Raw servers on loopback that do what an HTTP library would be too polite for, and a resolver that asks nobody."""
+"""Raw servers on loopback that do what an HTTP library would be too polite for, and a resolver that
+asks nobody.
+"""
 
 import contextlib
 import socket
@@ -99,7 +101,9 @@ class HostileServer:
 
     @property
     def accepts(self) -> int:
-        """Connections so far, without the one made here: a later one is accepted after all earlier ones."""
+        """Connections so far, without the one made here: a later one is accepted after all earlier
+        ones.
+        """
         with socket.create_connection((self.host, self.port)) as own:
             port = own.getsockname()[1]
             until = time.monotonic() + 5
@@ -170,7 +174,11 @@ def hostile_server(
 
 
 def response(
-    status: str = "200 OK", body: bytes = b"", headers: Mapping[str, str] | None = None, *, told: bool = True
+    status: str = "200 OK",
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    told: bool = True,
 ) -> bytes:
     """A whole answer. `told`: with its Content-Length."""
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in (headers or {}).items())]
@@ -217,8 +225,9 @@ def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 class StubResolver:
-    """Stands in for getaddrinfo's network half: numbers in every spelling are read by the real one, names come from a
-    table, and what is in neither does not exist. It answers what an attacker would hope for, and asks nobody.
+    """Stands in for getaddrinfo's network half: numbers in every spelling are read by the real one,
+    names come from a table, and what is in neither does not exist. It answers what an attacker
+    would hope for, and asks nobody.
     """
 
     def __init__(self, names: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -230,13 +239,17 @@ class StubResolver:
         bare = host.rstrip(".").lower()
         if bare in self.names:
             return list(self.names[bare])
-        numeric = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        numeric = socket.getaddrinfo(
+            bare, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
         return [str(sockaddr[0]) for *_, sockaddr in numeric]
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority that nobody trusts who was not told to, and contexts of servers that it vouches for."""
+    """A certificate authority that nobody trusts who was not told to, and contexts of servers that
+    it vouches for.
+    """
 
     certificate: Path
     folder: Path
@@ -246,12 +259,32 @@ class Authority:
 
     def server_context(self, *names: str, days: int = 1) -> ssl.SSLContext:
         """A server's, whose certificate is for these host names."""
-        key, request, certificate = (self.folder / f"{names[0]}{days}.{end}" for end in ("key", "csr", "pem"))
+        key, request, certificate = (
+            self.folder / f"{names[0]}{days}.{end}" for end in ("key", "csr", "pem")
+        )
         extensions = self.folder / "names"
         extensions.write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in names))
         _openssl("req", *_NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={names[0]}")
-        signer = ("-CA", self.certificate, "-CAkey", self.folder / "authority.key", "-CAcreateserial")
-        _openssl("x509", "-req", "-in", request, *signer, "-days", days, "-extfile", extensions, "-out", certificate)
+        signer = (
+            "-CA",
+            self.certificate,
+            "-CAkey",
+            self.folder / "authority.key",
+            "-CAcreateserial",
+        )
+        _openssl(
+            "x509",
+            "-req",
+            "-in",
+            request,
+            *signer,
+            "-days",
+            days,
+            "-extfile",
+            extensions,
+            "-out",
+            certificate,
+        )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         return context
@@ -262,7 +295,19 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes
 
 def new_authority(folder: Path) -> Authority:
     key, certificate = folder / "authority.key", folder / "authority.pem"
-    _openssl("req", "-x509", *_NEW_KEY, "-keyout", key, "-out", certificate, "-subj", "/CN=Nobody", "-days", 1)
+    _openssl(
+        "req",
+        "-x509",
+        *_NEW_KEY,
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+        "-subj",
+        "/CN=Nobody",
+        "-days",
+        1,
+    )
     return Authority(certificate, folder)
 
 

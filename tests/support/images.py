@@ -1,4 +1,6 @@
-"""Images for tests, made in memory: small, deterministic, with structure that an encoder has to work on."""
+"""Images for tests, made in memory: small, deterministic, with structure that an encoder has to
+work on.
+"""
 
 import io
 import struct
@@ -17,12 +19,16 @@ def picture(size: tuple[int, int] = (320, 240), mode: str = "RGB", seed: int = 1
     texture = Image.frombytes("L", (32, 24), bytes(noise)).resize(size, Image.Resampling.BICUBIC)
     across = Image.linear_gradient("L").rotate(90).resize(size)
     down = Image.linear_gradient("L").resize(size)
-    image = Image.merge("RGB", (texture, Image.blend(across, texture, 0.5), Image.blend(down, texture, 0.5)))
+    image = Image.merge(
+        "RGB", (texture, Image.blend(across, texture, 0.5), Image.blend(down, texture, 0.5))
+    )
     return image.filter(ImageFilter.DETAIL).convert(mode)
 
 
 def moving_dot(frames: int = 4) -> list[Image.Image]:
-    """Frames that differ in a few pixels: a GIF stores no more of them, and compressing makes it no smaller."""
+    """Frames that differ in a few pixels: a GIF stores no more of them, and compressing makes it no
+    smaller.
+    """
     images = [picture((112, 84)).quantize(64) for _ in range(frames)]
     for number, image in enumerate(images):
         image.paste(number, (10 * number, 10, 10 * number + 8, 18))
@@ -42,7 +48,9 @@ def jpeg(size: tuple[int, int] = (320, 240), seed: int = 1) -> bytes:
 
 
 def tiff_of(*pages: tuple[dict[int, int | bytes], bytes]) -> bytes:
-    """A TIFF of pages with one strip: their tags, and their pixels. Bytes, of which GPS has a directory, lie apart."""
+    """A TIFF of pages with one strip: their tags, and their pixels. Bytes, of which GPS has a
+    directory, lie apart.
+    """
     data, link_at = bytearray(b"II*\0\0\0\0\0"), 4
     for tags, pixels in pages:
         tags = tags | {273: len(data), 279: len(pixels)}
@@ -52,7 +60,9 @@ def tiff_of(*pages: tuple[dict[int, int | bytes], bytes]) -> bytes:
             if isinstance(value, int):
                 entries += struct.pack("<HHII", tag, 4, 1, value)
             else:
-                entries += struct.pack("<HHII", tag, *((4, 1) if tag == 0x8825 else (7, len(value))), len(data))
+                entries += struct.pack(
+                    "<HHII", tag, *((4, 1) if tag == 0x8825 else (7, len(value))), len(data)
+                )
                 data += value + bytes(len(value) % 2)
         struct.pack_into("<I", data, link_at, len(data))
         data += entries + bytes(4)

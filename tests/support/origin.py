@@ -1,4 +1,6 @@
-"""A real HTTP server that plays the shops of the world: images that are there, and everything that servers do wrong."""
+"""A real HTTP server that plays the shops of the world: images that are there, and everything that
+servers do wrong.
+"""
 
 import threading
 import time
@@ -22,7 +24,9 @@ class Answer:
 
 
 class Origin:
-    """Answers by path; unknown paths are 404. `hits` counts what was asked, `posts` keeps path, headers and body."""
+    """Answers by path; unknown paths are 404. `hits` counts what was asked, `posts` keeps path,
+    headers and body.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -66,7 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.origin.counted(self.path):
-            self.origin.posts.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            self.origin.posts.append(
+                (self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            )
             self._answer(self.origin.answer_for(self.path))
 
     def _answer(self, answer: Answer) -> None:

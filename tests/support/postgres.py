@@ -1,4 +1,6 @@
-"""A PostgreSQL server for the tests, from the wheel, in a folder of its own; a migrated database for each test."""
+"""A PostgreSQL server for the tests, from the wheel, in a folder of its own; a migrated database
+for each test.
+"""
 
 import itertools
 import shutil

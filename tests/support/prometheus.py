@@ -1,4 +1,6 @@
-"""A Prometheus of the tests' own, from Debian's package, and promtool: own port, own folder, loopback."""
+"""A Prometheus of the tests' own, from Debian's package, and promtool: own port, own folder,
+loopback.
+"""
 
 import json
 import shutil
@@ -25,7 +27,12 @@ def is_installed() -> bool:
 
 def promtool(*arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        ["promtool", *arguments], cwd=MONITORING, input=stdin, capture_output=True, text=True, check=False
+        ["promtool", *arguments],
+        cwd=MONITORING,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -53,7 +60,9 @@ class TestPrometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: dict[str, str]) -> Iterator[TestPrometheus]:
-    """Prometheus with monitoring/prometheus.yml, its jobs pointed at `targets` (job to host:port, …)."""
+    """Prometheus with monitoring/prometheus.yml, its jobs pointed at `targets` (job to host:port,
+    …).
+    """
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(MONITORING / "alerts.yml")]
@@ -82,6 +91,8 @@ def running_prometheus(folder: Path, targets: dict[str, str]) -> Iterator[TestPr
 
 def _is_up(server: TestPrometheus) -> bool:
     try:
-        return all(health == "up" for health in server.targets().values()) and bool(server.targets())
+        return all(health == "up" for health in server.targets().values()) and bool(
+            server.targets()
+        )
     except OSError:
         return False

@@ -1,4 +1,6 @@
-"""A RabbitMQ of the tests' own, from Debian's package: its own node, ports and folders, on loopback."""
+"""A RabbitMQ of the tests' own, from Debian's package: its own node, ports and folders, on
+loopback.
+"""
 
 import base64
 import json
@@ -16,7 +18,9 @@ from typing import Any
 
 from tests.support.halftone import free_port
 
-SERVER = next(iter(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")), None)
+SERVER = next(
+    iter(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")), None
+)
 START_SECONDS = 90
 
 
@@ -32,14 +36,20 @@ class TestRabbitmq:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ports = dict(
-            zip(("amqp", "distribution", "management", "prometheus", "epmd"), _free_ports(5), strict=True)
+            zip(
+                ("amqp", "distribution", "management", "prometheus", "epmd"),
+                _free_ports(5),
+                strict=True,
+            )
         )
         self._vhosts = 0
         self._write_configuration()
         self._environment = self._make_environment()
         epmd = shutil.which("epmd")
         assert epmd is not None
-        self._epmd = subprocess.Popen([epmd, "-port", str(self._ports["epmd"])], env=self._environment)
+        self._epmd = subprocess.Popen(
+            [epmd, "-port", str(self._ports["epmd"])], env=self._environment
+        )
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -80,7 +90,11 @@ class TestRabbitmq:
         self._vhosts += 1
         name = f"test{self._vhosts}"
         self.call("PUT", f"/api/vhosts/{name}")
-        self.call("PUT", f"/api/permissions/{name}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        self.call(
+            "PUT",
+            f"/api/permissions/{name}/guest",
+            {"configure": ".*", "write": ".*", "read": ".*"},
+        )
         return f"amqp://guest:guest@127.0.0.1:{self._ports['amqp']}/{name}"
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -100,7 +114,9 @@ class TestRabbitmq:
         """`rabbitmqctl` on this node."""
         assert SERVER is not None
         rabbitmqctl = SERVER.with_name("rabbitmqctl")
-        subprocess.run([str(rabbitmqctl), *arguments], env=self._environment, check=True, capture_output=True)
+        subprocess.run(
+            [str(rabbitmqctl), *arguments], env=self._environment, check=True, capture_output=True
+        )
 
     def queue(self, vhost_url: str, name: str) -> dict[str, Any]:
         vhost = vhost_url.rpartition("/")[2]

@@ -1,4 +1,6 @@
-"""A way to a server that can fall silent: connections stay open, new ones are taken, and nothing passes any more."""
+"""A way to a server that can fall silent: connections stay open, new ones are taken, and nothing
+passes any more.
+"""
 
 import socket
 import threading
@@ -8,7 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Relay:
-    """Listens at `port` and passes everything on to `target`, a TCP port of loopback or a Unix socket's path."""
+    """Listens at `port` and passes everything on to `target`, a TCP port of loopback or a Unix
+    socket's path.
+    """
 
     def __init__(self, target: "int | str") -> None:
         self._target = target
@@ -36,7 +40,9 @@ class Relay:
                     server = self._connect()
                     self._open.append(server)
                     for source, sink in ((client, server), (server, client)):
-                        threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                        threading.Thread(
+                            target=self._pass_on, args=(source, sink), daemon=True
+                        ).start()
 
     def _connect(self) -> socket.socket:
         if isinstance(self._target, int):

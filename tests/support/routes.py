@@ -5,7 +5,7 @@ from uuid import UUID
 
 import httpx
 
-from halftone_shared.image_names import image_name
+from halftone_shared.model.image_names import image_name
 from tests.support.api import Api
 from tests.support.csv_files import HEADER
 from tests.support.stored import claimed, good_image, settle
@@ -17,7 +17,9 @@ DATA = bytes(range(256)) * 4
 def upload(api: Api, products: int = 1, *, images: int = 1, **how: Any) -> UUID:
     """Upload that many products; the request's ID."""
     urls = ",".join(f"http://images.example/{position}.jpg" for position in range(1, images + 1))
-    response = api.upload(HEADER + "".join(f'{n},SKU{n},"{urls}"\n' for n in range(1, products + 1)), **how)
+    response = api.upload(
+        HEADER + "".join(f'{n},SKU{n},"{urls}"\n' for n in range(1, products + 1)), **how
+    )
     assert response.status_code == 202, response.text
     return UUID(response.json()["request_id"])
 
@@ -31,7 +33,9 @@ def problem_of(response: httpx.Response, status: int, code: str) -> dict[str, An
     return problem
 
 
-def ended_with_image(api: Api, request_id: UUID, *, extension: str = "jpg", data: bytes = DATA) -> str:
+def ended_with_image(
+    api: Api, request_id: UUID, *, extension: str = "jpg", data: bytes = DATA
+) -> str:
     """Settle the request's first product with one stored image; its name."""
     name = image_name(request_id, 1, 1, extension)
     api.store.put(name, data)

@@ -1,4 +1,6 @@
-"""A worker's inside, in this process: its event loop, its codec processes and its way to the database."""
+"""A worker's inside, in this process: its event loop, its codec processes and its way to the
+database.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

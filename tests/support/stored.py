@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, event, text
 
-from halftone_shared.barrier import Settled, settle_product
-from halftone_shared.database import transaction
-from halftone_shared.products import Claim, claim_products
-from halftone_shared.requests import NewProduct, NewRequest, insert_request
-from halftone_shared.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.states import Action, ImageErrorCode
+from halftone_shared.db.barrier import Settled, settle_product
+from halftone_shared.db.engine import transaction
+from halftone_shared.db.products import Claim, claim_products
+from halftone_shared.db.requests import NewProduct, NewRequest, insert_request
+from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.states import Action, ImageErrorCode
 
 
 def store_request(
@@ -62,12 +62,20 @@ def before_statement(start: str, do: Callable[[], object]) -> Iterator[None]:
 
 def good_image(file: str = "x") -> ImageResult:
     return ImageResult(
-        file=file, action=Action.COMPRESSED, format="JPEG", width=8, height=8, bytes_in=100, bytes_out=40
+        file=file,
+        action=Action.COMPRESSED,
+        format="JPEG",
+        width=8,
+        height=8,
+        bytes_in=100,
+        bytes_out=40,
     )
 
 
 def failed_image(*, retryable: bool = False) -> ImageResult:
-    return ImageResult(error=ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 404.", 404, retryable))
+    return ImageResult(
+        error=ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 404.", 404, retryable)
+    )
 
 
 def claim_product(connection: Connection, key: ProductKey) -> Claim | None:
@@ -94,7 +102,9 @@ def finish(engine: Engine, request_id: UUID, products: int) -> list[Settled]:
 
 
 # Gives a row for each statement on the database that waits for a lock.
-WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+WAITING = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 def query(engine: Engine, statement: str, **parameters: Any) -> list[Any]:

@@ -17,13 +17,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
-from halftone_shared.states import Mode
+from halftone_shared.model.states import Mode
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
 from tests.support.images import encoded, jpeg, opened, picture
 
-halftone_jpeg = pytest.importorskip("halftone_jpeg", reason="halftone-jpeg is not installed: see scripts/setup.sh")
+halftone_jpeg = pytest.importorskip(
+    "halftone_jpeg", reason="halftone-jpeg is not installed: see scripts/setup.sh"
+)
 
 
 def _requantise(data: bytes, quality: int = 50, **how: Any) -> bytes:
@@ -38,7 +40,9 @@ def _by_pillow(data: bytes, quality: int = 50) -> bytes:
 
 def _decibels(one: Image.Image, other: Image.Image) -> float:
     """Peak signal-to-noise ratio of the two."""
-    noise = sum(value**2 for value in ImageStat.Stat(ImageChops.difference(one, other)).rms) / len(one.getbands())
+    noise = sum(value**2 for value in ImageStat.Stat(ImageChops.difference(one, other)).rms) / len(
+        one.getbands()
+    )
     return 10 * math.log10(255**2 / noise)
 
 
@@ -60,15 +64,22 @@ def _with_wide_table(data: bytes) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("size", [(320, 240), (321, 243), (8, 8), (1, 1), (7, 400)])
-def test_result_shows_what_the_source_does(mode: str, progressive: bool, size: tuple[int, int]) -> None:
+def test_result_shows_what_the_source_does(
+    mode: str, progressive: bool, size: tuple[int, int]
+) -> None:
     source = encoded(picture(size).convert(mode), progressive=progressive)
     result = opened(_requantise(source))
     assert (result.mode, result.size, result.info.get("progressive")) == (mode, size, None)
-    assert _decibels(result, opened(source)) > _decibels(opened(_by_pillow(source)), opened(source)) - 1
+    assert (
+        _decibels(result, opened(source))
+        > _decibels(opened(_by_pillow(source)), opened(source)) - 1
+    )
 
 
 @pytest.mark.parametrize("quality", [20, 50, 80])
-def test_results_are_no_larger_than_pillows_and_no_farther_from_source_or_photograph(quality: int) -> None:
+def test_results_are_no_larger_than_pillows_and_no_farther_from_source_or_photograph(
+    quality: int,
+) -> None:
     nearer_to_source = []
     for seed in range(12):
         photograph = picture((640, 480), seed=seed)
@@ -76,7 +87,9 @@ def test_results_are_no_larger_than_pillows_and_no_farther_from_source_or_photog
         ours, pillows = _requantise(source, quality), _by_pillow(source, quality)
         assert len(ours) <= 1.03 * len(pillows)
         assert _decibels(opened(ours), photograph) >= _decibels(opened(pillows), photograph)
-        nearer_to_source.append(_decibels(opened(ours), opened(source)) - _decibels(opened(pillows), opened(source)))
+        nearer_to_source.append(
+            _decibels(opened(ours), opened(source)) - _decibels(opened(pillows), opened(source))
+        )
     assert fmean(nearer_to_source) >= 0
     assert min(nearer_to_source) > -0.02
 
@@ -91,7 +104,10 @@ def test_plain_ground_is_as_near_as_pillows(mode: str, value: int) -> None:
     for source_quality in range(75, 101):
         source = encoded(Image.new(mode, (40, 40), (value,) * len(mode)), quality=source_quality)
         for quality in (30, 40, 50, 60, 75):
-            ours, pillows = _grays(_requantise(source, quality)), _grays(_by_pillow(source, quality))
+            ours, pillows = (
+                _grays(_requantise(source, quality)),
+                _grays(_by_pillow(source, quality)),
+            )
             assert len(ours) == 1
             assert abs(max(ours) - max(_grays(source))) <= abs(max(pillows) - max(_grays(source)))
 
@@ -106,7 +122,9 @@ def test_white_stays_as_white_as_pillow_has_it(mode: str) -> None:
 
 def test_quantisers_are_those_that_pillow_writes() -> None:
     for quality in (1, 25, 50, 95):
-        assert _tables(_requantise(encoded(picture(), quality=100), quality)) == _tables(jpeg_at(quality))
+        assert _tables(_requantise(encoded(picture(), quality=100), quality)) == _tables(
+            jpeg_at(quality)
+        )
 
 
 def jpeg_at(quality: int) -> bytes:
@@ -122,7 +140,9 @@ def test_quantiser_that_is_coarser_already_stays() -> None:
 
 
 def _grain() -> Image.Image:
-    """Grain that is stronger in ever smaller areas: some symbols are so rare that the best codes have over 16 bits."""
+    """Grain that is stronger in ever smaller areas: some symbols are so rare that the best codes
+    have over 16 bits.
+    """
     side = 1600
     image = Image.new("L", (side, side), 128)
     noise = Image.frombytes("L", image.size, random.Random(1).randbytes(side * side))
@@ -135,8 +155,12 @@ def _grain() -> Image.Image:
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("size", [(320, 240), (321, 243), (8, 8), (1, 1), (7, 400), (17, 16), (16, 17)])
-def test_huffman_tables_are_those_that_libjpeg_finds_best(size: tuple[int, int], mode: str, progressive: bool) -> None:
+@pytest.mark.parametrize(
+    "size", [(320, 240), (321, 243), (8, 8), (1, 1), (7, 400), (17, 16), (16, 17)]
+)
+def test_huffman_tables_are_those_that_libjpeg_finds_best(
+    size: tuple[int, int], mode: str, progressive: bool
+) -> None:
     source = picture(size, mode)
     best = encoded(source, quality=50, optimize=True)
     result = _requantise(encoded(source, quality=50, progressive=progressive), 95)
@@ -165,7 +189,9 @@ def test_chroma_tables_are_kept_apart_where_they_differ() -> None:
 
 
 def test_profile_and_exif_are_written_and_nothing_else() -> None:
-    source = encoded(picture(), comment=b"SECRET", exif=b"Exif\0\0SECRET", icc_profile=b"SECRET", dpi=(300, 300))
+    source = encoded(
+        picture(), comment=b"SECRET", exif=b"Exif\0\0SECRET", icc_profile=b"SECRET", dpi=(300, 300)
+    )
     result = _requantise(source, icc=b"profile" * 20_000, exif=b"Exif\0\0notice")
     assert b"SECRET" not in result
     image = opened(result)
@@ -181,7 +207,9 @@ def test_same_source_gives_the_same_bytes_here_and_in_another_process() -> None:
         "data = sys.stdin.buffer.read()\n"
         "sys.stdout.buffer.write(halftone_jpeg.requantise(data, 50, max_pixels=10**6, max_bytes=10**6))\n"
     )
-    there = subprocess.run([sys.executable, "-c", code], input=jpeg(), capture_output=True, check=True).stdout
+    there = subprocess.run(
+        [sys.executable, "-c", code], input=jpeg(), capture_output=True, check=True
+    ).stdout
     assert _requantise(jpeg()) == _requantise(jpeg()) == there
 
 
@@ -251,7 +279,9 @@ def test_quality_that_does_not_exist_is_refused(quality: int) -> None:
 def test_metadata_that_no_segment_holds_is_left_to_pillow() -> None:
     for name, size in (("exif", 65_534), ("icc", 17_000_000)):
         with pytest.raises(halftone_jpeg.NotPossible):
-            halftone_jpeg.requantise(jpeg(), 50, max_pixels=10**6, max_bytes=10**8, **{name: bytes(size)})
+            halftone_jpeg.requantise(
+                jpeg(), 50, max_pixels=10**6, max_bytes=10**8, **{name: bytes(size)}
+            )
 
 
 # --- hostile bytes ---
@@ -281,9 +311,13 @@ def _mutated(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=1000, deadline=None)
-@given(data=_mutated(), quality=st.integers(1, 95), max_bytes=st.just(100_000) | st.integers(0, 2000))
+@given(
+    data=_mutated(), quality=st.integers(1, 95), max_bytes=st.just(100_000) | st.integers(0, 2000)
+)
 @example(data=b"\xff\xd8\xff\xd9", quality=50, max_bytes=100)
-def test_broken_jpeg_gives_a_jpeg_or_is_left_to_pillow(data: bytes, quality: int, max_bytes: int) -> None:
+def test_broken_jpeg_gives_a_jpeg_or_is_left_to_pillow(
+    data: bytes, quality: int, max_bytes: int
+) -> None:
     try:
         result = _requantise(data, quality, max_bytes=max_bytes)
     except (halftone_jpeg.NotPossible, halftone_jpeg.TooLarge):
@@ -323,7 +357,9 @@ def test_codec_uses_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["4:4:4", "CMYK", "16-bit quantisers"])
-def test_codec_decodes_what_the_accelerator_does_not_take(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codec_decodes_what_the_accelerator_does_not_take(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = _other_kinds()[kind]
     result = compress(source, CodecOptions(), CodecLimits())
     monkeypatch.setattr(requantising, "accelerator", None)

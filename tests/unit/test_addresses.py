@@ -1,4 +1,6 @@
-"""Which addresses and ports may be fetched from: the rule of addresses.py as tables. Nothing is connected to."""
+"""Which addresses and ports may be fetched from: the rule of addresses.py as tables. Nothing is
+connected to.
+"""
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halftone_shared.addresses import FetchRule, parse_networks
+from halftone_shared.model.addresses import FetchRule, parse_networks
 
 PUBLIC = FetchRule()
 
@@ -252,7 +254,9 @@ def test_text_that_is_no_plain_address_is_refused(text: str) -> None:
     assert not FetchRule(parse_networks(["0.0.0.0/0", "::/0"])).permits(text, 80)
 
 
-@pytest.mark.parametrize("address", ["2606:4700::1%eth0", "2606:4700::1%1", "fe80::1%lo", "::1%0", "::1%1"])
+@pytest.mark.parametrize(
+    "address", ["2606:4700::1%eth0", "2606:4700::1%1", "fe80::1%lo", "::1%0", "::1%1"]
+)
 def test_address_with_a_zone_is_refused_even_inside_an_allowed_network(address: str) -> None:
     assert not PUBLIC.permits(address, 80)
     assert not FetchRule(parse_networks(["::/0"])).permits(address, 80)
@@ -299,7 +303,9 @@ def test_networks_are_read_as_an_operator_writes_them() -> None:
     assert parse_networks([]) == ()
 
 
-@pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0-10.0.0.9", "10.*", "fd00::/129"])
+@pytest.mark.parametrize(
+    "text", ["10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0-10.0.0.9", "10.*", "fd00::/129"]
+)
 def test_text_that_is_no_network_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=text.partition("/")[0].replace("*", r"\*")):
         parse_networks(["127.0.0.0/8", text])

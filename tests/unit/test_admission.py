@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from halftone_workers.admission import Admission
+from halftone_workers.jobs.admission import Admission
 
 LARGE, SMALL = uuid4(), uuid4()
 
@@ -56,7 +56,9 @@ class Products:
 
 
 class Case:
-    """An Admission of 2 to 4 products with its products; `more` is whether it wants more at the next end."""
+    """An Admission of 2 to 4 products with its products; `more` is whether it wants more at the
+    next end.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.more = False
@@ -78,7 +80,15 @@ def test_no_more_are_in_hand_than_the_codec_wants(case: Case) -> None:
     products = case.products
     products.bring(LARGE, 12)
     assert products.has(2)
-    for case.more, in_hand in ((False, 2), (True, 3), (True, 4), (True, 4), (False, 3), (False, 2), (False, 2)):
+    for case.more, in_hand in (
+        (False, 2),
+        (True, 3),
+        (True, 4),
+        (True, 4),
+        (False, 3),
+        (False, 2),
+        (False, 2),
+    ):
         products.end(LARGE)
         assert products.has(in_hand)
 

@@ -1,4 +1,6 @@
-"""Calls of many threads that are done together: each once, in no thread but those that came, and nobody forgotten."""
+"""Calls of many threads that are done together: each once, in no thread but those that came, and
+nobody forgotten.
+"""
 
 import random
 import threading
@@ -8,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from halftone_workers.batching import Batched, Call
+from halftone_workers.jobs.batching import Batched, Call
 from tests.support.halftone import wait_for
 
 Calls = Sequence[Call[int, int]]

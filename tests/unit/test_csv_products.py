@@ -1,4 +1,6 @@
-"""The uploaded CSV as products: its columns, rows and URLs, what is refused, and that the line is the right one."""
+"""The uploaded CSV as products: its columns, rows and URLs, what is refused, and that the line is
+the right one.
+"""
 
 import codecs
 import csv
@@ -10,8 +12,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halftone_api.csv_rows import CsvRefused
-from tests.support.csv_files import HEADER, MIB, OTHER, URL, errors_of, only_row, read, refusal_of, rows_of
+from halftone_api.upload.csv_rows import CsvRefused
+from tests.support.csv_files import (
+    HEADER,
+    MIB,
+    OTHER,
+    URL,
+    errors_of,
+    only_row,
+    read,
+    refusal_of,
+    rows_of,
+)
 
 LONG = "x" * 500_000
 
@@ -20,7 +32,9 @@ quick = settings(max_examples=200, deadline=None)
 # --- header ---
 
 
-@pytest.mark.parametrize("serial", ["Serial Number", "S. No", "S. No.", "S.No.", "s. no", "SERIAL NUMBER", "  s.no. "])
+@pytest.mark.parametrize(
+    "serial", ["Serial Number", "S. No", "S. No.", "S.No.", "s. no", "SERIAL NUMBER", "  s.no. "]
+)
 def test_serial_number_column_has_aliases(serial: str) -> None:
     assert only_row(f"{serial},Product Name,Input Image Urls\n7,A,{URL}\n").serial_number == 7
 
@@ -37,14 +51,22 @@ def test_errors_name_the_column_as_the_file_does() -> None:
 
 
 def test_columns_may_stand_in_any_order_and_further_ones_are_kept() -> None:
-    products, (row,) = read(f'Notes,Input Image Urls,EAN,Serial Number,Product Name\n" n, ",{URL},,1, A \n')
+    products, (row,) = read(
+        f'Notes,Input Image Urls,EAN,Serial Number,Product Name\n" n, ",{URL},,1, A \n'
+    )
     assert products.url_column == 1
     assert row.cells == [" n, ", URL, "", "1", " A "]
     assert (row.serial_number, row.product_name) == (1, "A")
 
 
 def test_short_rows_are_filled_up_with_empty_cells() -> None:
-    assert only_row(f"Serial Number,Product Name,Input Image Urls,A,B\n1,X,{URL}\n").cells == ["1", "X", URL, "", ""]
+    assert only_row(f"Serial Number,Product Name,Input Image Urls,A,B\n1,X,{URL}\n").cells == [
+        "1",
+        "X",
+        URL,
+        "",
+        "",
+    ]
 
 
 def test_unnamed_columns_may_repeat() -> None:
@@ -58,12 +80,18 @@ def test_unnamed_columns_may_repeat() -> None:
 
 
 def test_urls_spill_into_columns_without_a_name() -> None:
-    assert only_row(f"Serial Number,Product Name,Input Image Urls,,\n1,X,{URL},{URL},\n").input_image_urls == [URL, URL]
+    assert only_row(
+        f"Serial Number,Product Name,Input Image Urls,,\n1,X,{URL},{URL},\n"
+    ).input_image_urls == [URL, URL]
 
 
 def test_missing_columns_are_named() -> None:
     refused = refusal_of(f"S. No,Name,Input Image Urls\n1,A,{URL}\n")
-    assert (refused.code, refused.status, refused.members) == ("missing_columns", 400, {"columns": ["Product Name"]})
+    assert (refused.code, refused.status, refused.members) == (
+        "missing_columns",
+        400,
+        {"columns": ["Product Name"]},
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +108,9 @@ def test_duplicate_columns_are_named(header: str, duplicate: str) -> None:
     assert refused.members == {"columns": [duplicate]}
 
 
-@pytest.mark.parametrize("header", [LONG, f"{HEADER.strip()},{LONG},{LONG}"], ids=["missing", "duplicate"])
+@pytest.mark.parametrize(
+    "header", [LONG, f"{HEADER.strip()},{LONG},{LONG}"], ids=["missing", "duplicate"]
+)
 def test_names_of_columns_are_cut_in_a_refusal(header: str) -> None:
     """A file of something else is often a single line."""
     refused = refusal_of(header + "\n")
@@ -116,7 +146,9 @@ def test_blank_lines_are_passed_over_and_counted() -> None:
     assert [(row.line, row.serial_number) for row in rows_of(data)] == [(5, 1), (8, 2)]
 
 
-@pytest.mark.parametrize(("cell", "number"), [("007", 7), (" 1 ", 1), ("0", 0), ("9" * 18, 10**18 - 1)])
+@pytest.mark.parametrize(
+    ("cell", "number"), [("007", 7), (" 1 ", 1), ("0", 0), ("9" * 18, 10**18 - 1)]
+)
 def test_serial_number_is_a_whole_number(cell: str, number: int) -> None:
     row = only_row(f"{HEADER}{cell},A,{URL}\n")
     assert (row.serial_number, row.cells[0]) == (number, cell)
@@ -133,7 +165,21 @@ def test_cells_stay_as_they_are_and_names_lose_their_outer_space() -> None:
     [
         *(
             (f"{cell},A,{URL}", "Serial Number", "not_a_number", cell)
-            for cell in ["x", "", " ", "-1", "+1", "1.0", "1e3", "1 2", "0x1", "1_0", "١", "½", "9" * 19]
+            for cell in [
+                "x",
+                "",
+                " ",
+                "-1",
+                "+1",
+                "1.0",
+                "1e3",
+                "1 2",
+                "0x1",
+                "1_0",
+                "١",
+                "½",
+                "9" * 19,
+            ]
         ),
         (f"1,,{URL}", "Product Name", "empty_name", ""),
         (f"1, \u00a0 ,{URL}", "Product Name", "empty_name", " \u00a0 "),
@@ -141,9 +187,19 @@ def test_cells_stay_as_they_are_and_names_lose_their_outer_space() -> None:
         ("1,A,", "Input Image Urls", "no_url", ""),
         ("1,A", "Input Image Urls", "no_url", ""),
         ('1,A," , ,"', "Input Image Urls", "no_url", " , ,"),
-        ("1,A,ftp://files.example/a.jpg", "Input Image Urls", "no_valid_url", "ftp://files.example/a.jpg"),
+        (
+            "1,A,ftp://files.example/a.jpg",
+            "Input Image Urls",
+            "no_valid_url",
+            "ftp://files.example/a.jpg",
+        ),
         ("1,A,photo.jpg", "Input Image Urls", "no_valid_url", "photo.jpg"),
-        ('1,A,"ftp://a.example/1,mailto://b"', "Input Image Urls", "no_valid_url", "ftp://a.example/1,mailto://b"),
+        (
+            '1,A,"ftp://a.example/1,mailto://b"',
+            "Input Image Urls",
+            "no_valid_url",
+            "ftp://a.example/1,mailto://b",
+        ),
         (f"1,A,{URL}/{'x' * 4096}", "Input Image Urls", "field_too_long", f"{URL}/{'x' * 4096}"),
     ],
 )
@@ -166,14 +222,23 @@ def test_longest_allowed_values_are_taken() -> None:
 def test_too_many_urls_are_counted() -> None:
     urls = ",".join([URL] * 4)
     (error,) = errors_of(f'{HEADER}1,A,"{urls}"\n', max_urls=3)
-    assert (error.line, error.column, error.code, error.value) == (2, "Input Image Urls", "too_many_urls", urls)
+    assert (error.line, error.column, error.code, error.value) == (
+        2,
+        "Input Image Urls",
+        "too_many_urls",
+        urls,
+    )
     assert "3" in error.message
     assert "4" in error.message
 
 
 def test_every_error_of_a_row_is_reported() -> None:
     errors = errors_of(HEADER + "x,,\n")
-    assert [(error.line, error.code) for error in errors] == [(2, "not_a_number"), (2, "empty_name"), (2, "no_url")]
+    assert [(error.line, error.code) for error in errors] == [
+        (2, "not_a_number"),
+        (2, "empty_name"),
+        (2, "no_url"),
+    ]
 
 
 def test_every_row_is_checked_and_the_first_hundred_errors_are_kept() -> None:
@@ -205,7 +270,10 @@ def test_duplicates_and_other_errors_come_in_the_order_of_the_file() -> None:
 
 def test_rows_with_another_error_count_for_duplicates() -> None:
     errors = errors_of(f"{HEADER}1,,{URL}\n1,B,{URL}\n")
-    assert [(error.line, error.code) for error in errors] == [(2, "empty_name"), (3, "duplicate_serial_number")]
+    assert [(error.line, error.code) for error in errors] == [
+        (2, "empty_name"),
+        (3, "duplicate_serial_number"),
+    ]
 
 
 def test_first_hundred_of_duplicates_and_other_errors_together_are_kept() -> None:
@@ -265,7 +333,10 @@ def test_reported_value_is_cut() -> None:
         ("http://c.example/w_200,h_300/a.jpg", ["http://c.example/w_200,h_300/a.jpg"]),
         (f"http://c.example/w_200,h_300,{URL}", ["http://c.example/w_200,h_300", URL]),
         ("http://c.example/?ids=1,2,3&u=a:b", ["http://c.example/?ids=1,2,3&u=a:b"]),
-        (f"HTTP://C.example/,HTTPS://c.example/,{URL}", ["HTTP://C.example/", "HTTPS://c.example/", URL]),
+        (
+            f"HTTP://C.example/,HTTPS://c.example/,{URL}",
+            ["HTTP://C.example/", "HTTPS://c.example/", URL],
+        ),
         ("http://c.example/a;b|c", ["http://c.example/a;b|c"]),
     ],
 )
@@ -325,7 +396,9 @@ def test_row_of_a_million_cells_is_one_url_that_is_too_long() -> None:
     ids=["header", "first row", "second row"],
 )
 @pytest.mark.parametrize(
-    "piece", ["a,", '"a\n",', "\u540d,"], ids=["one line", "many short lines", "two bytes a character"]
+    "piece",
+    ["a,", '"a\n",', "\u540d,"],
+    ids=["one line", "many short lines", "two bytes a character"],
 )
 def test_row_without_end_is_refused(before: str, line: int, piece: str) -> None:
     refused = refusal_of(before + piece * (4 * MIB // len(piece) + 1) + "\n")
@@ -375,7 +448,9 @@ def test_first_hundred_warnings_are_kept_and_all_counted() -> None:
     products, found = read(HEADER + rows)
     assert len(found) == 75
     assert products.warnings.count == 150
-    assert [warning.line for warning in products.warnings.first] == [line for line in range(2, 52) for _ in "ab"]
+    assert [warning.line for warning in products.warnings.first] == [
+        line for line in range(2, 52) for _ in "ab"
+    ]
 
 
 # --- properties ---
@@ -440,7 +515,21 @@ BEGINNINGS = [
 ]
 pieces = st.lists(
     st.sampled_from(
-        [b",", b";", b"\t", b'"', b" ", b"\n", b"\r", b"1", b"A", b"http://h/", b"\0", b"\xff", b"\xc3\xa9"]
+        [
+            b",",
+            b";",
+            b"\t",
+            b'"',
+            b" ",
+            b"\n",
+            b"\r",
+            b"1",
+            b"A",
+            b"http://h/",
+            b"\0",
+            b"\xff",
+            b"\xc3\xa9",
+        ]
     )
     | st.binary(max_size=4),
     max_size=40,

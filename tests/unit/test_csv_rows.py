@@ -1,11 +1,23 @@
-"""The uploaded CSV as rows: encodings, delimiters, line endings and quoting, and that the line is the right one."""
+"""The uploaded CSV as rows: encodings, delimiters, line endings and quoting, and that the line is
+the right one.
+"""
 
 import codecs
 
 import pytest
 
-from halftone_shared.requests import NewProduct
-from tests.support.csv_files import HEADER, MIB, OTHER, URL, codes_of, only_row, read, refusal_of, rows_of
+from halftone_shared.db.requests import NewProduct
+from tests.support.csv_files import (
+    HEADER,
+    MIB,
+    OTHER,
+    URL,
+    codes_of,
+    only_row,
+    read,
+    refusal_of,
+    rows_of,
+)
 
 # --- encodings ---
 
@@ -33,7 +45,11 @@ def test_bad_byte_is_named_by_its_offset_in_every_chunk(at: int) -> None:
     data = bytearray(HEADER.encode() + b"x" * (3 * MIB))
     data[at] = 0xFF
     refused = refusal_of(bytes(data))
-    assert (refused.code, refused.status, refused.members) == ("bad_encoding", 400, {"byte_offset": at})
+    assert (refused.code, refused.status, refused.members) == (
+        "bad_encoding",
+        400,
+        {"byte_offset": at},
+    )
     assert str(at) in refused.detail
 
 
@@ -62,7 +78,12 @@ def test_broken_character_across_two_chunks_is_named_where_it_begins() -> None:
         (codecs.BOM_UTF16_BE + HEADER.encode("utf-16-be") + b"\xd8\x00\x00x", 2 + 2 * len(HEADER)),
         (HEADER.encode() + "\ud800".encode("utf-8", "surrogatepass"), len(HEADER)),
     ],
-    ids=["cut off in utf-8", "odd byte in utf-16", "lone surrogate in utf-16", "surrogate in utf-8"],
+    ids=[
+        "cut off in utf-8",
+        "odd byte in utf-16",
+        "lone surrogate in utf-16",
+        "surrogate in utf-8",
+    ],
 )
 def test_broken_ends_and_surrogates_are_refused_with_their_offset(data: bytes, offset: int) -> None:
     refused = refusal_of(data)
@@ -93,7 +114,11 @@ def test_nul_is_refused_with_its_offset(encoding: str, characters: int) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [TEXT.encode("utf-16-le"), TEXT.encode("utf-16-be"), codecs.BOM_UTF32_LE + TEXT.encode("utf-32-le")],
+    [
+        TEXT.encode("utf-16-le"),
+        TEXT.encode("utf-16-be"),
+        codecs.BOM_UTF32_LE + TEXT.encode("utf-32-le"),
+    ],
     ids=["utf-16-le without BOM", "utf-16-be without BOM", "utf-32"],
 )
 def test_other_encodings_are_refused(data: bytes) -> None:
@@ -111,11 +136,17 @@ def test_latin_1_is_refused_where_its_first_foreign_letter_stands() -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_every_delimiter_and_line_ending_is_read(delimiter: str, end: str) -> None:
-    lines = [["Serial Number", "Product Name", "Input Image Urls"], ["1", "A", URL], ["2", "B", OTHER]]
+    lines = [
+        ["Serial Number", "Product Name", "Input Image Urls"],
+        ["1", "A", URL],
+        ["2", "B", OTHER],
+    ]
     data = end.join(delimiter.join(cells) for cells in lines)
     products, rows = read(data)
     assert products.delimiter == delimiter
-    assert [(row.line, row.serial_number, row.product_name, row.input_image_urls) for row in rows] == [
+    assert [
+        (row.line, row.serial_number, row.product_name, row.input_image_urls) for row in rows
+    ] == [
         (2, 1, "A", [URL]),
         (3, 2, "B", [OTHER]),
     ]
@@ -144,7 +175,12 @@ def test_delimiter_is_the_one_that_gives_the_columns(header: str, delimiter: str
 def test_line_is_the_one_on_which_the_row_starts() -> None:
     data = f'{HEADER}1,"A\nB\r\nC\rD",{URL}\n\n2,E,{URL}\n3,"F\n",{URL}\n4,G,{URL}\n'
     rows = rows_of(data)
-    assert [(row.line, row.product_name) for row in rows] == [(2, "A\nB\r\nC\rD"), (7, "E"), (8, "F"), (10, "G")]
+    assert [(row.line, row.product_name) for row in rows] == [
+        (2, "A\nB\r\nC\rD"),
+        (7, "E"),
+        (8, "F"),
+        (10, "G"),
+    ]
     assert rows[0].cells[1] == "A\nB\r\nC\rD"
 
 
@@ -176,7 +212,10 @@ def test_cell_may_be_quoted_behind_spaces(row: str) -> None:
 
 
 def test_header_may_be_quoted_behind_spaces() -> None:
-    assert only_row(f'"Serial Number", "Product Name", "Input Image Urls"\n1,A,{URL}\n').serial_number == 1
+    assert (
+        only_row(f'"Serial Number", "Product Name", "Input Image Urls"\n1,A,{URL}\n').serial_number
+        == 1
+    )
 
 
 def test_empty_quoted_cell_behind_a_space_is_empty() -> None:
@@ -200,7 +239,12 @@ def test_space_before_a_quote_inside_a_quoted_cell_stays() -> None:
         (f'1,"A\nB",{URL}\n2,C,"{URL}\n', 4),
         (f'1,"A,{URL}\n2,"B",{URL}\n', 2),
     ],
-    ids=["never closed", "text behind the closing quote", "behind a row of two lines", "closed by the next row's"],
+    ids=[
+        "never closed",
+        "text behind the closing quote",
+        "behind a row of two lines",
+        "closed by the next row's",
+    ],
 )
 def test_lone_quote_is_refused_with_the_line_of_its_row(body: str, line: int) -> None:
     refused = refusal_of(HEADER + body)

@@ -1,6 +1,12 @@
 """How much the dispatcher lets wait in the queue, and how often it looks."""
 
-from halftone_shared.dispatcher import MAX_LOOK_SECONDS, MAX_WINDOW, MIN_LOOK_SECONDS, MIN_WINDOW, Window
+from halftone_shared.service.dispatcher import (
+    MAX_LOOK_SECONDS,
+    MAX_WINDOW,
+    MIN_LOOK_SECONDS,
+    MIN_WINDOW,
+    Window,
+)
 
 
 def test_emptied_queue_is_looked_at_more_often_before_more_may_wait_in_it() -> None:

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings
 
 from halftone_api.settings import ApiSettings
 from halftone_cli.client_commands import DEFAULT_URL
-from halftone_shared.settings import PREFIX, load_settings
+from halftone_shared.runtime.settings import PREFIX, load_settings
 from halftone_workers.settings import WorkerSettings
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -34,11 +34,16 @@ COMMANDS = {"URL": DEFAULT_URL, "API_KEY": ""}
 
 def _listed() -> dict[str, str]:
     lines = (line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith("#"))
-    return {name.removeprefix(PREFIX): value for name, _, value in (line.partition("=") for line in lines)}
+    return {
+        name.removeprefix(PREFIX): value
+        for name, _, value in (line.partition("=") for line in lines)
+    }
 
 
 def test_every_setting_is_listed_and_nothing_else() -> None:
-    known = {name.upper() for settings in (ApiSettings, WorkerSettings) for name in settings.model_fields}
+    known = {
+        name.upper() for settings in (ApiSettings, WorkerSettings) for name in settings.model_fields
+    }
     assert _listed().keys() == known | COMMANDS.keys()
     assert {name: _listed()[name] for name in COMMANDS} == COMMANDS
 
@@ -57,4 +62,6 @@ def test_listed_defaults_are_the_code_s(settings: type[BaseSettings]) -> None:
 
 def test_every_setting_says_what_it_expects() -> None:
     for settings in (ApiSettings, WorkerSettings):
-        assert [name for name, field in settings.model_fields.items() if not field.description] == []
+        assert [
+            name for name, field in settings.model_fields.items() if not field.description
+        ] == []

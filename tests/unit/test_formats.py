@@ -29,7 +29,11 @@ _WRITTEN: list[tuple[str, Format, Callable[[], bytes]]] = [
     ("baseline JPEG", Format.JPEG, lambda: encoded(picture(_SIZE))),
     ("progressive JPEG", Format.JPEG, lambda: encoded(picture(_SIZE), progressive=True)),
     ("CMYK JPEG", Format.JPEG, lambda: encoded(picture(_SIZE).convert("CMYK"))),
-    ("JPEG with EXIF first", Format.JPEG, lambda: encoded(picture(_SIZE), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")),
+    (
+        "JPEG with EXIF first",
+        Format.JPEG,
+        lambda: encoded(picture(_SIZE), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"),
+    ),
     ("PNG", Format.PNG, lambda: encoded(picture(_SIZE), "PNG")),
     ("animated PNG", Format.PNG, lambda: _animated("PNG")),
     ("lossy WebP", Format.WEBP, lambda: encoded(picture(_SIZE), "WEBP")),
@@ -45,7 +49,9 @@ _WRITTEN: list[tuple[str, Format, Callable[[], bytes]]] = [
 
 
 @pytest.mark.parametrize(("what", "expected", "made"), _WRITTEN, ids=[row[0] for row in _WRITTEN])
-def test_each_format_is_told_by_its_bytes(what: str, expected: Format, made: Callable[[], bytes]) -> None:
+def test_each_format_is_told_by_its_bytes(
+    what: str, expected: Format, made: Callable[[], bytes]
+) -> None:
     data = made()
     assert sniff(data) is expected, what
     assert not is_text(data)
@@ -78,7 +84,9 @@ def test_tiff_is_told_in_both_byte_orders_and_both_sizes(head: bytes) -> None:
         (b"\0\0\0\0ftypavif", None),
     ],
 )
-def test_avif_is_told_by_its_major_and_compatible_brands(box: bytes, expected: Format | None) -> None:
+def test_avif_is_told_by_its_major_and_compatible_brands(
+    box: bytes, expected: Format | None
+) -> None:
     assert sniff(box) is expected
 
 
@@ -106,7 +114,14 @@ def test_what_only_resembles_a_format_is_none(data: bytes) -> None:
 def test_names_and_extensions_play_no_part() -> None:
     png = encoded(picture(_SIZE), "PNG")
     assert sniff(b"photo.jpg\n" + png) is None
-    assert {FACTS[form].extension for form in Format} == {"jpg", "png", "webp", "gif", "avif", "tif"}
+    assert {FACTS[form].extension for form in Format} == {
+        "jpg",
+        "png",
+        "webp",
+        "gif",
+        "avif",
+        "tif",
+    }
 
 
 _TEXTS = {
@@ -146,7 +161,10 @@ _DRAWING = b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'><rec
 _ILLUSTRATOR = (
     b'<?xml version="1.0" encoding="utf-8"?>\n<!-- Generator: Adobe Illustrator 27.0.0, SVG Export Plug-In -->\n'
     b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd" [\n'
-    + b"".join(b'\t<!ENTITY ns_%d "http://ns.adobe.com/Extensibility/%d.0/">\n' % (at, at) for at in range(12))
+    + b"".join(
+        b'\t<!ENTITY ns_%d "http://ns.adobe.com/Extensibility/%d.0/">\n' % (at, at)
+        for at in range(12)
+    )
     + b"]>\n"
     + _DRAWING
 )
@@ -186,7 +204,10 @@ def _rgba() -> Image.Image:
     return image
 
 
-_ICC_BEFORE = {"icc_profile": b"\0" * 128 + b"profile", "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}
+_ICC_BEFORE = {
+    "icc_profile": b"\0" * 128 + b"profile",
+    "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0",
+}
 
 
 @pytest.mark.parametrize(
@@ -197,21 +218,45 @@ _ICC_BEFORE = {"icc_profile": b"\0" * 128 + b"profile", "exif": b"Exif\0\0MM\0*\
         (_webp(lossless=True, **_ICC_BEFORE), True, b"VP8X"),
         (_webp(**_ICC_BEFORE), False, b"VP8X"),
         (encoded(_rgba(), "WEBP", lossless=True), True, b"VP8L"),
-        (encoded(_rgba(), "WEBP"), False, b"VP8X"),  # its alpha channel is a lossless chunk of its own
+        (
+            encoded(_rgba(), "WEBP"),
+            False,
+            b"VP8X",
+        ),  # its alpha channel is a lossless chunk of its own
         (_animated("WEBP", lossless=True), True, b"VP8X"),
         (_animated("WEBP", quality=80), False, b"VP8X"),
         (_animated("WEBP", lossless=True, **_ICC_BEFORE), True, b"VP8X"),
     ],
-    ids=["plain", "plain lossy", "VP8X", "VP8X lossy", "alpha", "alpha lossy", "animated", "animated lossy", "all"],
+    ids=[
+        "plain",
+        "plain lossy",
+        "VP8X",
+        "VP8X lossy",
+        "alpha",
+        "alpha lossy",
+        "animated",
+        "animated lossy",
+        "all",
+    ],
 )
-def test_lossless_webp_is_told_by_its_first_picture(data: bytes, expected: bool, first_chunk: bytes) -> None:
+def test_lossless_webp_is_told_by_its_first_picture(
+    data: bytes, expected: bool, first_chunk: bytes
+) -> None:
     assert data[12:16] == first_chunk
     assert is_lossless_webp(data) is expected
 
 
 def test_odd_chunk_before_the_picture_is_padded() -> None:
     picture_chunk = _webp(lossless=True)[12:]
-    chunks = b"VP8X" + struct.pack("<I", 10) + bytes(10) + b"ICCP" + struct.pack("<I", 3) + b"abc\0" + picture_chunk
+    chunks = (
+        b"VP8X"
+        + struct.pack("<I", 10)
+        + bytes(10)
+        + b"ICCP"
+        + struct.pack("<I", 3)
+        + b"abc\0"
+        + picture_chunk
+    )
     data = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
     assert is_lossless_webp(data)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from halftone_shared.garbage import THRESHOLD, collect_rarely
+from halftone_shared.runtime.gc_tuning import THRESHOLD, collect_rarely
 
 
 class _Node:

@@ -1,4 +1,6 @@
-"""The names of output images: unguessable, the same on every attempt, and never a way out of the store."""
+"""The names of output images: unguessable, the same on every attempt, and never a way out of the
+store.
+"""
 
 import re
 from uuid import UUID
@@ -7,7 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halftone_shared.image_names import MEDIA_TYPES, image_name, image_token, parse_image_name, storage_path
+from halftone_shared.model.image_names import (
+    MEDIA_TYPES,
+    image_name,
+    image_token,
+    parse_image_name,
+    storage_path,
+)
 
 REQUEST = UUID("8243ff57-0000-4000-8000-000000000001")
 OTHER = UUID("8243ff57-0000-4000-8000-000000000002")
@@ -22,7 +30,11 @@ def test_name_is_the_same_on_every_attempt() -> None:
 
 
 def test_names_of_different_slots_and_requests_differ_in_their_check() -> None:
-    names = {image_name(request, seq, position, "jpg") for request in (REQUEST, OTHER) for seq, position in SLOTS}
+    names = {
+        image_name(request, seq, position, "jpg")
+        for request in (REQUEST, OTHER)
+        for seq, position in SLOTS
+    }
     checks = {name.rpartition("-")[2] for name in names}
     assert len(checks) == len(names) == 2 * len(SLOTS)
 
@@ -38,8 +50,15 @@ def test_token_is_the_requests_own_and_tells_nothing_of_its_id() -> None:
 
 
 @quick
-@given(st.uuids(), st.integers(1, 10**9 - 1), st.integers(1, 99999), st.sampled_from(sorted(MEDIA_TYPES)))
-def test_every_name_says_which_slot_it_is(request_id: UUID, seq: int, position: int, extension: str) -> None:
+@given(
+    st.uuids(),
+    st.integers(1, 10**9 - 1),
+    st.integers(1, 99999),
+    st.sampled_from(sorted(MEDIA_TYPES)),
+)
+def test_every_name_says_which_slot_it_is(
+    request_id: UUID, seq: int, position: int, extension: str
+) -> None:
     slot = parse_image_name(image_name(request_id, seq, position, extension))
     assert slot is not None
     assert (slot.token, slot.seq, slot.position, slot.extension) == (

@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import structlog
-from halftone_shared.logs import configure_logs
+from halftone_shared.runtime.logs import configure_logs
 
 configure_logs("info", FORMAT, service="test")
 def deliver(secret):
@@ -23,7 +23,9 @@ except ValueError:
 def test_trace_of_an_error_says_where_it_was_and_shows_no_values(log_format: str) -> None:
     pytest.importorskip("rich")  # with it structlog would print every variable
     program = PROGRAM.replace("FORMAT", repr(log_format))
-    log = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    log = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stderr
     assert "in deliver" in log
     assert "it broke" in log
     assert "xxxx" not in log

@@ -3,8 +3,8 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from halftone_workers.fetching import MemoryBudget, Reservation
-from halftone_workers.outgoing_http import Deadline
+from halftone_workers.http.client import Deadline
+from halftone_workers.http.fetching import MemoryBudget, Reservation
 
 
 async def _granted(reservation: Reservation, size: int) -> None:
@@ -68,7 +68,11 @@ def test_what_other_threads_give_back_is_there_for_who_waits_and_for_who_comes()
         budget = MemoryBudget(10)
         with ThreadPoolExecutor(4) as pool:
             for _ in range(50):
-                parts, whole, next_one = [budget.reserve() for _ in range(5)], budget.reserve(), budget.reserve()
+                parts, whole, next_one = (
+                    [budget.reserve() for _ in range(5)],
+                    budget.reserve(),
+                    budget.reserve(),
+                )
                 for part in parts:
                     await _granted(part, 2)
                 waiting = asyncio.create_task(_granted(whole, 10))

@@ -1,4 +1,6 @@
-"""Settings from the environment: what is not set or cannot be used is named, with its value and what is expected."""
+"""Settings from the environment: what is not set or cannot be used is named, with its value and
+what is expected.
+"""
 
 import os
 from ipaddress import ip_network
@@ -7,7 +9,12 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from halftone_api.settings import ApiSettings
-from halftone_shared.settings import BadSettings, load_settings, load_settings_or_exit, redact
+from halftone_shared.runtime.settings import (
+    BadSettings,
+    load_settings,
+    load_settings_or_exit,
+    redact,
+)
 from halftone_workers.settings import WorkerSettings
 
 GOOD = {
@@ -39,13 +46,21 @@ def test_api_has_the_defaults_of_the_contract() -> None:
     assert settings.public_url == "http://127.0.0.1:8000"
     assert settings.fetch_allow.allowed_networks == ()
     assert settings.auth == "keys"
-    assert (settings.max_upload_bytes, settings.max_rows, settings.max_urls_per_product) == (104857600, 1000000, 100)
+    assert (settings.max_upload_bytes, settings.max_rows, settings.max_urls_per_product) == (
+        104857600,
+        1000000,
+        100,
+    )
     assert settings.max_attempts == 5
 
 
 def test_workers_have_the_defaults_of_the_contract() -> None:
     settings = load_settings(WorkerSettings)
-    assert (settings.max_image_bytes, settings.max_image_pixels, settings.max_image_frames) == (52428800, 50000000, 500)
+    assert (settings.max_image_bytes, settings.max_image_pixels, settings.max_image_frames) == (
+        52428800,
+        50000000,
+        500,
+    )
     assert (settings.download_timeout_seconds, settings.encode_timeout_seconds) == (30, 30)
     assert (settings.max_attempts, settings.connections_per_host) == (5, 4)
 
@@ -83,7 +98,11 @@ def test_good_value_is_taken(environment: pytest.MonkeyPatch, variable: str, val
         ("DATABASE_URL", "postgresql://db.example/halftone?bogus=1", "postgresql://"),
         ("RABBITMQ_URL", "amqp://queue.example/?bogus=1", "amqp://"),
         ("RABBITMQ_URL", "amqp://queue.example/?heartbeat=often", "amqp://"),
-        ("RABBITMQ_URL", "amqps://queue.example/?ssl_options={'cafile': '/missing.pem'}", "amqp://"),
+        (
+            "RABBITMQ_URL",
+            "amqps://queue.example/?ssl_options={'cafile': '/missing.pem'}",
+            "amqp://",
+        ),
         ("RABBITMQ_URL", "amqps://queue.example/?ssl_options={'cafile'", "amqp://"),
         ("RABBITMQ_URL", "http://mq.example", "amqp://"),
         ("RABBITMQ_URL", "localhost:5672", "amqp://"),
@@ -162,7 +181,9 @@ def test_bad_value_of_a_worker_is_named_too(
 
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "RABBITMQ_URL", "STORAGE_URL"])
 @pytest.mark.parametrize("value", [None, ""])
-def test_variable_that_must_be_set_is_named(environment: pytest.MonkeyPatch, variable: str, value: str | None) -> None:
+def test_variable_that_must_be_set_is_named(
+    environment: pytest.MonkeyPatch, variable: str, value: str | None
+) -> None:
     environment.delenv(f"HALFTONE_{variable}")
     if value is not None:
         environment.setenv(f"HALFTONE_{variable}", value)
@@ -181,7 +202,9 @@ def test_every_bad_variable_is_named_at_once(environment: pytest.MonkeyPatch) ->
     ]
 
 
-def test_bad_settings_end_a_program_with_2(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_settings_end_a_program_with_2(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.setenv("HALFTONE_AUTH", "maybe")
     with pytest.raises(SystemExit) as caught:
         load_settings_or_exit(ApiSettings)
@@ -231,7 +254,9 @@ def test_settings_do_not_change() -> None:
         ("STORAGE_URL", "gs://key:hunter2@bucket"),
     ],
 )
-def test_password_in_a_bad_value_is_not_shown(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_password_in_a_bad_value_is_not_shown(
+    environment: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     environment.setenv(f"HALFTONE_{variable}", value)
     message = complaint()
     assert f"HALFTONE_{variable}=" in message
@@ -241,7 +266,9 @@ def test_password_in_a_bad_value_is_not_shown(environment: pytest.MonkeyPatch, v
 @pytest.mark.parametrize(
     "secret", ["hunter2", "whsec_hunter2", "whsec hunter2", "whsec_hunter2 hunter2", "hunter2" * 8]
 )
-def test_bad_webhook_secret_is_refused_and_not_shown(environment: pytest.MonkeyPatch, secret: str) -> None:
+def test_bad_webhook_secret_is_refused_and_not_shown(
+    environment: pytest.MonkeyPatch, secret: str
+) -> None:
     environment.setenv("HALFTONE_WEBHOOK_SECRET", secret)
     message = complaint(WorkerSettings)
     assert "HALFTONE_WEBHOOK_SECRET=" in message

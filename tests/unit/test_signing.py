@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from halftone_shared.signing import new_secret, secret_problem, signed_headers
+from halftone_shared.model.signing import new_secret, secret_problem, signed_headers
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
 EVENT = UUID("8243ff57-0000-4000-8000-000000000001")
-BODY = json.dumps({"type": "request.completed", "data": {"csv_filename": "Straße 名前.csv"}}, ensure_ascii=False)
+BODY = json.dumps(
+    {"type": "request.completed", "data": {"csv_filename": "Straße 名前.csv"}}, ensure_ascii=False
+)
 
 
 def encoded(count: int) -> str:
@@ -41,7 +43,9 @@ def test_receiver_verifies_what_was_signed() -> None:
 
 @pytest.fixture(params=["python", "js"])
 def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[str, str], str], str]:
-    """What docs/webhooks.md's own receiver says of a call: the file's name that stands in it, or why it is refused."""
+    """What docs/webhooks.md's own receiver says of a call: the file's name that stands in it, or
+    why it is refused.
+    """
     found = re.search(rf"```{request.param}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found
     ending, ask = {
@@ -53,7 +57,9 @@ def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[st
 
     def verdict(secret: str, headers: dict[str, str], body: str) -> str:
         call = json.dumps({"secret": secret, "headers": headers, "body": body})
-        answer = subprocess.run([*ending, found.group(1) + ask], input=call.encode(), capture_output=True, check=True)
+        answer = subprocess.run(
+            [*ending, found.group(1) + ask], input=call.encode(), capture_output=True, check=True
+        )
         return answer.stdout.decode().strip()
 
     return verdict
@@ -91,7 +97,11 @@ def test_documented_receiver_tells_ours_from_others(
         (new_secret(), headers, BODY),
         (secret, headers, BODY + " "),
         (secret, {**headers, "webhook-id": "msg_other"}, BODY),
-        (secret, {**headers, "webhook-timestamp": str(int(headers["webhook-timestamp"]) + 1)}, BODY),
+        (
+            secret,
+            {**headers, "webhook-timestamp": str(int(headers["webhook-timestamp"]) + 1)},
+            BODY,
+        ),
     ):
         assert documented_verdict(*forged) == "not signed with this secret"
     for seconds in (-310, 310):
@@ -120,7 +130,9 @@ def test_id_is_the_events_on_every_attempt() -> None:
     assert "." not in first, "the specification parts the signed text by dots"
 
 
-@pytest.mark.parametrize("part", ["body", "webhook-id", "webhook-timestamp", "webhook-signature", "secret"])
+@pytest.mark.parametrize(
+    "part", ["body", "webhook-id", "webhook-timestamp", "webhook-signature", "secret"]
+)
 def test_whatever_is_changed_the_receiver_refuses(part: str) -> None:
     secret = new_secret()
     headers = signed_headers(secret, EVENT, BODY)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halftone_shared.states import Status
-from halftone_shared.status_object import event_type, has_ended, status_object, timestamp
+from halftone_shared.model.states import Status
+from halftone_shared.model.status_object import event_type, has_ended, status_object, timestamp
 from tests.support.api import row
 
 REQUEST = UUID("8243ff57-0000-4000-8000-000000000001")
@@ -96,11 +96,14 @@ def test_progress_is_that_of_the_contracts_example() -> None:
 
 
 def test_progress_counts_every_way_to_end() -> None:
-    assert status(processed_products=10, failed_products=20, cancelled_products=30)["progress"] == 50
+    assert (
+        status(processed_products=10, failed_products=20, cancelled_products=30)["progress"] == 50
+    )
 
 
 @pytest.mark.parametrize(
-    ("ended", "total", "expected"), [(0, 1, 0), (1, 1, 100), (1, 2, 50), (1, 4, 25), (1, 8, 12.5), (0, 10**6, 0)]
+    ("ended", "total", "expected"),
+    [(0, 1, 0), (1, 1, 100), (1, 2, 50), (1, 4, 25), (1, 8, 12.5), (0, 10**6, 0)],
 )
 def test_progress_is_the_share_that_has_ended(ended: int, total: int, expected: float) -> None:
     assert progress(ended, total) == expected
@@ -113,7 +116,11 @@ def test_progress_is_100_exactly_at_the_end(total: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 10**6).flatmap(lambda total: st.tuples(st.integers(0, total - 1), st.just(total))))
+@given(
+    st.integers(1, 10**6).flatmap(
+        lambda total: st.tuples(st.integers(0, total - 1), st.just(total))
+    )
+)
 def test_progress_never_goes_down_and_has_one_decimal(ended_and_total: tuple[int, int]) -> None:
     ended, total = ended_and_total
     now, then = progress(ended, total), progress(ended + 1, total)
@@ -171,8 +178,14 @@ def test_webhook_shows_how_its_event_stands() -> None:
         (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05.000Z"),
         (datetime(2026, 1, 2, 3, 4, 5, 999999, UTC), "2026-01-02T03:04:05.999Z"),
         (datetime(2026, 1, 2, 3, 4, 5, 1000, UTC), "2026-01-02T03:04:05.001Z"),
-        (datetime(2026, 1, 1, 0, 0, tzinfo=timezone(timedelta(hours=5, minutes=30))), "2025-12-31T18:30:00.000Z"),
-        (datetime(2026, 6, 30, 20, 0, tzinfo=timezone(timedelta(hours=-7))), "2026-07-01T03:00:00.000Z"),
+        (
+            datetime(2026, 1, 1, 0, 0, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+            "2025-12-31T18:30:00.000Z",
+        ),
+        (
+            datetime(2026, 6, 30, 20, 0, tzinfo=timezone(timedelta(hours=-7))),
+            "2026-07-01T03:00:00.000Z",
+        ),
     ],
 )
 def test_times_are_utc_to_the_millisecond_with_z(moment: datetime | None, text: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
-from halftone_shared.states import Action
+from halftone_shared.model.states import Action
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
@@ -82,7 +82,9 @@ def test_file_without_metadata_stays_as_it_is(form: Format) -> None:
         assert strip(data, form, opened(data).getexif()) == data
 
 
-@pytest.mark.parametrize("how", [{"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize(
+    "how", [{"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}]
+)
 def test_every_kind_of_jpeg_stays_whole(how: dict[str, Any]) -> None:
     data = encoded(picture((200, 150)), exif=_exif(), **how)
     stripped = strip(data, Format.JPEG, opened(data).getexif())
@@ -100,7 +102,12 @@ def test_what_stands_between_segments_of_a_jpeg_hides_none(between: bytes) -> No
 
 def test_comment_of_a_gif_goes_and_its_animation_stays() -> None:
     frames = [picture((40, 30), seed=seed).quantize(32) for seed in range(3)]
-    how: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": [50, 60, 70], "loop": 2}
+    how: dict[str, Any] = {
+        "save_all": True,
+        "append_images": frames[1:],
+        "duration": [50, 60, 70],
+        "loop": 2,
+    }
     data = encoded(frames[0], "GIF", comment=SECRET, **how)
     stripped = strip(data + SECRET, Format.GIF, Image.Exif())
     assert stripped is not None
@@ -120,12 +127,18 @@ def test_still_webp_of_the_simple_form_stays_as_it_is() -> None:
     assert strip(data, Format.WEBP, Image.Exif()) == data
 
 
-@pytest.mark.parametrize("kind", [b"C2PA", b"exif", b"XXXX"])  # one with a meaning, one misspelled, one of nobody
+@pytest.mark.parametrize(
+    "kind", [b"C2PA", b"exif", b"XXXX"]
+)  # one with a meaning, one misspelled, one of nobody
 def test_chunk_of_a_webp_that_is_no_picture_goes(kind: bytes) -> None:
     for how in ({}, {"exif": _exif(orientation=6)}):
         data = encoded(picture((48, 32)), "WEBP", quality=5, **how)
         chunks = data[8:] + kind + struct.pack("<I", len(SECRET)) + SECRET + bytes(len(SECRET) % 2)
-        result = compress(b"RIFF" + struct.pack("<I", len(chunks)) + chunks, CodecOptions(quality=95), CodecLimits())
+        result = compress(
+            b"RIFF" + struct.pack("<I", len(chunks)) + chunks,
+            CodecOptions(quality=95),
+            CodecLimits(),
+        )
         assert result.action is Action.KEPT_ORIGINAL
         assert result.data is not None
         assert SECRET not in result.data

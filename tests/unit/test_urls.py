@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from halftone_shared.urls import MAX_URL_CHARACTERS, literal_address, url_port, url_problem
+from halftone_shared.model.urls import MAX_URL_CHARACTERS, literal_address, url_port, url_problem
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,13 @@ def test_host_with_an_empty_label_is_none_whatever_follows_it(host: str, rest: s
     assert url_problem(f"http://{host}{rest}") is not None
 
 
-@pytest.mark.parametrize("url", ["http://[::1]images.example/", "http://images.example[::1]/", "http://[::1][::2]/"])
+@pytest.mark.parametrize(
+    "url", ["http://[::1]images.example/", "http://images.example[::1]/", "http://[::1][::2]/"]
+)
 def test_brackets_hold_the_whole_host_or_nothing(url: str) -> None:
-    """Python 3.11's urlsplit leaves out what stands beside them; another reader may connect to that."""
+    """Python 3.11's urlsplit leaves out what stands beside them; another reader may connect to
+    that.
+    """
     assert url_problem(url) is not None
 
 
@@ -129,7 +133,9 @@ def test_brackets_hold_the_whole_host_or_nothing(url: str) -> None:
         ("http://0177.0.0.1/", None),
     ],
 )
-def test_literal_address_is_what_the_url_spells_out(url: str, literal: tuple[str, int] | None) -> None:
+def test_literal_address_is_what_the_url_spells_out(
+    url: str, literal: tuple[str, int] | None
+) -> None:
     assert literal_address(url) == literal
 
 
@@ -141,7 +147,13 @@ def test_mapped_address_is_a_literal_one() -> None:
 
 @pytest.mark.parametrize(
     ("url", "port"),
-    [("http://h/", 80), ("https://h/", 443), ("https://h:80/", 80), ("http://h:/", 80), ("http://h:65535", 65535)],
+    [
+        ("http://h/", 80),
+        ("https://h/", 443),
+        ("https://h:80/", 80),
+        ("http://h:/", 80),
+        ("http://h:65535", 65535),
+    ],
 )
 def test_port_is_the_schemes_unless_it_is_given(url: str, port: int) -> None:
     assert url_port(url) == port

@@ -9,23 +9,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halftone_api.views import image_views, output_csv, product_view, report_csv
-from halftone_shared.database import AnyRow
-from halftone_shared.results import ImageError, ImageResult
-from halftone_shared.states import Action, ImageErrorCode
+from halftone_api.endpoints.views import image_views, output_csv, product_view, report_csv
+from halftone_shared.db.engine import AnyRow
+from halftone_shared.model.results import ImageError, ImageResult
+from halftone_shared.model.states import Action, ImageErrorCode
 from tests.support.api import row
 
 PUBLIC_URL = "https://halftone.example"
 HEADER = ["Serial Number", "Product Name", "Input Image Urls"]
 
 GOOD = ImageResult(
-    file="a.jpg", action=Action.COMPRESSED, format="JPEG", width=1500, height=1000, bytes_in=326800, bytes_out=98040
+    file="a.jpg",
+    action=Action.COMPRESSED,
+    format="JPEG",
+    width=1500,
+    height=1000,
+    bytes_in=326800,
+    bytes_out=98040,
 )
 KEPT = ImageResult(
-    file="c.png", action=Action.KEPT_ORIGINAL, format="PNG", width=8, height=9, bytes_in=77, bytes_out=77
+    file="c.png",
+    action=Action.KEPT_ORIGINAL,
+    format="PNG",
+    width=8,
+    height=9,
+    bytes_in=77,
+    bytes_out=77,
 )
 MISSING = ImageResult(error=ImageError(ImageErrorCode.HTTP_ERROR, "The server answered 404.", 404))
-REFUSED = ImageResult(error=ImageError(ImageErrorCode.BLOCKED_ADDRESS, "Its address is not a public one."))
+REFUSED = ImageResult(
+    error=ImageError(ImageErrorCode.BLOCKED_ADDRESS, "Its address is not a public one.")
+)
 
 
 def product(*images: ImageResult | None, started: bool = True, **columns: Any) -> AnyRow:
@@ -50,12 +64,16 @@ def file_of(pieces: Any) -> str:
     return "".join(pieces)
 
 
-def output(*rows: AnyRow, header: list[str] = HEADER, delimiter: str = ",", safe: bool = False) -> str:
+def output(
+    *rows: AnyRow, header: list[str] = HEADER, delimiter: str = ",", safe: bool = False
+) -> str:
     return file_of(output_csv(header, rows, PUBLIC_URL, delimiter=delimiter, safe=safe))
 
 
 def report(*rows: AnyRow, safe: bool = False) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(file_of(report_csv(rows, PUBLIC_URL, safe=safe)), newline="")))
+    return list(
+        csv.DictReader(io.StringIO(file_of(report_csv(rows, PUBLIC_URL, safe=safe)), newline=""))
+    )
 
 
 # --- a product as JSON ---
@@ -92,7 +110,9 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
 
 
 @pytest.mark.parametrize("status", ["PENDING", "PROCESSING"])
-def test_what_an_attempt_has_brought_to_an_end_is_shown_before_the_product_ends(status: str) -> None:
+def test_what_an_attempt_has_brought_to_an_end_is_shown_before_the_product_ends(
+    status: str,
+) -> None:
     view = product_view(product(GOOD, None, MISSING, status=status), PUBLIC_URL)
     assert view["outcome"] is None
     assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
@@ -102,7 +122,11 @@ def test_what_an_attempt_has_brought_to_an_end_is_shown_before_the_product_ends(
 def test_partial_product_keeps_its_positions() -> None:
     view = product_view(product(GOOD, MISSING, KEPT), PUBLIC_URL)
     assert (view["status"], view["outcome"]) == ("COMPLETED", "partial")
-    assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, f"{PUBLIC_URL}/api/image/c.png"]
+    assert view["output_image_urls"] == [
+        f"{PUBLIC_URL}/api/image/a.jpg",
+        None,
+        f"{PUBLIC_URL}/api/image/c.png",
+    ]
     first, second, third = view["images"]
     assert first == {
         "position": 1,
@@ -118,7 +142,12 @@ def test_partial_product_keeps_its_positions() -> None:
         "warnings": [],
         "error": None,
     }
-    assert (second["position"], second["status"], second["output_url"], second["action"]) == (2, "FAILED", None, None)
+    assert (second["position"], second["status"], second["output_url"], second["action"]) == (
+        2,
+        "FAILED",
+        None,
+        None,
+    )
     assert second["error"] == {
         "code": "http_error",
         "message": "The server answered 404.",
@@ -136,7 +165,9 @@ def test_partial_product_keeps_its_positions() -> None:
         ((MISSING, REFUSED), "FAILED", "failed"),
     ],
 )
-def test_outcome_says_how_the_product_went(images: tuple[ImageResult, ...], status: str, outcome: str) -> None:
+def test_outcome_says_how_the_product_went(
+    images: tuple[ImageResult, ...], status: str, outcome: str
+) -> None:
     assert product_view(product(*images, status=status), PUBLIC_URL)["outcome"] == outcome
 
 
@@ -154,14 +185,18 @@ def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
 
 
 def test_product_cancelled_before_it_began_cancels_every_slot() -> None:
-    view = product_view(product(None, None, started=False, status="CANCELLED", attempts=0), PUBLIC_URL)
+    view = product_view(
+        product(None, None, started=False, status="CANCELLED", attempts=0), PUBLIC_URL
+    )
     assert [image["status"] for image in view["images"]] == ["CANCELLED", "CANCELLED"]
     assert view["output_image_urls"] == [None, None]
 
 
 def test_slots_that_do_not_match_the_urls_are_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
-        image_views(product(GOOD, KEPT, input_image_urls=["http://images.example/1.jpg"]), PUBLIC_URL)
+        image_views(
+            product(GOOD, KEPT, input_image_urls=["http://images.example/1.jpg"]), PUBLIC_URL
+        )
 
 
 # --- the output CSV ---
@@ -193,7 +228,9 @@ def test_output_cell_has_a_place_for_every_url(images: tuple[ImageResult, ...], 
 
 
 def test_product_without_results_has_its_places_too() -> None:
-    _, written = csv.reader(io.StringIO(output(product(None, None, None, started=False, status="CANCELLED"))))
+    _, written = csv.reader(
+        io.StringIO(output(product(None, None, None, started=False, status="CANCELLED")))
+    )
     assert written[-1] == ",,"
 
 
@@ -241,22 +278,42 @@ cell = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(cell, min_size=3, max_size=3), max_size=5), st.sampled_from([",", ";", "\t"]))
-def test_whatever_was_uploaded_is_read_back_from_the_output(cells: list[list[str]], delimiter: str) -> None:
+@given(
+    st.lists(st.lists(cell, min_size=3, max_size=3), max_size=5), st.sampled_from([",", ";", "\t"])
+)
+def test_whatever_was_uploaded_is_read_back_from_the_output(
+    cells: list[list[str]], delimiter: str
+) -> None:
     text = output(*(product(GOOD, cells=each) for each in cells), delimiter=delimiter)
     _, *written = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     assert [each[:-1] for each in written] == cells
     assert text.endswith("\r\n")
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "=", "-"]
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\tx",
+    "\rx",
+    "\uff1d1",
+    "\uff0b1",
+    "\uff0d1",
+    "\uff20x",
+    "=",
+    "-",
+]
 HARMLESS = ["1=1", " =1", "a+b", "'=1", "", "\n=1", "x\t", '"=1"', "–1"]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_safe_for_spreadsheets_puts_a_quote_before_formulas(text: str) -> None:
     rows = csv.reader(
-        io.StringIO(output(product(GOOD, cells=["7", text, "u"]), header=[text, "b", "c"], safe=True), newline="")
+        io.StringIO(
+            output(product(GOOD, cells=["7", text, "u"]), header=[text, "b", "c"], safe=True),
+            newline="",
+        )
     )
     header, cells = rows
     assert header[0] == cells[1] == "'" + text
@@ -264,14 +321,19 @@ def test_safe_for_spreadsheets_puts_a_quote_before_formulas(text: str) -> None:
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_safe_for_spreadsheets_leaves_other_cells_alone(text: str) -> None:
-    _, cells = csv.reader(io.StringIO(output(product(GOOD, cells=["7", text, "u"]), safe=True), newline=""))
+    _, cells = csv.reader(
+        io.StringIO(output(product(GOOD, cells=["7", text, "u"]), safe=True), newline="")
+    )
     assert cells == ["7", text, "u", f"{PUBLIC_URL}/api/image/a.jpg"]
 
 
 @pytest.mark.parametrize(
-    ("delimiter", "text"), [(",", "Mug;=1+1;x"), (",", "Mug\t=1+1"), (";", "Mug,=1+1"), ("\t", "a;=b")]
+    ("delimiter", "text"),
+    [(",", "Mug;=1+1;x"), (",", "Mug\t=1+1"), (";", "Mug,=1+1"), ("\t", "a;=b")],
 )
-def test_safe_for_spreadsheets_quotes_what_another_separator_would_take_apart(delimiter: str, text: str) -> None:
+def test_safe_for_spreadsheets_quotes_what_another_separator_would_take_apart(
+    delimiter: str, text: str
+) -> None:
     written = output(product(GOOD, cells=["7", text, "u"]), delimiter=delimiter, safe=True)
     assert f'"7"{delimiter}"{text}"{delimiter}"u"{delimiter}"http' in written
     assert f"7{delimiter}Mug{delimiter}u{delimiter}http" in output(
@@ -286,8 +348,12 @@ def test_formulas_stay_as_they_are_unless_asked(text: str) -> None:
 
 
 def test_output_is_made_while_it_is_read() -> None:
-    """A million rows are never in memory at once: the first piece is there long before the last row."""
-    endless = output_csv(HEADER, itertools.repeat(product(GOOD, KEPT)), PUBLIC_URL, delimiter=",", safe=False)
+    """A million rows are never in memory at once: the first piece is there long before the last
+    row.
+    """
+    endless = output_csv(
+        HEADER, itertools.repeat(product(GOOD, KEPT)), PUBLIC_URL, delimiter=",", safe=False
+    )
     pieces = list(itertools.islice(endless, 3))
     assert all(0 < len(piece) < 128 * 1024 for piece in pieces)
     written = list(csv.reader(io.StringIO("".join(pieces), newline="")))
@@ -310,8 +376,15 @@ def test_report_has_one_row_an_image_with_all_that_is_known() -> None:
 
 
 def test_report_follows_products_and_positions() -> None:
-    rows = report(product(GOOD, KEPT), product(MISSING, line=3, serial_number=8), product(GOOD, line=9))
-    assert [(each["line"], each["position"]) for each in rows] == [("2", "1"), ("2", "2"), ("3", "1"), ("9", "1")]
+    rows = report(
+        product(GOOD, KEPT), product(MISSING, line=3, serial_number=8), product(GOOD, line=9)
+    )
+    assert [(each["line"], each["position"]) for each in rows] == [
+        ("2", "1"),
+        ("2", "2"),
+        ("3", "1"),
+        ("9", "1"),
+    ]
 
 
 def test_report_shows_images_that_never_ran_as_cancelled() -> None:
@@ -321,10 +394,15 @@ def test_report_shows_images_that_never_ran_as_cancelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bytes_in", "bytes_out", "percent"), [(1000, 250, "75.0"), (77, 77, "0.0"), (3, 1, "66.7"), (0, 0, "")]
+    ("bytes_in", "bytes_out", "percent"),
+    [(1000, 250, "75.0"), (77, 77, "0.0"), (3, 1, "66.7"), (0, 0, "")],
 )
-def test_saved_percent_is_the_share_of_the_bytes(bytes_in: int, bytes_out: int, percent: str) -> None:
-    image = ImageResult(file="a.jpg", action=Action.COMPRESSED, bytes_in=bytes_in, bytes_out=bytes_out)
+def test_saved_percent_is_the_share_of_the_bytes(
+    bytes_in: int, bytes_out: int, percent: str
+) -> None:
+    image = ImageResult(
+        file="a.jpg", action=Action.COMPRESSED, bytes_in=bytes_in, bytes_out=bytes_out
+    )
     (found,) = report(product(image))
     assert found["saved_percent"] == percent
 

@@ -1,4 +1,5 @@
-"""A JPEG at another quality without decoding it: its DCT coefficients are divided anew and written again.
+"""A JPEG at another quality without decoding it: its DCT coefficients are divided anew and written
+again.
 
 Twice as fast as decoding and encoding, and nothing is rounded to pixels in between.
 """
@@ -7,7 +8,8 @@ from halftone_jpeg._native import ffi, lib
 
 __all__ = ["NotPossible", "TooLarge", "requantise"]
 
-# What a segment can hold (its length counts itself in 16 bits), and a profile in its at most 255 segments.
+# What a segment can hold (its length counts itself in 16 bits), and a profile in its at most 255
+# segments.
 _MAX_EXIF_BYTES = 65_533
 _MAX_ICC_BYTES = 255 * 65_519
 
@@ -21,13 +23,21 @@ class TooLarge(Exception):
 
 
 def requantise(
-    data: bytes, quality: int, *, max_pixels: int, max_bytes: int, icc: bytes = b"", exif: bytes = b""
+    data: bytes,
+    quality: int,
+    *,
+    max_pixels: int,
+    max_bytes: int,
+    icc: bytes = b"",
+    exif: bytes = b"",
 ) -> bytes:
-    """The JPEG at `quality` (1–95, the standard tables as libjpeg scales them), baseline, optimised Huffman tables.
+    """The JPEG at `quality` (1–95, the standard tables as libjpeg scales them), baseline, optimised
+    Huffman tables.
 
-    Where the source's quantiser is coarser than the one asked for, it stays: precision that is gone does not come
-    back. Takes 8-bit gray and YCbCr 4:2:0. The result carries `icc` and `exif` (with its "Exif" head) unless they are
-    empty, and no other metadata. Raises NotPossible and TooLarge. Other threads run in the meantime.
+    Where the source's quantiser is coarser than the one asked for, it stays: precision that is gone
+    does not come back. Takes 8-bit gray and YCbCr 4:2:0. The result carries `icc` and `exif` (with
+    its "Exif" head) unless they are empty, and no other metadata. Raises NotPossible and TooLarge.
+    Other threads run in the meantime.
     """
     if not 1 <= quality <= 95:
         raise ValueError(f"quality is {quality}; expected 1–95")

@@ -1,1 +1,3 @@
-"""halftone's HTTP API: takes a CSV, answers with a request ID, tells how it goes, hands the result back."""
+"""halftone's HTTP API: takes a CSV, answers with a request ID, tells how it goes, hands the result
+back.
+"""

@@ -6,25 +6,25 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from halftone_api.errors import EXCEPTION_HANDLERS
 from halftone_api.metrics import Measured, ServiceGauges
-from halftone_api.middleware import BoundedBodies, RequestIds, TrailingSlashes
-from halftone_api.problems import EXCEPTION_HANDLERS
-from halftone_api.rabbitmq_publisher import RabbitmqPublisher
 from halftone_api.routes import ROUTES
+from halftone_api.server.middleware import BoundedBodies, RequestIds, TrailingSlashes
+from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
-from halftone_api.upload_form import FORM_OVERHEAD_BYTES, too_large
-from halftone_shared.database import make_engine
-from halftone_shared.dispatcher import Dispatcher, make_dispatcher
-from halftone_shared.retention import Sweeper, make_sweeper
-from halftone_shared.secret_box import SecretBox
-from halftone_shared.settings import IN_PROCESS_QUEUE
+from halftone_api.upload.form import FORM_OVERHEAD_BYTES, too_large
+from halftone_shared.db.engine import make_engine
+from halftone_shared.model.secret_box import SecretBox
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
+from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
+from halftone_shared.service.sweeper import Sweeper, make_sweeper
 from halftone_shared.storage import ImageStore
 
 
 def create_app(settings: ApiSettings) -> ASGIApp:
-    """The API as an ASGI application. Over RabbitMQ its lifespan runs dispatcher and sweeper; with an in-process queue
-    the worker does.
+    """The API as an ASGI application. Over RabbitMQ its lifespan runs dispatcher and sweeper; with
+    an in-process queue the worker does.
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
@@ -42,7 +42,9 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         engine.dispose()
 
     app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
-    app.state.services = Services(settings, engine, watch_engine, store, SecretBox(settings.webhook_secret))
+    app.state.services = Services(
+        settings, engine, watch_engine, store, SecretBox(settings.webhook_secret)
+    )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(
         app,

@@ -11,33 +11,42 @@ import structlog
 import uvicorn
 
 from halftone_api.app import create_app
-from halftone_api.http_protocol import HttpProtocol
+from halftone_api.server.http_protocol import HttpProtocol
 from halftone_api.settings import ApiSettings
-from halftone_shared.garbage import collect_rarely
-from halftone_shared.logs import configure_logs
-from halftone_shared.settings import BadSettings, exit_on_bad_settings, load_settings_or_exit, take_no_arguments
-from halftone_shared.supervision import end_with_parent, end_within
-from halftone_shared.tracing import configure_traces, end_traces
+from halftone_shared.runtime.gc_tuning import collect_rarely
+from halftone_shared.runtime.logs import configure_logs
+from halftone_shared.runtime.settings import (
+    BadSettings,
+    exit_on_bad_settings,
+    load_settings_or_exit,
+    take_no_arguments,
+)
+from halftone_shared.runtime.supervision import end_with_parent, end_within
+from halftone_shared.runtime.tracing import configure_traces, end_traces
 
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 10
 # The open calls, the dispatcher and the sweeper have as long each, and a little.
 STOP_SECONDS = 3 * GRACE_SECONDS + 2
-# How long a thread that computes may keep the interpreter from one that waits for it. Answering takes it several times,
-# in the event loop and in a thread, and while a CSV is checked each of them costs this long: of status answers beside
-# an upload of a million rows 99 % came within 650 ms at Python's 5 ms, 43 ms at 1 ms, 27 ms at this. The upload took as
-# long and as much processor time with each.
+# How long a thread that computes may keep the interpreter from one that waits for it. Answering
+# takes it several times, in the event loop and in a thread, and while a CSV is checked each of them
+# costs this long: of status answers beside an upload of a million rows 99 % came within 650 ms at
+# Python's 5 ms, 43 ms at 1 ms, 27 ms at this. The upload took as long and as much processor time
+# with each.
 SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
-    take_no_arguments("halftone-api", "Serves halftone's API and hands out its work, until SIGTERM.")
+    take_no_arguments(
+        "halftone-api", "Serves halftone's API and hands out its work, until SIGTERM."
+    )
     settings = load_settings_or_exit(ApiSettings)
     configure_logs(settings.log_level, settings.log_format, service="api")
     configure_traces("api")
-    # Until uvicorn has handlers of its own, these end the process at once; uvicorn drains, and then raises the signal
-    # again for the handlers that were there before: to stop because one was told to is no failure.
+    # Until uvicorn has handlers of its own, these end the process at once; uvicorn drains, and then
+    # raises the signal again for the handlers that were there before: to stop because one was told
+    # to is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     end_with_parent()
@@ -86,8 +95,12 @@ class _Server(uvicorn.Server):
 async def _check_address(host: str, port: int) -> None:
     """Bind as uvicorn will: its own error names no setting. Raises BadSettings."""
     try:
-        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, host, port, start_serving=False
+        )
     except (OSError, UnicodeError) as error:
         expected = f"expected an address of this machine and a free port ({error})"
-        raise BadSettings([f"HALFTONE_API_HOST={host!r}, HALFTONE_API_PORT={port}: {expected}."]) from None
+        raise BadSettings(
+            [f"HALFTONE_API_HOST={host!r}, HALFTONE_API_PORT={port}: {expected}."]
+        ) from None
     server.close()

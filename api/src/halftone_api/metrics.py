@@ -1,12 +1,15 @@
-"""What the API counts of itself, and `/metrics`, which adds where the whole service stands in PostgreSQL.
+"""What the API counts of itself, and `/metrics`, which adds where the whole service stands in
+PostgreSQL.
 
-An API is one process, so that prometheus_client's plain registry holds all of it: no folder shared between processes.
-What several APIs read from PostgreSQL is the same everywhere: take the max() of it, never the sum().
+An API is one process, so that prometheus_client's plain registry holds all of it: no folder shared
+between processes. What several APIs read from PostgreSQL is the same everywhere: take the max() of
+it, never the sum().
 """
 
 import asyncio
 import time
 from collections.abc import Iterable
+from typing import cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -15,20 +18,22 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from halftone_shared.backlog import Backlog, read_backlog
-from halftone_shared.database import transaction
+from halftone_shared.db.backlog import Backlog, read_backlog
+from halftone_shared.db.engine import transaction
 
 log = structlog.get_logger(__name__)
 
 # Several scrapers, or an impatient one, cost the database one query in this time.
 KEPT_SECONDS = 5.0
 STATEMENT_TIMEOUT_MS = 2000
-# Less than scrapers wait: 10 s, or 5 s where they come that often. That PostgreSQL has stalled is for them to see, too.
+# Less than scrapers wait: 10 s, or 5 s where they come that often. That PostgreSQL has stalled is
+# for them to see, too.
 ANSWER_SECONDS = 4.0
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -44,12 +49,18 @@ _DURATION = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 UPLOADED_REQUESTS = Counter("halftone_uploaded_requests_total", "Uploads that were accepted.")
-UPLOADED_PRODUCTS = Counter("halftone_uploaded_products_total", "Rows of the uploads that were accepted.")
-UPLOADED_IMAGES = Counter("halftone_uploaded_images_total", "Image URLs of the uploads that were accepted.")
+UPLOADED_PRODUCTS = Counter(
+    "halftone_uploaded_products_total", "Rows of the uploads that were accepted."
+)
+UPLOADED_IMAGES = Counter(
+    "halftone_uploaded_images_total", "Image URLs of the uploads that were accepted."
+)
 
 
 class Measured:
-    """Counts and times every call by its route's template: a path itself would make a time series of every ID."""
+    """Counts and times every call by its route's template: a path itself would make a time series
+    of every ID.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -65,7 +76,9 @@ class Measured:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _DURATION.labels(_route(scope), _method(scope)).observe(time.perf_counter() - started)
+                _DURATION.labels(_route(scope), _method(scope)).observe(
+                    time.perf_counter() - started
+                )
             await send(message)
 
         try:
@@ -84,7 +97,9 @@ def _method(scope: Scope) -> str:
 
 
 class ServiceGauges(Collector):
-    """Where the service stands in PostgreSQL, as refresh() has read it; in a registry of its own, as an app is."""
+    """Where the service stands in PostgreSQL, as refresh() has read it; in a registry of its own,
+    as an app is.
+    """
 
     def __init__(self, engine: Engine, pool_of_calls: Engine) -> None:
         self._engine = engine
@@ -96,8 +111,8 @@ class ServiceGauges(Collector):
         self.registry.register(self)
 
     async def refresh(self) -> None:
-        """Look again where the last look is older than KEPT_SECONDS. For a look that takes longer than ANSWER_SECONDS
-        PostgreSQL is away; the next call waits for the same one.
+        """Look again where the last look is older than KEPT_SECONDS. For a look that takes longer
+        than ANSWER_SECONDS PostgreSQL is away; the next call waits for the same one.
         """
         if self._look is None:
             if time.monotonic() - self._read_at <= KEPT_SECONDS:
@@ -106,18 +121,29 @@ class ServiceGauges(Collector):
         look = self._look
         await asyncio.wait((look,), timeout=ANSWER_SECONDS)
         if not look.done():
-            log.warning("backlog not read", error=f"PostgreSQL did not answer within {ANSWER_SECONDS:g} s.")
+            log.warning(
+                "backlog not read", error=f"PostgreSQL did not answer within {ANSWER_SECONDS:g} s."
+            )
             self._backlog = None
         elif look is self._look:
             self._look, self._backlog, self._read_at = None, look.result(), time.monotonic()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         backlog = self._backlog
-        yield _gauge("halftone_database_up", "1 when PostgreSQL answered the last look.", float(backlog is not None))
-        pool = self._pool_of_calls.pool
-        yield _gauge("halftone_database_pool_connections", "Connections this API may hold.", pool.size())  # type: ignore[attr-defined]
-        in_use = pool.checkedout()  # type: ignore[attr-defined]
-        yield _gauge("halftone_database_pool_in_use_connections", "Connections in use by calls now.", in_use)
+        yield _gauge(
+            "halftone_database_up",
+            "1 when PostgreSQL answered the last look.",
+            float(backlog is not None),
+        )
+        pool = cast("QueuePool", self._pool_of_calls.pool)
+        yield _gauge(
+            "halftone_database_pool_connections", "Connections this API may hold.", pool.size()
+        )
+        yield _gauge(
+            "halftone_database_pool_in_use_connections",
+            "Connections in use by calls now.",
+            pool.checkedout(),
+        )
         if backlog is not None:
             yield from _families(backlog)
 
@@ -133,7 +159,9 @@ class ServiceGauges(Collector):
 
 def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     requests = GaugeMetricFamily(
-        "halftone_requests", "Requests by status; those that have ended for 24 hours afterwards.", labels=["status"]
+        "halftone_requests",
+        "Requests by status; those that have ended for 24 hours afterwards.",
+        labels=["status"],
     )
     for status, count in backlog.requests.items():
         requests.add_metric([status], count)
@@ -157,7 +185,11 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
         "Running requests of which no product has ended for 10 minutes, and none waits for a time of its own.",
         backlog.requests_without_progress,
     )
-    yield _gauge("halftone_webhook_events_pending", "Webhook events not delivered yet.", backlog.pending_events)
+    yield _gauge(
+        "halftone_webhook_events_pending",
+        "Webhook events not delivered yet.",
+        backlog.pending_events,
+    )
     yield _gauge(
         "halftone_oldest_due_webhook_event_age_seconds",
         "How long the oldest webhook event has been due; 0 where none is.",
@@ -171,8 +203,12 @@ def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
 
 
 async def get_metrics(request: Request) -> Response:
-    """Everything, in Prometheus' text format. Without a key, as scrapers have none: keep it from the public."""
+    """Everything, in Prometheus' text format. Without a key, as scrapers have none: keep it from
+    the public.
+    """
     gauges: ServiceGauges = request.app.state.service_gauges
     await gauges.refresh()
-    content = await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(gauges.registry))
+    content = await run_in_threadpool(
+        lambda: generate_latest(REGISTRY) + generate_latest(gauges.registry)
+    )
     return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -1,17 +1,19 @@
-"""Every route, by path. The aliases without /api are those of the documents that this service replaces."""
+"""Every route, by path. The aliases without /api are those of the documents that this service
+replaces.
+"""
 
 from starlette.routing import BaseRoute, Route
 
-from halftone_api.changing import cancel, retry
-from halftone_api.documentation import docs, openapi_json
-from halftone_api.health import healthz, readyz
-from halftone_api.home import home
-from halftone_api.image_files import get_image
+from halftone_api.endpoints.cancel_retry import cancel, retry
+from halftone_api.endpoints.events import watch
+from halftone_api.endpoints.health import healthz, readyz
+from halftone_api.endpoints.images import get_image
+from halftone_api.endpoints.index import home
+from halftone_api.endpoints.reading import download, get_details, get_request_status, list_requests
+from halftone_api.endpoints.upload import upload
+from halftone_api.endpoints.webhooks import get_webhooks, replay_webhook
 from halftone_api.metrics import get_metrics
-from halftone_api.reading import download, get_details, get_request_status, list_requests
-from halftone_api.uploading import upload
-from halftone_api.watching import watch
-from halftone_api.webhooks import get_webhooks, replay_webhook
+from halftone_api.openapi.page import docs, openapi_json
 
 ROUTES: list[BaseRoute] = [
     Route("/", home),

@@ -7,15 +7,17 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
-from halftone_shared.database import AnyRow
-from halftone_shared.secret_box import SecretBox
-from halftone_shared.status_object import status_object
+from halftone_shared.db.engine import AnyRow
+from halftone_shared.model.secret_box import SecretBox
+from halftone_shared.model.status_object import status_object
 from halftone_shared.storage import ImageStore
 
 
 @dataclass(frozen=True)
 class Services:
-    """`watch_engine` has one connection, for /readyz and /metrics: when calls wait for one, these do not."""
+    """`watch_engine` has one connection, for /readyz and /metrics: when calls wait for one, these
+    do not.
+    """
 
     settings: ApiSettings
     engine: Engine

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from halftone_shared.rates import RateLimit, parse_rate_limit
-from halftone_shared.settings import CommonSettings
+from halftone_shared.model.rate_limit import RateLimit, parse_rate_limit
+from halftone_shared.runtime.settings import CommonSettings
 
 
 def _parse_limit(value: object) -> object:
@@ -22,11 +22,22 @@ class ApiSettings(CommonSettings):
     api_host: str = Field("127.0.0.1", description="an address of this machine, 0.0.0.0 for all")
     api_port: int = Field(8000, ge=0, le=65535, description="a port number")
     auth: Literal["keys", "off"] = Field("keys", description="keys or off")
-    max_upload_bytes: int = Field(104857600, ge=1, description="a whole number of bytes, at least 1")
-    max_rows: int = Field(1000000, ge=1, le=100000000, description="a whole number of rows, at least 1")
-    max_urls_per_product: int = Field(100, ge=1, le=10000, description="a whole number from 1 to 10000")
-    upload_timeout_seconds: float = Field(300, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
-    upload_rate_limit: UploadRateLimit = Field(
-        RateLimit(60, 60), description="off, or a number per second, minute, hour or day, like 60/minute"
+    max_upload_bytes: int = Field(
+        104857600, ge=1, description="a whole number of bytes, at least 1"
     )
-    database_pool_size: int = Field(16, ge=1, le=1000, description="a whole number of connections, at least 1")
+    max_rows: int = Field(
+        1000000, ge=1, le=100000000, description="a whole number of rows, at least 1"
+    )
+    max_urls_per_product: int = Field(
+        100, ge=1, le=10000, description="a whole number from 1 to 10000"
+    )
+    upload_timeout_seconds: float = Field(
+        300, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
+    )
+    upload_rate_limit: UploadRateLimit = Field(
+        RateLimit(60, 60),
+        description="off, or a number per second, minute, hour or day, like 60/minute",
+    )
+    database_pool_size: int = Field(
+        16, ge=1, le=1000, description="a whole number of connections, at least 1"
+    )

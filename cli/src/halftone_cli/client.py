@@ -24,7 +24,9 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """The API answered with a problem. The text is for a terminal: what happened, and each row error on a line."""
+    """The API answered with a problem. The text is for a terminal: what happened, and each row
+    error on a line.
+    """
 
     def __init__(self, problem: dict[str, Any], status: int) -> None:
         super().__init__(_problem_text(problem))
@@ -42,7 +44,9 @@ class ApiClient:
         self._url = url
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         with self._errors():
-            self._http = httpx.Client(base_url=url, timeout=TIMEOUT, headers=headers, trust_env=False)
+            self._http = httpx.Client(
+                base_url=url, timeout=TIMEOUT, headers=headers, trust_env=False
+            )
 
     def __enter__(self) -> "ApiClient":
         return self
@@ -57,12 +61,16 @@ class ApiClient:
     def upload(self, filename: str, file: BinaryIO, fields: dict[str, str]) -> dict[str, Any]:
         """The 202's body. Raises Refused."""
         with TemporaryFile() as whole:
-            if not file.seekable():  # a pipe, whose length is not known before its end, and whose name is none of a CSV
+            if (
+                not file.seekable()
+            ):  # a pipe, whose length is not known before its end, and whose name is none of a CSV
                 shutil.copyfileobj(file, whole)
                 whole.seek(0)
                 file, filename = whole, f"{filename}.csv"
             name = os.fsencode(filename).decode(errors="replace")
-            return self._json("POST", "/api/upload", files={"file": (name, file, "text/csv")}, data=fields)
+            return self._json(
+                "POST", "/api/upload", files={"file": (name, file, "text/csv")}, data=fields
+            )
 
     def status(self, request_id: str) -> dict[str, Any]:
         return self._json("GET", self._path("status", request_id))
@@ -71,7 +79,11 @@ class ApiClient:
         """The pages of the details, each with its `products`."""
         cursor: str | None = ""
         while cursor is not None:
-            page = self._json("GET", self._path("details", request_id), params={"cursor": cursor} if cursor else {})
+            page = self._json(
+                "GET",
+                self._path("details", request_id),
+                params={"cursor": cursor} if cursor else {},
+            )
             yield page
             cursor = page["next_cursor"]
 
@@ -82,13 +94,16 @@ class ApiClient:
         return self._json("POST", self._path("retry", request_id))
 
     def download(self, request_id: str, output: Path, **parameters: str) -> int:
-        """Write the output CSV to a file; how many bytes. An existing file is replaced only by a whole one; what is no
-        file, as a pipe, is written to, and so is standard output, behind what stands there.
+        """Write the output CSV to a file; how many bytes. An existing file is replaced only by a
+        whole one; what is no file, as a pipe, is written to, and so is standard output, behind what
+        stands there.
         """
         size = 0
         with (
             self._errors(),
-            self._http.stream("GET", self._path("download", request_id), params=parameters) as response,
+            self._http.stream(
+                "GET", self._path("download", request_id), params=parameters
+            ) as response,
         ):
             if not response.is_success:
                 response.read()
@@ -105,7 +120,9 @@ class ApiClient:
         try:
             answer: dict[str, Any] = response.json()
         except ValueError:
-            raise Unreachable(f"{response.url} does not answer as halftone does. Is --url right?") from None
+            raise Unreachable(
+                f"{response.url} does not answer as halftone does. Is --url right?"
+            ) from None
         return answer
 
     def _path(self, route: str, request_id: str) -> str:
@@ -122,7 +139,9 @@ class ApiClient:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise Unreachable(f"{self._url!a} cannot be asked: {error}.") from None
         except httpx.HTTPError as error:
-            raise Unreachable(f"The connection to {self._url} broke ({type(error).__name__}).") from None
+            raise Unreachable(
+                f"The connection to {self._url} broke ({type(error).__name__})."
+            ) from None
 
 
 @contextmanager
@@ -149,7 +168,9 @@ def _raise_for(response: httpx.Response) -> None:
     """Raises Refused for an error, a proxy's too, and Unreachable for what else is no success."""
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         raise Refused(response.json(), response.status_code)
-    told = f"{response.url} answered {response.status_code}, and not as halftone does. Is --url right?"
+    told = (
+        f"{response.url} answered {response.status_code}, and not as halftone does. Is --url right?"
+    )
     if response.is_error:
         raise Refused({"detail": told, "code": "http_error"}, response.status_code)
     if not response.is_success:
@@ -159,7 +180,10 @@ def _raise_for(response: httpx.Response) -> None:
 def _problem_text(problem: dict[str, Any]) -> str:
     lines = [problem["detail"]]
     errors = problem.get("errors", [])
-    lines += [f"  line {error['line']}, {error['column']}: {error['message']} ({error['value']!r})" for error in errors]
+    lines += [
+        f"  line {error['line']}, {error['column']}: {error['message']} ({error['value']!r})"
+        for error in errors
+    ]
     more = problem.get("error_count", len(errors)) - len(errors)
     if more > 0:
         lines.append(f"  and {more} more")

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-UrlOption = Annotated[str, typer.Option("--url", envvar="HALFTONE_URL", help="Where halftone answers.")]
+UrlOption = Annotated[
+    str, typer.Option("--url", envvar="HALFTONE_URL", help="Where halftone answers.")
+]
 
 
 def _writable(output: Path | None) -> Path | None:
-    """Asked before anything is uploaded and waited for. Where the CSV goes to standard output, all else does not."""
+    """Asked before anything is uploaded and waited for. Where the CSV goes to standard output, all
+    else does not.
+    """
     if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
         fail(f"{str(output)!r} cannot be written. Name another with --output.", EXIT_REFUSED)
     if output is not None and is_stdout(output):
@@ -36,19 +40,27 @@ def _writable(output: Path | None) -> Path | None:
     return output
 
 
-OutputOption = typer.Option("--output", dir_okay=False, callback=_writable, help="Write the output CSV here.")
+OutputOption = typer.Option(
+    "--output", dir_okay=False, callback=_writable, help="Write the output CSV here."
+)
 
 
 def submit(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The CSV of products.")],
     url: UrlOption = DEFAULT_URL,
-    webhook_url: Annotated[str | None, typer.Option("--webhook-url", help="Where the end is reported to.")] = None,
+    webhook_url: Annotated[
+        str | None, typer.Option("--webhook-url", help="Where the end is reported to.")
+    ] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="quality, scale or bytes.")] = None,
     quality: Annotated[int | None, typer.Option("--quality", help="1 to 95.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress and wait for the end.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the progress and wait for the end.")
+    ] = False,
     output: Annotated[Path | None, OutputOption] = None,
 ) -> None:
-    """Upload a CSV; with --output, wait for its end too. Exits with 1 when it failed, with 2 when it is refused."""
+    """Upload a CSV; with --output, wait for its end too. Exits with 1 when it failed, with 2 when
+    it is refused.
+    """
     given = {"webhook_url": webhook_url, "mode": mode, "quality": quality}
     fields = {name: str(value) for name, value in given.items() if value is not None}
     from halftone_cli.progress import watch
@@ -70,7 +82,9 @@ def submit(
 def status(
     request_id: str,
     url: UrlOption = DEFAULT_URL,
-    watching: Annotated[bool, typer.Option("--watch", help="Show the progress until the end.")] = False,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Show the progress until the end.")
+    ] = False,
 ) -> None:
     """How a request is going."""
     from halftone_cli.progress import watch
@@ -111,10 +125,16 @@ def retry(request_id: str, url: UrlOption = DEFAULT_URL) -> None:
 
 @contextmanager
 def _api(url: str, *, refused: int = EXIT_FAILED) -> "Iterator[ApiClient]":
-    """The client, with what it raises as exits. Imported here: `halftone --help` needs no HTTP client."""
+    """The client, with what it raises as exits. Imported here: `halftone --help` needs no HTTP
+    client.
+    """
     from halftone_cli.client import ApiClient, Refused, Unreachable
 
-    with failing_with(EXIT_UNREACHABLE, Unreachable), failing_with(refused, Refused), ApiClient(url) as client:
+    with (
+        failing_with(EXIT_UNREACHABLE, Unreachable),
+        failing_with(refused, Refused),
+        ApiClient(url) as client,
+    ):
         yield client
 
 
@@ -151,7 +171,9 @@ def _show_status(status: dict[str, Any]) -> None:
         "output": status["output_csv_url"] or "when it has ended",
     }
     if status["webhook"]:
-        lines["webhook"] = f"{status['webhook']['status']} after {status['webhook']['attempts']} attempts"
+        lines["webhook"] = (
+            f"{status['webhook']['status']} after {status['webhook']['attempts']} attempts"
+        )
     for name, value in lines.items():
         say(f"  {name:<9}{value}")
 
@@ -169,6 +191,4 @@ def _image_text(image: dict[str, Any]) -> str:
         return f"{image['input_url']}: {image['error']['code']}: {image['error']['message']}"
     if image["output_url"] is None:
         return f"{image['input_url']}: {image['status']}"
-    return (
-        f"{image['output_url']} ({megabytes(image['bytes_in'])} to {megabytes(image['bytes_out'])}, {image['action']})"
-    )
+    return f"{image['output_url']} ({megabytes(image['bytes_in'])} to {megabytes(image['bytes_out'])}, {image['action']})"

@@ -1,4 +1,6 @@
-"""The home: the folder that holds what `halftone up` keeps between runs, its database, its images and its secrets."""
+"""The home: the folder that holds what `halftone up` keeps between runs, its database, its images
+and its secrets.
+"""
 
 import os
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ class Home:
         return (self.folder / "storage").as_uri()
 
     def secret(self, name: str, made: str) -> str:
-        """A secret by its name: `made` the first time, and from then on the one that was kept, for its owner's eyes."""
+        """A secret by its name: `made` the first time, and from then on the one that was kept, for
+        its owner's eyes.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         try:

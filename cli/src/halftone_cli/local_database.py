@@ -1,4 +1,6 @@
-"""The database that a command on this machine works with: the environment's, or the one that `halftone up` runs."""
+"""The database that a command on this machine works with: the environment's, or the one that
+`halftone up` runs.
+"""
 
 import os
 from collections.abc import Iterator
@@ -10,13 +12,26 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_cli.home import Home
 from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, failing_with
-from halftone_shared.database import DatabaseUnavailable, check_database, is_unavailable, make_engine, unreachable
-from halftone_shared.settings import PREFIX, SECRETS_FOLDER, BadSettings, DatabaseSettings, load_settings
+from halftone_shared.db.engine import (
+    DatabaseUnavailable,
+    check_database,
+    is_unavailable,
+    make_engine,
+    unreachable,
+)
+from halftone_shared.runtime.settings import (
+    PREFIX,
+    SECRETS_FOLDER,
+    BadSettings,
+    DatabaseSettings,
+    load_settings,
+)
 
 
 @contextmanager
 def database_url(home_folder: Path) -> Iterator[str]:
-    """HALFTONE_DATABASE_URL, or that of the home's server, which runs for the block if nothing else has it run.
+    """HALFTONE_DATABASE_URL, or that of the home's server, which runs for the block if nothing else
+    has it run.
 
     Raises DatabaseUnavailable, or BadSettings.
     """
@@ -52,7 +67,9 @@ def failing_on_bad_database() -> Iterator[None]:
 
 @contextmanager
 def local_engine(home_folder: Path) -> Iterator[Engine]:
-    """An engine on it, for a command: where it is away, now or later, or not migrated, the command says so and ends."""
+    """An engine on it, for a command: where it is away, now or later, or not migrated, the command
+    says so and ends.
+    """
     with failing_on_bad_database(), database_url(home_folder) as url:
         engine = make_engine(url, pool_size=1)
         check_database(engine)

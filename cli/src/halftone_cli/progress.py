@@ -11,7 +11,8 @@ from rich.text import Text
 from halftone_cli.client import ApiClient, Refused, Unreachable
 
 POLL_SECONDS = 0.25
-# An API or a database that is started anew is back by then, or gone for longer than somebody waits at a terminal.
+# An API or a database that is started anew is back by then, or gone for longer than somebody waits
+# at a terminal.
 PATIENCE_SECONDS = 60
 
 
@@ -41,7 +42,9 @@ def watch(client: ApiClient, request_id: str, console: Console) -> dict[str, Any
 
 
 def _status_when_back(client: ApiClient, request_id: str) -> dict[str, Any]:
-    """The request goes on while the API or its database are started anew, and so does who waits for it."""
+    """The request goes on while the API or its database are started anew, and so does who waits for
+    it.
+    """
     last_chance = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -54,7 +57,9 @@ def _status_when_back(client: ApiClient, request_id: str) -> dict[str, Any]:
 
 
 def ended_products(status: dict[str, Any]) -> int:
-    return int(status["processed_products"] + status["failed_products"] + status["cancelled_products"])
+    return int(
+        status["processed_products"] + status["failed_products"] + status["cancelled_products"]
+    )
 
 
 class _SavedColumn(ProgressColumn):

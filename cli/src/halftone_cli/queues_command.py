@@ -1,4 +1,6 @@
-"""`halftone queues`: what waits, who works on it, how fast it goes and what fails, live on the terminal."""
+"""`halftone queues`: what waits, who works on it, how fast it goes and what fails, live on the
+terminal.
+"""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from halftone_cli.terminal import HomeOption, console
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from halftone_shared.backlog import Backlog
+    from halftone_shared.db.backlog import Backlog
 
 MAX_REQUESTS = 10
 MIN_REFRESH_SECONDS = 0.5
@@ -28,9 +30,15 @@ MIN_REFRESH_SECONDS = 0.5
 
 def queues(
     once: Annotated[
-        bool, typer.Option("--once", help="Print it once, instead of live, as it is done where there is no terminal.")
+        bool,
+        typer.Option(
+            "--once",
+            help="Print it once, instead of live, as it is done where there is no terminal.",
+        ),
     ] = False,
-    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)] = 2.0,
+    every: Annotated[
+        float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)
+    ] = 2.0,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show queues, workers, throughput and failures, live until Ctrl-C; all of it from PostgreSQL."""
@@ -57,8 +65,13 @@ class Look:
 
 
 def _look(engine: "Engine") -> Look:
-    from halftone_shared.backlog import read_backlog, read_totals, recent_failures, running_requests
-    from halftone_shared.worker_registry import live_workers
+    from halftone_shared.db.backlog import (
+        read_backlog,
+        read_totals,
+        recent_failures,
+        running_requests,
+    )
+    from halftone_shared.db.workers import live_workers
 
     with engine.connect() as connection:
         return Look(
@@ -74,7 +87,7 @@ def _watch(engine: "Engine", every: float) -> None:
     """Until Ctrl-C. While the database is away, the page stays as it was, and says so."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from halftone_shared.database import is_unavailable, unreachable
+    from halftone_shared.db.engine import is_unavailable, unreachable
 
     before = _look(engine)
     shown = _page(before, before)
@@ -87,7 +100,9 @@ def _watch(engine: "Engine", every: float) -> None:
                 except SQLAlchemyError as error:
                     if not is_unavailable(error):
                         raise
-                    live.update(Group(Text(str(unreachable(error)), style="red"), shown), refresh=True)
+                    live.update(
+                        Group(Text(str(unreachable(error)), style="red"), shown), refresh=True
+                    )
                     continue
                 shown = _page(now, before)
                 live.update(shown, refresh=True)
@@ -97,7 +112,11 @@ def _watch(engine: "Engine", every: float) -> None:
 
 
 def _page(now: Look, before: Look) -> RenderableType:
-    parts = [_queues(now.backlog), _throughput(now.totals, before.totals), _workers(now.workers, now.totals)]
+    parts = [
+        _queues(now.backlog),
+        _throughput(now.totals, before.totals),
+        _workers(now.workers, now.totals),
+    ]
     if now.running:
         parts.append(_running(now.running, now.totals))
     if now.failures:
@@ -106,9 +125,13 @@ def _page(now: Look, before: Look) -> RenderableType:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Its title heads the first column, and no lines are drawn: the page is to fit on a terminal of 80 × 24."""
+    """Its title heads the first column, and no lines are drawn: the page is to fit on a terminal of
+    80 × 24.
+    """
     numbers = (Column(column, justify="right", no_wrap=True) for column in columns)
-    return Table(Column(title, no_wrap=True), *numbers, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    return Table(
+        Column(title, no_wrap=True), *numbers, box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
 
 
 def _queues(backlog: "Backlog") -> Table:
@@ -120,7 +143,9 @@ def _queues(backlog: "Backlog") -> Table:
         str(backlog.processing_products),
         _age(backlog.oldest_waiting_seconds),
     )
-    table.add_row("webhooks", str(backlog.pending_events), "", "", _age(backlog.oldest_due_event_seconds))
+    table.add_row(
+        "webhooks", str(backlog.pending_events), "", "", _age(backlog.oldest_due_event_seconds)
+    )
     return table
 
 
@@ -140,7 +165,11 @@ def _throughput(now: Any, before: Any) -> Table:
         decimal(int(rate("bytes_saved"))),
     )
     table.add_row(
-        "24 hours", str(now.products), str(now.processed_images), str(now.failed_images), decimal(now.bytes_saved)
+        "24 hours",
+        str(now.products),
+        str(now.processed_images),
+        str(now.failed_images),
+        decimal(now.bytes_saved),
     )
     return table
 
@@ -150,7 +179,11 @@ def _workers(workers: Sequence[Any], now: Any) -> Table:
     for worker in workers:
         busy = f"{worker.codec_processes_busy} of {worker.codec_processes}"
         table.add_row(
-            escape(worker.host), str(worker.pid), str(worker.products_in_hand), busy, _ago(worker.started_at, now)
+            escape(worker.host),
+            str(worker.pid),
+            str(worker.products_in_hand),
+            busy,
+            _ago(worker.started_at, now),
         )
     if not workers:
         table.add_row("[red]no worker lives[/red]")

@@ -10,7 +10,7 @@ from types import FrameType
 
 import structlog
 
-from halftone_shared.supervision import PARENT_PIPE
+from halftone_shared.runtime.supervision import PARENT_PIPE
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,9 @@ HEALTHY_SECONDS = 10.0
 
 @dataclass
 class Child:
-    """A process to be kept running. `command` is started with `environment`, and told to stop by SIGTERM."""
+    """A process to be kept running. `command` is started with `environment`, and told to stop by
+    SIGTERM.
+    """
 
     name: str
     command: Sequence[str]
@@ -37,8 +39,8 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until it is told to stop: by SIGTERM, SIGINT or SIGHUP, from when it is made on. Ctrl-C after that
-    kills them.
+    """Runs children until it is told to stop: by SIGTERM, SIGINT or SIGHUP, from when it is made
+    on. Ctrl-C after that kills them.
     """
 
     def __init__(self, *, grace_seconds: float) -> None:
@@ -54,15 +56,16 @@ class Supervisor:
             signal.signal(signal.SIGHUP, self._on_signal)
 
     def run(self, children: Sequence[Child], *, check: Callable[[], None]) -> None:
-        """Start everything, keep it running until it is told to stop, and stop it in order. `check` is called every
-        CHECK_SECONDS: for what is kept alive otherwise.
+        """Start everything, keep it running until it is told to stop, and stop it in order. `check`
+        is called every CHECK_SECONDS: for what is kept alive otherwise.
         """
         self._children = children
         while not self.is_stopping:
             check()
             for child in self._children:
                 self._keep_running(child)
-            # No Event's wait(): a signal's handler runs in the middle of it, and its set() may find the lock held.
+            # No Event's wait(): a signal's handler runs in the middle of it, and its set() may find
+            # the lock held.
             time.sleep(CHECK_SECONDS)
         self._stop_children()
 
@@ -87,7 +90,12 @@ class Supervisor:
         child.failures = 0 if now - child.started_at > HEALTHY_SECONDS else child.failures + 1
         pause = min(0.25 * 2**child.failures, MAX_PAUSE_SECONDS) if child.failures else 0.0
         child.start_at = now + pause
-        log.warning("child died", child=child.name, exit_code=child.process.returncode, restart_in_seconds=pause)
+        log.warning(
+            "child died",
+            child=child.name,
+            exit_code=child.process.returncode,
+            restart_in_seconds=pause,
+        )
 
     def _start(self, child: Child) -> None:
         child.process = subprocess.Popen(
@@ -100,7 +108,11 @@ class Supervisor:
         child.started_at = child.start_at = time.monotonic()
 
     def _stop_children(self) -> None:
-        running = [child.process for child in self._children if child.process is not None and child.is_running()]
+        running = [
+            child.process
+            for child in self._children
+            if child.process is not None and child.is_running()
+        ]
         for process in running:
             process.terminate()
         deadline = time.monotonic() + self._grace_seconds
@@ -108,6 +120,10 @@ class Supervisor:
             try:
                 process.wait(max(deadline - time.monotonic(), 0.1))
             except subprocess.TimeoutExpired:
-                log.warning("child killed", pid=process.pid, reason=f"it did not stop in {self._grace_seconds:g} s")
+                log.warning(
+                    "child killed",
+                    pid=process.pid,
+                    reason=f"it did not stop in {self._grace_seconds:g} s",
+                )
                 process.kill()
                 process.wait()

@@ -1,4 +1,6 @@
-"""What every command shares: the terminal, the home's option, exit codes, and errors as text instead of tracebacks."""
+"""What every command shares: the terminal, the home's option, exit codes, and errors as text
+instead of tracebacks.
+"""
 
 import io
 import os
@@ -19,18 +21,24 @@ EXIT_REFUSED = 2
 EXIT_UNREACHABLE = 3
 
 
-HomeOption = Annotated[Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")]
+HomeOption = Annotated[
+    Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")
+]
 
 
 def show_what_can_be_shown() -> None:
-    """What the terminal's encoding has no sign for is shown as one it has: a product's name must not end a command."""
+    """What the terminal's encoding has no sign for is shown as one it has: a product's name must
+    not end a command.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def is_stdout(path: Path) -> bool:
-    """Whether a path is where standard output goes, as /dev/stdout is, be that a terminal, a pipe or a file."""
+    """Whether a path is where standard output goes, as /dev/stdout is, be that a terminal, a pipe
+    or a file.
+    """
     try:
         return os.path.samestat(path.stat(), os.fstat(1))
     except OSError:
@@ -38,8 +46,13 @@ def is_stdout(path: Path) -> bool:
 
 
 def say(text: str, *, style: str | None = None, to: Console = console) -> None:
-    """Print it as it is, however long its lines; a product's name or a server's answer has no say over the terminal."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    """Print it as it is, however long its lines; a product's name or a server's answer has no say
+    over the terminal.
+    """
+    shown = "".join(
+        character if character.isprintable() or character == "\n" else "\ufffd"
+        for character in text
+    )
     to.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

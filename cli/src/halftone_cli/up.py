@@ -1,8 +1,9 @@
 """`halftone up`: the whole service on one machine, from nothing but this package.
 
-What the environment names is used (HALFTONE_DATABASE_URL, HALFTONE_RABBITMQ_URL, HALFTONE_STORAGE_URL); what it does
-not name is embedded, whatever lies in /run/secrets: the demo runs this, and is not to meet a real database there. API
-and workers are processes of their own either way, the same that `halftone-api` and `halftone-worker` start elsewhere.
+What the environment names is used (HALFTONE_DATABASE_URL, HALFTONE_RABBITMQ_URL,
+HALFTONE_STORAGE_URL); what it does not name is embedded, whatever lies in /run/secrets: the demo
+runs this, and is not to meet a real database there. API and workers are processes of their own
+either way, the same that `halftone-api` and `halftone-worker` start elsewhere.
 """
 
 import ipaddress
@@ -22,9 +23,15 @@ from halftone_api.settings import ApiSettings
 from halftone_cli.embedded_postgres import USUAL_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
-from halftone_shared.logs import configure_logs
-from halftone_shared.settings import IN_PROCESS_QUEUE, PREFIX, BadSettings, SettingsT, load_settings
-from halftone_shared.signing import new_secret
+from halftone_shared.model.signing import new_secret
+from halftone_shared.runtime.logs import configure_logs
+from halftone_shared.runtime.settings import (
+    IN_PROCESS_QUEUE,
+    PREFIX,
+    BadSettings,
+    SettingsT,
+    load_settings,
+)
 from halftone_shared.storage import ImageStore
 from halftone_workers.settings import WorkerSettings
 
@@ -35,7 +42,8 @@ HAND_BACK_SECONDS = 15.0
 # The API's open calls, its dispatcher and its sweeper have 10 s each.
 API_GRACE_SECONDS = 35.0
 READY_TIMEOUT_SECONDS = 60.0
-# To the database: the API's beside its pool, a worker's with dispatcher and sweeper, and some for the commands.
+# To the database: the API's beside its pool, a worker's with dispatcher and sweeper, and some for
+# the commands.
 API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 5, 10, 10
 
 
@@ -44,18 +52,22 @@ class CannotStart(Exception):
 
 
 def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
-    """Start everything, serve until SIGTERM, Ctrl-C or the terminal's end, stop everything. Raises CannotStart and
-    BadSettings.
+    """Start everything, serve until SIGTERM, Ctrl-C or the terminal's end, stop everything. Raises
+    CannotStart and BadSettings.
     """
     try:
         home = Home.at(home_folder)
         environment = _environment(home, host, port, workers)
     except OSError as error:
-        raise CannotStart(f"{str(home_folder)!r} cannot be used: {error.strerror}. Name another with --home.") from None
+        raise CannotStart(
+            f"{str(home_folder)!r} cannot be used: {error.strerror}. Name another with --home."
+        ) from None
     api_settings, worker_settings = _load_settings(environment, workers)
     _check_ports(host, port, worker_settings, workers)
     configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
-    grace_seconds = max(API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS)
+    grace_seconds = max(
+        API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS
+    )
     supervisor = Supervisor(grace_seconds=grace_seconds)
     postgres = None
 
@@ -69,7 +81,9 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
 
     try:
         if not environment.get(PREFIX + "DATABASE_URL"):
-            wanted = api_settings.database_pool_size + API_CONNECTIONS + workers * WORKER_CONNECTIONS
+            wanted = (
+                api_settings.database_pool_size + API_CONNECTIONS + workers * WORKER_CONNECTIONS
+            )
             postgres = EmbeddedPostgres(
                 home.postgres, max_connections=max(wanted + COMMAND_CONNECTIONS, USUAL_CONNECTIONS)
             )
@@ -80,7 +94,9 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
         supervisor.run(_children(environment, workers), check=keep_postgres_running)
     except (CannotStart, PostgresUnavailable) as error:
-        if not supervisor.is_stopping:  # Ctrl-C in a terminal ends the programs that start PostgreSQL and migrate, too
+        if (
+            not supervisor.is_stopping
+        ):  # Ctrl-C in a terminal ends the programs that start PostgreSQL and migrate, too
             raise CannotStart(str(error)) from None
     finally:
         if postgres is not None:
@@ -89,7 +105,11 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
 
 def _children(environment: dict[str, str], workers: int) -> list[Child]:
     return [Child("api", [sys.executable, "-m", "halftone_api"], environment)] + [
-        Child(f"worker {number}", [sys.executable, "-m", "halftone_workers"], _worker_environment(environment, number))
+        Child(
+            f"worker {number}",
+            [sys.executable, "-m", "halftone_workers"],
+            _worker_environment(environment, number),
+        )
         for number in range(1, workers + 1)
     ]
 
@@ -107,15 +127,18 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
         "LOG_FORMAT": "console",
         "LOG_LEVEL": "info",
     }
-    environment = {name: value for name, value in os.environ.items() if value or not name.startswith(PREFIX)}
+    environment = {
+        name: value for name, value in os.environ.items() if value or not name.startswith(PREFIX)
+    }
     for name, value in defaults.items():
         environment.setdefault(PREFIX + name, value)
     return environment | {PREFIX + "API_HOST": host, PREFIX + "API_PORT": str(port)}
 
 
 def _load_settings(environment: dict[str, str], workers: int) -> tuple[ApiSettings, WorkerSettings]:
-    """As API and workers will at their start, where a bad one would have them started again and again; the first
-    worker's, and the others' differ by their port. Raises BadSettings, with the problems of all.
+    """As API and workers will at their start, where a bad one would have them started again and
+    again; the first worker's, and the others' differ by their port. Raises BadSettings, with the
+    problems of all.
     """
     problems: list[str] = []
     api = _load(ApiSettings, environment, problems)
@@ -127,9 +150,15 @@ def _load_settings(environment: dict[str, str], workers: int) -> tuple[ApiSettin
     return api, worker
 
 
-def _load(settings_class: type[SettingsT], environment: dict[str, str], problems: list[str]) -> SettingsT | None:
+def _load(
+    settings_class: type[SettingsT], environment: dict[str, str], problems: list[str]
+) -> SettingsT | None:
     variables = {name: PREFIX + name.upper() for name in settings_class.model_fields}
-    given = {name: environment[variable] for name, variable in variables.items() if variable in environment}
+    given = {
+        name: environment[variable]
+        for name, variable in variables.items()
+        if variable in environment
+    }
     try:
         return load_settings(settings_class, **({"database_url": "postgresql://embedded"} | given))
     except BadSettings as error:
@@ -163,7 +192,9 @@ def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> 
     """All together, as one of them may be another's. Raises CannotStart."""
     wanted = [(host, port, "--port")]
     if (first_port := worker.metrics_port) is not None:
-        wanted += [(worker.metrics_host, first_port + at, PREFIX + "METRICS_PORT") for at in range(workers)]
+        wanted += [
+            (worker.metrics_host, first_port + at, PREFIX + "METRICS_PORT") for at in range(workers)
+        ]
     with ExitStack() as probes:
         for address, number, option in wanted:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -182,7 +213,11 @@ def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> 
 def _migrate(environment: dict[str, str]) -> None:
     """In a process of its own: what migrating needs is not kept in memory while serving."""
     migration = subprocess.run(
-        [sys.executable, "-m", "halftone_db"], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "halftone_db"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if migration.returncode != 0:
         reason = (migration.stderr.strip() or "no reason given").splitlines()[-1]

@@ -1,4 +1,6 @@
-"""The first schema: requests, their products, the completion barrier's shards, webhook events, API keys."""
+"""The first schema: requests, their products, the completion barrier's shards, webhook events, API
+keys.
+"""
 
 from alembic import op
 

@@ -1,4 +1,6 @@
-"""Cancelling and retrying requests, a fencing token on products, and keys that make an upload safe to repeat."""
+"""Cancelling and retrying requests, a fencing token on products, and keys that make an upload safe
+to repeat.
+"""
 
 from alembic import op
 

@@ -1,4 +1,6 @@
-"""Rate limits, shared by all API processes. Webhook secrets are encrypted from here on; none was stored before."""
+"""Rate limits, shared by all API processes. Webhook secrets are encrypted from here on; none was
+stored before.
+"""
 
 from alembic import op
 

@@ -1,4 +1,6 @@
-"""Operating it: which workers live, which upload a request came by, and which requests are being deleted."""
+"""Operating it: which workers live, which upload a request came by, and which requests are being
+deleted.
+"""
 
 from alembic import op
 

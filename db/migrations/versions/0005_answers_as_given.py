@@ -1,4 +1,6 @@
-"""What an upload was answered with is kept as it was given: jsonb has an order of its own for members, json has none."""
+"""What an upload was answered with is kept as it was given: jsonb has an order of its own for
+members, json has none.
+"""
 
 from alembic import op
 

@@ -10,8 +10,12 @@ from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from halftone_shared.database import DatabaseUnavailable, is_unavailable, unreachable, wrong_schema
-from halftone_shared.settings import DatabaseSettings, load_settings_or_exit, take_no_arguments
+from halftone_shared.db.engine import DatabaseUnavailable, is_unavailable, unreachable, wrong_schema
+from halftone_shared.runtime.settings import (
+    DatabaseSettings,
+    load_settings_or_exit,
+    take_no_arguments,
+)
 
 # In a wheel the scripts are inside the package; in a checkout they are at db/migrations.
 _PACKAGED = Path(__file__).parent / "migrations"
@@ -19,10 +23,11 @@ MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "m
 
 
 def migrate(database_url: str) -> None:
-    """Bring a database to the newest schema. Does nothing when it is there; several at once wait for each other.
+    """Bring a database to the newest schema. Does nothing when it is there; several at once wait
+    for each other.
 
-    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for it, where a newer
-    version has migrated it, and where it cannot hold every character.
+    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for
+    it, where a newer version has migrated it, and where it cannot hold every character.
     """
     try:
         command.upgrade(_config(database_url), "head")
@@ -48,7 +53,9 @@ def _config(database_url: str) -> Config:
 
 def main() -> None:
     """Migrate the database that HALFTONE_DATABASE_URL names."""
-    take_no_arguments("halftone-migrate", "Brings the database of HALFTONE_DATABASE_URL to the newest schema.")
+    take_no_arguments(
+        "halftone-migrate", "Brings the database of HALFTONE_DATABASE_URL to the newest schema."
+    )
     try:
         migrate(load_settings_or_exit(DatabaseSettings).database_url)
     except DatabaseUnavailable as error:

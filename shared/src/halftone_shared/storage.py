@@ -1,4 +1,6 @@
-"""Where output images lie: a folder or an S3 bucket, by HALFTONE_STORAGE_URL, through one interface (obstore)."""
+"""Where output images lie: a folder or an S3 bucket, by HALFTONE_STORAGE_URL, through one interface
+(obstore).
+"""
 
 import os
 import shutil
@@ -14,8 +16,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
-from halftone_shared.image_names import MEDIA_TYPES, storage_path
-from halftone_shared.settings import BadSettings
+from halftone_shared.model.image_names import MEDIA_TYPES, storage_path
+from halftone_shared.runtime.settings import BadSettings
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 DELETE_PAGE_FILES = 1000
-# A call that failed is tried again for this long: a bucket that does not answer costs one time-out then (30 s), and not
-# the six of them that obstore has the patience for.
+# A call that failed is tried again for this long: a bucket that does not answer costs one time-out
+# then (30 s), and not the six of them that obstore has the patience for.
 RETRY_SECONDS = 10.0
 # What this process calls a file until it is whole: a name that no other process has, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
-# Who names an endpoint over http:// means it. No client option: one of these, and none is read from the environment.
+# Who names an endpoint over http:// means it. No client option: one of these, and none is read from
+# the environment.
 _BUCKET: Any = {"allow_http": True}
 
 
@@ -41,10 +44,14 @@ class ImageNotStored(Exception):
 
 
 class ImageStore:
-    """Output images by their name (image_names.py). Writing the same name again puts the same file in its place."""
+    """Output images by their name (image_names.py). Writing the same name again puts the same file
+    in its place.
+    """
 
     def __init__(self, storage_url: str) -> None:
-        """Raises BadSettings where the folder can be neither found nor made, or the bucket's settings are wrong."""
+        """Raises BadSettings where the folder can be neither found nor made, or the bucket's
+        settings are wrong.
+        """
         self._store, self._folder = _open_store(storage_url)
 
     @property
@@ -59,7 +66,9 @@ class ImageStore:
                 _write_file(f"{self._folder}/{storage_path(name)}", data)
                 return
             attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
-            obstore.put(self._store, storage_path(name), data, use_multipart=False, attributes=attributes)
+            obstore.put(
+                self._store, storage_path(name), data, use_multipart=False, attributes=attributes
+            )
         except (BaseError, OSError) as error:
             raise StorageUnavailable(f"The image could not be stored: {error}") from error
 
@@ -76,11 +85,15 @@ class ImageStore:
     async def _open(self, name: str, start: int, end: int) -> "GetResult":
         with _read_errors(name):
             self._refuse_link(name)
-            return await obstore.get_async(self._store, storage_path(name), options={"range": (start, end)})
+            return await obstore.get_async(
+                self._store, storage_path(name), options={"range": (start, end)}
+            )
 
-    async def _chunks(self, result: "GetResult", name: str, at: int, end: int) -> AsyncIterator[bytes]:
-        """A bucket's answer breaks off after some minutes, however slowly it is taken: then another goes on from there,
-        as long as something comes.
+    async def _chunks(
+        self, result: "GetResult", name: str, at: int, end: int
+    ) -> AsyncIterator[bytes]:
+        """A bucket's answer breaks off after some minutes, however slowly it is taken: then another
+        goes on from there, as long as something comes.
         """
         while True:
             began = at
@@ -96,20 +109,28 @@ class ImageStore:
             result = await self._open(name, at, end)
 
     def delete_folder(self, folder: str) -> None:
-        """Delete every file under a folder, and the folder. Again does nothing. Raises StorageUnavailable."""
+        """Delete every file under a folder, and the folder. Again does nothing. Raises
+        StorageUnavailable.
+        """
         try:
             if self._folder is not None:
                 # What a killed worker left half-written is not in obstore's listings.
                 shutil.rmtree(self._folder / folder)
                 return
-            while page := next(iter(obstore.list(self._store, folder, chunk_size=DELETE_PAGE_FILES)), None):
+            while page := next(
+                iter(obstore.list(self._store, folder, chunk_size=DELETE_PAGE_FILES)), None
+            ):
                 obstore.delete(self._store, [file["path"] for file in page])
         except FileNotFoundError as error:
             # Gone already, or in part: who else deletes it may not come to its end.
             if self._folder is not None and (self._folder / folder).exists():
-                raise StorageUnavailable(f"The files under {folder} are being deleted by another.") from error
+                raise StorageUnavailable(
+                    f"The files under {folder} are being deleted by another."
+                ) from error
         except (BaseError, OSError) as error:
-            raise StorageUnavailable(f"The files under {folder} could not be deleted: {error}") from error
+            raise StorageUnavailable(
+                f"The files under {folder} could not be deleted: {error}"
+            ) from error
 
     def _refuse_link(self, name: str) -> None:
         """What lies in the folder under an image's name is the image, and no way to another file."""
@@ -120,9 +141,11 @@ class ImageStore:
 
 
 def _write_file(path: str, data: bytes | bytearray) -> None:
-    """Whole, under a name of its own, then in the place of what may be there; on return it is on the disk.
+    """Whole, under a name of its own, then in the place of what may be there; on return it is on
+    the disk.
 
-    By the bare calls: a thread that returns from one waits for its turn among the others, up to some milliseconds.
+    By the bare calls: a thread that returns from one waits for its turn among the others, up to
+    some milliseconds.
     """
     unfinished = f"{path}#{_OURS}{next(_numbers)}"
     file = _create(unfinished)
@@ -135,7 +158,8 @@ def _write_file(path: str, data: bytes | bytearray) -> None:
         except BaseException:
             os.unlink(unfinished)  # noqa: PTH108
             raise
-        # After the rename, so that one call is enough for both: with a file, ext4, XFS and Btrfs write its name.
+        # After the rename, so that one call is enough for both: with a file, ext4, XFS and Btrfs
+        # write its name.
         os.fsync(file)
     finally:
         os.close(file)
@@ -172,4 +196,6 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
         return LocalStore(folder, mkdir=True), folder
     except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none
         reason = str(error).splitlines()[0]
-        raise BadSettings([f"HALFTONE_STORAGE_URL={storage_url!r}: it cannot be used ({reason})."]) from error
+        raise BadSettings(
+            [f"HALFTONE_STORAGE_URL={storage_url!r}: it cannot be used ({reason})."]
+        ) from error

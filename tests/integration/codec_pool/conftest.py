@@ -19,7 +19,9 @@ def run() -> Run[Any]:
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run_on_both(request: pytest.FixtureRequest) -> Run[Any]:
-    """On both kinds of event loop, which differ in what it does to close a socket that is waited for."""
+    """On both kinds of event loop, which differ in what it does to close a socket that is waited
+    for.
+    """
     return running_on(request.param)
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from halftone_workers.codec_handle import MEMORY_BYTES
+from halftone_workers.codec_processes.handle import MEMORY_BYTES
 from tests.support.codec_pool import FAST, Run, all_ready, linux_only, pids_of, running_pool
 from tests.support.images import jpeg
 
 
 @linux_only
-def test_process_holds_no_secret_and_may_do_little(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_holds_no_secret_and_may_do_little(
+    run: Run[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     secrets = {
         "HALFTONE_WEBHOOK_SECRET": "whsec_sesame",
         "HALFTONE_DATABASE_URL": "postgresql://u:sesame@127.0.0.1/x",
@@ -36,7 +38,9 @@ def test_process_holds_no_secret_and_may_do_little(run: Run[None], monkeypatch: 
             assert b"MALLOC_" in environment  # what is looked at is the right process
             assert b"sesame" not in environment
             assert b"sesame" not in process.joinpath("cmdline").read_bytes()
-            status = dict(line.split(":\t", 1) for line in process.joinpath("status").read_text().splitlines())
+            status = dict(
+                line.split(":\t", 1) for line in process.joinpath("status").read_text().splitlines()
+            )
             assert status["NoNewPrivs"] == "1"
             assert status["Seccomp"] == "2"
             assert (
@@ -79,14 +83,16 @@ def test_process_has_no_connection_but_the_one_to_its_parent(run: Run[None]) -> 
 def test_confined_process_cannot_write_a_file(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from halftone_workers.codec_process import confine\n"
+        "from halftone_workers.codec_processes.child import confine\n"
         "confine(1 << 31)\n"
         "with open(sys.argv[1], 'wb') as file:\n"
         "    file.write(b'x' * 100000)\n"
         "print('written')\n"
     )
     target = tmp_path / "written"
-    ended = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=False
+    )
     assert ended.returncode != 0
     assert "written" not in ended.stdout
     assert not target.exists() or target.stat().st_size == 0
@@ -126,7 +132,7 @@ def test_confined_process_cannot_write_a_file(tmp_path: Path) -> None:
 def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
     code = (
         "import ctypes, platform, struct, sys\n"
-        "from halftone_workers.codec_process import confine\n"
+        "from halftone_workers.codec_processes.child import confine\n"
         "tgkill, rt_sigqueueinfo = (131, 138) if platform.machine() == 'aarch64' else (234, 129)\n"
         "def raw(*call):\n"
         "    libc = ctypes.CDLL(None, use_errno=True)\n"
@@ -152,8 +158,12 @@ def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_that_reaches_all_processes_does_not_end_one(number: signal.Signals, run: Run[None]) -> None:
-    """As Ctrl-C in a terminal does, and systemd, which stops a service by a SIGTERM to each of its processes."""
+def test_signal_that_reaches_all_processes_does_not_end_one(
+    number: signal.Signals, run: Run[None]
+) -> None:
+    """As Ctrl-C in a terminal does, and systemd, which stops a service by a SIGTERM to each of its
+    processes.
+    """
 
     async def work() -> None:
         async with running_pool() as pool:

@@ -38,7 +38,9 @@ def test_no_child_remains_after_close(run_on_both: Run[None]) -> None:
     run_on_both(work())
 
 
-def test_close_in_the_middle_of_a_job_leaves_no_child_and_no_wait(run_on_both: Run[None], slow_image: bytes) -> None:
+def test_close_in_the_middle_of_a_job_leaves_no_child_and_no_wait(
+    run_on_both: Run[None], slow_image: bytes
+) -> None:
     async def work() -> None:
         async with running_pool(timeout_seconds=1.5) as pool:
             await all_ready(pool)
@@ -66,7 +68,7 @@ def test_close_in_the_middle_of_a_job_leaves_no_child_and_no_wait(run_on_both: R
 _HELPER = """
 import asyncio, sys
 from halftone_workers.codec.options import CodecLimits, CodecOptions
-from halftone_workers.codec_pool import CodecPool
+from halftone_workers.codec_processes.pool import CodecPool
 
 async def main() -> None:
     pool = CodecPool(2, CodecLimits(), timeout_seconds=60)

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from halftone_shared.states import ImageErrorCode
-from halftone_workers import codec_handle, codec_pool
+from halftone_shared.model.states import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec_processes import handle
 from tests.support.codec_pool import (
     FAST,
     SLOW,
@@ -32,7 +32,9 @@ from tests.support.codec_pool import (
 from tests.support.images import encoded, jpeg, picture
 
 
-def test_job_over_its_deadline_is_killed_and_the_next_one_works(run: Run[None], slow_image: bytes) -> None:
+def test_job_over_its_deadline_is_killed_and_the_next_one_works(
+    run: Run[None], slow_image: bytes
+) -> None:
     async def work() -> None:
         async with running_pool(timeout_seconds=1) as pool:
             await all_ready(pool)
@@ -58,14 +60,18 @@ def test_waiting_for_a_free_process_does_not_count(run: Run[None]) -> None:
             stuck = asyncio.ensure_future(refusal(pool.compress(jpeg(), FAST)))
             await asyncio.sleep(0)
             # Each of these waits for longer than the limit before its turn comes.
-            results = await asyncio.gather(*(pool.compress(jpeg(seed=seed), FAST) for seed in range(4)))
+            results = await asyncio.gather(
+                *(pool.compress(jpeg(seed=seed), FAST) for seed in range(4))
+            )
             assert await stuck is ImageErrorCode.ENCODE_TIMEOUT
             assert all(result.width == 320 for result in results)
 
     run(work())
 
 
-def test_image_that_is_sent_to_a_process_that_does_not_read_ends_at_the_deadline(run: Run[None]) -> None:
+def test_image_that_is_sent_to_a_process_that_does_not_read_ends_at_the_deadline(
+    run: Run[None],
+) -> None:
     async def work() -> None:
         async with running_pool(timeout_seconds=0.5) as pool:
             (pid,) = pids_of(pool)
@@ -89,14 +95,18 @@ def test_process_killed_in_the_middle_costs_its_image_only(
             await asyncio.sleep(0.3)
             busy = {process.pid for process in pool._all if process.jobs}
             (victim,) = busy
-            beside = [asyncio.ensure_future(pool.compress(jpeg(seed=seed), FAST)) for seed in (1, 2)]
+            beside = [
+                asyncio.ensure_future(pool.compress(jpeg(seed=seed), FAST)) for seed in (1, 2)
+            ]
             os.kill(victim, number)
             assert await doomed is ImageErrorCode.ENCODE_CRASHED
             assert [result.width for result in await asyncio.gather(*beside)] == [320, 320]
             assert len(pids_of(pool) & before) == 1
             assert len(pids_of(pool)) == 2
             # Both of the two now in the pool work: each has its turn.
-            results = await asyncio.gather(*(pool.compress(jpeg(seed=seed), FAST) for seed in range(8)))
+            results = await asyncio.gather(
+                *(pool.compress(jpeg(seed=seed), FAST) for seed in range(8))
+            )
             assert all(result.width == 320 for result in results)
 
     run(work())
@@ -115,7 +125,9 @@ def test_process_that_died_while_it_had_nothing_to_do_costs_no_image(run: Run[No
 
 
 @linux_only
-def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_cannot_be_started_is_started_later(
+    run: Run[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = subprocess.Popen
     refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 2
 
@@ -129,7 +141,7 @@ def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeyp
             await all_ready(pool)
             open_files = psutil.Process().num_fds()
             (pid,) = pids_of(pool)
-            monkeypatch.setattr(codec_pool, "START_AGAIN_SECONDS", 0.05)
+            monkeypatch.setattr(pool, "START_AGAIN_SECONDS", 0.05)
             monkeypatch.setattr(subprocess, "Popen", start_or_not)
             os.kill(pid, signal.SIGKILL)
             await until(lambda: not is_alive(pid))
@@ -145,13 +157,22 @@ def test_process_that_cannot_be_started_is_started_later(run: Run[None], monkeyp
 def test_image_that_needs_more_memory_than_there_is_costs_itself_only(
     run: Run[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codec_handle, "MEMORY_BYTES", 400 * 1024**2)
+    monkeypatch.setattr(handle, "MEMORY_BYTES", 400 * 1024**2)
 
     async def work() -> None:
         header = struct.pack(">II", 12_000, 12_000) + b"\x08\x06\0\0\0"
         bomb = b"\x89PNG\r\n\x1a\n"
-        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100_000))), (b"IEND", b"")):
-            bomb += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in (
+            (b"IHDR", header),
+            (b"IDAT", zlib.compress(bytes(100_000))),
+            (b"IEND", b""),
+        ):
+            bomb += (
+                struct.pack(">I", len(content))
+                + kind
+                + content
+                + struct.pack(">I", zlib.crc32(kind + content))
+            )
         async with running_pool(limits=CodecLimits(max_pixels=10**9)) as pool:
             assert await refusal(pool.compress(bomb, FAST)) is ImageErrorCode.ENCODE_CRASHED
             assert (await pool.compress(jpeg(), FAST)).width == 320
@@ -159,7 +180,9 @@ def test_image_that_needs_more_memory_than_there_is_costs_itself_only(
     run(work())
 
 
-def test_canvas_that_does_not_fit_into_memory_is_said_to_be_too_large_not_corrupt(run: Run[None]) -> None:
+def test_canvas_that_does_not_fit_into_memory_is_said_to_be_too_large_not_corrupt(
+    run: Run[None],
+) -> None:
     async def work() -> None:
         frames = [picture((60, 40), seed=seed) for seed in (1, 2)]
         film = bytearray(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
@@ -178,7 +201,9 @@ def test_job_behind_one_that_breaks_its_process_goes_to_another(run: Run[None]) 
             (pid,) = pids_of(pool)
             os.kill(pid, signal.SIGSTOP)
             doomed = asyncio.ensure_future(refusal(pool.compress(jpeg(), FAST)))
-            behind = [asyncio.ensure_future(pool.compress(jpeg((48 + at, 36)), FAST)) for at in range(3)]
+            behind = [
+                asyncio.ensure_future(pool.compress(jpeg((48 + at, 36)), FAST)) for at in range(3)
+            ]
             await asyncio.sleep(0.05)
             (process,) = pool._all
             assert len(process.jobs) == 4
@@ -189,7 +214,9 @@ def test_job_behind_one_that_breaks_its_process_goes_to_another(run: Run[None]) 
     run(work())
 
 
-def test_image_waits_for_no_other_while_a_process_is_free(run: Run[None], slow_image: bytes) -> None:
+def test_image_waits_for_no_other_while_a_process_is_free(
+    run: Run[None], slow_image: bytes
+) -> None:
     async def work() -> None:
         async with running_pool(2) as pool:
             await all_ready(pool)
@@ -202,7 +229,9 @@ def test_image_waits_for_no_other_while_a_process_is_free(run: Run[None], slow_i
     run(work())
 
 
-def test_cancelled_job_does_not_answer_the_next_one(run_on_both: Run[None], slow_image: bytes) -> None:
+def test_cancelled_job_does_not_answer_the_next_one(
+    run_on_both: Run[None], slow_image: bytes
+) -> None:
     async def work() -> None:
         async with running_pool() as pool:
             await all_ready(pool)
@@ -242,7 +271,9 @@ def test_job_cancelled_before_its_turn_takes_no_process(run: Run[None]) -> None:
             await all_ready(pool)
             (pid,) = pids_of(pool)
             os.kill(pid, signal.SIGSTOP)
-            busy, waiting, last = (asyncio.ensure_future(pool.compress(jpeg(), FAST)) for _ in range(3))
+            busy, waiting, last = (
+                asyncio.ensure_future(pool.compress(jpeg(), FAST)) for _ in range(3)
+            )
             await asyncio.sleep(0.05)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
-from halftone_workers import codec_handle
+from halftone_shared.model.states import Action, ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
+from halftone_workers.codec_processes import handle
 from tests.support.codec_pool import (
     FAST,
     Run,
@@ -25,7 +25,11 @@ from tests.support.images import encoded, jpeg, opened, picture
 def test_process_gives_what_the_codec_gives(run: Run[None]) -> None:
     async def work() -> None:
         async with running_pool() as pool:
-            for data in (jpeg(), encoded(picture(), "PNG", compress_level=0), encoded(picture((4, 4)), quality=1)):
+            for data in (
+                jpeg(),
+                encoded(picture(), "PNG", compress_level=0),
+                encoded(picture((4, 4)), quality=1),
+            ):
                 assert await pool.compress(data, FAST) == compress(data, FAST, CodecLimits())
 
     run(work())
@@ -36,8 +40,16 @@ def test_options_and_limits_reach_the_process(run: Run[None]) -> None:
         options = CodecOptions(Mode.SCALE, 40, 0.25, format=OutputFormat.WEBP)
         async with running_pool(limits=CodecLimits(max_pixels=10_000, max_frames=2)) as pool:
             result = await pool.compress(jpeg((100, 100)), options)
-            assert (result.format, result.extension, result.width, result.height) == ("WEBP", "webp", 25, 25)
-            assert await refusal(pool.compress(jpeg((101, 100)), options)) is ImageErrorCode.TOO_MANY_PIXELS
+            assert (result.format, result.extension, result.width, result.height) == (
+                "WEBP",
+                "webp",
+                25,
+                25,
+            )
+            assert (
+                await refusal(pool.compress(jpeg((101, 100)), options))
+                is ImageErrorCode.TOO_MANY_PIXELS
+            )
             frames = [picture((20, 20), seed=seed) for seed in (1, 2, 3)]
             film = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
             assert await refusal(pool.compress(film, options)) is ImageErrorCode.TOO_MANY_FRAMES
@@ -64,7 +76,10 @@ def test_refused_image_costs_no_process(run: Run[None]) -> None:
         async with running_pool() as pool:
             before = pids_of(pool)
             assert await refusal(pool.compress(b"<html>", FAST)) is ImageErrorCode.NOT_AN_IMAGE
-            assert await refusal(pool.compress(b"BM" + bytes(60), FAST)) is ImageErrorCode.UNSUPPORTED_FORMAT
+            assert (
+                await refusal(pool.compress(b"BM" + bytes(60), FAST))
+                is ImageErrorCode.UNSUPPORTED_FORMAT
+            )
             assert await refusal(pool.compress(jpeg()[:3000], FAST)) is ImageErrorCode.CORRUPT_IMAGE
             assert (await pool.compress(jpeg(), FAST)).width == 320
             assert pids_of(pool) == before
@@ -91,7 +106,9 @@ def test_large_image_goes_through_the_socket_whole(run: Run[None]) -> None:
         assert len(data) > 5_000_000
         async with running_pool() as pool:
             result = await pool.compress(data, CodecOptions(format=OutputFormat.JPEG, quality=95))
-            assert result == compress(data, CodecOptions(format=OutputFormat.JPEG, quality=95), CodecLimits())
+            assert result == compress(
+                data, CodecOptions(format=OutputFormat.JPEG, quality=95), CodecLimits()
+            )
 
     run(work())
 
@@ -104,7 +121,8 @@ def test_jobs_run_side_by_side_up_to_the_size(run: Run[None], other: bool) -> No
             await asyncio.sleep(0.1)
             assert pool.busy == 2
             first, second = pids_of(pool)
-            # Whichever the third one was given to, the process that goes on does it, while the other has not moved.
+            # Whichever the third one was given to, the process that goes on does it, while the
+            # other has not moved.
             first, second = (second, first) if other else (first, second)
             os.kill(first, signal.SIGCONT)
             await until(lambda: sum(job.done() for job in jobs) == 2)
@@ -119,7 +137,7 @@ def test_image_that_is_held_up_is_compressed_once(run: Run[None]) -> None:
     async def work() -> None:
         async with running_pool(2) as pool:
             jobs = await given_while_stopped(pool, 3)
-            await asyncio.sleep(codec_handle.AHEAD_SECONDS + 0.1)
+            await asyncio.sleep(handle.AHEAD_SECONDS + 0.1)
             two, one = sorted(pool._all, key=lambda process: len(process.jobs), reverse=True)
             assert (len(two.jobs), len(one.jobs)) == (2, 1)
             os.kill(two.pid, signal.SIGCONT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from halftone_workers import outgoing_http
+from halftone_workers.http import client as http_client
 from tests.support.hostile import StubResolver
 
 
@@ -10,5 +10,5 @@ from tests.support.hostile import StubResolver
 def resolver(monkeypatch: pytest.MonkeyPatch) -> StubResolver:
     """No test looks up a name."""
     stub = StubResolver()
-    monkeypatch.setattr(outgoing_http, "_look_up", stub)
+    monkeypatch.setattr(http_client, "_look_up", stub)
     return stub

@@ -13,9 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halftone_shared.states import ImageErrorCode
-from halftone_workers.fetching import MAX_RETRY_AFTER_SECONDS, ImageFetcher, retry_after_seconds
-from halftone_workers.outgoing_http import Deadline
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.http.client import Deadline
+from halftone_workers.http.fetching import (
+    MAX_RETRY_AFTER_SECONDS,
+    ImageFetcher,
+    retry_after_seconds,
+)
 from tests.support.fetching import BODY, code_of, failure_of, fetch, fetched, fetcher_of, run
 from tests.support.hostile import Visitor, answering, closing_after, hostile_server, response
 from tests.support.origin import Answer, Origin
@@ -28,7 +32,8 @@ def test_image_arrives_as_it_was_sent(origin: Origin) -> None:
 
 
 def test_fetched_image_leaves_nothing_to_the_garbage_collector(origin: Origin) -> None:
-    # What only the collector finds lies about until it comes, an image's task and all that hangs on it.
+    # What only the collector finds lies about until it comes, an image's task and all that hangs on
+    # it.
     url = origin.serve("/image.jpg", BODY)
 
     async def fetch(fetcher: ImageFetcher) -> None:
@@ -65,7 +70,8 @@ def test_every_answer_of_success_is_an_image(status: str) -> None:
         + b"\r\n%x\r\n" % (len(BODY) - 3)
         + BODY[3:]
         + b"\r\n0\r\n\r\n",
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + response(body=BODY),
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        + response(body=BODY),
         response(body=BODY, headers={"Content-Encoding": "identity"}),
         response(body=BODY, headers={"Content-Encoding": ""}),
         response(body=BODY, headers={"Content-Type": "text/html"}),
@@ -117,7 +123,9 @@ def test_request_asks_for_an_unencoded_image_and_says_who_asks() -> None:
 
 
 def test_cookies_of_one_image_are_not_sent_for_another() -> None:
-    with hostile_server(answering(response(body=BODY, headers={"Set-Cookie": "shopper=anna; Path=/"}))) as server:
+    with hostile_server(
+        answering(response(body=BODY, headers={"Set-Cookie": "shopper=anna; Path=/"}))
+    ) as server:
         fetch(server.url + "/1", server.url + "/2")
         assert len(server.requests) == 2
         assert b"cookie" not in server.requests[1].lower()
@@ -126,8 +134,52 @@ def test_cookies_of_one_image_are_not_sent_for_another() -> None:
 # --- statuses ---
 
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
-_FINAL = {300, 304, 305, 306, 399, 400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 413, 414, 415, 416, 417, 418}
-_FINAL |= {421, 422, 423, 424, 426, 428, 431, 451, 499, 501, 505, 506, 507, 508, 510, 511, 520, 599, 600, 999}
+_FINAL = {
+    300,
+    304,
+    305,
+    306,
+    399,
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    406,
+    407,
+    409,
+    410,
+    411,
+    413,
+    414,
+    415,
+    416,
+    417,
+    418,
+}
+_FINAL |= {
+    421,
+    422,
+    423,
+    424,
+    426,
+    428,
+    431,
+    451,
+    499,
+    501,
+    505,
+    506,
+    507,
+    508,
+    510,
+    511,
+    520,
+    599,
+    600,
+    999,
+}
 
 
 @pytest.mark.parametrize("status", sorted(_RETRYABLE | _FINAL))
@@ -142,7 +194,11 @@ def test_status_is_an_http_error_and_retried_only_where_that_may_help(status: in
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_to_nowhere_is_an_http_error(origin: Origin, status: int) -> None:
     error = failure_of(origin.serve("/start", Answer(status=status))).error
-    assert (error.code, error.http_status, error.retryable) == (ImageErrorCode.HTTP_ERROR, status, False)
+    assert (error.code, error.http_status, error.retryable) == (
+        ImageErrorCode.HTTP_ERROR,
+        status,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,7 +237,9 @@ def _in(seconds: float) -> str:
         (90_000, MAX_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS),
     ],
 )
-def test_retry_after_is_read_as_seconds_and_as_a_date(header: str | int, least: float, most: float) -> None:
+def test_retry_after_is_read_as_seconds_and_as_a_date(
+    header: str | int, least: float, most: float
+) -> None:
     sent = _in(header) if isinstance(header, int) else header
     with hostile_server(answering(response("503 Busy", headers={"Retry-After": sent}))) as server:
         asked = failure_of(server.url).retry_after_seconds
@@ -199,11 +257,16 @@ def test_retry_after_is_read_in_each_form_of_a_date() -> None:
 
 def test_date_of_retry_after_is_by_the_server_s_clock() -> None:
     """Which may be wrong, or ours: this one is a year behind."""
-    headers = {"Date": "Thu, 27 Nov 2025 10:00:00 GMT", "Retry-After": "Thu, 27 Nov 2025 10:01:30 GMT"}
+    headers = {
+        "Date": "Thu, 27 Nov 2025 10:00:00 GMT",
+        "Retry-After": "Thu, 27 Nov 2025 10:01:30 GMT",
+    }
     assert retry_after_seconds(httpx.Headers(headers)) == 90
 
 
-@pytest.mark.parametrize("header", ["", "soon", "-5", "1.5", "0x10", "Mon, 99 Foo 2030 00:00:00 GMT", "²"])
+@pytest.mark.parametrize(
+    "header", ["", "soon", "-5", "1.5", "0x10", "Mon, 99 Foo 2030 00:00:00 GMT", "²"]
+)
 def test_retry_after_that_says_nothing_is_passed_over(header: str) -> None:
     with hostile_server(answering(response("503 Busy", headers={"Retry-After": header}))) as server:
         failure = failure_of(server.url)
@@ -249,7 +312,9 @@ def test_encoded_image_is_refused(encoding: str) -> None:
 def test_bomb_zipped_twice_is_refused_in_little_memory() -> None:
     bomb = gzip.compress(gzip.compress(bytes(150_000_000), 9), 9)
     assert len(bomb) < 10_000
-    with hostile_server(answering(response(body=bomb, headers={"Content-Encoding": "gzip, gzip"}))) as server:
+    with hostile_server(
+        answering(response(body=bomb, headers={"Content-Encoding": "gzip, gzip"}))
+    ) as server:
         tracemalloc.start()
         try:
             assert code_of(server.url, max_bytes=50_000_000) == (ImageErrorCode.HTTP_ERROR, False)
@@ -292,7 +357,10 @@ def test_endless_body_is_cut_off_at_the_limit(chunked: bool) -> None:
     with hostile_server(endless) as server:
         tracemalloc.start()
         try:
-            assert code_of(server.url, max_bytes=2_000_000, timeout=20) == (ImageErrorCode.TOO_LARGE, False)
+            assert code_of(server.url, max_bytes=2_000_000, timeout=20) == (
+                ImageErrorCode.TOO_LARGE,
+                False,
+            )
             assert tracemalloc.get_traced_memory()[1] < 20_000_000
         finally:
             tracemalloc.stop()

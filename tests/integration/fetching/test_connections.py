@@ -10,9 +10,9 @@ import time
 import httpx
 import pytest
 
-from halftone_shared.states import ImageErrorCode
-from halftone_workers import outgoing_http
-from halftone_workers.fetching import FetchFailed
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.http import client as http_client
+from halftone_workers.http.fetching import FetchFailed
 from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetched, fetcher_of, run
 from tests.support.hostile import (
     Authority,
@@ -84,16 +84,26 @@ _BROKEN: dict[str, Script] = {
     "resets in the body": _reset_in_the_body,
     "short body": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(10)),
     "no body": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
-    "chunk without end": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nabc"),
-    "no last chunk": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
-    "chunk of no size": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"),
+    "chunk without end": closing_after(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nabc"
+    ),
+    "no last chunk": closing_after(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    ),
+    "chunk of no size": closing_after(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"
+    ),
     "half a header": closing_after(b"HTTP/1.1 200 OK\r\nContent-Le"),
     "no HTTP": closing_after(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "a page without a header": closing_after(b"<html>hello</html>\r\n\r\n"),
     "status of no number": closing_after(b"HTTP/1.1 OK\r\n\r\n"),
-    "two lengths": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde"),
+    "two lengths": closing_after(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde"
+    ),
     "negative length": closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nabc"),
-    "unknown transfer encoding": closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
+    "unknown transfer encoding": closing_after(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"
+    ),
     "nothing but zeros": closing_after(bytes(2000)),
 }
 
@@ -122,13 +132,17 @@ def test_port_that_nobody_listens_on_is_a_failed_connection() -> None:
     assert code_of(f"http://127.0.0.1:{port}/") == (ImageErrorCode.CONNECT_FAILED, True)
 
 
-def test_second_address_is_tried_when_the_first_refuses(resolver: StubResolver, origin: Origin) -> None:
+def test_second_address_is_tried_when_the_first_refuses(
+    resolver: StubResolver, origin: Origin
+) -> None:
     resolver.names["shop.test"] = ["::1", "127.0.0.1"]
     url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
     assert fetch(url) == BODY
 
 
-def test_second_address_is_tried_when_the_first_is_silent(resolver: StubResolver, origin: Origin) -> None:
+def test_second_address_is_tried_when_the_first_is_silent(
+    resolver: StubResolver, origin: Origin
+) -> None:
     resolver.names["shop.test"] = ["::1", "127.0.0.1"]
     url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
     with full_backlog("::1", int(origin.url.rpartition(":")[2])):
@@ -154,11 +168,13 @@ def test_name_that_does_not_resolve_is_retried_only_when_the_resolver_failed(
     def failing(host: str, port: int) -> list[str]:
         raise error
 
-    monkeypatch.setattr(outgoing_http, "_look_up", failing)
+    monkeypatch.setattr(http_client, "_look_up", failing)
     assert code_of("http://shop.test/") == (ImageErrorCode.DNS_FAILED, retryable)
 
 
-def test_name_that_only_older_rules_allow_is_fetched_from(resolver: StubResolver, origin: Origin) -> None:
+def test_name_that_only_older_rules_allow_is_fetched_from(
+    resolver: StubResolver, origin: Origin
+) -> None:
     # A heart, as browsers and name servers write it; IDNA 2008 reads it no more.
     resolver.names["xn--i-7iq.test"] = ["127.0.0.1"]
     origin.serve("/image.jpg", BODY)
@@ -178,7 +194,7 @@ def test_machine_without_room_for_a_look_up_fails_that_one_only(
         async with fetcher_of(timeout=2) as fetcher:
             with monkeypatch.context() as full:
                 full.setattr(threading, "Thread", Thread)
-                for _ in range(outgoing_http.RESOLVER_THREADS):
+                for _ in range(http_client.RESOLVER_THREADS):
                     with pytest.raises(FetchFailed) as failed:
                         await fetcher.fetch(origin.url)
                     error = failed.value.error
@@ -207,7 +223,9 @@ def test_certificate_of_a_known_authority_and_the_right_name_is_good(
     resolver: StubResolver, authority: Authority, host: str
 ) -> None:
     resolver.names["shop.test"] = ["127.0.0.1"]
-    with hostile_server(answering(response(body=BODY)), tls=authority.server_context("shop.test")) as server:
+    with hostile_server(
+        answering(response(body=BODY)), tls=authority.server_context("shop.test")
+    ) as server:
         assert fetch(f"https://{host}:{server.port}/", tls=authority.client_context()) == BODY
 
 
@@ -224,7 +242,9 @@ def test_tls_that_ends_with_the_body_and_says_no_goodbye_loses_nothing(
         answer = response(body=chunk, headers={"Transfer-Encoding": "chunked"}, told=False)
     with hostile_server(closing_after(answer), tls=authority.server_context("shop.test")) as server:
         for _ in range(5):
-            assert fetch(f"https://shop.test:{server.port}/", tls=authority.client_context()) == body
+            assert (
+                fetch(f"https://shop.test:{server.port}/", tls=authority.client_context()) == body
+            )
 
 
 @pytest.mark.parametrize(("told", "size"), [(True, 200_000), (False, 200_000), (False, 66_000)])
@@ -257,16 +277,34 @@ def test_tls_that_ends_while_its_image_waits_for_memory_loses_nothing(
         ("shop.test", ["shop.test"], 1, False),
         ("shop.test", ["shop.test"], 0, True),
     ],
-    ids=["wrong name", "wildcard too far", "address instead of name", "unknown authority", "expired"],
+    ids=[
+        "wrong name",
+        "wildcard too far",
+        "address instead of name",
+        "unknown authority",
+        "expired",
+    ],
 )
 def test_certificate_that_proves_nothing_is_refused_for_good(
-    resolver: StubResolver, authority: Authority, host: str, names: list[str], days: int, known: bool
+    resolver: StubResolver,
+    authority: Authority,
+    host: str,
+    names: list[str],
+    days: int,
+    known: bool,
 ) -> None:
     resolver.names[host] = ["127.0.0.1"]
-    with hostile_server(answering(response(body=BODY)), tls=authority.server_context(*names, days=days)) as server:
+    with hostile_server(
+        answering(response(body=BODY)), tls=authority.server_context(*names, days=days)
+    ) as server:
         time.sleep(1.1 if days == 0 else 0)
-        tls = authority.client_context() if known else None  # None: the authorities that a worker knows
-        assert code_of(f"https://{host}:{server.port}/", tls=tls) == (ImageErrorCode.TLS_FAILED, False)
+        tls = (
+            authority.client_context() if known else None
+        )  # None: the authorities that a worker knows
+        assert code_of(f"https://{host}:{server.port}/", tls=tls) == (
+            ImageErrorCode.TLS_FAILED,
+            False,
+        )
         assert server.requests == []
 
 
@@ -277,10 +315,15 @@ def test_server_that_speaks_no_tls_is_a_failed_tls() -> None:
 
 def test_server_that_hangs_up_during_the_handshake_may_do_better_another_time() -> None:
     with hostile_server(lambda visitor: visitor.pause(0.05)) as server:
-        assert code_of(server.url.replace("http:", "https:")) == (ImageErrorCode.CONNECT_FAILED, True)
+        assert code_of(server.url.replace("http:", "https:")) == (
+            ImageErrorCode.CONNECT_FAILED,
+            True,
+        )
 
 
-@pytest.mark.parametrize("sent", [b"", response(body=BODY)[:200]], ids=["before the header", "in the body"])
+@pytest.mark.parametrize(
+    "sent", [b"", response(body=BODY)[:200]], ids=["before the header", "in the body"]
+)
 def test_tls_that_breaks_after_the_handshake_has_a_public_code(
     resolver: StubResolver, authority: Authority, sent: bytes
 ) -> None:
@@ -312,7 +355,9 @@ def test_server_that_wants_a_certificate_of_ours_has_a_public_code(
 # --- the environment ---
 
 
-def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch, origin: Origin) -> None:
+def test_proxy_of_the_environment_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, origin: Origin
+) -> None:
     url = origin.serve("/image", BODY)
     with hostile_server(closing_after(response(body=b"from the proxy"))) as victim:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from halftone_shared.states import ImageErrorCode
-from halftone_workers import outgoing_http
-from halftone_workers.fetching import FetchFailed
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.http import client as http_client
+from halftone_workers.http.fetching import FetchFailed
 from tests.support.fetching import BODY, GRACE_SECONDS, code_of, fetch, fetch_all, fetcher_of, run
 from tests.support.hostile import HostileServer, Script, Visitor, full_backlog, hostile_server
 from tests.support.origin import Answer, Origin
@@ -44,7 +44,9 @@ _SLOW: dict[str, Script] = {
     "slow header": _trickling(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x", 0.05),
     "slow header lines": _trickling(b"HTTP/1.1 200 OK\r\n", b"X-Slow: x\r\n", 0.05),
     "slow body": _trickling(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x", 0.05),
-    "slow chunks": _trickling(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05),
+    "slow chunks": _trickling(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05
+    ),
     "endless 103s, slow": _trickling(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.05),
     "endless 103s, fast": _trickling(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500, 0),
     "endless 100s": _trickling(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
@@ -57,12 +59,17 @@ def _assert_times_out(url: str, server: HostileServer | None = None) -> None:
 
     async def work() -> None:
         async with fetcher_of(timeout=0.3) as fetcher:
-            clock = asyncio.get_running_loop().time  # the one that the deadline goes by, which counts milliseconds
+            clock = (
+                asyncio.get_running_loop().time
+            )  # the one that the deadline goes by, which counts milliseconds
             started = clock()
             with pytest.raises(FetchFailed) as failed:
                 await fetch_all(fetcher, [url])
             assert 0.3 <= round(clock() - started, 3) < 0.3 + GRACE_SECONDS
-            assert (failed.value.error.code, failed.value.error.retryable) == (ImageErrorCode.TIMEOUT, True)
+            assert (failed.value.error.code, failed.value.error.retryable) == (
+                ImageErrorCode.TIMEOUT,
+                True,
+            )
             hung_up_by = time.monotonic() + 1
             while server and server.open_now:
                 assert time.monotonic() < hung_up_by, "the connection is still open"
@@ -82,7 +89,10 @@ def test_handshake_that_does_not_come_ends_at_the_deadline() -> None:
         _assert_times_out(server.url.replace("http:", "https:"), server)
 
 
-@pytest.mark.skipif(not hasattr(socket, "SO_DOMAIN"), reason="a full backlog keeps connections waiting on Linux only")
+@pytest.mark.skipif(
+    not hasattr(socket, "SO_DOMAIN"),
+    reason="a full backlog keeps connections waiting on Linux only",
+)
 def test_connection_that_is_never_accepted_ends_at_the_deadline() -> None:
     with full_backlog() as port:
         _assert_times_out(f"http://127.0.0.1:{port}/")
@@ -90,14 +100,19 @@ def test_connection_that_is_never_accepted_ends_at_the_deadline() -> None:
 
 def test_redirects_share_one_deadline(origin: Origin) -> None:
     for number in range(5):
-        origin.serve(f"/{number}", Answer(status=302, headers={"Location": f"/{number + 1}"}, delay_seconds=0.25))
+        origin.serve(
+            f"/{number}",
+            Answer(status=302, headers={"Location": f"/{number + 1}"}, delay_seconds=0.25),
+        )
     origin.serve("/5", BODY)
     _assert_times_out(f"{origin.url}/0")
 
 
 @pytest.fixture
 def stuck_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A resolver that hangs on names under slow.test until the test is over, and answers 127.0.0.1 for all others."""
+    """A resolver that hangs on names under slow.test until the test is over, and answers 127.0.0.1
+    for all others.
+    """
     released = threading.Event()
 
     def look_up(host: str, port: int) -> list[str]:
@@ -105,7 +120,7 @@ def stuck_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]
             released.wait(20)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr(outgoing_http, "_look_up", look_up)
+    monkeypatch.setattr(http_client, "_look_up", look_up)
     yield released
     released.set()
 
@@ -114,14 +129,21 @@ def test_slow_look_up_ends_at_the_deadline(stuck_resolver: threading.Event) -> N
     _assert_times_out("http://slow.test/")
 
 
-def test_waiting_for_a_free_resolver_does_not_count(stuck_resolver: threading.Event, origin: Origin) -> None:
-    # As many names as there are resolver threads hang: that is not the fault of the servers of the others.
+def test_waiting_for_a_free_resolver_does_not_count(
+    stuck_resolver: threading.Event, origin: Origin
+) -> None:
+    # As many names as there are resolver threads hang: that is not the fault of the servers of the
+    # others.
     url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
 
     async def work() -> list[bytes | bytearray]:
         async with fetcher_of(timeout=0.5) as fetcher:
-            hanging = [f"http://{number}.slow.test/" for number in range(outgoing_http.RESOLVER_THREADS)]
-            stuck = asyncio.gather(*(fetch_all(fetcher, [name]) for name in hanging), return_exceptions=True)
+            hanging = [
+                f"http://{number}.slow.test/" for number in range(http_client.RESOLVER_THREADS)
+            ]
+            stuck = asyncio.gather(
+                *(fetch_all(fetcher, [name]) for name in hanging), return_exceptions=True
+            )
             await asyncio.sleep(0.1)
             asyncio.get_running_loop().call_later(0.8, stuck_resolver.set)
             try:
@@ -160,21 +182,27 @@ def test_waiting_for_memory_does_not_count(origin: Origin) -> None:
     assert time.monotonic() - started > 0.9
 
 
-def test_waiting_for_a_connection_of_our_own_does_not_count(monkeypatch: pytest.MonkeyPatch, origin: Origin) -> None:
-    monkeypatch.setattr(outgoing_http, "MAX_CONNECTIONS", 1)
-    monkeypatch.setattr(outgoing_http, "_look_up", lambda host, port: ["127.0.0.1"])
+def test_waiting_for_a_connection_of_our_own_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, origin: Origin
+) -> None:
+    monkeypatch.setattr(http_client, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(http_client, "_look_up", lambda host, port: ["127.0.0.1"])
     origin.serve("/slow", lambda: Answer(BODY, delay_seconds=0.3))
 
     async def work() -> list[bytes | bytearray]:
         async with fetcher_of(timeout=0.9) as fetcher:
-            urls = [origin.url.replace("127.0.0.1", f"shop{number}.test") + "/slow" for number in range(5)]
+            urls = [
+                origin.url.replace("127.0.0.1", f"shop{number}.test") + "/slow"
+                for number in range(5)
+            ]
             return await fetch_all(fetcher, urls)
 
     assert run(work()) == [BODY] * 5
 
 
 def test_time_that_was_used_before_a_wait_still_counts(origin: Origin) -> None:
-    # 0.4 s of the limit go by in the redirect, then a wait, then 0.4 s more: over it, and not by the wait.
+    # 0.4 s of the limit go by in the redirect, then a wait, then 0.4 s more: over it, and not by
+    # the wait.
     origin.serve("/start", Answer(status=302, headers={"Location": "/image"}, delay_seconds=0.4))
     origin.serve("/image", Answer(BODY, delay_seconds=0.4))
     assert code_of(f"{origin.url}/start", timeout=0.6) == (ImageErrorCode.TIMEOUT, True)

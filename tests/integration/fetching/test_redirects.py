@@ -2,8 +2,8 @@
 
 import pytest
 
-from halftone_shared.states import ImageErrorCode
-from halftone_workers.fetching import MAX_REDIRECTS
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.http.fetching import MAX_REDIRECTS
 from tests.support.fetching import BODY, code_of, fetch
 from tests.support.hostile import StubResolver, Visitor, answering, hostile_server, response
 from tests.support.origin import Answer, Origin
@@ -19,18 +19,24 @@ def test_redirect_is_followed(origin: Origin, status: int) -> None:
     assert fetch(origin.serve("/start", _redirect(target, status))) == BODY
 
 
-@pytest.mark.parametrize("location", ["/a/target", "target", "../a/target", "?x=1/../target", "./target#part"])
+@pytest.mark.parametrize(
+    "location", ["/a/target", "target", "../a/target", "?x=1/../target", "./target#part"]
+)
 def test_relative_redirect_is_followed(origin: Origin, location: str) -> None:
     origin.serve("/a/target", BODY)
     origin.serve("/a/start?x=1/../target", BODY)
     assert fetch(origin.serve("/a/start", _redirect(location))) == BODY
 
 
-def test_redirect_to_another_host_is_followed_and_asks_it_by_its_name(resolver: StubResolver) -> None:
+def test_redirect_to_another_host_is_followed_and_asks_it_by_its_name(
+    resolver: StubResolver,
+) -> None:
     resolver.names["photos.shop.test"] = ["127.0.0.1"]
     with hostile_server(answering(response(body=BODY))) as target:
         location = f"http://Photos.Shop.TEST:{target.port}/x"
-        with hostile_server(answering(response("302 Found", headers={"Location": location}))) as start:
+        with hostile_server(
+            answering(response("302 Found", headers={"Location": location}))
+        ) as start:
             assert fetch(start.url) == BODY
         assert f"host: photos.shop.test:{target.port}".encode() in target.requests[0].lower()
 
@@ -51,7 +57,10 @@ def test_as_many_redirects_as_allowed_are_followed_and_no_more(origin: Origin) -
 
 
 def test_redirect_to_itself_ends(origin: Origin) -> None:
-    assert code_of(origin.serve("/loop", _redirect("/loop"))) == (ImageErrorCode.TOO_MANY_REDIRECTS, False)
+    assert code_of(origin.serve("/loop", _redirect("/loop"))) == (
+        ImageErrorCode.TOO_MANY_REDIRECTS,
+        False,
+    )
     assert origin.hits["/loop"] == MAX_REDIRECTS + 1
 
 
@@ -71,10 +80,15 @@ def test_redirect_to_itself_ends(origin: Origin) -> None:
     ],
 )
 def test_redirect_to_what_is_no_http_url_is_an_invalid_url(origin: Origin, location: str) -> None:
-    assert code_of(origin.serve("/start", _redirect(location))) == (ImageErrorCode.INVALID_URL, False)
+    assert code_of(origin.serve("/start", _redirect(location))) == (
+        ImageErrorCode.INVALID_URL,
+        False,
+    )
 
 
-@pytest.mark.parametrize("url", ["", "x", "ftp://127.0.0.1/x", "http://", "http://[::1", "http://a..b/", "https:/x"])
+@pytest.mark.parametrize(
+    "url", ["", "x", "ftp://127.0.0.1/x", "http://", "http://[::1", "http://a..b/", "https:/x"]
+)
 def test_what_is_no_http_url_is_an_invalid_url(url: str) -> None:
     assert code_of(url) == (ImageErrorCode.INVALID_URL, False)
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from halftone_workers import outgoing_http
-from halftone_workers.fetching import FetchFailed, ImageFetcher
+from halftone_workers.http import client as http_client
+from halftone_workers.http.fetching import FetchFailed, ImageFetcher
 from tests.support.fetching import BODY, fetch_all, fetched, fetcher_of, run
 from tests.support.halftone import wait_for
 from tests.support.hostile import HostileServer, Visitor, answering, hostile_server, response
@@ -41,7 +41,7 @@ def test_connections_to_a_host_never_exceed_the_cap(keep_alive: bool) -> None:
 
 
 def test_kept_connections_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing_http, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(http_client, "MAX_CONNECTIONS", 4)
 
     def pausing(visitor: Visitor) -> None:
         while True:
@@ -49,9 +49,13 @@ def test_kept_connections_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch
             visitor.pause(0.05)
             visitor.send(response(body=BODY))
 
-    async def opened(fetcher: ImageFetcher, server: HostileServer, images: int, open_in_each: tuple[int, int]) -> int:
+    async def opened(
+        fetcher: ImageFetcher, server: HostileServer, images: int, open_in_each: tuple[int, int]
+    ) -> int:
         assert await fetch_all(fetcher, [server.url] * images) == [BODY] * images
-        await asyncio.to_thread(wait_for, lambda: (first.open_now, second.open_now) == open_in_each, seconds=2)
+        await asyncio.to_thread(
+            wait_for, lambda: (first.open_now, second.open_now) == open_in_each, seconds=2
+        )
         return first.accepts + second.accepts
 
     async def work() -> None:
@@ -76,11 +80,16 @@ def test_hosts_do_not_wait_for_each_other() -> None:
             stuck.cancel()
             await asyncio.gather(stuck, return_exceptions=True)
 
-    with hostile_server(Visitor.wait_until_gone) as slow, hostile_server(answering(response(body=BODY))) as quick:
+    with (
+        hostile_server(Visitor.wait_until_gone) as slow,
+        hostile_server(answering(response(body=BODY))) as quick,
+    ):
         run(work(slow.url, quick.url))
 
 
-@pytest.mark.parametrize("broken", ["timeout", "status", "redirect", "too large", "cancelled", "hung up"])
+@pytest.mark.parametrize(
+    "broken", ["timeout", "status", "redirect", "too large", "cancelled", "hung up"]
+)
 def test_failure_gives_its_slot_and_its_memory_back(broken: str) -> None:
     def script(visitor: Visitor) -> None:
         while True:
@@ -91,7 +100,9 @@ def test_failure_gives_its_slot_and_its_memory_back(broken: str) -> None:
             elif broken == "redirect":
                 visitor.send(response("302 Found", headers={"Location": "ftp://x/"}))
             elif broken == "too large":
-                visitor.send(response(body=bytes(20_000), headers={"Connection": "close"}, told=False))
+                visitor.send(
+                    response(body=bytes(20_000), headers={"Connection": "close"}, told=False)
+                )
                 return
             elif broken == "hung up":
                 visitor.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
@@ -101,7 +112,9 @@ def test_failure_gives_its_slot_and_its_memory_back(broken: str) -> None:
                 visitor.wait_until_gone()
 
     async def work(url: str) -> None:
-        async with fetcher_of(per_host=1, budget_bytes=len(BODY), max_bytes=len(BODY), timeout=0.3) as fetcher:
+        async with fetcher_of(
+            per_host=1, budget_bytes=len(BODY), max_bytes=len(BODY), timeout=0.3
+        ) as fetcher:
             for _ in range(3):
                 job = asyncio.ensure_future(fetch_all(fetcher, [f"{url}/bad"]))
                 if broken == "cancelled":

@@ -1,4 +1,6 @@
-"""The guard against reaching inside: what a stranger's URL, redirect or name server says, nobody within is called."""
+"""The guard against reaching inside: what a stranger's URL, redirect or name server says, nobody
+within is called.
+"""
 
 import asyncio
 import socket
@@ -6,11 +8,11 @@ import threading
 
 import pytest
 
-from halftone_shared.addresses import FetchRule, parse_networks
-from halftone_shared.states import ImageErrorCode
-from halftone_workers import outgoing_http
-from halftone_workers.fetching import FetchFailed, ImageFetcher, MemoryBudget
-from halftone_workers.outgoing_http import Deadline, GuardedNetwork, OutgoingHttp
+from halftone_shared.model.addresses import FetchRule, parse_networks
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.http import client as http_client
+from halftone_workers.http.client import Deadline, GuardedNetwork, OutgoingHttp
+from halftone_workers.http.fetching import FetchFailed, ImageFetcher, MemoryBudget
 from tests.support.fetching import fetched, run
 from tests.support.guarded import BODY, NO_EXCEPTIONS, PUBLIC, PUBLIC_IPV6, TLS, World, guarded
 from tests.support.hostile import Authority, closing_after, hostile_server, new_authority, response
@@ -52,7 +54,9 @@ def test_every_connection_goes_through_the_guard(
     asked: list[tuple[str, int]] = []
     connect = GuardedNetwork.connect
 
-    async def counting(self: GuardedNetwork, host: str, port: int, until: Deadline) -> socket.socket:
+    async def counting(
+        self: GuardedNetwork, host: str, port: int, until: Deadline
+    ) -> socket.socket:
         asked.append((host, port))
         return await connect(self, host, port, until)
 
@@ -75,21 +79,31 @@ def test_every_connection_goes_through_the_guard(
                 await http.close()
 
         run(work())
-        assert asked == [("127.0.0.1", plain.port), ("secure.test", secure.port), ("127.0.0.1", plain.port)]
+        assert asked == [
+            ("127.0.0.1", plain.port),
+            ("secure.test", secure.port),
+            ("127.0.0.1", plain.port),
+        ]
         assert plain.accepts + secure.accepts == len(asked)
 
 
-def test_public_address_is_reached_and_this_machine_where_the_operator_allows_it(world: World) -> None:
+def test_public_address_is_reached_and_this_machine_where_the_operator_allows_it(
+    world: World,
+) -> None:
     assert _fetch(world, "http://shop.test/image") == BODY
     assert _fetch(world, f"http://[{PUBLIC_IPV6}]/image") == BODY
     assert world.hits == 0
     # Without the guard's rule, the victim is reached: what the tests below count is real.
-    assert _fetch(world, "http://127.0.0.1/", FetchRule(parse_networks(["127.0.0.0/8"]))) == b"secret"
+    assert (
+        _fetch(world, "http://127.0.0.1/", FetchRule(parse_networks(["127.0.0.0/8"]))) == b"secret"
+    )
     assert world.hits == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "127.1", "0.0.0.0"])
-def test_rule_without_exceptions_refuses_this_machine_on_the_real_network(world: World, host: str) -> None:
+def test_rule_without_exceptions_refuses_this_machine_on_the_real_network(
+    world: World, host: str
+) -> None:
     async def work() -> None:
         http = OutgoingHttp(NO_EXCEPTIONS, connections_per_host=4, tls=TLS)
         try:
@@ -185,7 +199,8 @@ _NAMES = [
     "127.0.0.1:80",
     "127.0.0.1:443",
 ]
-# Spellings that some client or library takes for this machine, and another for a name: any refusal will do.
+# Spellings that some client or library takes for this machine, and another for a name: any refusal
+# will do.
 _ODD = [
     "0177.0.0.1",
     "0177.0000.0000.01",
@@ -277,7 +292,8 @@ def test_odd_redirect_reaches_nobody_inside(world: World, location: str) -> None
     world.locations[b"/start"] = location.encode()
     body, error = BODY, None
     try:
-        # Some are a path on the shop itself, by the rules for relative references: then that is what is fetched.
+        # Some are a path on the shop itself, by the rules for relative references: then that is
+        # what is fetched.
         body = _fetch(world, "http://shop.test/start")
     except FetchFailed as failed:
         error = failed.error
@@ -327,7 +343,9 @@ def test_name_with_any_bad_answer_is_blocked(world: World, answers: list[str]) -
 
 
 class FlippingResolver:
-    """Answers each question differently from the one before: a public address, then this machine, and so on."""
+    """Answers each question differently from the one before: a public address, then this machine,
+    and so on.
+    """
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = answers
@@ -345,7 +363,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
     monkeypatch: pytest.MonkeyPatch, world: World, requests: int, at_once: int
 ) -> None:
     resolver = FlippingResolver([PUBLIC], ["127.0.0.1"], [PUBLIC, "127.0.0.1"], [PUBLIC])
-    monkeypatch.setattr(outgoing_http, "_look_up", resolver)
+    monkeypatch.setattr(http_client, "_look_up", resolver)
     ended: list[bytes | bytearray | ImageErrorCode] = []
 
     async def one(fetcher: ImageFetcher, number: int) -> None:
@@ -373,7 +391,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
 def test_redirect_to_itself_with_another_answer_reaches_nobody_inside(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
-    monkeypatch.setattr(outgoing_http, "_look_up", FlippingResolver(["127.0.0.1"], [PUBLIC]))
+    monkeypatch.setattr(http_client, "_look_up", FlippingResolver(["127.0.0.1"], [PUBLIC]))
     world.locations[b"/start"] = b"http://rebinding.test/again"
     for _ in range(20):
         assert _code(world, "http://rebinding.test/start") is ImageErrorCode.BLOCKED_ADDRESS
@@ -389,7 +407,9 @@ def test_address_of_the_other_family_is_tried_second(world: World) -> None:
 # --- ports and exceptions ---
 
 
-@pytest.mark.parametrize("port", [1, 21, 22, 25, 53, 79, 81, 444, 3306, 5432, 5672, 6379, 8000, 8080, 8443, 65535])
+@pytest.mark.parametrize(
+    "port", [1, 21, 22, 25, 53, 79, 81, 444, 3306, 5432, 5672, 6379, 8000, 8080, 8443, 65535]
+)
 @pytest.mark.parametrize("host", ["shop.test", PUBLIC, f"[{PUBLIC_IPV6}]"])
 def test_public_address_has_no_port_but_80_and_443(world: World, host: str, port: int) -> None:
     assert _code(world, f"http://{host}:{port}/") is ImageErrorCode.BLOCKED_ADDRESS
@@ -398,7 +418,9 @@ def test_public_address_has_no_port_but_80_and_443(world: World, host: str, port
     assert world.internet.connects == [(PUBLIC, 80)]
 
 
-@pytest.mark.parametrize("url", ["http://shop.test:443/", "http://shop.test:80/", f"http://{PUBLIC}/"])
+@pytest.mark.parametrize(
+    "url", ["http://shop.test:443/", "http://shop.test:80/", f"http://{PUBLIC}/"]
+)
 def test_public_address_has_both_its_ports(world: World, url: str) -> None:
     assert _fetch(world, url) == BODY
 
@@ -411,7 +433,9 @@ def test_allowed_network_has_every_port(world: World, port: int) -> None:
     assert world.internet.connects == [("10.1.2.3", port), ("fd00:1::7", port)]
 
 
-@pytest.mark.parametrize("host", ["10.2.0.1", "127.0.0.1", "[::ffff:10.1.2.3]", "[fd00:2::7]", "[::ffff:a01:203]"])
+@pytest.mark.parametrize(
+    "host", ["10.2.0.1", "127.0.0.1", "[::ffff:10.1.2.3]", "[fd00:2::7]", "[::ffff:a01:203]"]
+)
 def test_allowed_network_opens_nothing_beside_it(world: World, host: str) -> None:
     rule = FetchRule(parse_networks(["10.1.0.0/16", "fd00:1::/32"]))
     assert _code(world, f"http://{host}/", rule) is ImageErrorCode.BLOCKED_ADDRESS

@@ -8,11 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from halftone_shared.addresses import FetchRule, parse_networks
-from halftone_shared.signing import new_secret
-from halftone_shared.webhook_events import Delivery, DueEvent
-from halftone_workers import outgoing_http, webhook_job
-from halftone_workers.outgoing_http import OutgoingHttp
+from halftone_shared.db.webhook_events import Delivery, DueEvent
+from halftone_shared.model.addresses import FetchRule, parse_networks
+from halftone_shared.model.signing import new_secret
+from halftone_workers.http import client as http_client
+from halftone_workers.http.client import OutgoingHttp
+from halftone_workers.jobs import webhook
 from tests.support.fetching import run
 from tests.support.guarded import NO_EXCEPTIONS, PUBLIC, TLS, World, guarded
 from tests.support.hostile import HostileServer, Visitor, answering, hostile_server, response
@@ -20,15 +21,19 @@ from tests.support.hostile import HostileServer, Visitor, answering, hostile_ser
 
 def _event(url: str) -> DueEvent:
     now = datetime.now(UTC)
-    return DueEvent(uuid4(), uuid4(), 1, 0, due_at=now, claimed_at=now, url=url, sealed_secret=None, body="{}")
+    return DueEvent(
+        uuid4(), uuid4(), 1, 0, due_at=now, claimed_at=now, url=url, sealed_secret=None, body="{}"
+    )
 
 
-def _deliver(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> tuple[Delivery, float | None]:
+def _deliver(
+    world: World, url: str, rule: FetchRule = NO_EXCEPTIONS
+) -> tuple[Delivery, float | None]:
     event = _event(url)
 
     async def work() -> tuple[Delivery, float | None]:
         async with guarded(world, rule) as http:
-            return await webhook_job.post_event(http, event, new_secret())
+            return await webhook.post_event(http, event, new_secret())
 
     return run(work())
 
@@ -64,8 +69,12 @@ def test_webhook_to_a_name_with_a_bad_answer_is_blocked(world: World, answers: l
     assert world.internet.connects == []
 
 
-@pytest.mark.parametrize("location", [b"http://127.0.0.1/", b"http://shop.test/elsewhere", b"http://[::1/"])
-def test_webhook_that_is_redirected_has_failed_and_is_not_followed(world: World, location: bytes) -> None:
+@pytest.mark.parametrize(
+    "location", [b"http://127.0.0.1/", b"http://shop.test/elsewhere", b"http://[::1/"]
+)
+def test_webhook_that_is_redirected_has_failed_and_is_not_followed(
+    world: World, location: bytes
+) -> None:
     world.locations[b"/hook"] = location
     delivery, _ = _deliver(world, "http://shop.test/hook")
     assert delivery.status_code == 302
@@ -83,7 +92,7 @@ def _deliver_to(server: HostileServer) -> tuple[Delivery, float | None]:
     async def work() -> tuple[Delivery, float | None]:
         http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=TLS)
         try:
-            return await webhook_job.post_event(http, event, new_secret())
+            return await webhook.post_event(http, event, new_secret())
         finally:
             await http.close()
 
@@ -108,8 +117,10 @@ def test_endless_answer_of_a_webhook_is_not_read_to_its_end(status: str, error: 
         assert server.bytes_sent < 20_000_000
 
 
-def test_slow_answer_of_a_webhook_counts_when_its_status_came_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_job, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
+def test_slow_answer_of_a_webhook_counts_when_its_status_came_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
 
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 
@@ -126,8 +137,10 @@ def test_slow_answer_of_a_webhook_counts_when_its_status_came_in_time(monkeypatc
         assert (delivery.status_code, delivery.error) == (200, None)
 
 
-def test_silent_receiver_of_a_webhook_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_job, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
+def test_silent_receiver_of_a_webhook_is_given_up_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
     with hostile_server(Visitor.wait_until_gone) as server:
         started = time.monotonic()
         delivery, _ = _deliver_to(server)
@@ -136,7 +149,9 @@ def test_silent_receiver_of_a_webhook_is_given_up_at_the_deadline(monkeypatch: p
         assert delivery.error is not None
 
 
-def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its event is in this worker's hand for 20 s and no longer."""
     name_server_answers = threading.Event()
 
@@ -148,24 +163,28 @@ def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(monkeyp
         http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=TLS)
         try:
             events = [_event(f"http://{name}.test/") for name in ("one", "two")]
-            attempts = (webhook_job.post_event(http, event, new_secret()) for event in events)
+            attempts = (webhook.post_event(http, event, new_secret()) for event in events)
             async with asyncio.timeout(10):  # neither waits for the name server to answer the other
                 return [delivery for delivery, _ in await asyncio.gather(*attempts)]
         finally:
             await http.close()
 
-    monkeypatch.setattr(webhook_job, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr(outgoing_http, "RESOLVER_THREADS", 1)
-    monkeypatch.setattr(outgoing_http, "_look_up", look_up)
+    monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(http_client, "RESOLVER_THREADS", 1)
+    monkeypatch.setattr(http_client, "_look_up", look_up)
     deliveries = run(work())
     threads = [thread for thread in threading.enumerate() if thread.name == "resolver"]
     name_server_answers.set()
     assert [thread.daemon for thread in threads] == [True], "a worker's end waits for it"
-    assert [delivery.error for delivery in deliveries] == ["The receiver did not answer within 0.4 s."] * 2
+    assert [delivery.error for delivery in deliveries] == [
+        "The receiver did not answer within 0.4 s."
+    ] * 2
 
 
 def test_retry_after_of_a_webhook_is_handed_on() -> None:
-    with hostile_server(answering(response("429 Slow down", headers={"Retry-After": "77"}))) as server:
+    with hostile_server(
+        answering(response("429 Slow down", headers={"Retry-After": "77"}))
+    ) as server:
         delivery, asked = _deliver_to(server)
     assert (delivery.status_code, asked) == (429, 77)
 

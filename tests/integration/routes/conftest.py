@@ -10,7 +10,9 @@ from tests.support.postgres import TestPostgres
 
 @pytest.fixture(scope="package")
 def open_api(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with running_api(api_settings(postgres.new_database(), tmp_path_factory.mktemp("storage"))) as api:
+    with running_api(
+        api_settings(postgres.new_database(), tmp_path_factory.mktemp("storage"))
+    ) as api:
         yield api
 
 

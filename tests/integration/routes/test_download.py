@@ -10,9 +10,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from halftone_api import reading
-from halftone_shared.lifecycle import retry_request
-from halftone_shared.products import product_page
+from halftone_api.endpoints import reading
+from halftone_shared.db.cancel_retry import retry_request
+from halftone_shared.db.products import product_page
 from tests.support.api import Api, multipart
 from tests.support.csv_files import HEADER
 from tests.support.routes import URL, problem_of, upload
@@ -79,7 +79,12 @@ def test_upload_comes_back_byte_for_byte(api: Api) -> None:
 def test_report_has_a_row_an_image(api: Api) -> None:
     request_id = upload(api, 2, images=2)
     for seq in (1, 2):
-        settle(api.engine, claimed(api.engine, request_id, seq), good_image(f"{seq}.jpg"), failed_image())
+        settle(
+            api.engine,
+            claimed(api.engine, request_id, seq),
+            good_image(f"{seq}.jpg"),
+            failed_image(),
+        )
     response = api.get(f"/api/download/{request_id}?report=images")
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     lines = response.content.decode().split("\r\n")
@@ -90,8 +95,13 @@ def test_report_has_a_row_an_image(api: Api) -> None:
     assert lines[1] == (
         f"2,1,SKU1,1,{URL},http://api.example/api/image/1.jpg,COMPLETED,compressed,,,,100,40,60.0,8,8,JPEG"
     )
-    assert lines[2] == ("2,1,SKU1,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered 404.,,,,,,")
-    assert [line.split(",")[:4] for line in lines[3:5]] == [["3", "2", "SKU2", "1"], ["3", "2", "SKU2", "2"]]
+    assert lines[2] == (
+        "2,1,SKU1,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered 404.,,,,,,"
+    )
+    assert [line.split(",")[:4] for line in lines[3:5]] == [
+        ["3", "2", "SKU2", "1"],
+        ["3", "2", "SKU2", "2"],
+    ]
     assert lines[5:] == [""]
 
 
@@ -132,7 +142,10 @@ def test_download_that_meets_a_retry_before_its_first_row_is_answered_as_of_a_ru
         ("Q1.final.CSV", "Q1.final-output.csv"),
         ("../../etc/passwd.csv", "passwd-output.csv"),
         ("..\\\\..\\\\windows\\\\x.csv", "x-output.csv"),
-        ('a\\"; filename=\\"evil.exe\\"; x=\\".csv', "a___filename=_evil.exe___x=_-output.csv".replace("=", "_")),
+        (
+            'a\\"; filename=\\"evil.exe\\"; x=\\".csv',
+            "a___filename=_evil.exe___x=_-output.csv".replace("=", "_"),
+        ),
         ("a%0d%0aSet-Cookie: b=c.csv", "a_0d_0aSet-Cookie__b_c-output.csv"),
         ("a;b,c d.csv", "a_b_c_d-output.csv"),
         ("$(reboot)`x`.csv", "__reboot__x_-output.csv"),
@@ -140,16 +153,30 @@ def test_download_that_meets_a_retry_before_its_first_row_is_answered_as_of_a_ru
     ],
 )
 def test_download_has_a_harmless_name(api: Api, filename: str, plain: str) -> None:
-    headers, body = multipart((f'name="file"; filename="{filename}"', f"{HEADER}1,A,{URL}\n".encode()))
-    request_id = UUID(api.call("POST", "/api/upload", headers=headers, content=body).json()["request_id"])
+    headers, body = multipart(
+        (f'name="file"; filename="{filename}"', f"{HEADER}1,A,{URL}\n".encode())
+    )
+    request_id = UUID(
+        api.call("POST", "/api/upload", headers=headers, content=body).json()["request_id"]
+    )
     finish(api.engine, request_id, 1)
     assert disposition(api.get(f"/api/download/{request_id}"))[0] == plain
-    assert disposition(api.get(f"/api/download/{request_id}?report=images"))[0] == plain.replace("-output", "-images")
+    assert disposition(api.get(f"/api/download/{request_id}?report=images"))[0] == plain.replace(
+        "-output", "-images"
+    )
 
 
 @pytest.mark.parametrize(
     "stored",
-    ["a\r\nSet-Cookie: b=c.csv", "a\nb.csv", 'a".csv', "名前 ä.csv", "a\u202egpj.csv", "no end", "x" * 250 + ".csv"],
+    [
+        "a\r\nSet-Cookie: b=c.csv",
+        "a\nb.csv",
+        'a".csv',
+        "名前 ä.csv",
+        "a\u202egpj.csv",
+        "no end",
+        "x" * 250 + ".csv",
+    ],
 )
 def test_download_name_never_leaves_its_header(api: Api, stored: str) -> None:
     request_id = upload(api)

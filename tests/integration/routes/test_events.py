@@ -13,13 +13,13 @@ from sqlalchemy import Engine
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
-from halftone_api import watching
-from halftone_api.reading import find_request
+from halftone_api.endpoints import events
+from halftone_api.endpoints.reading import find_request
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
-from halftone_shared.api_keys import create_key, revoke_key
-from halftone_shared.database import make_engine
-from halftone_shared.secret_box import SecretBox
+from halftone_shared.db.api_keys import create_key, revoke_key
+from halftone_shared.db.engine import make_engine
+from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.storage import ImageStore
 from tests.support.api import api_settings
 from tests.support.postgres import running_postgres
@@ -28,13 +28,19 @@ from tests.support.stored import finish, store_request
 
 @pytest.fixture(autouse=True)
 def short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(events, "LOOK_EVERY_SECONDS", 0.05)
 
 
 @contextmanager
 def _services(settings: ApiSettings) -> Iterator[Services]:
     engine = make_engine(settings.database_url, pool_size=2)
-    yield Services(settings, engine, engine, ImageStore(settings.storage_url), SecretBox(settings.webhook_secret))
+    yield Services(
+        settings,
+        engine,
+        engine,
+        ImageStore(settings.storage_url),
+        SecretBox(settings.webhook_secret),
+    )
     engine.dispose()
 
 
@@ -43,7 +49,7 @@ def _watch(found: Services, request_id: UUID, key: str = "") -> AsyncIterator[Se
     headers = [(b"authorization", f"Bearer {key}".encode())]
     path_params = {"request_id": str(request_id)}
     request = Request({"type": "http", "app": app, "path_params": path_params, "headers": headers})
-    return watching._changes(request, find_request(request))
+    return events._changes(request, find_request(request))
 
 
 def test_stream_outlives_a_database_that_was_away(tmp_path: Path) -> None:
@@ -69,7 +75,9 @@ def test_stream_outlives_a_database_that_was_away(tmp_path: Path) -> None:
         assert (first, last) == ("PENDING", "COMPLETED")
 
 
-def test_stream_ends_with_the_key_that_opened_it(engine: Engine, database_url: str, tmp_path: Path) -> None:
+def test_stream_ends_with_the_key_that_opened_it(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
     with engine.connect() as connection:
         key_id, key = create_key(connection, "shop")
     request_id = store_request(engine, 1, owner_key_id=key_id)

@@ -1,4 +1,6 @@
-"""What every route has: an ID for each answer, aliases, problems, and parameters that are named when they are bad."""
+"""What every route has: an ID for each answer, aliases, problems, and parameters that are named
+when they are bad.
+"""
 
 import base64
 from uuid import UUID, uuid4
@@ -32,12 +34,22 @@ def test_upload_is_accepted_with_the_way_to_its_status(api: Api) -> None:
     assert response.headers["location"] == f"/api/status/{request_id}"
     assert int(response.headers["retry-after"]) > 0
     status = api.get(response.headers["location"]).json()
-    assert (status["request_id"], status["status"], status["progress"]) == (request_id, "PENDING", 0)
-    assert (status["total_products"], status["total_images"], status["csv_filename"]) == (2, 4, "products.csv")
+    assert (status["request_id"], status["status"], status["progress"]) == (
+        request_id,
+        "PENDING",
+        0,
+    )
+    assert (status["total_products"], status["total_images"], status["csv_filename"]) == (
+        2,
+        4,
+        "products.csv",
+    )
 
 
 def test_location_has_the_path_under_which_the_service_is_reached(api: Api) -> None:
-    with running_api(api.settings.model_copy(update={"public_url": "https://shop.example/halftone"})) as beneath:
+    with running_api(
+        api.settings.model_copy(update={"public_url": "https://shop.example/halftone"})
+    ) as beneath:
         uploaded = beneath.upload(ONE_ROW)
         request_id = uploaded.json()["request_id"]
         cancelled = beneath.call("POST", f"/api/cancel/{request_id}")
@@ -74,12 +86,16 @@ def test_aliases_answer_as_the_routes_that_they_stand_for(api: Api) -> None:
     assert api.get(f"/status/{uuid4()}").status_code == 404
 
 
-@pytest.mark.parametrize("given", ["a", "8243ff57-0000-4000-8000-000000000001", "trace:1.2_3-X", "x" * 128])
+@pytest.mark.parametrize(
+    "given", ["a", "8243ff57-0000-4000-8000-000000000001", "trace:1.2_3-X", "x" * 128]
+)
 def test_sane_request_id_is_echoed(api: Api, given: str) -> None:
     assert api.get("/healthz", headers={"X-Request-Id": given}).headers["x-request-id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>", "a,b", 'a"b', "é", "a;b", "a/b"])
+@pytest.mark.parametrize(
+    "given", ["", "a b", "x" * 129, "<script>", "a,b", 'a"b', "é", "a;b", "a/b"]
+)
 def test_other_request_id_is_replaced(api: Api, given: str) -> None:
     echoed = api.get("/healthz", headers={"X-Request-Id": given.encode()}).headers["x-request-id"]
     assert echoed != given
@@ -101,7 +117,17 @@ def test_every_answer_has_a_request_id_of_its_own(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/api", "/api/", "/api/status", "/api/nowhere/x", "/upload/x", "/api/image", "/etc/passwd"]
+    "path",
+    [
+        "/nowhere",
+        "/api",
+        "/api/",
+        "/api/status",
+        "/api/nowhere/x",
+        "/upload/x",
+        "/api/image",
+        "/etc/passwd",
+    ],
 )
 def test_unknown_path_is_a_404_problem(api: Api, path: str) -> None:
     problem_of(api.get(path), 404, "not_found")
@@ -124,7 +150,9 @@ def test_problem_names_its_path_as_a_uri(api: Api) -> None:
         ("POST", "/api/image/x"),
     ],
 )
-def test_other_method_is_a_405_problem_that_says_which_are_allowed(api: Api, method: str, path: str) -> None:
+def test_other_method_is_a_405_problem_that_says_which_are_allowed(
+    api: Api, method: str, path: str
+) -> None:
     response = api.call(method, path)
     problem_of(response, 405, "method_not_allowed")
     assert method not in response.headers["allow"]
@@ -158,9 +186,24 @@ def encoded(text: str) -> str:
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
-        *(("limit", value) for value in ["0", "1001", "-1", "1.5", "x", "", "١", "1e2", " 1", "9" * 5000]),
+        *(
+            ("limit", value)
+            for value in ["0", "1001", "-1", "1.5", "x", "", "١", "1e2", " 1", "9" * 5000]
+        ),
         *(("status", value) for value in ["", "DONE", "COMPLETED,FAILED", "FAILED\0"]),
-        *(("cursor", value) for value in ["", "x", "!", "é", "====", encoded("-1"), encoded("1.5"), encoded("1|2|3")]),
+        *(
+            ("cursor", value)
+            for value in [
+                "",
+                "x",
+                "!",
+                "é",
+                "====",
+                encoded("-1"),
+                encoded("1.5"),
+                encoded("1|2|3"),
+            ]
+        ),
         ("cursor", encoded("9" * 10)),
         ("cursor", encoded("|")),
         ("cursor", encoded("١")),

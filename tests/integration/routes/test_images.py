@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from halftone_shared.image_names import image_name, storage_path
+from halftone_shared.model.image_names import image_name, storage_path
 from tests.support.api import Api, path_of
 from tests.support.routes import DATA, ended_with_image, problem_of, upload
 from tests.support.stored import claimed, good_image, settle
@@ -26,8 +26,12 @@ BIG = bytes(range(251)) * 4000  # several of the store's chunks
         ("tif", "image/tiff"),
     ],
 )
-def test_image_is_served_with_its_type_and_nothing_to_run(api: Api, extension: str, media_type: str) -> None:
-    name = ended_with_image(api, upload(api), extension=extension, data=b"<script>alert(1)</script>")
+def test_image_is_served_with_its_type_and_nothing_to_run(
+    api: Api, extension: str, media_type: str
+) -> None:
+    name = ended_with_image(
+        api, upload(api), extension=extension, data=b"<script>alert(1)</script>"
+    )
     response = api.get(f"/api/image/{name}")
     assert (response.status_code, response.content) == (200, b"<script>alert(1)</script>")
     assert response.headers["content-type"] == media_type
@@ -55,7 +59,12 @@ def test_big_image_is_served_whole(api: Api) -> None:
 def test_image_is_answered_304_to_its_etag(api: Api) -> None:
     name = ended_with_image(api, upload(api))
     first = api.get(f"/api/image/{name}")
-    for given in (first.headers["etag"], "W/" + first.headers["etag"], '"x", ' + first.headers["etag"], "*"):
+    for given in (
+        first.headers["etag"],
+        "W/" + first.headers["etag"],
+        '"x", ' + first.headers["etag"],
+        "*",
+    ):
         again = api.get(f"/api/image/{name}", headers={"If-None-Match": given})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == first.headers["etag"]
@@ -113,7 +122,9 @@ def test_range_across_the_stores_chunks_is_served(api: Api) -> None:
     assert (response.status_code, response.content) == (206, BIG[200000:900001])
 
 
-@pytest.mark.parametrize("wanted", ["bytes=1024-", "bytes=1024-2000", "bytes=999999999999999999-", "bytes=-0"])
+@pytest.mark.parametrize(
+    "wanted", ["bytes=1024-", "bytes=1024-2000", "bytes=999999999999999999-", "bytes=-0"]
+)
 def test_range_behind_the_end_is_416(api: Api, wanted: str) -> None:
     name = ended_with_image(api, upload(api))
     response = api.get(f"/api/image/{name}", headers={"Range": wanted})
@@ -196,7 +207,9 @@ def test_name_that_was_never_handed_out_is_404(api: Api, shape: str) -> None:
 
 
 def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Api) -> None:
-    """Neither what somebody puts there, nor a link out of the folder, nor what an attempt left behind."""
+    """Neither what somebody puts there, nor a link out of the folder, nor what an attempt left
+    behind.
+    """
     request_id = upload(api)
     stray, link = image_name(request_id, 1, 1, "png"), image_name(request_id, 1, 1, "webp")
     api.store.put(stray, DATA)
@@ -204,7 +217,11 @@ def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Ap
     target.symlink_to("/etc/passwd")
     for name in (stray, link):
         problem_of(api.get(f"/api/image/{name}"), 404, "not_found")
-    settle(api.engine, claimed(api.engine, request_id, 1), good_image(image_name(request_id, 1, 1, "jpg")))
+    settle(
+        api.engine,
+        claimed(api.engine, request_id, 1),
+        good_image(image_name(request_id, 1, 1, "jpg")),
+    )
     for name in (stray, link):
         problem_of(api.get(f"/api/image/{name}"), 404, "not_found")
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.routing import Route
 
 from halftone_api.routes import ROUTES
-from halftone_shared.api_keys import create_key, revoke_key
+from halftone_shared.db.api_keys import create_key, revoke_key
 from tests.support.api import Api
 from tests.support.csv_files import HEADER
 from tests.support.routes import DATA, URL, ended_with_image, problem_of, upload
@@ -16,7 +16,9 @@ from tests.support.stored import finish, query
 API_ROUTES = [
     route
     for route in ROUTES
-    if isinstance(route, Route) and re.match("/(api|upload|status)", route.path) and "filename" not in route.path
+    if isinstance(route, Route)
+    and re.match("/(api|upload|status)", route.path)
+    and "filename" not in route.path
 ]
 KEYED = [(sorted(route.methods or ())[0], route.path) for route in API_ROUTES]
 OF_A_REQUEST = [(method, path) for method, path in KEYED if "{request_id}" in path]
@@ -29,9 +31,13 @@ def new_key(api: Api, name: str = "test") -> dict[str, str]:
 
 
 def test_routes_with_keys_are_known_to_the_tests() -> None:
-    assert {"/api/upload", "/upload", "/api/status/{request_id}", "/status/{request_id}", "/api/requests"} <= {
-        path for _, path in KEYED
-    }
+    assert {
+        "/api/upload",
+        "/upload",
+        "/api/status/{request_id}",
+        "/status/{request_id}",
+        "/api/requests",
+    } <= {path for _, path in KEYED}
     assert len(OF_A_REQUEST) >= 4
 
 
@@ -47,9 +53,19 @@ def test_routes_with_keys_are_known_to_the_tests() -> None:
         {"Authorization": "Basic dXNlcjp3b3Jk"},
         {"X-Api-Key": "ht_wrong"},
     ],
-    ids=["no header", "empty", "no key", "blank key", "wrong key", "another scheme", "another header"],
+    ids=[
+        "no header",
+        "empty",
+        "no key",
+        "blank key",
+        "wrong key",
+        "another scheme",
+        "another header",
+    ],
 )
-def test_call_without_a_good_key_is_401(guarded: Api, method: str, path: str, headers: dict[str, str]) -> None:
+def test_call_without_a_good_key_is_401(
+    guarded: Api, method: str, path: str, headers: dict[str, str]
+) -> None:
     key = new_key(guarded)
     request_id = upload(guarded, headers=key)
     response = guarded.call(method, path.format(request_id=request_id), headers=headers)
@@ -64,7 +80,13 @@ def test_upload_without_a_key_stores_nothing(guarded: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/requests?limit=0", "/api/requests?cursor=x", "/api/details/{id}?limit=0", "/api/status/nonsense"]
+    "path",
+    [
+        "/api/requests?limit=0",
+        "/api/requests?cursor=x",
+        "/api/details/{id}?limit=0",
+        "/api/status/nonsense",
+    ],
 )
 def test_key_is_asked_for_before_anything_else(guarded: Api, path: str) -> None:
     problem_of(guarded.get(path.format(id=uuid4())), 401, "unauthorized")
@@ -86,7 +108,10 @@ def test_revoked_key_is_401(guarded: Api) -> None:
 def test_key_works_whatever_the_case_of_its_scheme(guarded: Api) -> None:
     key = new_key(guarded)["Authorization"].removeprefix("Bearer ")
     for scheme in ("Bearer", "bearer", "BEARER", "Bearer "):
-        assert guarded.get("/api/requests", headers={"Authorization": f"{scheme} {key}"}).status_code == 200
+        assert (
+            guarded.get("/api/requests", headers={"Authorization": f"{scheme} {key}"}).status_code
+            == 200
+        )
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_REQUEST)
@@ -97,7 +122,9 @@ def test_request_of_another_key_is_404(guarded: Api, method: str, path: str) -> 
     response = guarded.call(method, path.format(request_id=request_id), headers=other)
     hidden = problem_of(response, 404, "not_found")
     unknown = uuid4()
-    absent = problem_of(guarded.call(method, path.format(request_id=unknown), headers=other), 404, "not_found")
+    absent = problem_of(
+        guarded.call(method, path.format(request_id=unknown), headers=other), 404, "not_found"
+    )
     assert str(hidden).replace(str(request_id), str(unknown)) == str(absent), (
         "it can be told from one that is not there"
     )
@@ -117,7 +144,9 @@ def test_cursor_of_another_key_leads_to_ones_own_requests(guarded: Api) -> None:
     for _ in range(2):
         upload(guarded, headers=other)
     cursor = guarded.get("/api/requests?limit=1", headers=other).json()["next_cursor"]
-    listed = guarded.get("/api/requests", params={"cursor": cursor}, headers=mine).json()["requests"]
+    listed = guarded.get("/api/requests", params={"cursor": cursor}, headers=mine).json()[
+        "requests"
+    ]
     assert [request["request_id"] for request in listed] == [str(own)]
 
 

@@ -45,7 +45,11 @@ def test_ended_request_says_so_everywhere(api: Api) -> None:
     request_id = upload(api, 2)
     finish(api.engine, request_id, 2)
     status = api.get(f"/api/status/{request_id}").json()
-    assert (status["status"], status["outcome"], status["progress"]) == ("COMPLETED", "succeeded", 100)
+    assert (status["status"], status["outcome"], status["progress"]) == (
+        "COMPLETED",
+        "succeeded",
+        100,
+    )
     assert (status["processed_products"], status["processed_images"]) == (2, 2)
     assert (status["bytes_in"], status["bytes_out"], status["bytes_saved"]) == (200, 80, 120)
     assert status["completed_at"].endswith("Z")
@@ -69,9 +73,18 @@ def pages(api: Api, path: str, **parameters: Any) -> list[list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(
     ("limit", "sizes"),
-    [(None, [100, 100, 50]), (250, [250]), (249, [249, 1]), (125, [125, 125]), (1000, [250]), (90, [90, 90, 70])],
+    [
+        (None, [100, 100, 50]),
+        (250, [250]),
+        (249, [249, 1]),
+        (125, [125, 125]),
+        (1000, [250]),
+        (90, [90, 90, 70]),
+    ],
 )
-def test_details_page_through_the_products_in_order(api: Api, limit: int | None, sizes: list[int]) -> None:
+def test_details_page_through_the_products_in_order(
+    api: Api, limit: int | None, sizes: list[int]
+) -> None:
     request_id = upload(api, 250)
     found = pages(api, f"/api/details/{request_id}", **({"limit": limit} if limit else {}))
     assert [len(page) for page in found] == sizes
@@ -86,7 +99,10 @@ def test_details_begin_with_the_status_object(api: Api) -> None:
     (product,) = body.pop("products")
     assert body.pop("next_cursor") is None
     assert body == api.get(f"/api/status/{request_id}").json()
-    assert product["input_image_urls"] == ["http://images.example/1.jpg", "http://images.example/2.jpg"]
+    assert product["input_image_urls"] == [
+        "http://images.example/1.jpg",
+        "http://images.example/2.jpg",
+    ]
     assert product["output_image_urls"] == [None, None]
 
 
@@ -113,7 +129,9 @@ def test_details_of_one_status_alone(api: Api) -> None:
     failed = [5, 10, 15, 20, 25]
     assert serials(status="FAILED") == failed
     assert serials(status="failed", limit=2) == failed
-    assert serials(status="COMPLETED", limit=3) == [seq for seq in range(1, 26) if seq not in failed]
+    assert serials(status="COMPLETED", limit=3) == [
+        seq for seq in range(1, 26) if seq not in failed
+    ]
     assert serials(status="PROCESSING") == [26]
     assert serials(status="PENDING") == [27, 28, 29, 30]
     assert serials(status="CANCELLED") == []
@@ -125,13 +143,19 @@ def test_requests_are_listed_newest_first(api: Api) -> None:
     assert [request["request_id"] for request in page] == ids[::-1]
     assert page[0] == api.get(f"/api/status/{ids[-1]}").json()
     found = pages(api, "/api/requests", limit=2)
-    assert [[request["request_id"] for request in page] for page in found] == [ids[:2:-1], ids[2:0:-1], [ids[0]]]
+    assert [[request["request_id"] for request in page] for page in found] == [
+        ids[:2:-1],
+        ids[2:0:-1],
+        [ids[0]],
+    ]
 
 
 def test_list_pages_through_requests_of_the_same_moment(api: Api) -> None:
     ids = {str(upload(api)) for _ in range(7)}
     execute(api.engine, "UPDATE requests SET created_at = '2026-01-01T00:00:00.000001Z'")
-    found = [request["request_id"] for page in pages(api, "/api/requests", limit=3) for request in page]
+    found = [
+        request["request_id"] for page in pages(api, "/api/requests", limit=3) for request in page
+    ]
     assert len(found) == 7
     assert set(found) == ids
 
@@ -141,7 +165,9 @@ def test_upload_during_paging_does_not_shift_the_pages(api: Api) -> None:
     first = api.get("/api/requests?limit=2").json()
     upload(api)
     second = api.get("/api/requests", params={"limit": 2, "cursor": first["next_cursor"]}).json()
-    assert [request["request_id"] for request in first["requests"] + second["requests"]] == ids[::-1]
+    assert [request["request_id"] for request in first["requests"] + second["requests"]] == ids[
+        ::-1
+    ]
 
 
 def test_list_of_one_status_alone(api: Api) -> None:

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.routing import Route
 
-from halftone_api import health
+from halftone_api.endpoints import health
 from halftone_api.routes import ROUTES
-from halftone_shared.database import transaction
+from halftone_shared.db.engine import transaction
 from tests.support.api import Api, api_settings, running_api
 from tests.support.halftone import free_port, wait_for
 from tests.support.hostile import Visitor, hostile_server
@@ -61,7 +61,9 @@ def test_readiness_names_the_database_when_it_is_away(tmp_path: Path) -> None:
     assert "hunter2" not in response.text + str(answered)
 
 
-def test_readiness_names_a_database_that_has_stalled(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_names_a_database_that_has_stalled(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(health, "ANSWER_SECONDS", 0.2)
     with transaction(api.engine) as connection:
         connection.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
@@ -85,13 +87,18 @@ def test_api_whose_calls_hold_every_connection_is_ready(
         await call
         return ready
 
-    with running_api(api_settings(database_url, tmp_path, database_pool_size=1)) as api, engine.connect() as other:
+    with (
+        running_api(api_settings(database_url, tmp_path, database_pool_size=1)) as api,
+        engine.connect() as other,
+    ):
         holder = other.execution_options(isolation_level="READ COMMITTED")
         holder.execute(text("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"))
         assert api.run(ready_meanwhile(api)).status_code == 200
 
 
-def test_readiness_names_a_database_that_was_not_migrated(postgres: TestPostgres, tmp_path: Path) -> None:
+def test_readiness_names_a_database_that_was_not_migrated(
+    postgres: TestPostgres, tmp_path: Path
+) -> None:
     with running_api(api_settings(postgres.url("postgres"), tmp_path)) as api:
         problem = problem_of(api.get("/readyz"), 503, "not_ready")
     assert problem["failing"] == ["database"]
@@ -105,14 +112,18 @@ def test_readiness_names_the_broker_when_it_is_away(database_url: str, tmp_path:
     assert "hunter2" not in str(problem)
 
 
-def test_broker_that_says_nothing_is_named_as_one_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker_that_says_nothing_is_named_as_one_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(health, "CHECK_TIMEOUT_SECONDS", 0.2)
     with hostile_server(Visitor.wait_until_gone) as silent:
         problem = health._broker_problem(f"amqp://guest:guest@127.0.0.1:{silent.port}/")
     assert problem == "RabbitMQ cannot be reached (AMQPConnectorStackTimeout)."
 
 
-def test_api_that_has_stopped_holds_no_connection(database_url: str, engine: Engine, tmp_path: Path) -> None:
+def test_api_that_has_stopped_holds_no_connection(
+    database_url: str, engine: Engine, tmp_path: Path
+) -> None:
     others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with running_api(api_settings(database_url, tmp_path, rabbitmq_url=dead_broker())) as api:
         assert api.get("/api/requests").status_code == 200

@@ -1,4 +1,6 @@
-"""Where compress() is tested: as much memory as a codec process has, with and without the accelerator."""
+"""Where compress() is tested: as much memory as a codec process has, with and without the
+accelerator.
+"""
 
 import resource
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from halftone_workers.codec import requantising
-from halftone_workers.codec_handle import MEMORY_BYTES
+from halftone_workers.codec_processes.handle import MEMORY_BYTES
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from halftone_cli.photos import render_cutout
-from halftone_shared.states import Mode, OutputFormat
+from halftone_shared.model.states import Mode, OutputFormat
 from halftone_workers.codec import palettes
 from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import Format
@@ -53,7 +53,10 @@ def test_lossless_webp_stays_lossless(name: str) -> None:
     data, _ = compressed_bytes(wasteful(name))
     assert is_lossless_webp(data)
     before, after = look(sample(name)).frames[0], look(data).frames[0]
-    assert ImageChops.difference(on_ground("white", before), on_ground("white", after)).getbbox() is None
+    assert (
+        ImageChops.difference(on_ground("white", before), on_ground("white", after)).getbbox()
+        is None
+    )
 
 
 def test_animated_lossless_webp_stays_lossless() -> None:
@@ -87,9 +90,13 @@ _cut_out_product = cache(partial(render_cutout, seed=1, size=(320, 320)))
 def _drawing() -> Image.Image:
     """A gradient, and shapes with soft edges."""
     level = Image.linear_gradient("L").resize((960, 480))
-    image = Image.merge("RGB", [level.point(lambda value, part=part: 255 - value // part) for part in (2, 3, 5)])
+    image = Image.merge(
+        "RGB", [level.point(lambda value, part=part: 255 - value // part) for part in (2, 3, 5)]
+    )
     for at, colour in enumerate(("#d33", "#fa0", "#283", "#06c")):
-        ImageDraw.Draw(image).ellipse((60 + 220 * at, 120, 240 + 220 * at, 300), fill=colour, outline="white", width=9)
+        ImageDraw.Draw(image).ellipse(
+            (60 + 220 * at, 120, 240 + 220 * at, 300), fill=colour, outline="white", width=9
+        )
     return image.resize((480, 240), Image.Resampling.LANCZOS)
 
 
@@ -99,7 +106,13 @@ def _noise(one: Image.Image, other: Image.Image) -> float:
         (on_ground(ground, one.convert("RGBA")), on_ground(ground, other.convert("RGBA")))
         for ground in ("white", "black")
     ]
-    return sum(sum(value**2 for value in ImageStat.Stat(ImageChops.difference(*pair)).rms) for pair in pairs) / 6
+    return (
+        sum(
+            sum(value**2 for value in ImageStat.Stat(ImageChops.difference(*pair)).rms)
+            for pair in pairs
+        )
+        / 6
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +120,9 @@ def _noise(one: Image.Image, other: Image.Image) -> float:
     [_cut_out_product("mug"), _cut_out_product("vase"), _drawing(), picture((480, 360))],
     ids=["mug", "vase", "drawing", "photo"],
 )
-def test_png_has_no_more_bytes_than_pillows_palette_and_is_no_farther_from_the_source(image: Image.Image) -> None:
+def test_png_has_no_more_bytes_than_pillows_palette_and_is_no_farther_from_the_source(
+    image: Image.Image,
+) -> None:
     data = compressed_bytes(encoded(image, "PNG", **RAW))[0]
     pillows = encoded(image.quantize(256), "PNG", optimize=True)
     assert len(data) <= len(pillows)
@@ -118,7 +133,10 @@ def test_shadow_of_a_cut_out_is_finer_than_pillows_octree_makes_it() -> None:
     image = _cut_out_product("mug")
     shown = opened(compressed_bytes(encoded(image, "PNG", **RAW))[0]).convert("RGBA")
     octree = image.quantize(256).convert("RGBA")
-    errors = [ImageStat.Stat(ImageChops.difference(image, other).getchannel("A")).rms[0] for other in (shown, octree)]
+    errors = [
+        ImageStat.Stat(ImageChops.difference(image, other).getchannel("A")).rms[0]
+        for other in (shown, octree)
+    ]
     assert errors[0] < errors[1] / 2
 
 
@@ -158,7 +176,9 @@ def _many_hues() -> Image.Image:
     across = Image.linear_gradient("L").rotate(90).resize((480, 480))
     down = Image.linear_gradient("L").resize((480, 480))
     parts = ((across, 90, 0.5), (down, 60, 0.5), (Image.blend(across, down, 0.5), 200, -0.35))
-    return Image.merge("RGB", [level.point(lambda v, a=a, b=b: round(a + b * v)) for level, a, b in parts])
+    return Image.merge(
+        "RGB", [level.point(lambda v, a=a, b=b: round(a + b * v)) for level, a, b in parts]
+    )
 
 
 @pytest.mark.parametrize("alpha", [False, True])
@@ -168,13 +188,17 @@ def test_png_shows_no_bands_where_the_image_is_smooth(alpha: bool) -> None:
         image.putalpha(Image.new("L", image.size, 255))
         image.paste((0, 0, 0, 0), (0, 0, 40, 40))
     shown = opened(compressed_bytes(encoded(image, "PNG", **RAW), quality=51)[0])
-    # From a distance it has the image's colours; each pixel's nearest are steps that are still seen, and off by 2.0.
+    # From a distance it has the image's colours; each pixel's nearest are steps that are still
+    # seen, and off by 2.0.
     far, near = (one.convert("RGB").crop((40, 40, 480, 480)).reduce(8) for one in (shown, image))
     assert max(ImageStat.Stat(ImageChops.difference(far, near)).rms) < 1
 
 
 def test_png_keeps_a_colour_that_few_pixels_have() -> None:
-    noise = [Image.effect_noise((400, 400), 12).point(lambda v, at=at: v // 2 + at) for at in (90, 100, 110)]
+    noise = [
+        Image.effect_noise((400, 400), 12).point(lambda v, at=at: v // 2 + at)
+        for at in (90, 100, 110)
+    ]
     image = Image.merge("RGB", noise)
     image.paste("#d01020", (200, 200, 206, 206))
     shown = opened(compressed_bytes(encoded(image, "PNG", **RAW))[0]).convert("RGB")
@@ -203,7 +227,9 @@ def test_png_of_few_colours_is_dithered(mode: str) -> None:
     assert colour_difference(look(data).frames[0], look(source).frames[0]) < 1.5
 
 
-@pytest.mark.parametrize("name", ["TIFF rgb", "TIFF gray", "TIFF cmyk", "TIFF pages", "TIFF 16-bit gray"])
+@pytest.mark.parametrize(
+    "name", ["TIFF rgb", "TIFF gray", "TIFF cmyk", "TIFF pages", "TIFF 16-bit gray"]
+)
 def test_tiff_is_compressed_as_jpeg(name: str) -> None:
     data, _ = compressed_bytes(sample(name))
     assert {frame.info["compression"] for frame in ImageSequence.Iterator(opened(data))} == {"jpeg"}
@@ -211,7 +237,12 @@ def test_tiff_is_compressed_as_jpeg(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "width", "compression"),
-    [("RGB", 21_846, "jpeg"), ("CMYK", 16_385, "jpeg"), ("L", 65_496, "jpeg"), ("L", 65_535, "tiff_adobe_deflate")],
+    [
+        ("RGB", 21_846, "jpeg"),
+        ("CMYK", 16_385, "jpeg"),
+        ("L", 65_496, "jpeg"),
+        ("L", 65_535, "tiff_adobe_deflate"),
+    ],
 )
 def test_tiff_may_be_wide(mode: str, width: int, compression: str) -> None:
     data, result = compressed_bytes(encoded(picture((width, 20), mode), "TIFF"))
@@ -222,10 +253,21 @@ def test_tiff_may_be_wide(mode: str, width: int, compression: str) -> None:
 def test_tiff_of_a_wide_page_and_of_a_long_one_is_compressed() -> None:
     pages = [picture((21_846, 9)), picture((1, 70_000), "L")]
     data, _ = compressed_bytes(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
-    assert [page.size for page in ImageSequence.Iterator(opened(data))] == [page.size for page in pages]
+    assert [page.size for page in ImageSequence.Iterator(opened(data))] == [
+        page.size for page in pages
+    ]
 
 
-_STEERED = ["JPEG rgb", "PNG rgb", "PNG alpha", "PNG palette", "PNG gray", "WEBP rgb", "GIF palette", "GIF animated"]
+_STEERED = [
+    "JPEG rgb",
+    "PNG rgb",
+    "PNG alpha",
+    "PNG palette",
+    "PNG gray",
+    "WEBP rgb",
+    "GIF palette",
+    "GIF animated",
+]
 
 
 @both_ways
@@ -247,7 +289,11 @@ def test_bytes_takes_the_highest_quality_that_fits(ratio: float) -> None:
 
 @pytest.mark.parametrize("name", ["GIF palette", "PNG palette", "PNG gray", "GIF animated"])
 def test_bytes_takes_fewer_colours_where_that_is_what_the_share_needs(name: str) -> None:
-    source = encoded(opened(sample(name)), "PNG", optimize=True) if name.startswith("PNG") else sample(name)
+    source = (
+        encoded(opened(sample(name)), "PNG", optimize=True)
+        if name.startswith("PNG")
+        else sample(name)
+    )
     data, result = compressed_bytes(source, mode=Mode.BYTES, ratio=0.6)
     assert len(data) <= 0.6 * len(source)
     assert result.warnings == ()
@@ -264,8 +310,12 @@ def test_bytes_that_cannot_be_had_gives_the_smallest_and_says_so() -> None:
 @both_ways
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (3, 2)])
 @pytest.mark.parametrize("form", Format)
-@pytest.mark.parametrize("options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"])
-def test_tiny_image_stays_an_image(form: Format, size: tuple[int, int], options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"]
+)
+def test_tiny_image_stays_an_image(
+    form: Format, size: tuple[int, int], options: dict[str, Any]
+) -> None:
     source = encoded(colourful(size), form)
     filler = struct.pack(">I", 4008) + b"free" + bytes(4000) if form is Format.AVIF else bytes(4000)
     data, result = compressed_bytes(source + filler, **options)

@@ -1,4 +1,6 @@
-"""compress(): every format, kind and mode, from one format to another, never worse, and the same each time."""
+"""compress(): every format, kind and mode, from one format to another, never worse, and the same
+each time.
+"""
 
 import hashlib
 import math
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
-from halftone_shared.states import Action, Mode, OutputFormat
+from halftone_shared.model.states import Action, Mode, OutputFormat
 from halftone_workers.codec.containers import gif_blocks, gif_head_bytes
 from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits
@@ -81,7 +83,10 @@ def test_quality_keeps_format_size_frames_alpha_and_colours(name: str) -> None:
     source = look(sample(name))
     data, result = compressed_bytes(wasteful(name), mode=Mode.QUALITY, quality=50)
     assert sniff(data) is source_format(name)
-    assert (result.format, result.extension) == (source_format(name), FACTS[source_format(name)].extension)
+    assert (result.format, result.extension) == (
+        source_format(name),
+        FACTS[source_format(name)].extension,
+    )
     assert (result.width, result.height) == SIZE
     assert result.warnings == ()
     assert len(data) < len(wasteful(name))
@@ -114,7 +119,9 @@ def test_bytes_reaches_its_share_or_says_that_it_cannot(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ANIMATED)
-@pytest.mark.parametrize("options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"])
+@pytest.mark.parametrize(
+    "options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"]
+)
 def test_animation_keeps_its_durations(name: str, options: dict[str, Any]) -> None:
     data, _ = compressed_bytes(wasteful(name), **options)
     assert look(data).durations == look(sample(name)).durations == DURATIONS
@@ -139,10 +146,15 @@ def test_animation_plays_as_often_as_before(name: str, loop: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "expected"), [(OutputFormat.WEBP, 1), (OutputFormat.KEEP, None)], ids=["webp", "keep"]
+    ("target", "expected"),
+    [(OutputFormat.WEBP, 1), (OutputFormat.KEEP, None)],
+    ids=["webp", "keep"],
 )
-def test_animation_that_plays_once_does_not_play_twice(target: OutputFormat, expected: int | None) -> None:
-    # A GIF without a loop extension plays once; with one, it plays once and N times again. A WebP says 1.
+def test_animation_that_plays_once_does_not_play_twice(
+    target: OutputFormat, expected: int | None
+) -> None:
+    # A GIF without a loop extension plays once; with one, it plays once and N times again. A WebP
+    # says 1.
     once = film("GIF", four_frames(), loop=None)
     assert "loop" not in opened(once).info
     data, _ = compressed_bytes(once + bytes(200_000), format=target)
@@ -171,13 +183,21 @@ def test_kept_gif_with_bytes_between_its_blocks_keeps_its_frames() -> None:
     assert (result.action, result.data is None) == (Action.KEPT_ORIGINAL, False)
     kept = look(result.data or b"")
     assert kept.durations == DURATIONS
-    assert [frame.tobytes() for frame in kept.frames] == [frame.tobytes() for frame in look(source).frames]
+    assert [frame.tobytes() for frame in kept.frames] == [
+        frame.tobytes() for frame in look(source).frames
+    ]
 
 
 def test_picture_beside_an_animated_png_does_not_become_a_frame_of_it() -> None:
     still, *frames = four_frames()
     source = encoded(
-        still, "PNG", save_all=True, append_images=frames, duration=DURATIONS[:3], default_image=True, **RAW
+        still,
+        "PNG",
+        save_all=True,
+        append_images=frames,
+        duration=DURATIONS[:3],
+        default_image=True,
+        **RAW,
     )
     assert opened(source).info["default_image"]
     data, _ = compressed_bytes(source)
@@ -195,14 +215,21 @@ def test_conversion_shows_the_same_and_says_what_is_lost(name: str, target: Outp
     source = look(sample(name))
     data, result = compressed_bytes(wasteful(name), format=target)
     assert sniff(data) is Format(target.upper())
-    assert (result.format, result.extension) == (target.upper(), {"jpeg": "jpg"}.get(target, target.value))
+    assert (result.format, result.extension) == (
+        target.upper(),
+        {"jpeg": "jpg"}.get(target, target.value),
+    )
     if target is OutputFormat.JPEG:
         shown = [on_ground("white", source.frames[0]).convert("RGBA")]
-        expected = ["transparency"] * is_transparent(name) + ["animation"] * (len(source.frames) > 1)
+        expected = ["transparency"] * is_transparent(name) + ["animation"] * (
+            len(source.frames) > 1
+        )
     else:
         shown, expected = source.frames, []
     assert len(result.warnings) == len(expected)
-    for warning, word in zip(sorted(result.warnings, reverse=True), sorted(expected, reverse=True), strict=True):
+    for warning, word in zip(
+        sorted(result.warnings, reverse=True), sorted(expected, reverse=True), strict=True
+    ):
         assert word in warning
     assert_alike(data, Look(shown, []))
 
@@ -216,7 +243,8 @@ def test_pages_of_several_sizes_become_something_or_are_refused(target: OutputFo
 @both_ways
 @pytest.mark.parametrize("target", OutputFormat)
 def test_picture_with_a_preview_in_it_is_one_picture(target: OutputFormat) -> None:
-    # Phones write such JPEGs: a second image behind the first, of another size, that is no frame of an animation.
+    # Phones write such JPEGs: a second image behind the first, of another size, that is no frame of
+    # an animation.
     source = encoded(colourful(), "MPO", save_all=True, append_images=[colourful((56, 42))], **FINE)
     assert opened(source).format == "MPO"
     data, result = compressed_bytes(source, format=target)
@@ -225,10 +253,14 @@ def test_picture_with_a_preview_in_it_is_one_picture(target: OutputFormat) -> No
 
 
 @pytest.mark.parametrize(
-    ("loop", "duration"), [(100_000, 100), (0, 60_000_000)], ids=["more often than WebP", "longer than WebP"]
+    ("loop", "duration"),
+    [(100_000, 100), (0, 60_000_000)],
+    ids=["more often than WebP", "longer than WebP"],
 )
 @pytest.mark.parametrize("target", [OutputFormat.WEBP, OutputFormat.AVIF, OutputFormat.KEEP])
-def test_animation_beyond_what_the_output_can_say_stops_nothing(target: OutputFormat, loop: int, duration: int) -> None:
+def test_animation_beyond_what_the_output_can_say_stops_nothing(
+    target: OutputFormat, loop: int, duration: int
+) -> None:
     source = film("PNG", four_frames()[:3], loop=loop, duration=duration, **RAW)
     data, _ = compressed_bytes(source, format=target)
     assert len(look(data).frames) == 3
@@ -262,22 +294,31 @@ _KEYED_SIDE = 64
 
 
 def _keyed_png(bits: int, colour: bytes) -> bytes:
-    """Gray, or red, green and blue, that rises from left to right; what is in the middle stands for transparency."""
+    """Gray, or red, green and blue, that rises from left to right; what is in the middle stands for
+    transparency.
+    """
     highest = 2**bits - 1
     values = [across * highest // (_KEYED_SIDE - 1) for across in range(_KEYED_SIDE)]
     key = values[_KEYED_SIDE // 2]
     each = 3 if colour == b"\x02" else 1
-    row = int("".join(f"{value:0{bits}b}" * each for value in values), 2).to_bytes(_KEYED_SIDE * bits * each // 8)
+    row = int("".join(f"{value:0{bits}b}" * each for value in values), 2).to_bytes(
+        _KEYED_SIDE * bits * each // 8
+    )
     told = struct.pack(">H", key) * each
     pixels = zlib.compress((b"\0" + row) * _KEYED_SIDE, 0)
-    return png_of((_KEYED_SIDE, _KEYED_SIDE), bytes([bits]) + colour, (b"tRNS", told), (b"IDAT", pixels))
+    return png_of(
+        (_KEYED_SIDE, _KEYED_SIDE), bytes([bits]) + colour, (b"tRNS", told), (b"IDAT", pixels)
+    )
 
 
 @pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP, OutputFormat.JPEG])
 @pytest.mark.parametrize(
-    ("bits", "colour"), [(1, b"\0"), (2, b"\0"), (4, b"\0"), (8, b"\0"), (16, b"\0"), (8, b"\x02"), (16, b"\x02")]
+    ("bits", "colour"),
+    [(1, b"\0"), (2, b"\0"), (4, b"\0"), (8, b"\0"), (16, b"\0"), (8, b"\x02"), (16, b"\x02")],
 )
-def test_key_colour_of_any_depth_is_clear_and_no_other_is(bits: int, colour: bytes, target: OutputFormat) -> None:
+def test_key_colour_of_any_depth_is_clear_and_no_other_is(
+    bits: int, colour: bytes, target: OutputFormat
+) -> None:
     source = _keyed_png(bits, colour) + bytes(100_000)
     shown = opened(compressed_bytes(source, format=target)[0]).convert("RGBA")
     steps = [across * (2**bits - 1) // (_KEYED_SIDE - 1) for across in range(_KEYED_SIDE)]
@@ -288,7 +329,9 @@ def test_key_colour_of_any_depth_is_clear_and_no_other_is(bits: int, colour: byt
         return
     levels = row.getchannel("G").tobytes()
     if bits < 4:
-        white = [is_clear or step == 2**bits - 1 for is_clear, step in zip(clear, steps, strict=True)]
+        white = [
+            is_clear or step == 2**bits - 1 for is_clear, step in zip(clear, steps, strict=True)
+        ]
         assert [level > 240 for level in levels] == white
     else:  # as narrow a column as the others then are is blurred
         assert levels[0] < 40
@@ -308,7 +351,10 @@ def _packed(code: str, highest: float) -> bytes:
 @pytest.mark.parametrize(
     ("row", "tags"),
     [
-        (int("".join(f"{int(v * 4095):012b}" for v in _RISING), 2).to_bytes(_SIDE * 12 // 8), {258: 12, 262: 1}),
+        (
+            int("".join(f"{int(v * 4095):012b}" for v in _RISING), 2).to_bytes(_SIDE * 12 // 8),
+            {258: 12, 262: 1},
+        ),
         (_packed("H", 65535), {258: 16, 262: 1}),
         (_packed("H", 65535), {258: 16, 262: 0}),
         (_packed("h", 32767), {258: 16, 262: 1, 339: 2}),
@@ -321,11 +367,20 @@ def _packed(code: str, highest: float) -> bytes:
         (struct.pack("<f", math.nan) + _packed("f", 7)[4:], {258: 32, 262: 1, 339: 3}),
     ],
     ids=[
-        *("12 bits", "16 bits", "16 bits, white is zero", "16 bits, signed", "32 bits, signed", "32 bits"),
+        *(
+            "12 bits",
+            "16 bits",
+            "16 bits, white is zero",
+            "16 bits, signed",
+            "32 bits, signed",
+            "32 bits",
+        ),
         *("16 of 32 bits", "float", "float, white is zero", "float, endless", "float, no number"),
     ],
 )
-def test_gray_of_any_depth_goes_from_black_to_white(row: bytes, tags: dict[int, int | bytes]) -> None:
+def test_gray_of_any_depth_goes_from_black_to_white(
+    row: bytes, tags: dict[int, int | bytes]
+) -> None:
     source = tiff_of((_TIFF | tags, row * _SIDE))
     shown = opened(compressed_bytes(source + bytes(20_000), quality=90)[0])
     assert shown.mode == "L"
@@ -355,7 +410,9 @@ def test_result_is_smaller_or_the_original_is_kept(name: str, options: dict[str,
 
 
 @both_ways
-@pytest.mark.parametrize("name", ["JPEG rgb", "WEBP rgb", "PNG rgb", "GIF animated", "AVIF rgb", "TIFF rgb"])
+@pytest.mark.parametrize(
+    "name", ["JPEG rgb", "WEBP rgb", "PNG rgb", "GIF animated", "AVIF rgb", "TIFF rgb"]
+)
 def test_image_that_was_compressed_does_not_grow_when_it_comes_again(name: str) -> None:
     data, _ = compressed_bytes(wasteful(name))
     for _ in range(3):
@@ -379,7 +436,9 @@ def test_small_image_is_kept_as_it_is() -> None:
         ({"mode": Mode.SCALE, "scale": 0.9, "quality": 95}, "as JPEG of 58 × 43 pixels"),
     ],
 )
-def test_kept_original_is_said_to_be_other_than_asked_for(options: dict[str, Any], asked: str) -> None:
+def test_kept_original_is_said_to_be_other_than_asked_for(
+    options: dict[str, Any], asked: str
+) -> None:
     source = encoded(colourful((64, 48)), quality=1, optimize=True)
     result = compress_image(source, **options)
     assert (result.data, result.width, result.height) == (None, 64, 48)
@@ -425,15 +484,27 @@ def test_same_input_gives_the_same_bytes_here_and_in_another_process(tmp_path: P
         paths[-1].write_bytes(sample(name))
     here = [_digest(path.read_bytes(), **options) for path in paths for options in _DETERMINISTIC]
     there = subprocess.run(
-        [sys.executable, "-c", _DIGESTS, *map(str, paths)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _DIGESTS, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert there == here
 
 
 @both_ways
 def test_same_input_gives_the_same_bytes_at_another_time() -> None:
-    names = ["JPEG rgb", "PNG animated", "WEBP animated alpha", "GIF animated alpha", "AVIF animated", "TIFF pages"]
+    names = [
+        "JPEG rgb",
+        "PNG animated",
+        "WEBP animated alpha",
+        "GIF animated alpha",
+        "AVIF animated",
+        "TIFF pages",
+    ]
     cases = [(name, target) for name in names for target in OutputFormat]
     first = {case: _digest(wasteful(case[0]), format=case[1]) for case in cases}
     time.sleep(1.1)  # file formats tell the time in seconds
-    assert [case for case in cases if _digest(wasteful(case[0]), format=case[1]) != first[case]] == []
+    assert [
+        case for case in cases if _digest(wasteful(case[0]), format=case[1]) != first[case]
+    ] == []

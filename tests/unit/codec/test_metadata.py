@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from halftone_shared.states import Action, Mode, OutputFormat
+from halftone_shared.model.states import Action, Mode, OutputFormat
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.stripping import strip
 from tests.support.codec import (
@@ -84,13 +84,19 @@ def test_orientation_is_applied(form: Format, orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", [3, 6, 7])
 @pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
-def test_orientation_is_applied_in_conversions_and_before_scaling(target: OutputFormat, orientation: int) -> None:
-    data, _ = compressed_bytes(_turned(Format.JPEG, orientation), mode=Mode.SCALE, format=target, quality=80)
+def test_orientation_is_applied_in_conversions_and_before_scaling(
+    target: OutputFormat, orientation: int
+) -> None:
+    data, _ = compressed_bytes(
+        _turned(Format.JPEG, orientation), mode=Mode.SCALE, format=target, quality=80
+    )
     assert opened(data).getexif().get(ORIENTATION, 1) == 1
     assert_alike(data, Look([in_srgb(colourful(), None)], [0]), HALF)
 
 
-@pytest.mark.parametrize("image", [palette_with_alpha(), sixteen_bits(gray())], ids=["palette alpha", "16-bit gray"])
+@pytest.mark.parametrize(
+    "image", [palette_with_alpha(), sixteen_bits(gray())], ids=["palette alpha", "16-bit gray"]
+)
 def test_orientation_is_applied_to_every_mode(image: Image.Image) -> None:
     data, _ = compressed_bytes(_turned(Format.PNG, 6, image))
     assert_alike(data, Look([in_srgb(image, None)], [0]))
@@ -118,7 +124,9 @@ def test_profile_is_kept(name: str) -> None:
     ids=["nonsense", "cut", "of gray", "of CMYK", "empty"],
 )
 @pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP])
-def test_profile_that_does_not_fit_is_looked_past(name: str, profile: bytes, target: OutputFormat) -> None:
+def test_profile_that_does_not_fit_is_looked_past(
+    name: str, profile: bytes, target: OutputFormat
+) -> None:
     source = encoded(opened(sample(name)), source_format(name), icc_profile=profile)
     result = compress_image(source, format=target)
     if result.data is not None:
@@ -152,7 +160,9 @@ _PAGES: list[tuple[Image.Image, bytes | None]] = [
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 3), (2, 0), (0, 2, 1)])
 @pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP])
-def test_page_has_its_own_profile_and_no_other(order: tuple[int, ...], target: OutputFormat) -> None:
+def test_page_has_its_own_profile_and_no_other(
+    order: tuple[int, ...], target: OutputFormat
+) -> None:
     buffer = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(buffer) as pages:
         for number in order:
@@ -178,13 +188,21 @@ def test_broken_exif_is_looked_past(form: Format, broken: bytes) -> None:
 
 @pytest.mark.parametrize("form", [Format.JPEG, Format.WEBP, Format.AVIF])
 def test_kept_original_has_the_sides_that_are_seen(form: Format) -> None:
-    source = encoded(colourful(), form, exif=exif_of(orientation=6), quality=10, **_DENSE.get(form, {}))
+    source = encoded(
+        colourful(), form, exif=exif_of(orientation=6), quality=10, **_DENSE.get(form, {})
+    )
     result = compress_image(source, quality=90)
     assert (result.action, result.width, result.height) == (Action.KEPT_ORIGINAL, *reversed(SIZE))
-    assert ImageOps.exif_transpose(opened(result.data or source)).size == (result.width, result.height)
+    assert ImageOps.exif_transpose(opened(result.data or source)).size == (
+        result.width,
+        result.height,
+    )
 
 
-_DENSE: dict[Format, dict[str, Any]] = {Format.JPEG: {"progressive": True}, Format.WEBP: {"method": 6}}
+_DENSE: dict[Format, dict[str, Any]] = {
+    Format.JPEG: {"progressive": True},
+    Format.WEBP: {"method": 6},
+}
 _PLACE = b"SECRET-PLACE 48.8583 2.2944"
 
 
@@ -192,8 +210,14 @@ def _with_metadata(form: Format) -> bytes:
     exif = exif_of(description=_PLACE.decode(), copyright="(c) Anna Muster")
     exif[0x010F] = _PLACE.decode()
     place = exif.get_ifd(GPS)
-    place.update({1: "N", 2: (48.0, 51.0, 29.9), 3: "E", 4: (2.0, 17.0, 40.2), 0x1D: _PLACE.decode()})
-    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><exif:GPSLatitude>" + _PLACE + b"</exif:GPSLatitude></x:xmpmeta>"
+    place.update(
+        {1: "N", 2: (48.0, 51.0, 29.9), 3: "E", 4: (2.0, 17.0, 40.2), 0x1D: _PLACE.decode()}
+    )
+    xmp = (
+        b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><exif:GPSLatitude>"
+        + _PLACE
+        + b"</exif:GPSLatitude></x:xmpmeta>"
+    )
     if form is Format.TIFF:
         exif[700] = xmp
     how: dict[Format, dict[str, Any]] = {
@@ -206,7 +230,10 @@ def _with_metadata(form: Format) -> bytes:
     data = encoded(colourful(), form, exif=exif.tobytes(), **how[form])
     if form is Format.PNG:
         texts = [(b"tEXt", b"Comment\0" + _PLACE), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)]
-        chunks = [struct.pack(">I", len(t)) + k + t + struct.pack(">I", zlib.crc32(k + t)) for k, t in texts]
+        chunks = [
+            struct.pack(">I", len(t)) + k + t + struct.pack(">I", zlib.crc32(k + t))
+            for k, t in texts
+        ]
         data = data[:33] + b"".join(chunks) + data[33:]
     return data
 
@@ -234,7 +261,11 @@ def test_place_beside_a_copyright_that_no_segment_holds_is_gone() -> None:
     parts = [b"Exif\0\0" + told[at : at + 60_000] for at in range(0, len(told), 60_000)]
     noise = Image.merge("RGB", [Image.effect_noise((2000, 1500), sigma) for sigma in (60, 61, 62)])
     plain = encoded(noise, quality=40, progressive=True, subsampling=2)
-    source = plain[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part for part in parts) + plain[2:]
+    source = (
+        plain[:2]
+        + b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part for part in parts)
+        + plain[2:]
+    )
     assert opened(source).getexif().get_ifd(GPS)
     assert _PLACE not in compressed_bytes(source, quality=95)[0]
 
@@ -251,7 +282,9 @@ def test_comment_of_a_kept_gif_is_gone(end: bytes) -> None:
     assert result.action is Action.KEPT_ORIGINAL
     assert result.data is not None
     assert _PLACE not in result.data
-    assert [frame.tobytes() for frame in look(result.data).frames] == [frame.tobytes() for frame in look(source).frames]
+    assert [frame.tobytes() for frame in look(result.data).frames] == [
+        frame.tobytes() for frame in look(source).frames
+    ]
 
 
 _NORTH = struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)  # a GPS directory that says no more
@@ -268,7 +301,9 @@ def test_kept_tiff_tells_nothing_on_any_page_and_is_smaller() -> None:
     assert result.data is not None
     assert len(result.data) < len(source)
     assert _PLACE not in result.data
-    assert [frame.tobytes() for frame in look(result.data).frames] == [frame.tobytes() for frame in look(source).frames]
+    assert [frame.tobytes() for frame in look(result.data).frames] == [
+        frame.tobytes() for frame in look(source).frames
+    ]
     page = opened(result.data)
     page.seek(1)
     exif = page.getexif()
@@ -283,7 +318,9 @@ def test_tiff_without_what_it_tells_looks_the_same(name: str) -> None:
     assert stripped is not None
     assert len(stripped) <= len(source)
     assert _PLACE not in stripped
-    assert [frame.tobytes() for frame in look(stripped).frames] == [frame.tobytes() for frame in look(source).frames]
+    assert [frame.tobytes() for frame in look(stripped).frames] == [
+        frame.tobytes() for frame in look(source).frames
+    ]
     assert opened(stripped).info.get("icc_profile") == opened(source).info.get("icc_profile")
 
 
@@ -296,7 +333,9 @@ def test_page_behind_the_end_of_a_tiff_is_no_error(far: int) -> None:
 
 @pytest.mark.parametrize("moving", [False, True], ids=["still", "animated"])
 @pytest.mark.parametrize("notice", ["", "(c) Anna Muster"])
-@pytest.mark.parametrize("behind", [struct.pack(">I4s", 8 + len(_PLACE), b"free"), b""], ids=["box", "no box"])
+@pytest.mark.parametrize(
+    "behind", [struct.pack(">I4s", 8 + len(_PLACE), b"free"), b""], ids=["box", "no box"]
+)
 def test_kept_avif_tells_nothing_and_is_no_larger(moving: bool, notice: str, behind: bytes) -> None:
     exif = exif_of(description=_PLACE.decode(), **({"copyright": notice} if notice else {}))
     exif.get_ifd(GPS).update({1: "N", 2: (48.0, 51.0, 29.9), 0x1D: _PLACE.decode()})
@@ -308,7 +347,9 @@ def test_kept_avif_tells_nothing_and_is_no_larger(moving: bool, notice: str, beh
     assert result.data is not None
     assert len(result.data) == len(source)
     assert _PLACE not in result.data
-    assert [frame.tobytes() for frame in look(result.data).frames] == [frame.tobytes() for frame in look(source).frames]
+    assert [frame.tobytes() for frame in look(result.data).frames] == [
+        frame.tobytes() for frame in look(source).frames
+    ]
     kept = opened(result.data).getexif()
     assert dict(kept) == ({COPYRIGHT: notice} if notice else {})
 
@@ -318,9 +359,13 @@ def test_kept_avif_tells_nothing_and_is_no_larger(moving: bool, notice: str, beh
 @pytest.mark.parametrize("form", _WITH_EXIF)
 def test_copyright_keeps_its_letters(form: Format, encoding: str) -> None:
     notice = "© 2024 Jürgen Groß".encode(encoding)
-    source = encoded(colourful(), form, exif=exif_of(copyright=notice), **({} if form is Format.TIFF else FINE))
+    source = encoded(
+        colourful(), form, exif=exif_of(copyright=notice), **({} if form is Format.TIFF else FINE)
+    )
     assert notice in source
-    assert notice in compressed_bytes(source + (bytes(100_000) if form is not Format.AVIF else b""))[0]
+    assert (
+        notice in compressed_bytes(source + (bytes(100_000) if form is not Format.AVIF else b""))[0]
+    )
 
 
 @pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
@@ -330,7 +375,9 @@ def test_copyright_that_is_a_book_stops_nothing(target: OutputFormat) -> None:
 
 
 @both_ways
-@pytest.mark.parametrize("name", ["JPEG rgb", "PNG rgb", "GIF palette", "TIFF rgb", "WEBP rgb", "AVIF rgb"])
+@pytest.mark.parametrize(
+    "name", ["JPEG rgb", "PNG rgb", "GIF palette", "TIFF rgb", "WEBP rgb", "AVIF rgb"]
+)
 def test_script_behind_an_image_is_gone(name: str) -> None:
     assert b"<script>" in wasteful(name)
     assert b"<script>" not in compressed_bytes(wasteful(name))[0]

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from halftone_shared.states import ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.states import ImageErrorCode, Mode, OutputFormat
 from halftone_workers.codec.containers import jpeg_has_more_scans
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.options import CodecLimits, ImageRefused
 from halftone_workers.codec.pipeline import MAX_JPEG_SCANS
-from halftone_workers.codec_process import answer
+from halftone_workers.codec_processes.child import answer
 from tests.support.codec import (
     FINE,
     SAMPLES,
@@ -44,7 +44,9 @@ from tests.support.images import encoded, picture
 
 
 @pytest.mark.parametrize(
-    "data", [b"<!doctype html><title>404</title>", b'{"error": "gone"}', b"Not Found"], ids=["HTML", "JSON", "text"]
+    "data",
+    [b"<!doctype html><title>404</title>", b'{"error": "gone"}', b"Not Found"],
+    ids=["HTML", "JSON", "text"],
 )
 def test_page_or_message_is_not_an_image(data: bytes) -> None:
     assert refusal(data) is ImageErrorCode.NOT_AN_IMAGE
@@ -69,22 +71,30 @@ def test_other_format_is_unsupported(data: bytes) -> None:
     assert refusal(data) is ImageErrorCode.UNSUPPORTED_FORMAT
 
 
-@pytest.mark.parametrize("inner", ["%!PS-Adobe-3.0 EPSF-3.0\n", "8BPS\0\x01", "BM"], ids=["EPS", "PSD", "BMP"])
-@pytest.mark.parametrize("head", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"RIFF\0\0\0\0WEBP"])
+@pytest.mark.parametrize(
+    "inner", ["%!PS-Adobe-3.0 EPSF-3.0\n", "8BPS\0\x01", "BM"], ids=["EPS", "PSD", "BMP"]
+)
+@pytest.mark.parametrize(
+    "head", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"RIFF\0\0\0\0WEBP"]
+)
 def test_other_decoder_is_not_tried_behind_a_known_head(head: bytes, inner: str) -> None:
     refusals = {ImageErrorCode.CORRUPT_IMAGE, ImageErrorCode.TOO_MANY_PIXELS}
     assert refusal(head + inner.encode() + bytes(200)) in refusals
 
 
 def _claiming(form: Format, width: int, height: int) -> bytes:
-    """A small file whose header claims a size, and which has no such pixels: decoding it would fail otherwise."""
+    """A small file whose header claims a size, and which has no such pixels: decoding it would fail
+    otherwise.
+    """
     if form is Format.PNG:
         return png_of((width, height), b"\x08\x02", (b"IDAT", zlib.compress(b"\0")))
     if form is Format.GIF:
         return _gif((width, height), [(width, height)])
     if form is Format.TIFF:
         return _tiff([(width, height)])
-    data = bytearray(film("WEBP", four_frames()) if form is Format.WEBP else encoded(colourful(), form))
+    data = bytearray(
+        film("WEBP", four_frames()) if form is Format.WEBP else encoded(colourful(), form)
+    )
     if form is Format.JPEG:
         at = data.index(b"\xff\xc0") + 5
         data[at : at + 4] = struct.pack(">HH", height, width)
@@ -109,7 +119,17 @@ def _tiff(pages: Sequence[tuple[int, int]]) -> bytes:
     """A gray TIFF of these pages, without their pixels."""
     data = b"II*\0" + struct.pack("<I", 8)
     for number, (width, height) in enumerate(pages, start=1):
-        tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: width * height}
+        tags = {
+            256: width,
+            257: height,
+            258: 8,
+            259: 1,
+            262: 1,
+            273: 8,
+            277: 1,
+            278: height,
+            279: width * height,
+        }
         entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
         next_at = len(data) + 2 + len(entries) + 4 if number < len(pages) else 0
         data += struct.pack("<H", len(tags)) + entries + struct.pack("<I", next_at)
@@ -139,14 +159,19 @@ def test_pixels_are_counted_to_the_last_one() -> None:
     [
         _tiff([(10, 10), (2000, 2000)]),
         _gif((10, 10), [(10, 10), (2000, 2000)]),
-        encoded(picture((10, 10)), "TIFF", save_all=True, append_images=[Image.new("L", (2000, 2000))]),
+        encoded(
+            picture((10, 10)), "TIFF", save_all=True, append_images=[Image.new("L", (2000, 2000))]
+        ),
     ],
     ids=["TIFF page", "GIF frame", "whole TIFF page"],
 )
 def test_too_many_pixels_in_a_later_frame_are_refused_before_they_are_decoded(
     data: bytes, target: OutputFormat
 ) -> None:
-    assert refusal(data, CodecLimits(max_pixels=10_000), format=target) is ImageErrorCode.TOO_MANY_PIXELS
+    assert (
+        refusal(data, CodecLimits(max_pixels=10_000), format=target)
+        is ImageErrorCode.TOO_MANY_PIXELS
+    )
 
 
 @pytest.mark.parametrize("name", SEVERAL)
@@ -157,7 +182,10 @@ def test_too_many_frames_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_frames_that_are_too_much_together_are_refused(name: str) -> None:
-    assert refusal(sample(name), CodecLimits(max_pixels=SIZE[0] * SIZE[1])) is ImageErrorCode.TOO_MANY_PIXELS
+    assert (
+        refusal(sample(name), CodecLimits(max_pixels=SIZE[0] * SIZE[1]))
+        is ImageErrorCode.TOO_MANY_PIXELS
+    )
 
 
 def test_thousands_of_frames_on_a_huge_canvas_are_refused_undecoded() -> None:
@@ -204,7 +232,9 @@ def test_jpeg_of_too_many_scans_is_corrupt() -> None:
 
 
 @both_ways
-def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # So that only those that may have many are searched for them.
     monkeypatch.setattr("halftone_workers.codec.pipeline.MAX_JPEG_SCANS", 10**6)
     data = encoded(colourful())
@@ -213,7 +243,8 @@ def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(monkeypatch: pytest
 
 
 def test_scans_of_a_component_each_are_counted() -> None:
-    # Sequential, but the first scan has not all components: the next ones belong to it, and may be many.
+    # Sequential, but the first scan has not all components: the next ones belong to it, and may be
+    # many.
     data = encoded(colourful())
     scan = data.rindex(b"\xff\xda")
     of_one = data[scan : scan + 4] + b"\x01" + data[scan + 5 : -2]
@@ -225,10 +256,12 @@ def test_scans_of_a_component_each_are_counted() -> None:
 @both_ways
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_scan_markers_outside_the_picture_are_no_scans(where: str) -> None:
-    # A profile may hold these two bytes as often as it likes, and a phone's "motion photo" has a film of megabytes
-    # behind its end, where chance puts them once in 64 KiB.
+    # A profile may hold these two bytes as often as it likes, and a phone's "motion photo" has a
+    # film of megabytes behind its end, where chance puts them once in 64 KiB.
     source = encoded(colourful(), comment=b"\xff\xda" * 100 if where == "before" else b"", **FINE)
-    assert compress_image(source + (b"\xff\xda" * 100 if where == "behind" else b"")).data is not None
+    assert (
+        compress_image(source + (b"\xff\xda" * 100 if where == "behind" else b"")).data is not None
+    )
 
 
 @cache
@@ -260,7 +293,9 @@ def test_pixels_that_unpack_to_far_more_than_the_header_says_do_no_harm() -> Non
     assert is_explained(png_of((10, 10), b"\x08\x02", (b"IDAT", _zipped_zeros())), CodecLimits())
 
 
-def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(capfd: pytest.CaptureFixture[str]) -> None:
+def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     options = {"mode": "quality", "format": "webp", "quality": "fifty"}  # never let through to here
     facts, data = answer({"options": options, "limits": {}}, sample("PNG rgb"))
     assert (facts["error"]["code"], data) == (ImageErrorCode.ENCODE_CRASHED, b"")
@@ -296,10 +331,18 @@ def _small_samples() -> list[bytes]:
         for form in ("PNG", "WEBP", "GIF", "AVIF", "TIFF")
     ]
     tagged = [
-        encoded(small[0], form, exif=exif_of(orientation=6, copyright="me"), icc_profile=swapped_profile())
+        encoded(
+            small[0],
+            form,
+            exif=exif_of(orientation=6, copyright="me"),
+            icc_profile=swapped_profile(),
+        )
         for form in ("JPEG", "PNG", "WEBP", "TIFF")
     ]
-    packed = encoded(small[0], "TIFF", compression="tiff_lzw"), encoded(small[0], "TIFF", compression="jpeg")
+    packed = (
+        encoded(small[0], "TIFF", compression="tiff_lzw"),
+        encoded(small[0], "TIFF", compression="jpeg"),
+    )
     lossless = encoded(small[0], "WEBP", lossless=True), encoded(small[0], progressive=True)
     return [*(encoded(image, form) for form, image in stills), *films, *tagged, *packed, *lossless]
 
@@ -351,7 +394,13 @@ def test_broken_image_gives_a_result_or_a_refusal(data: bytes, options: dict[str
 @settings(max_examples=100, deadline=None, suppress_health_check=_ANY_WAY)
 @given(
     head=st.sampled_from(
-        [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0\x08\0\0\0", b"RIFF\x20\0\0\0WEBPVP8 "]
+        [
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"II*\0\x08\0\0\0",
+            b"RIFF\x20\0\0\0WEBPVP8 ",
+        ]
     ),
     rest=st.binary(max_size=200),
 )

@@ -1,5 +1,5 @@
-"""The two brokers that actors take their messages from: RabbitMQ, and a queue inside this process for the embedded
-default.
+"""The two brokers that actors take their messages from: RabbitMQ, and a queue inside this process
+for the embedded default.
 
 Neither has Dramatiq's delay queues or retries: what is due again, and when, stands in PostgreSQL.
 """
@@ -14,7 +14,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 
-from halftone_shared.messages import WEBHOOKS_QUEUE, QueueType, queue_arguments
+from halftone_shared.model.messages import WEBHOOKS_QUEUE, QueueType, queue_arguments
 from halftone_workers.runtime import Stopping
 from halftone_workers.settings import WEBHOOKS_AT_ONCE
 
@@ -28,9 +28,9 @@ def _prefetch(queue: str, prefetch: int) -> int:
 class BoundConsumer(_RabbitmqConsumer):
     """Acknowledges only what came over its own connection.
 
-    A delivery tag is a number that counts from 1 on every channel. A message that came over an earlier connection
-    carries a tag that stands for another one here: acknowledging by it loses that one. It need not be acknowledged at
-    all: RabbitMQ took it back when its connection ended.
+    A delivery tag is a number that counts from 1 on every channel. A message that came over an
+    earlier connection carries a tag that stands for another one here: acknowledging by it loses
+    that one. It need not be acknowledged at all: RabbitMQ took it back when its connection ended.
     """
 
     def __next__(self) -> Any:
@@ -39,14 +39,17 @@ class BoundConsumer(_RabbitmqConsumer):
             return None
         message.consumer = self
         if not self._is_readable(message):
-            log.error("message that no actor can read moved to the dead letters", body=message.encode().decode())
+            log.error(
+                "message that no actor can read moved to the dead letters",
+                body=message.encode().decode(),
+            )
             self.nack(message)
             return None
         return message
 
     def _is_readable(self, message: Any) -> bool:
-        """What Dramatiq takes for granted of a message: one that is otherwise ends the thread that gets it, and comes
-        again to the next.
+        """What Dramatiq takes for granted of a message: one that is otherwise ends the thread that
+        gets it, and comes again to the next.
         """
         is_here = message.queue_name == self.queue_name
         return is_here and isinstance(message.actor_name, str) and isinstance(message.options, dict)
@@ -63,13 +66,15 @@ class BoundConsumer(_RabbitmqConsumer):
     def _is_own(self, message: Any) -> bool:
         if message.consumer is self:
             return True
-        log.info("message of an earlier connection left to its redelivery", message_id=message.message_id)
+        log.info(
+            "message of an earlier connection left to its redelivery", message_id=message.message_id
+        )
         return False
 
 
 class RabbitmqWorkerBroker(RabbitmqBroker):
-    """RabbitMQ as halftone's workers consume it. Every start of a consumer declares its queue: it may have been
-    deleted.
+    """RabbitMQ as halftone's workers consume it. Every start of a consumer declares its queue: it
+    may have been deleted.
     """
 
     def __init__(self, rabbitmq_url: str, queue_type: QueueType = "classic") -> None:
@@ -103,8 +108,8 @@ class RabbitmqWorkerBroker(RabbitmqBroker):
 
 
 class InProcessBroker(StubBroker):
-    """A queue in this process's memory. What is in it when the process dies is handed out again: the products table
-    knows.
+    """A queue in this process's memory. What is in it when the process dies is handed out again:
+    the products table knows.
     """
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:

@@ -10,14 +10,14 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.worker_registry import HEARTBEAT_SECONDS, WorkerReport, forget_worker, report_worker
+from halftone_shared.db.workers import HEARTBEAT_SECONDS, WorkerReport, forget_worker, report_worker
 
 log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """`load` tells products in hand, codec processes and how many of these are busy. Nothing hangs on a beat that
-    fails.
+    """`load` tells products in hand, codec processes and how many of these are busy. Nothing hangs
+    on a beat that fails.
     """
 
     def __init__(self, engine: Engine, load: Callable[[], tuple[int, int, int]]) -> None:

@@ -8,14 +8,14 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.products import RENEW_EVERY_SECONDS, Claim, renew_leases
+from halftone_shared.db.products import RENEW_EVERY_SECONDS, Claim, renew_leases
 
 log = structlog.get_logger(__name__)
 
 
 class LeaseKeeper:
-    """Renews every RENEW_EVERY_SECONDS what is held. A renewal that fails is tried the next time, before the lease
-    ends.
+    """Renews every RENEW_EVERY_SECONDS what is held. A renewal that fails is tried the next time,
+    before the lease ends.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -54,4 +54,6 @@ class LeaseKeeper:
                 with self._engine.connect() as connection:
                     renew_leases(connection, claims)
             except SQLAlchemyError as error:
-                log.warning("leases not renewed", products=len(claims), error=str(error).splitlines()[0])
+                log.warning(
+                    "leases not renewed", products=len(claims), error=str(error).splitlines()[0]
+                )

@@ -1,7 +1,9 @@
-"""`halftone-worker`: takes messages until SIGTERM or SIGINT, then finishes what it has in hand and exits 0.
+"""`halftone-worker`: takes messages until SIGTERM or SIGINT, then finishes what it has in hand and
+exits 0.
 
-One process: no master whose death would leave children working, or that would take them all with it. What may crash is
-in the codec processes; to use more cores than one process feeds, run more workers.
+One process: no master whose death would leave children working, or that would take them all with
+it. What may crash is in the codec processes; to use more cores than one process feeds, run more
+workers.
 """
 
 import ctypes
@@ -17,24 +19,24 @@ from types import FrameType
 import structlog
 from dramatiq import Broker, Worker
 
-from halftone_shared.dispatcher import Dispatcher, make_dispatcher
-from halftone_shared.garbage import collect_rarely
-from halftone_shared.logs import configure_logs
-from halftone_shared.retention import Sweeper, make_sweeper
-from halftone_shared.settings import (
+from halftone_shared.runtime.gc_tuning import collect_rarely
+from halftone_shared.runtime.logs import configure_logs
+from halftone_shared.runtime.settings import (
     IN_PROCESS_QUEUE,
     BadSettings,
     exit_on_bad_settings,
     load_settings_or_exit,
     take_no_arguments,
 )
-from halftone_shared.supervision import end_with_parent, end_within
-from halftone_shared.tracing import configure_traces, end_traces
-from halftone_workers.actors import declare_actors
+from halftone_shared.runtime.supervision import end_with_parent, end_within
+from halftone_shared.runtime.tracing import configure_traces, end_traces
+from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
+from halftone_shared.service.sweeper import Sweeper, make_sweeper
 from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
+from halftone_workers.http.client import MAX_CONNECTIONS
+from halftone_workers.jobs.actors import declare_actors
+from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.metrics import serve_metrics
-from halftone_workers.outgoing_http import MAX_CONNECTIONS
-from halftone_workers.product_job import ProductJobs
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 
@@ -42,17 +44,21 @@ log = structlog.get_logger(__name__)
 
 # Each connection is an open file. Many systems allow 1,024 unless a program asks for more.
 OPEN_FILES = MAX_CONNECTIONS + 1024
-# glibc gives each thread memory of its own and keeps what it frees there. These threads take turns: one pool is enough.
+# glibc gives each thread memory of its own and keeps what it frees there. These threads take turns:
+# one pool is enough.
 _M_ARENA_MAX, ARENAS = -8, 1
 # After the grace period, what was interrupted has this long to be handed back.
 HAND_BACK_SECONDS = 10
-# And then everything is closed within this. What hangs still, be it database, queue or store, is left as it is.
+# And then everything is closed within this. What hangs still, be it database, queue or store, is
+# left as it is.
 CLOSE_SECONDS = 3
 SIGNAL_CHECK_SECONDS = 0.5
 
 
 def main() -> None:
-    take_no_arguments("halftone-worker", "Fetches and compresses images and sends webhooks, until SIGTERM.")
+    take_no_arguments(
+        "halftone-worker", "Fetches and compresses images and sends webhooks, until SIGTERM."
+    )
     settings = load_settings_or_exit(WorkerSettings)
     configure_logs(settings.log_level, settings.log_format, service="worker")
     configure_traces("worker")
@@ -74,7 +80,11 @@ def main() -> None:
     worker.start()
     for thread in threads:
         thread.start()
-    log.info("worker started", products_at_once=settings.products_at_once, codec_processes=settings.codec_processes)
+    log.info(
+        "worker started",
+        products_at_once=settings.products_at_once,
+        codec_processes=settings.codec_processes,
+    )
     while not stopping():
         time.sleep(SIGNAL_CHECK_SECONDS)  # a handler sets no more than a flag: see _signalled
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
@@ -93,11 +103,11 @@ def main() -> None:
 
 
 def _signalled() -> Callable[[], bool]:
-    """Whether SIGTERM or SIGINT has come; Ctrl-C after it ends the process at once. Not SIGTERM: a service manager may
-    send it to all of `halftone up`, which sends it to its children.
+    """Whether SIGTERM or SIGINT has come; Ctrl-C after it ends the process at once. Not SIGTERM: a
+    service manager may send it to all of `halftone up`, which sends it to its children.
 
-    A flag, to be looked at now and then. An Event would do without looking, but its set() takes a lock, which the
-    thread that the handler interrupts may hold in wait(): then neither goes on.
+    A flag, to be looked at now and then. An Event would do without looking, but its set() takes a
+    lock, which the thread that the handler interrupts may hold in wait(): then neither goes on.
     """
     came: list[int] = []
 
@@ -117,7 +127,8 @@ def _share_free_memory() -> None:
 
 
 def _work_in_batches() -> None:
-    """A thread that is woken waits for its turn on the processor rather than interrupting a codec in an image.
+    """A thread that is woken waits for its turn on the processor rather than interrupting a codec
+    in an image.
 
     For this thread and those that it will start.
     """
@@ -143,7 +154,9 @@ def _serve_metrics(settings: WorkerSettings) -> None:
 
 
 def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
-    """The broker, and for the in-process one the threads that otherwise run in the API: it is fed from here."""
+    """The broker, and for the in-process one the threads that otherwise run in the API: it is fed
+    from here.
+    """
     if settings.rabbitmq_url != IN_PROCESS_QUEUE:
         return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), []
     broker = InProcessBroker(middleware=[])

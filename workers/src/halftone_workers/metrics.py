@@ -1,16 +1,17 @@
 """What a worker counts of itself, and the listener that Prometheus reads it from.
 
-A worker is one process: its actors are threads, and its codec processes are timed from here. So prometheus_client's
-plain registry holds all of it, and there is no folder shared between processes that a killed one would leave dirty.
-No label comes from outside: hosts and URLs would make a time series each.
+A worker is one process: its actors are threads, and its codec processes are timed from here. So
+prometheus_client's plain registry holds all of it, and there is no folder shared between processes
+that a killed one would leave dirty. No label comes from outside: hosts and URLs would make a time
+series each.
 """
 
 from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from halftone_shared.results import ImageResult
-from halftone_shared.states import Action, ImageErrorCode, Status, WebhookStatus
+from halftone_shared.model.results import ImageResult
+from halftone_shared.model.states import Action, ImageErrorCode, Status, WebhookStatus
 
 _SECONDS = Histogram(
     "halftone_image_stage_duration_seconds",
@@ -20,9 +21,15 @@ _SECONDS = Histogram(
 )
 STAGE_SECONDS = {stage: _SECONDS.labels(stage) for stage in ("download", "wait", "encode", "store")}
 IMAGES = Counter("halftone_images_total", "Images that ended, by outcome.", ["outcome"])
-IMAGE_ERRORS = Counter("halftone_image_errors_total", "Images that ended in an error, by its code.", ["code"])
-INPUT_BYTES = Counter("halftone_image_input_bytes_total", "Bytes of the images that succeeded, as they came.")
-OUTPUT_BYTES = Counter("halftone_image_output_bytes_total", "Bytes of the images that succeeded, as they were stored.")
+IMAGE_ERRORS = Counter(
+    "halftone_image_errors_total", "Images that ended in an error, by its code.", ["code"]
+)
+INPUT_BYTES = Counter(
+    "halftone_image_input_bytes_total", "Bytes of the images that succeeded, as they came."
+)
+OUTPUT_BYTES = Counter(
+    "halftone_image_output_bytes_total", "Bytes of the images that succeeded, as they were stored."
+)
 PRODUCTS = Counter(
     "halftone_products_settled_total",
     "Products that a worker brought to an end, by status: without those that were cancelled.",
@@ -34,7 +41,9 @@ POSTPONED = Counter(
     ["reason"],
 )
 IN_HAND = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
-WEBHOOK_ATTEMPTS = Counter("halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"])
+WEBHOOK_ATTEMPTS = Counter(
+    "halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"]
+)
 WEBHOOK_SECONDS = Histogram(
     "halftone_webhook_attempt_duration_seconds",
     "Time a webhook's delivery took.",

@@ -1,7 +1,8 @@
-"""What a worker process works with: database, store, and an event loop with HTTP client and codec processes on it.
+"""What a worker process works with: database, store, and an event loop with HTTP client and codec
+processes on it.
 
-Actors run in Dramatiq's threads and speak to the database there; what waits for the network or for a codec runs on the
-one event loop of the process.
+Actors run in Dramatiq's threads and speak to the database there; what waits for the network or for
+a codec runs on the one event loop of the process.
 """
 
 import asyncio
@@ -23,15 +24,15 @@ from dramatiq.errors import Retry
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.database import always_by_index, is_unavailable, make_engine
+from halftone_shared.db.engine import always_by_index, is_unavailable, make_engine
 from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
-from halftone_workers.codec_pool import CodecPool
-from halftone_workers.fetching import ImageFetcher, MemoryBudget
+from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.heartbeat import Heartbeat
+from halftone_workers.http.client import OutgoingHttp, tls_context
+from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import IN_HAND
-from halftone_workers.outgoing_http import OutgoingHttp, tls_context
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -40,8 +41,9 @@ log = structlog.get_logger(__name__)
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
-# Codec processes may be idle for this share of their time; and what is most of an image's. Told by what passed since
-# more was asked for so many times: products of many images begin and end together, and a moment tells nothing.
+# Codec processes may be idle for this share of their time; and what is most of an image's. Told by
+# what passed since more was asked for so many times: products of many images begin and end
+# together, and a moment tells nothing.
 MOST_IDLE, MOSTLY = 0.05, 2 / 3
 TIMES_ASKED = 10
 
@@ -57,24 +59,30 @@ class Stopping(Retry):
 
 
 class Runtime:
-    """Open from start() to close(). `webhook_http`, `fetcher` and `codec` belong to the event loop: use them within
-    run().
+    """Open from start() to close(). `webhook_http`, `fetcher` and `codec` belong to the event loop:
+    use them within run().
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        self.engine = make_engine(settings.database_url, pool_size=DATABASE_CONNECTIONS, pre_ping=False)
+        self.engine = make_engine(
+            settings.database_url, pool_size=DATABASE_CONNECTIONS, pre_ping=False
+        )
         always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
         self.leases = LeaseKeeper(self.engine)
         self._heartbeat = Heartbeat(self.engine, self._load)
         self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="event-loop", daemon=True
+        )
         self._aborted = threading.Event()
         self._images: set[asyncio.Task[Any]] = set()
         # In all, until they were compressed.
         self._image_seconds = 0.0
-        self._asked: deque[tuple[float, float, float, float]] = deque([(time.monotonic(), 0, 0, 0)], TIMES_ASKED)
+        self._asked: deque[tuple[float, float, float, float]] = deque(
+            [(time.monotonic(), 0, 0, 0)], TIMES_ASKED
+        )
         self._storers = ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="store")
 
     def start(self) -> None:
@@ -88,8 +96,11 @@ class Runtime:
         """Run on the event loop, and wait for the result here."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def run_images(self, work: Mapping[int, Coroutine[Any, Any, T]]) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
-        """Run work on images on the event loop, side by side: each task with its key, whenever some have ended.
+    def run_images(
+        self, work: Mapping[int, Coroutine[Any, Any, T]]
+    ) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
+        """Run work on images on the event loop, side by side: each task with its key, whenever some
+        have ended.
 
         abort() cancels them.
         """
@@ -119,7 +130,9 @@ class Runtime:
             yield some
 
     def for_each(self, store: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
-        """What storing gave for each: one after the other to a folder, side by side to a server that answers later."""
+        """What storing gave for each: one after the other to a folder, side by side to a server
+        that answers later.
+        """
         if not self.store.is_remote:
             return map(store, items)
         stored = [self._storers.submit(copy_context().run, store, item) for item in items]
@@ -141,7 +154,9 @@ class Runtime:
         self.engine.dispose()
 
     def persist(self, write: Callable[[Connection], T]) -> T:
-        """Run a write that must not be lost, again and again while the database is away. Raises Stopping."""
+        """Run a write that must not be lost, again and again while the database is away. Raises
+        Stopping.
+        """
         pause = 0.1
         while True:
             try:
@@ -158,10 +173,18 @@ class Runtime:
     def wants_more_images(self) -> bool:
         """Whether codec processes were idle lately, and images took most of their time to come.
 
-        Where they are idle though images come quickly, something else is too slow, and more in hand would not help.
+        Where they are idle though images come quickly, something else is too slow, and more in hand
+        would not help.
         """
-        now = (time.monotonic(), self.codec.idle_seconds(), self.fetcher.seconds, self._image_seconds)
-        elapsed, idle, fetching, whole = (new - old for new, old in zip(now, self._asked[0], strict=True))
+        now = (
+            time.monotonic(),
+            self.codec.idle_seconds(),
+            self.fetcher.seconds,
+            self._image_seconds,
+        )
+        elapsed, idle, fetching, whole = (
+            new - old for new, old in zip(now, self._asked[0], strict=True)
+        )
         self._asked.append(now)
         return idle > MOST_IDLE * elapsed and fetching > MOSTLY * whole
 
@@ -171,9 +194,14 @@ class Runtime:
     async def _open(self) -> None:
         settings = self.settings
         tls = tls_context()
-        # Each with places of its own at a host: an event's lease does not wait for images to come from there.
-        self._http = OutgoingHttp(settings.fetch_allow, connections_per_host=settings.connections_per_host, tls=tls)
-        self.webhook_http = OutgoingHttp(settings.fetch_allow, connections_per_host=WEBHOOKS_AT_ONCE, tls=tls)
+        # Each with places of its own at a host: an event's lease does not wait for images to come
+        # from there.
+        self._http = OutgoingHttp(
+            settings.fetch_allow, connections_per_host=settings.connections_per_host, tls=tls
+        )
+        self.webhook_http = OutgoingHttp(
+            settings.fetch_allow, connections_per_host=WEBHOOKS_AT_ONCE, tls=tls
+        )
         self.fetcher = ImageFetcher(
             self._http,
             MemoryBudget(settings.fetch_memory_bytes),

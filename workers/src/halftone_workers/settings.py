@@ -4,7 +4,7 @@ import os
 
 from pydantic import Field
 
-from halftone_shared.settings import CommonSettings
+from halftone_shared.runtime.settings import CommonSettings
 
 # Slow receivers must not take the places of products.
 WEBHOOKS_AT_ONCE = 4
@@ -15,18 +15,35 @@ class WorkerSettings(CommonSettings):
 
     products_at_once: int = Field(8, ge=1, le=1000, description="a whole number from 1 to 1000")
     codec_processes: int = Field(
-        os.cpu_count() or 1, ge=1, le=256, description="a whole number from 1 to 256; one a core is right"
+        os.cpu_count() or 1,
+        ge=1,
+        le=256,
+        description="a whole number from 1 to 256; one a core is right",
     )
     max_image_bytes: int = Field(52428800, ge=1, description="a whole number of bytes, at least 1")
-    max_image_pixels: int = Field(50000000, ge=1, description="a whole number of pixels, at least 1")
+    max_image_pixels: int = Field(
+        50000000, ge=1, description="a whole number of pixels, at least 1"
+    )
     max_image_frames: int = Field(500, ge=1, description="a whole number of frames, at least 1")
-    download_timeout_seconds: float = Field(30, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
-    encode_timeout_seconds: float = Field(30, gt=0, allow_inf_nan=False, description="a number of seconds above 0")
+    download_timeout_seconds: float = Field(
+        30, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
+    )
+    encode_timeout_seconds: float = Field(
+        30, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
+    )
     connections_per_host: int = Field(4, ge=1, le=1000, description="a whole number from 1 to 1000")
-    fetch_memory_bytes: int = Field(268435456, ge=1048576, description="a whole number of bytes, at least 1048576")
-    metrics_host: str = Field("127.0.0.1", description="an address of this machine, 0.0.0.0 for all")
-    metrics_port: int | None = Field(None, ge=1, le=65535, description="a port number, or nothing for no metrics")
-    shutdown_grace_seconds: float = Field(25, ge=0, allow_inf_nan=False, description="a number of seconds, at least 0")
+    fetch_memory_bytes: int = Field(
+        268435456, ge=1048576, description="a whole number of bytes, at least 1048576"
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="an address of this machine, 0.0.0.0 for all"
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="a port number, or nothing for no metrics"
+    )
+    shutdown_grace_seconds: float = Field(
+        25, ge=0, allow_inf_nan=False, description="a number of seconds, at least 0"
+    )
 
     @property
     def most_products_at_once(self) -> int:

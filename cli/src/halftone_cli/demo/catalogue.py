@@ -1,4 +1,6 @@
-"""The demo's catalogue: photographs that the project renders itself, in every format, and the CSV that names them."""
+"""The demo's catalogue: photographs that the project renders itself, in every format, and the CSV
+that names them.
+"""
 
 import csv
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ SECOND_FORMATS = ("jpg", "png", "webp", "avif", "gif")
 
 
 def render_pictures(folder: Path) -> Iterator[str]:
-    """Render the catalogue's files into a folder, on all cores, yielding each name when it is there."""
+    """Render the catalogue's files into a folder, on all cores, yielding each name when it is
+    there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for names in _pictures().values() for name in names if name != BROKEN_LINK]
     with ProcessPoolExecutor() as pool:
@@ -26,16 +30,22 @@ def render_pictures(folder: Path) -> Iterator[str]:
 
 
 def write_csv(path: Path, base_url: str) -> None:
-    """Write the CSV of the catalogue, its pictures under `base_url`, one link of it leading nowhere."""
+    """Write the CSV of the catalogue, its pictures under `base_url`, one link of it leading
+    nowhere.
+    """
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Serial Number", "Product Name", "Input Image Urls"])
         for serial, (product, names) in enumerate(_pictures().items(), start=1):
-            writer.writerow([serial, product.title(), ",".join(f"{base_url}/{name}" for name in names)])
+            writer.writerow(
+                [serial, product.title(), ",".join(f"{base_url}/{name}" for name in names)]
+            )
 
 
 def _pictures() -> dict[str, list[str]]:
-    """The file names of each product: a photograph and a second picture, and what every real catalogue has too."""
+    """The file names of each product: a photograph and a second picture, and what every real
+    catalogue has too.
+    """
     pictures = {
         product: [f"{product}-1.jpg", f"{product}-2.{SECOND_FORMATS[index % len(SECOND_FORMATS)]}"]
         for index, product in enumerate(PRODUCTS)

@@ -1,7 +1,8 @@
 """`halftone demo`: the whole way in a minute, on this machine and nothing else.
 
-It runs `halftone up` as anyone would, plays the shop and the webhook's receiver itself, and ends with 0 only when
-everything came out as it should: the broken link and the oversized picture failed, everything else got smaller.
+It runs `halftone up` as anyone would, plays the shop and the webhook's receiver itself, and ends
+with 0 only when everything came out as it should: the broken link and the oversized picture failed,
+everything else got smaller.
 """
 
 import os
@@ -23,12 +24,18 @@ from rich.progress import Progress
 from rich.table import Table
 
 from halftone_cli.client import ApiClient, Unreachable
-from halftone_cli.demo.catalogue import BROKEN_LINK, MAX_IMAGE_BYTES, OVERSIZED, render_pictures, write_csv
+from halftone_cli.demo.catalogue import (
+    BROKEN_LINK,
+    MAX_IMAGE_BYTES,
+    OVERSIZED,
+    render_pictures,
+    write_csv,
+)
 from halftone_cli.demo.servers import receiver, shop
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.progress import megabytes, watch
-from halftone_shared.settings import PREFIX
-from halftone_shared.signing import new_secret
+from halftone_shared.model.signing import new_secret
+from halftone_shared.runtime.settings import PREFIX
 
 FOLDER = DEFAULT_HOME / "demo"
 READY_SECONDS = 60
@@ -47,11 +54,17 @@ def run_demo(console: Console) -> int:
     _render(console, pictures)
     secret = new_secret()
     events: Queue[dict[str, Any]] = Queue()
-    with shop(pictures) as shop_url, receiver(secret, events) as webhook_url, _service(console) as url:
+    with (
+        shop(pictures) as shop_url,
+        receiver(secret, events) as webhook_url,
+        _service(console) as url,
+    ):
         write_csv(FOLDER / "products.csv", shop_url)
         with ApiClient(url) as client, (FOLDER / "products.csv").open("rb") as file:
             console.print(f"\nUploading {FOLDER / 'products.csv'}", highlight=False)
-            accepted = client.upload("products.csv", file, {"webhook_url": webhook_url, "webhook_secret": secret})
+            accepted = client.upload(
+                "products.csv", file, {"webhook_url": webhook_url, "webhook_secret": secret}
+            )
             status = watch(client, accepted["request_id"], console)
             images = [
                 image
@@ -79,11 +92,22 @@ def _service(console: Console) -> Iterator[str]:
     """`halftone up` on a free port, its log beside the demo's files; its URL once it is ready."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
+    } | {
         PREFIX + "FETCH_ALLOW": "127.0.0.0/8",
         PREFIX + "MAX_IMAGE_BYTES": str(MAX_IMAGE_BYTES),
     }
-    command = [sys.executable, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(FOLDER / "home")]
+    command = [
+        sys.executable,
+        "-m",
+        "halftone_cli",
+        "up",
+        "--port",
+        str(port),
+        "--home",
+        str(FOLDER / "home"),
+    ]
     with (FOLDER / "up.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
@@ -123,7 +147,12 @@ def _next_event(events: "Queue[dict[str, Any]]") -> dict[str, Any] | None:
         return None
 
 
-def _show(console: Console, status: dict[str, Any], images: list[dict[str, Any]], event: dict[str, Any] | None) -> None:
+def _show(
+    console: Console,
+    status: dict[str, Any],
+    images: list[dict[str, Any]],
+    event: dict[str, Any] | None,
+) -> None:
     table = Table("Image", "Format", "Before", "After", "Saved")
     for column in table.columns[2:]:
         column.justify = "right"
@@ -133,14 +162,32 @@ def _show(console: Console, status: dict[str, Any], images: list[dict[str, Any]]
             table.add_row(name, "", "", "", image["error"]["code"], style="red")
             continue
         before, after = image["bytes_in"], image["bytes_out"]
-        table.add_row(name, image["format"], megabytes(before), megabytes(after), f"{100 * (1 - after / before):.0f} %")
+        table.add_row(
+            name,
+            image["format"],
+            megabytes(before),
+            megabytes(after),
+            f"{100 * (1 - after / before):.0f} %",
+        )
     before, after = status["bytes_in"], status["bytes_out"]
     table.add_section()
-    table.add_row("all", "", megabytes(before), megabytes(after), f"{100 * (1 - after / before):.0f} %", style="bold")
+    table.add_row(
+        "all",
+        "",
+        megabytes(before),
+        megabytes(after),
+        f"{100 * (1 - after / before):.0f} %",
+        style="bold",
+    )
     console.print(table)
-    started, ended = (datetime.fromisoformat(status[name]) for name in ("started_at", "completed_at"))
+    started, ended = (
+        datetime.fromisoformat(status[name]) for name in ("started_at", "completed_at")
+    )
     seconds = (ended - started).total_seconds()
-    console.print(f"{status['processed_images']} images in {seconds:.1f} s on {os.cpu_count()} cores.", highlight=False)
+    console.print(
+        f"{status['processed_images']} images in {seconds:.1f} s on {os.cpu_count()} cores.",
+        highlight=False,
+    )
     if event is None:
         console.print("No webhook came.", style="red")
     else:
@@ -148,8 +195,14 @@ def _show(console: Console, status: dict[str, Any], images: list[dict[str, Any]]
     console.print(f"Output CSV: {FOLDER / 'output.csv'}", highlight=False)
 
 
-def _as_expected(status: dict[str, Any], images: list[dict[str, Any]], event: dict[str, Any] | None) -> bool:
-    failures = {image["input_url"].rpartition("/")[2]: image["error"]["code"] for image in images if image["error"]}
+def _as_expected(
+    status: dict[str, Any], images: list[dict[str, Any]], event: dict[str, Any] | None
+) -> bool:
+    failures = {
+        image["input_url"].rpartition("/")[2]: image["error"]["code"]
+        for image in images
+        if image["error"]
+    }
     return (
         status["status"] == "COMPLETED"
         and failures == EXPECTED_FAILURES

@@ -1,4 +1,6 @@
-"""The two servers that the demo plays the world with: the shop that has the pictures, the receiver of the webhook."""
+"""The two servers that the demo plays the world with: the shop that has the pictures, the receiver
+of the webhook.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +23,9 @@ def shop(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def receiver(secret: str, events: "Queue[dict[str, Any]]") -> Iterator[str]:
-    """Take webhooks on loopback: each event whose signature is right goes into `events`; the URL to send them to."""
+    """Take webhooks on loopback: each event whose signature is right goes into `events`; the URL to
+    send them to.
+    """
     with _serving(partial(_Receiver, Webhook(secret), events)) as url:
         yield f"{url}/webhook"
 

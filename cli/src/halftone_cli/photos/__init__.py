@@ -1,7 +1,8 @@
-"""Sample product photographs, painted with Pillow alone: no assets, no network, the same pixels for the same seed.
+"""Sample product photographs, painted with Pillow alone: no assets, no network, the same pixels for
+the same seed.
 
-lighting and textures make surfaces, bodies shape them, products are built of bodies, scene is what stands around them,
-lens is what the camera adds, and render takes the picture.
+lighting and textures make surfaces, bodies shape them, products are built of bodies, scene is what
+stands around them, lens is what the camera adds, and render takes the picture.
 """
 
 from halftone_cli.photos.products import PRODUCTS

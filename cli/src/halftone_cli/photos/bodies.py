@@ -1,4 +1,6 @@
-"""Bodies: turned, bent, laid flat or looked into. Round ones are painted unrolled and wrapped around a profile."""
+"""Bodies: turned, bent, laid flat or looked into. Round ones are painted unrolled and wrapped
+around a profile.
+"""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +41,9 @@ class Profile:
         bottom, top = points[0][0], points[-1][0]
         radii = []
         for h in (bottom + (top - bottom) * i / ROWS for i in range(ROWS + 1)):
-            (h0, r0), (h1, r1) = next((p, q) for p, q in pairwise(points) if h <= q[0] or q is points[-1])
+            (h0, r0), (h1, r1) = next(
+                (p, q) for p, q in pairwise(points) if h <= q[0] or q is points[-1]
+            )
             radii.append(r0 + (r1 - r0) * (h - h0) / (h1 - h0))
         for _ in range(3):
             near = [min(round_by, i, ROWS - i) for i in range(ROWS + 1)]
@@ -60,7 +64,9 @@ class Profile:
 
     def slope(self, i: int) -> float:
         low, high = max(0, i - 1), min(ROWS, i + 1)
-        return (self.radii[high] - self.radii[low]) / ((self.top - self.bottom) * (high - low) / ROWS)
+        return (self.radii[high] - self.radii[low]) / (
+            (self.top - self.bottom) * (high - low) / ROWS
+        )
 
 
 def develop(
@@ -71,16 +77,28 @@ def develop(
     return lit
 
 
-def frame(studio: Studio, left: float, right: float, low: float, high: float) -> tuple[tuple[int, int], Size, Point]:
-    """The corner and the size, in pixels, of a part of the picture, and where the studio's mark is in it."""
+def frame(
+    studio: Studio, left: float, right: float, low: float, high: float
+) -> tuple[tuple[int, int], Size, Point]:
+    """The corner and the size, in pixels, of a part of the picture, and where the studio's mark is
+    in it.
+    """
     u = studio.unit
     x0, y0 = math.floor(studio.x + left * u) - 2, math.floor(studio.y - high * u) - 2
     size = (math.ceil(studio.x + right * u) + 2 - x0, math.ceil(studio.y - low * u) + 2 - y0)
     return (x0, y0), size, (studio.x - x0, studio.y - y0)
 
 
-def turn(studio: Studio, shape: Profile, material: Material, art: Image.Image | None = None, hollow: float = 0) -> Part:
-    """A body turned on a lathe, standing at the studio's mark; `hollow` is the radius of its open mouth."""
+def turn(
+    studio: Studio,
+    shape: Profile,
+    material: Material,
+    art: Image.Image | None = None,
+    hollow: float = 0,
+) -> Part:
+    """A body turned on a lathe, standing at the studio's mark; `hollow` is the radius of its open
+    mouth.
+    """
     widest = max(shape.radii)
     reach = studio.tilt * widest
     corner, size, mark = frame(studio, -widest, widest, shape.bottom - reach, shape.top + reach)
@@ -90,7 +108,9 @@ def turn(studio: Studio, shape: Profile, material: Material, art: Image.Image | 
     return develop(studio, material, skin, turned_mask(studio, shape, size, mark, hollow)), corner
 
 
-def unroll(studio: Studio, shape: Profile, material: Material, art: Image.Image | None) -> Image.Image:
+def unroll(
+    studio: Studio, shape: Profile, material: Material, art: Image.Image | None
+) -> Image.Image:
     """The surface map of a turned body's front half, unrolled: angle across, height down."""
     angles = [math.sin(math.pi * (i / 63 - 0.5)) for i in range(64)]
     slopes = [shape.slope(i) for i in range(ROWS, -1, -1)]
@@ -112,7 +132,10 @@ def wrap(studio: Studio, shape: Profile, skin: Size, size: Size, mark: Point) ->
 
     def find(x: int, y: int) -> Point:
         angle, h = hit(abs(x - mark[0]), y)
-        across, down = math.copysign(angle, x - mark[0]) / math.pi + 0.5, (shape.top - h) / (shape.top - shape.bottom)
+        across, down = (
+            math.copysign(angle, x - mark[0]) / math.pi + 0.5,
+            (shape.top - h) / (shape.top - shape.bottom),
+        )
         return (2 + across * (skin[0] - 4), 2 + down * (skin[1] - 4))
 
     patches: list[Patch] = []
@@ -120,7 +143,13 @@ def wrap(studio: Studio, shape: Profile, skin: Size, size: Size, mark: Point) ->
     for y0, y1 in pairwise([round(size[1] * i / bands) for i in range(bands + 1)]):
         h = (mark[1] - (y0 + y1) / 2) / studio.unit
         r = studio.unit * max(shape.radius(h), shape.radius(h + studio.tilt * max(shape.radii)))
-        xs = sorted({0, size[0], *(round(mark[0] + r * math.sin(math.pi * (i / 20 - 0.5))) for i in range(21))})
+        xs = sorted(
+            {
+                0,
+                size[0],
+                *(round(mark[0] + r * math.sin(math.pi * (i / 20 - 0.5))) for i in range(21)),
+            }
+        )
         for (x0, a, b), (x1, d, c) in pairwise([(x, find(x, y0), find(x, y1)) for x in xs]):
             patches.append(((x0, y0, x1, y1), (*a, *b, *c, *d)))
     return patches
@@ -151,33 +180,59 @@ def meet(shape: Profile, x: float, y: float, tilt: float) -> Point:
     return math.atan2(x, abs(near)), min(shape.top, max(shape.bottom, y + tilt * near))
 
 
-def turned_mask(studio: Studio, shape: Profile, size: Size, mark: Point, hollow: float) -> Image.Image:
+def turned_mask(
+    studio: Studio, shape: Profile, size: Size, mark: Point, hollow: float
+) -> Image.Image:
     big = Image.new("L", (size[0] * 2, size[1] * 2))
     draw = ImageDraw.Draw(big)
     u, k, (x0, y0) = studio.unit * 2, studio.tilt, (mark[0] * 2, mark[1] * 2)
     side = []
     for i, r in enumerate(shape.radii):
-        h, lean = shape.bottom + (shape.top - shape.bottom) * i / ROWS, max(-1.0, min(1.0, shape.slope(i) * k))
+        h, lean = (
+            shape.bottom + (shape.top - shape.bottom) * i / ROWS,
+            max(-1.0, min(1.0, shape.slope(i) * k)),
+        )
         side.append((r * math.sqrt(1 - lean * lean) * u, y0 + (k * r * lean - h) * u))
-    draw.polygon([(x0 - x, y) for x, y in side] + [(x0 + x, y) for x, y in reversed(side)], fill=255)
-    for h, r, ink in ((shape.bottom, shape.radii[0], 255), (shape.top, shape.radii[-1], 255), (shape.top, hollow, 0)):
-        draw.ellipse((x0 - r * u, y0 - (h + k * r) * u, x0 + r * u, y0 - (h - k * r) * u), fill=ink if r else None)
+    draw.polygon(
+        [(x0 - x, y) for x, y in side] + [(x0 + x, y) for x, y in reversed(side)], fill=255
+    )
+    for h, r, ink in (
+        (shape.bottom, shape.radii[0], 255),
+        (shape.top, shape.radii[-1], 255),
+        (shape.top, hollow, 0),
+    ):
+        draw.ellipse(
+            (x0 - r * u, y0 - (h + k * r) * u, x0 + r * u, y0 - (h - k * r) * u),
+            fill=ink if r else None,
+        )
     return big.resize(size, LANCZOS)
 
 
 def plate(
-    studio: Studio, at: Point, radius: float, material: Material, edge: float = 0.06, art: Image.Image | None = None
+    studio: Studio,
+    at: Point,
+    radius: float,
+    material: Material,
+    edge: float = 0.06,
+    art: Image.Image | None = None,
 ) -> Part:
     """A level disc, its rim rounded over the last `edge` of its radius: a lid, a drink, a dial."""
     r = max(8, round(radius * studio.unit))
     height = 2 * r if studio.flat else max(2, round(2 * r * studio.tilt))
     spots = [(x / 32 - 1, 1 - y / 32) for y in range(65) for x in range(65)]
-    amounts = [127 * ease(math.hypot(*p), 1 - edge, 1 + edge / 2) / max(1.0, math.hypot(*p)) for p in spots]
-    forms = [bytes(round(127.5 + a * p[i]) for a, p in zip(amounts, spots, strict=True)) for i in (0, 1)]
+    amounts = [
+        127 * ease(math.hypot(*p), 1 - edge, 1 + edge / 2) / max(1.0, math.hypot(*p)) for p in spots
+    ]
+    forms = [
+        bytes(round(127.5 + a * p[i]) for a, p in zip(amounts, spots, strict=True)) for i in (0, 1)
+    ]
     leans = [Image.frombytes("L", (65, 65), form).resize((2 * r, 2 * r), BICUBIC) for form in forms]
     surface = roughen(studio, leans, material, art and art.resize((2 * r, 2 * r), LANCZOS))
     surface = surface.resize((2 * r, height), BICUBIC)
-    corner = (round(studio.x + at[0] * studio.unit) - r, round(studio.y - at[1] * studio.unit - height / 2))
+    corner = (
+        round(studio.x + at[0] * studio.unit) - r,
+        round(studio.y - at[1] * studio.unit - height / 2),
+    )
     return develop(studio, material, surface, oval(surface.size), up=not studio.flat), corner
 
 
@@ -187,8 +242,12 @@ def oval(size: Size) -> Image.Image:
     return big.resize(size, LANCZOS)
 
 
-def look_inside(studio: Studio, h: float, radius: float, material: Material, depth: float, held: Material) -> Part:
-    """What is seen through the open mouth of a turned body: its far wall and what it holds, `depth` down."""
+def look_inside(
+    studio: Studio, h: float, radius: float, material: Material, depth: float, held: Material
+) -> Part:
+    """What is seen through the open mouth of a turned body: its far wall and what it holds, `depth`
+    down.
+    """
     r = max(2, round(radius * studio.unit))
     size = (2 * r, max(2, round(2 * r * studio.tilt)))
     down = Image.linear_gradient("L")
@@ -208,19 +267,29 @@ def bend(studio: Studio, path: Sequence[Point], radius: float, material: Materia
     (xs, ys), r, u = zip(*path, strict=True), radius, studio.unit
     corner, size, mark = frame(studio, min(xs) - r, max(xs) + r, min(ys) - r, max(ys) + r)
     points = [(mark[0] + x * u, mark[1] - y * u) for x, y in path]
-    leans, mask = Image.new("RGB", size, (128, 128, 128)), Image.new("L", (size[0] * 2, size[1] * 2))
+    leans, mask = (
+        Image.new("RGB", size, (128, 128, 128)),
+        Image.new("L", (size[0] * 2, size[1] * 2)),
+    )
     draw = ImageDraw.Draw(leans)
-    sides = [side_of(points[max(0, i - 1)], points[min(len(points) - 1, i + 1)]) for i in range(len(points))]
+    sides = [
+        side_of(points[max(0, i - 1)], points[min(len(points) - 1, i + 1)])
+        for i in range(len(points))
+    ]
     for strip in range(-7, 7):
         low, high = (strip - 0.2) / 6 * r * u, (strip + 1.2) / 6 * r * u
         lean = (strip + 0.5) / 7
         for (p, n), (q, m) in pairwise(zip(points, sides, strict=True)):
             colour = (round(127.5 + 126 * lean * n[0]), round(127.5 - 126 * lean * n[1]), 128)
-            draw.polygon([step(p, n, low), step(q, m, low), step(q, m, high), step(p, n, high)], fill=colour)
+            draw.polygon(
+                [step(p, n, low), step(q, m, low), step(q, m, high), step(p, n, high)], fill=colour
+            )
     wide = [(x * 2, y * 2) for x, y in points]
     ImageDraw.Draw(mask).line(wide, fill=255, width=max(2, round(4 * r * u)), joint="curve")
     right, up, _ = leans.filter(ImageFilter.GaussianBlur(r * u / 10)).split()
-    return develop(studio, material, roughen(studio, [right, up], material, None), mask.resize(size, LANCZOS)), corner
+    return develop(
+        studio, material, roughen(studio, [right, up], material, None), mask.resize(size, LANCZOS)
+    ), corner
 
 
 def side_of(a: Point, b: Point) -> Point:
@@ -233,7 +302,12 @@ def step(p: Point, direction: Point, by: float) -> Point:
 
 
 def lay_card(
-    studio: Studio, at: Point, extent: Point, turned: float, material: Material, art: Image.Image | None
+    studio: Studio,
+    at: Point,
+    extent: Point,
+    turned: float,
+    material: Material,
+    art: Image.Image | None,
 ) -> Part:
     """A flat thing lying before the camera, its edges worn round: a cover, the leaves of a book."""
     size = (round(extent[0] * studio.unit), round(extent[1] * studio.unit))

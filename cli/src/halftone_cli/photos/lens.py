@@ -9,9 +9,15 @@ from halftone_cli.photos.textures import noise
 
 
 def expose(studio: Studio, photo: Image.Image, grain: float) -> Image.Image:
-    """Bloom around the lights, the softness of glass, the curve of the film and the noise of the sensor."""
+    """Bloom around the lights, the softness of glass, the curve of the film and the noise of the
+    sensor.
+    """
     w, h = photo.size
-    bright = photo.reduce(8).point([max(0, v - 170) for v in range(256)] * 3).filter(ImageFilter.GaussianBlur(w / 250))
+    bright = (
+        photo.reduce(8)
+        .point([max(0, v - 170) for v in range(256)] * 3)
+        .filter(ImageFilter.GaussianBlur(w / 250))
+    )
     photo = ImageChops.screen(photo, bright.resize((w, h), BILINEAR))
     photo = photo.filter(ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 10, 2, 1, 2, 1)))
     return print_film(studio, photo, grain)
@@ -25,7 +31,9 @@ def print_film(studio: Studio, photo: Image.Image, grain: float) -> Image.Image:
 
 def grade(v: float, tint: float) -> int:
     lifted = 0.018 + 1.04 * v
-    return round(255 * min(1.0, max(0.0, lifted + 0.22 * (ease(lifted, 0, 1) - lifted) + tint * v * (1 - v))))
+    return round(
+        255 * min(1.0, max(0.0, lifted + 0.22 * (ease(lifted, 0, 1) - lifted) + tint * v * (1 - v)))
+    )
 
 
 def add_grain(rng: Random, photo: Image.Image, strength: float) -> Image.Image:
@@ -36,5 +44,7 @@ def add_grain(rng: Random, photo: Image.Image, strength: float) -> Image.Image:
     green = fine.point([round(128 + (v - 127.5) * strength) for v in range(256)])
     tint = [round(128 + (v - 127.5) * strength * 0.3) for v in range(256)]
     speckle = noise(rng, (w, h), w / 3, h / 3).point(tint)
-    red, blue = (ImageChops.add(green, ImageChops.offset(speckle, by), 1, -128) for by in (0, w // 2))
+    red, blue = (
+        ImageChops.add(green, ImageChops.offset(speckle, by), 1, -128) for by in (0, w // 2)
+    )
     return ImageChops.add(photo, Image.merge("RGB", (red, green, blue)), 1, -128)

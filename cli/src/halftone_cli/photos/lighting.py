@@ -1,7 +1,8 @@
-"""Light: materials, the studio and its lamps, and the look-up tables that turn a surface into lit colour.
+"""Light: materials, the studio and its lamps, and the look-up tables that turn a surface into lit
+colour.
 
-A surface is a map of three channels: how far it leans right, how far it leans up, and its texture. A table, worked out
-for one material under one studio's lamps, turns that map into colour.
+A surface is a map of three channels: how far it leans right, how far it leans up, and its texture.
+A table, worked out for one material under one studio's lamps, turns that map into colour.
 """
 
 import math
@@ -14,16 +15,24 @@ from PIL import Image, ImageColor, ImageFilter
 Size = tuple[int, int]
 Vec = tuple[float, float, float]
 Point = tuple[float, float]
-Part = tuple[Image.Image, tuple[int, int]]  # a lit RGBA piece of the body, and where its corner goes
+Part = tuple[
+    Image.Image, tuple[int, int]
+]  # a lit RGBA piece of the body, and where its corner goes
 Patch = tuple[tuple[int, int, int, int], tuple[float, ...]]
 ROWS = 160  # rings in the profile of a turned body
-BICUBIC, BILINEAR, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS
+BICUBIC, BILINEAR, LANCZOS = (
+    Image.Resampling.BICUBIC,
+    Image.Resampling.BILINEAR,
+    Image.Resampling.LANCZOS,
+)
 AFFINE = Image.Transform.AFFINE
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a surface is made of: its colours, from the darkest of its texture to the lightest, and how it shines."""
+    """What a surface is made of: its colours, from the darkest of its texture to the lightest, and
+    how it shines.
+    """
 
     colours: tuple[str, ...]
     texture: str = "plain"
@@ -37,7 +46,9 @@ class Material:
 
 @dataclass(frozen=True)
 class Studio:
-    """Where the picture is taken: the frame, the place of the body in it, the camera's tilt and the lamps."""
+    """Where the picture is taken: the frame, the place of the body in it, the camera's tilt and the
+    lamps.
+    """
 
     rng: Random
     size: Size
@@ -59,7 +70,9 @@ class Studio:
 
     @cached_property
     def lamps(self) -> tuple[tuple[Vec, Vec, float, float], ...]:
-        """A window in front and a strip behind the other shoulder: direction, colour, half width, half height."""
+        """A window in front and a strip behind the other shoulder: direction, colour, half width,
+        half height.
+        """
         w = self.warmth
         window = unit_vector((self.key[0], 0.45 if self.flat else 0.0, self.key[2]))
         strip = unit_vector((-math.copysign(0.97, self.key[0]), 0.0, 0.1))
@@ -96,14 +109,18 @@ def linear(colour: str) -> Vec:
 def see(studio: Studio, d: Vec, rough: float) -> Vec:
     """The light that comes from direction d, blurred as a surface that rough would blur it."""
     soft = 0.06 + rough
-    seen = mix(scale(studio.floor, 0.75), scale(studio.wall, 0.85 + 0.3 * d[1]), ease(d[1], -soft, soft))
+    seen = mix(
+        scale(studio.floor, 0.75), scale(studio.wall, 0.85 + 0.3 * d[1]), ease(d[1], -soft, soft)
+    )
     seen = scale(seen, 1 - 0.45 * ease(d[2], -0.2, 1))
     for towards, colour, width, height in studio.lamps:
         ahead = dot(d, towards)
         if ahead > 0.05:
             across = abs(d[0] * towards[2] - d[2] * towards[0]) / ahead
             along = abs(d[1] - ahead * towards[1]) / ahead
-            lit = (1 - ease(across, width - soft, width + soft)) * (1 - ease(along, height - soft, height + soft))
+            lit = (1 - ease(across, width - soft, width + soft)) * (
+                1 - ease(along, height - soft, height + soft)
+            )
             seen = mix(seen, colour, lit / (1 + 6 * rough))
     return seen
 
@@ -114,7 +131,11 @@ def gather(studio: Studio, n: Vec) -> Vec:
     (_, warm, _, _), (strip, cool, _, _) = studio.lamps
     for towards, colour, power in ((studio.key, warm, 0.33), (strip, cool, 0.13)):
         facing = power * max(0.0, (dot(n, towards) + 0.2) / 1.2) ** 1.2
-        total = (total[0] + facing * colour[0], total[1] + facing * colour[1], total[2] + facing * colour[2])
+        total = (
+            total[0] + facing * colour[0],
+            total[1] + facing * colour[1],
+            total[2] + facing * colour[2],
+        )
     return total
 
 
@@ -124,7 +145,9 @@ def lit_from(studio: Studio, material: Material, n: Vec) -> tuple[Vec, Vec]:
     facing = max(0.0, dot(n, v))
     back = (2 * facing * n[0] - v[0], 2 * facing * n[1] - v[1], 2 * facing * n[2] - v[2])
     grazing = (1 - facing) ** 5 * max(0.0, 1 - 1.3 * material.rough) ** 2
-    mirror = scale(see(studio, back, material.rough), material.shine + (1 - material.shine) * grazing)
+    mirror = scale(
+        see(studio, back, material.rough), material.shine + (1 - material.shine) * grazing
+    )
     spread = scale(gather(studio, n), (0.2 if material.metal else 1.0) * (1 - material.clear))
     if material.clear:
         bent = unit_vector((-v[0] - 1.5 * n[0], -v[1] - 1.2 * (n[1] - facing * v[1]), -v[2]))
@@ -133,7 +156,9 @@ def lit_from(studio: Studio, material: Material, n: Vec) -> tuple[Vec, Vec]:
 
 
 def light_table(studio: Studio, material: Material, up: bool) -> ImageFilter.Color3DLUT:
-    """From (leaning right, leaning up, texture) to colour; `up` is for surfaces that lie on the table."""
+    """From (leaning right, leaning up, texture) to colour; `up` is for surfaces that lie on the
+    table.
+    """
     steps = 31 if material.rough < 0.2 else 17  # only a polished surface shows a lamp's edges
     ramp = [linear(c) for c in material.colours]
     axis = [i * 2 / (steps - 1) - 1 for i in range(steps)]
@@ -159,7 +184,9 @@ def tone(light: float) -> float:
     return math.pow(1 - math.exp(-1.15 * max(0.0, light)), 1 / 2.2)
 
 
-def light_up(studio: Studio, material: Material, surface: Image.Image, up: bool = False) -> Image.Image:
+def light_up(
+    studio: Studio, material: Material, surface: Image.Image, up: bool = False
+) -> Image.Image:
     if (material, up) not in studio.tables:
         studio.tables[material, up] = light_table(studio, material, up)
     return surface.filter(studio.tables[material, up])

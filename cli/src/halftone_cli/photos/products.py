@@ -52,7 +52,9 @@ def lettering(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def print_label(rng: Random, size: Size, below: str) -> Image.Image:
-    """A printed label as a texture: ink is the darkest colour, the accent the middle one, the paper the lightest."""
+    """A printed label as a texture: ink is the darkest colour, the accent the middle one, the paper
+    the lightest.
+    """
     art = Image.blend(Image.new("L", size, 255), paper(rng, size), 0.05)
     draw, (w, h), name = ImageDraw.Draw(art), size, rng.choice(NAMES)
     amount = f"No. {rng.randrange(2, 60)}   -   {rng.choice((120, 250, 330, 500))} ml"
@@ -69,13 +71,21 @@ def band(studio: Studio, shape: Profile, low: float, high: float, below: str) ->
     size = (round(3 * max(shape.radii) * studio.unit), round((high - low) * studio.unit))
     around = Profile.through((low, shape.radius(low) + 0.002), (high, shape.radius(high) + 0.002))
     stock = Material(studio.rng.choice(INKS), "paper", 0.05, 0.04, 0.5)
-    return turn(studio, around, stock, print_label(studio.rng, size, below), hollow=around.radii[-1])
+    return turn(
+        studio, around, stock, print_label(studio.rng, size, below), hollow=around.radii[-1]
+    )
 
 
-def top_with(studio: Studio, low: float, high: float, radius: float, material: Material) -> list[Part]:
+def top_with(
+    studio: Studio, low: float, high: float, radius: float, material: Material
+) -> list[Part]:
     """A lid."""
     side = Profile.through(
-        (low, radius - 0.004), (low + 0.008, radius), (high - 0.015, radius), (high, radius - 0.016), round_by=2
+        (low, radius - 0.004),
+        (low + 0.008, radius),
+        (high - 0.015, radius),
+        (high, radius - 0.016),
+        round_by=2,
     )
     return [turn(studio, side, material), plate(studio, (0, high), radius - 0.014, material, 0.03)]
 
@@ -86,18 +96,37 @@ def glazed(rng: Random) -> Material:
 
 def build_mug(studio: Studio) -> list[Part]:
     rng = studio.rng
-    skin, wide, high, side = glazed(rng), rng.uniform(0.28, 0.34), rng.uniform(0.56, 0.74), rng.choice((-1, 1))
+    skin, wide, high, side = (
+        glazed(rng),
+        rng.uniform(0.28, 0.34),
+        rng.uniform(0.56, 0.74),
+        rng.choice((-1, 1)),
+    )
     foot, mouth = rng.uniform(0.8, 1.0) * wide, wide - 0.032
-    shape = Profile.through((0, foot * 0.88), (0.03, foot), (high - 0.015, wide), (high, wide - 0.02), round_by=2)
-    drinks = (("#1c0f08", "#3a2114"), ("#8a5a34", "#c79a6b"), ("#6d7a3a", "#a3ad6a"), ("#b9481c", "#d8773a"))
+    shape = Profile.through(
+        (0, foot * 0.88), (0.03, foot), (high - 0.015, wide), (high, wide - 0.02), round_by=2
+    )
+    drinks = (
+        ("#1c0f08", "#3a2114"),
+        ("#8a5a34", "#c79a6b"),
+        ("#6d7a3a", "#a3ad6a"),
+        ("#b9481c", "#d8773a"),
+    )
     drink = Material(rng.choice(drinks), shine=0.05, rough=0.04)
     ring = [math.pi * (i / 24 - 0.5) for i in range(25)]
-    handle = [(side * (wide * 0.9 + 0.21 * math.cos(t)), high * (0.52 + 0.3 * math.sin(t))) for t in ring]
-    parts = [bend(studio, handle, 0.036, skin), look_inside(studio, high, mouth + 0.003, skin, 0.09, drink)]
+    handle = [
+        (side * (wide * 0.9 + 0.21 * math.cos(t)), high * (0.52 + 0.3 * math.sin(t))) for t in ring
+    ]
+    parts = [
+        bend(studio, handle, 0.036, skin),
+        look_inside(studio, high, mouth + 0.003, skin, 0.09, drink),
+    ]
     parts.append(turn(studio, shape, skin, hollow=mouth))
     if rng.random() < 0.4:
         dip = rng.uniform(0.2, 0.45) * high
-        bare = Profile.through((0.002, foot * 0.88), (0.03, foot + 0.002), (dip, shape.radius(dip) + 0.002), round_by=2)
+        bare = Profile.through(
+            (0.002, foot * 0.88), (0.03, foot + 0.002), (dip, shape.radius(dip) + 0.002), round_by=2
+        )
         parts.append(turn(studio, bare, CLAY, hollow=bare.radii[-1]))
     return parts
 
@@ -106,13 +135,21 @@ def build_vase(studio: Studio) -> list[Part]:
     rng, skin = studio.rng, glazed(studio.rng)
     shape = Profile.through(*((h / 100, r / 100) for h, r in rng.choice(VASES)), round_by=7)
     high, mouth = shape.top, shape.radii[-1] - 0.015
-    parts = [look_inside(studio, high, mouth + 0.003, skin, 0.3, RUBBER), turn(studio, shape, skin, hollow=mouth)]
+    parts = [
+        look_inside(studio, high, mouth + 0.003, skin, 0.3, RUBBER),
+        turn(studio, shape, skin, hollow=mouth),
+    ]
     bark = Material(("#4a3a26", "#8d7450"), "brushed", 0.2, 0.03, 0.7)
-    berry = Material(rng.choice((("#7c1f1c", "#b8453a"), ("#c9b795", "#efe4cc"), ("#3d5a42", "#7f9c78"))))
+    berry = Material(
+        rng.choice((("#7c1f1c", "#b8453a"), ("#c9b795", "#efe4cc"), ("#3d5a42", "#7f9c78")))
+    )
     berries = [turn(studio, Profile.ball(r), berry)[0] for r in (0.013, 0.018, 0.022)]
     for _ in range(rng.choice((0, 3, 5))):
         lean, bow, tall = rng.uniform(-0.3, 0.3), rng.uniform(-0.12, 0.12), rng.uniform(0.25, 0.4)
-        path = [(lean * t + bow * math.sin(2.5 * t), high - 0.01 + tall * t) for t in (i / 20 for i in range(21))]
+        path = [
+            (lean * t + bow * math.sin(2.5 * t), high - 0.01 + tall * t)
+            for t in (i / 20 for i in range(21))
+        ]
         parts.append(bend(studio, path, 0.005, bark))
         for x, y in path[7:]:
             left = studio.x + (x + rng.uniform(-0.05, 0.01)) * studio.unit
@@ -130,7 +167,11 @@ def build_bottle(studio: Studio) -> list[Part]:
     shape = Profile.through((0, wide * 0.9), (0.02, wide), *shoulder, round_by=6)
     label = band(studio, shape, rng.uniform(0.08, 0.16), rise - 0.08, "body wash  /  fig & cedar")
     cap = rng.choice((RUBBER, BRASS, OAK, STEEL))
-    return [turn(studio, shape, skin), label, *top_with(studio, rise + 0.19, rise + 0.33, 0.075, cap)]
+    return [
+        turn(studio, shape, skin),
+        label,
+        *top_with(studio, rise + 0.19, rise + 0.33, 0.075, cap),
+    ]
 
 
 def build_ball(studio: Studio) -> list[Part]:
@@ -174,13 +215,19 @@ def build_book(studio: Studio) -> list[Part]:
     leaves, (left, top) = lay_card(studio, (0, 0), (w - 0.01, h - 0.01), turned, pages, None)
     across = complex(0.012, 0.01) * studio.unit * cmath.exp(-1j * math.radians(turned))
     right, down = round(across.real), round(across.imag)
-    return [(front, (x + 2 * right, y + 2 * down)), (leaves, (left + right, top + down)), (front, (x, y))]
+    return [
+        (front, (x + 2 * right, y + 2 * down)),
+        (leaves, (left + right, top + down)),
+        (front, (x, y)),
+    ]
 
 
 def build_candle(studio: Studio) -> list[Part]:
     rng, wide, high = studio.rng, studio.rng.uniform(0.25, 0.31), studio.rng.uniform(0.5, 0.64)
     jar = rng.choice((Material(("#5a2b12", "#8a4a20"), clear=0.6, rough=0.03), glazed(rng), CLAY))
-    shape = Profile.through((0, wide * 0.92), (0.02, wide), (high - 0.01, wide), (high, wide - 0.01), round_by=1)
+    shape = Profile.through(
+        (0, wide * 0.92), (0.02, wide), (high - 0.01, wide), (high, wide - 0.01), round_by=1
+    )
     wick = [(0.004 * math.sin(i), high - 0.075 + i * 0.006) for i in range(13)]
     tongue = ((0, 0.002), (0.02, 0.016), (0.04, 0.019), (0.08, 0.01), (0.13, 0.001))
     flame = Profile.through(*((high + h, r) for h, r in tongue), round_by=9)
@@ -203,8 +250,15 @@ def build_bowl(studio: Studio) -> list[Part]:
         studio.rng.uniform(0.24, 0.34),
     )
     foot = ((0, wide * 0.42), (0.03, wide * 0.42), (0.05, wide * 0.55))
-    shape = Profile.through(*foot, (high * 0.5, wide * 0.84), (high - 0.01, wide), (high, wide - 0.015), round_by=5)
-    peels = (("#b8480c", "#e8861c"), ("#c9a012", "#f0cf3a"), ("#7d1518", "#c9482c"), ("#4d7a1e", "#94b548"))
+    shape = Profile.through(
+        *foot, (high * 0.5, wide * 0.84), (high - 0.01, wide), (high, wide - 0.015), round_by=5
+    )
+    peels = (
+        ("#b8480c", "#e8861c"),
+        ("#c9a012", "#f0cf3a"),
+        ("#7d1518", "#c9482c"),
+        ("#4d7a1e", "#94b548"),
+    )
     peel = Material(rng.choice(peels), "paper", 0.25, 0.05, 0.3)
     pile = [turn(studio, Profile.ball(r), peel) for r in (0.108, 0.122)]
     wall = turn(studio, shape, skin, hollow=wide - 0.03)
@@ -214,7 +268,9 @@ def build_bowl(studio: Studio) -> list[Part]:
         down = round((studio.tilt * z - high + 0.1) * studio.unit)
         parts.append((fruit, (left + round(x * studio.unit), top + down)))
     front = wall[0].copy()
-    front.paste((0, 0, 0, 0), (0, 0, front.width, round(studio.y - high * studio.unit) - wall[1][1]))
+    front.paste(
+        (0, 0, 0, 0), (0, 0, front.width, round(studio.y - high * studio.unit) - wall[1][1])
+    )
     return [*parts, (front, wall[1])]
 
 
@@ -227,12 +283,19 @@ def build_lamp(studio: Studio) -> list[Part]:
     )
     belly = foot * rng.uniform(0.8, 1.2)
     base = Profile.through(
-        (0, foot * 0.8), (0.03, foot), (high * 0.5, belly), (high - 0.04, foot * 0.5), (high, 0.03), round_by=7
+        (0, foot * 0.8),
+        (0.03, foot),
+        (high * 0.5, belly),
+        (high - 0.04, foot * 0.5),
+        (high, 0.03),
+        round_by=7,
     )
     low, top, narrow = high + 0.1, high + 0.5, wide * rng.uniform(0.55, 0.9)
     cloth = Material(("#a8793c", "#e0bd80", "#fff0cc"), "linen", 0.12, 0.02, 0.9, glow=0.6)
     size = (round(3 * wide * studio.unit), round(0.4 * studio.unit))
-    bulb = curve(ImageChops.invert(Image.radial_gradient("L")), lambda v: 0.3 + 0.75 * v).resize(size)
+    bulb = curve(ImageChops.invert(Image.radial_gradient("L")), lambda v: 0.3 + 0.75 * v).resize(
+        size
+    )
     return [
         turn(studio, base, rng.choice((glazed(rng), OAK, glazed(rng)))),
         bend(studio, [(0, high - 0.02), (0, high + 0.05), (0, low + 0.1)], 0.014, BRASS),
@@ -256,10 +319,18 @@ def build_watch(studio: Studio) -> list[Part]:
     parts.append(bend(studio, [(0.2, 0), (0.25, 0), (0.285, 0)], 0.03, metal))
     parts += [plate(studio, (0, 0), r, metal, 0.12), plate(studio, (0, 0), r * 0.9, metal, 0.05)]
     face = Material(rng.choice(INKS), bump=0.01, shine=0.05, rough=0.1)
-    parts.append(plate(studio, (0, 0), r * 0.86, face, 0.02, draw_dial(rng, round(r * 3.4 * studio.unit))))
-    for length, width, a in ((0.11, 0.007, rng.uniform(3, 6)), (0.165, 0.005, rng.uniform(0, 3)), (0.18, 0.002, 3.6)):
+    parts.append(
+        plate(studio, (0, 0), r * 0.86, face, 0.02, draw_dial(rng, round(r * 3.4 * studio.unit)))
+    )
+    for length, width, a in (
+        (0.11, 0.007, rng.uniform(3, 6)),
+        (0.165, 0.005, rng.uniform(0, 3)),
+        (0.18, 0.002, 3.6),
+    ):
         x, y = math.sin(a), math.cos(a)
-        parts.append(bend(studio, [(-0.03 * x, -0.03 * y), (0, 0), (length * x, length * y)], width, metal))
+        parts.append(
+            bend(studio, [(-0.03 * x, -0.03 * y), (0, 0), (length * x, length * y)], width, metal)
+        )
     return [*parts, plate(studio, (0, 0), 0.013, metal, 0.5)]
 
 
@@ -268,9 +339,14 @@ def draw_dial(rng: Random, side: int) -> Image.Image:
     draw, c = ImageDraw.Draw(art), side / 2
     for i in range(60):
         a, long = i * math.pi / 30, 0.04 if i % 5 else 0.13
-        ends = [(c + c * reach * math.sin(a), c - c * reach * math.cos(a)) for reach in (0.92, 0.92 - long)]
+        ends = [
+            (c + c * reach * math.sin(a), c - c * reach * math.cos(a))
+            for reach in (0.92, 0.92 - long)
+        ]
         draw.line([*ends[0], *ends[1]], fill=10, width=max(2, round(side * long / 9)))
-    draw.text((c, side * 0.33), rng.choice(NAMES), font=lettering(side * 0.055), fill=10, anchor="mm")
+    draw.text(
+        (c, side * 0.33), rng.choice(NAMES), font=lettering(side * 0.055), fill=10, anchor="mm"
+    )
     draw.text((c, side * 0.68), "AUTOMATIC", font=lettering(side * 0.03), fill=128, anchor="mm")
     return art.filter(ImageFilter.BoxBlur(1))
 
@@ -278,20 +354,33 @@ def draw_dial(rng: Random, side: int) -> Image.Image:
 def build_tin(studio: Studio) -> list[Part]:
     rng, wide, high = studio.rng, studio.rng.uniform(0.26, 0.36), studio.rng.uniform(0.3, 0.7)
     metal = rng.choice((STEEL, STEEL, BRASS))
-    shape = Profile.through((0, wide), (0.012, wide + 0.008), (0.024, wide), (high, wide), round_by=1)
+    shape = Profile.through(
+        (0, wide), (0.012, wide + 0.008), (0.024, wide), (high, wide), round_by=1
+    )
     label = band(studio, shape, 0.03, high - 0.075, "loose leaf tea  /  first flush")
     lid = top_with(studio, high - 0.07, high, wide + 0.01, metal)
-    return [turn(studio, shape, metal), label, *lid, plate(studio, (0, high + 0.002), wide * 0.84, metal, 0.04)]
+    return [
+        turn(studio, shape, metal),
+        label,
+        *lid,
+        plate(studio, (0, high + 0.002), wide * 0.84, metal, 0.04),
+    ]
 
 
 def build_jar(studio: Studio) -> list[Part]:
     rng, wide, high = studio.rng, studio.rng.uniform(0.3, 0.37), studio.rng.uniform(0.32, 0.42)
     tints = (("#5a2b12", "#8a4a20"), ("#9fb3ad", "#d9e4e0"), ("#d8d2c6", "#f4f0e8"))
     glass = Material(rng.choice(tints), rough=0.05, clear=0.5)
-    shape = Profile.through((0, wide * 0.85), (0.05, wide), (high - 0.05, wide), (high, wide * 0.85), round_by=6)
+    shape = Profile.through(
+        (0, wide * 0.85), (0.05, wide), (high - 0.05, wide), (high, wide * 0.85), round_by=6
+    )
     label = band(studio, shape, 0.09, high - 0.09, "night cream  /  oat & rose")
     lid = top_with(
-        studio, high - 0.01, high + rng.uniform(0.12, 0.18), wide * 0.94, rng.choice((BRASS, OAK, RUBBER, STEEL))
+        studio,
+        high - 0.01,
+        high + rng.uniform(0.12, 0.18),
+        wide * 0.94,
+        rng.choice((BRASS, OAK, RUBBER, STEEL)),
     )
     return [turn(studio, shape, glass), label, *lid]
 

@@ -31,7 +31,9 @@ def assemble(studio: Studio, parts: Sequence[Part]) -> Image.Image:
     body = Image.new("RGBA", studio.size)
     fall = round(0.014 * studio.unit)
     for piece, (x, y) in parts:
-        dim_behind(studio, body, piece, (x - round(fall * studio.key[0]), y + round(fall * studio.key[1])))
+        dim_behind(
+            studio, body, piece, (x - round(fall * studio.key[0]), y + round(fall * studio.key[1]))
+        )
         lay_over(body, piece, (x, y))
     return body
 
@@ -48,7 +50,9 @@ def dim_behind(studio: Studio, body: Image.Image, piece: Image.Image, at: tuple[
     small = piece.getchannel("A").reduce(4)
     halo = Image.new("L", (small.width + 2 * pad, small.height + 2 * pad))
     halo.paste(small, (pad, pad))
-    halo = halo.filter(ImageFilter.GaussianBlur(pad / 2.2)).resize((halo.width * 4, halo.height * 4), BILINEAR)
+    halo = halo.filter(ImageFilter.GaussianBlur(pad / 2.2)).resize(
+        (halo.width * 4, halo.height * 4), BILINEAR
+    )
     x, y = at[0] - 4 * pad, at[1] - 4 * pad
     behind = body.getchannel("A").crop((x, y, x + halo.width, y + halo.height))
     shade = Image.new("RGBA", halo.size, (12, 9, 8, 0))
@@ -84,11 +88,22 @@ def stand_behind(studio: Studio, photo: Image.Image) -> None:
     """Another product, further back and out of focus."""
     rng, (w, h) = studio.rng, (studio.size[0] // 5, studio.size[1] // 5)
     side = math.copysign(rng.uniform(0.3, 0.42), -studio.key[0])
-    far = replace(studio, size=(w, h), unit=studio.unit * 0.15, x=round(w * (0.5 + side)), y=studio.y / 5 - 0.12 * h)
+    far = replace(
+        studio,
+        size=(w, h),
+        unit=studio.unit * 0.15,
+        x=round(w * (0.5 + side)),
+        y=studio.y / 5 - 0.12 * h,
+    )
     body = assemble(far, BUILDERS[rng.choice(("vase", "bottle", "candle", "mug"))](far))
     foot = cast_shadow(far, body, 1).filter(ImageFilter.GaussianBlur(w / 50))
     photo.paste((30, 25, 21), (0, 0), foot.resize(studio.size, BILINEAR))
-    soft = body.convert("RGBa").filter(ImageFilter.GaussianBlur(w / 90)).resize(studio.size, BICUBIC).convert("RGBA")
+    soft = (
+        body.convert("RGBa")
+        .filter(ImageFilter.GaussianBlur(w / 90))
+        .resize(studio.size, BICUBIC)
+        .convert("RGBA")
+    )
     photo.paste(soft, (0, 0), soft)
 
 
@@ -96,7 +111,9 @@ def ground_body(studio: Studio, body: Image.Image) -> None:
     """The dark that gathers at the foot of a standing body."""
     top = max(0, round(studio.y - 0.12 * studio.unit))
     alpha = body.getchannel("A").crop((0, top, body.width, body.height))
-    foot = curve(Image.linear_gradient("L"), lambda v: 0.5 * ease(v * alpha.height / studio.unit, 0, 0.22))
+    foot = curve(
+        Image.linear_gradient("L"), lambda v: 0.5 * ease(v * alpha.height / studio.unit, 0, 0.22)
+    )
     shade = Image.new("RGBA", alpha.size, (14, 11, 9, 0))
     shade.putalpha(ImageChops.multiply(alpha, foot.resize(alpha.size)))
     lay_over(body, shade, (0, top))
@@ -124,11 +141,15 @@ def render_photo(product: str, seed: int, size: tuple[int, int] = (1500, 1500)) 
 
 
 def tinted(light: Image.Image, powers: Vec) -> Image.Image:
-    return Image.merge("RGB", [light.point([round(255 * (v / 255) ** p) for v in range(256)]) for p in powers])
+    return Image.merge(
+        "RGB", [light.point([round(255 * (v / 255) ** p) for v in range(256)]) for p in powers]
+    )
 
 
 def render_cutout(product: str, seed: int, size: tuple[int, int] = (800, 800)) -> Image.Image:
-    """The product alone, as RGBA on a transparent ground, soft-edged, with its soft contact shadow in the alpha."""
+    """The product alone, as RGBA on a transparent ground, soft-edged, with its soft contact shadow
+    in the alpha.
+    """
     rng = Random(f"{product}/{seed}/cutout")  # noqa: S311 - a picture, not a secret
     studio = open_studio(rng, size, product in LYING, Material(("#cfccc6", "#f2f0ec")), "#e8e6e2")
     studio = replace(studio, x=size[0] // 2, unit=0.9 * studio.unit)

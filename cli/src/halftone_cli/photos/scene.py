@@ -5,7 +5,18 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter
 
-from halftone_cli.photos.lighting import AFFINE, BICUBIC, BILINEAR, Material, Point, Size, Studio, ease, light_up, tone
+from halftone_cli.photos.lighting import (
+    AFFINE,
+    BICUBIC,
+    BILINEAR,
+    Material,
+    Point,
+    Size,
+    Studio,
+    ease,
+    light_up,
+    tone,
+)
 from halftone_cli.photos.textures import TEXTURES, cloud, curve, lean_by
 
 GROUNDS: dict[str, tuple[Material, ...]] = {
@@ -49,7 +60,9 @@ def lay_ground(studio: Studio, kind: str, material: Material) -> Image.Image:
         return hang_paper(studio, material, edge / h)
     ground = build_wall(studio, (w // 4, h // 4)).resize(studio.size, BILINEAR)
     falling = Image.linear_gradient("L").resize((w, h - edge))
-    ground.paste(lay_table(studio, material, edge), (0, edge), curve(falling, lambda v: ease(v, 0, 0.03)))
+    ground.paste(
+        lay_table(studio, material, edge), (0, edge), curve(falling, lambda v: ease(v, 0, 0.03))
+    )
     return ground
 
 
@@ -61,7 +74,9 @@ def spread(studio: Studio, material: Material, size: Size) -> Image.Image:
 def hang_paper(studio: Studio, material: Material, edge: float) -> Image.Image:
     """A sweep: the table bends up into the wall, so the paper turns slowly to face the camera."""
     right, up, texture = spread(studio, material, studio.size).split()
-    rise = curve(Image.linear_gradient("L"), lambda v: 0.5 - 0.4 * ease(edge + 0.25 - v, 0, 0.75)).resize(studio.size)
+    rise = curve(
+        Image.linear_gradient("L"), lambda v: 0.5 - 0.4 * ease(edge + 0.25 - v, 0, 0.75)
+    ).resize(studio.size)
     surface = Image.merge("RGB", (right, ImageChops.add(up, rise, 1, -128), texture))
     return light_up(studio, material, surface, up=True)
 
@@ -73,12 +88,15 @@ def lay_table(studio: Studio, material: Material, edge: int) -> Image.Image:
     vanish = -1.1 * h
     a, g, far = tile[0] / w, -1 / vanish, tile[1] * (vanish - h) / vanish / h
     matrix = (a, tile[0] / 2 * g, (tile[0] - a * w) / 2, 0.0, far, 0.0, 0.0, g)
-    surface = spread(studio, material, tile).transform((w, h), Image.Transform.PERSPECTIVE, matrix, BILINEAR)
+    surface = spread(studio, material, tile).transform(
+        (w, h), Image.Transform.PERSPECTIVE, matrix, BILINEAR
+    )
     table = light_up(studio, material, surface, up=True)
     hazy = table.reduce(4).filter(ImageFilter.GaussianBlur(w / 700)).resize((w, h), BILINEAR)
     focus = (studio.y - edge) / h
     haze = curve(
-        Image.linear_gradient("L"), lambda v: ease(focus - v, 0.08, 0.75 * focus) + 0.8 * ease(v - focus, 0.12, 0.5)
+        Image.linear_gradient("L"),
+        lambda v: ease(focus - v, 0.08, 0.75 * focus) + 0.8 * ease(v - focus, 0.12, 0.5),
     )
     return Image.composite(hazy, table, haze.resize((w, h)))
 
@@ -88,12 +106,17 @@ def build_wall(studio: Studio, size: Size) -> Image.Image:
     rng, (w, h) = studio.rng, size
     wall = Image.new("RGB", size, tuple(round(255 * tone(0.95 * c)) for c in studio.wall))
     if rng.random() < 0.5:
-        mottle = curve(cloud(rng, size, 3, 3).filter(ImageFilter.GaussianBlur(w / 100)), lambda v: 0.4 + 0.2 * v)
+        mottle = curve(
+            cloud(rng, size, 3, 3).filter(ImageFilter.GaussianBlur(w / 100)),
+            lambda v: 0.4 + 0.2 * v,
+        )
         return ImageChops.overlay(wall, Image.merge("RGB", [mottle] * 3))
     draw = ImageDraw.Draw(wall, "RGBA")
     for _ in range(9):
         x, y = rng.uniform(-0.2, 1) * w, rng.uniform(-0.3, 0.6) * h
-        shade = ImageColor.getrgb(rng.choice(("#141210", "#faf6ec", "#785434", "#465846", "#c8beb0")))
+        shade = ImageColor.getrgb(
+            rng.choice(("#141210", "#faf6ec", "#785434", "#465846", "#c8beb0"))
+        )
         box = (x, y, x + rng.uniform(0.05, 0.4) * w, y + rng.uniform(0.1, 0.7) * h)
         draw.rectangle(box, fill=(*shade[:3], rng.randrange(60, 190)))
     wall = wall.filter(ImageFilter.GaussianBlur(w / 22))
@@ -111,37 +134,62 @@ def cast_shadow(studio: Studio, body: Image.Image, shrink: int) -> Image.Image:
     u, y, (w, h) = studio.unit / shrink, studio.y / shrink, alpha.size
     kx, ky, kz = studio.key
     if studio.flat:
-        layers = [(ImageChops.offset(alpha, round(-d * u * kx), round(d * u * ky)), d * 0.35) for d in (0.1, 0.025)]
+        layers = [
+            (ImageChops.offset(alpha, round(-d * u * kx), round(d * u * ky)), d * 0.35)
+            for d in (0.1, 0.025)
+        ]
         long, foot = (layer.filter(ImageFilter.GaussianBlur(u * blur)) for layer, blur in layers)
     else:
         a, b = -kx / ky, max(0.1, studio.tilt * kz / ky)
-        shadow = alpha.transform((w, h), AFFINE, (1, a / b, -a / b * y, 0, 1 / b, y - y / b), BILINEAR)
+        shadow = alpha.transform(
+            (w, h), AFFINE, (1, a / b, -a / b * y, 0, 1 / b, y - y / b), BILINEAR
+        )
         crisp, soft = (shadow.filter(ImageFilter.GaussianBlur(u * blur)) for blur in (0.018, 0.07))
         rise = Image.linear_gradient("L").resize((w, h))
         long = Image.composite(soft, crisp, curve(rise, lambda v: ease(y / h - v, -0.02, 0.14)))
-        foot = ImageChops.multiply(alpha, curve(rise, lambda v: ease(v * h, y - 0.05 * u, y + 0.01 * u)))
-        foot = ImageChops.offset(foot, 0, round(0.01 * u)).filter(ImageFilter.GaussianBlur(u * 0.022))
+        foot = ImageChops.multiply(
+            alpha, curve(rise, lambda v: ease(v * h, y - 0.05 * u, y + 0.01 * u))
+        )
+        foot = ImageChops.offset(foot, 0, round(0.01 * u)).filter(
+            ImageFilter.GaussianBlur(u * 0.022)
+        )
     return ImageChops.lighter(curve(long, lambda v: 0.62 * v), curve(foot, lambda v: 0.85 * v))
 
 
 def shine_window(studio: Studio, size: Size, bars: bool) -> Image.Image:
-    """How much light reaches each place: the pool of a lamp, sometimes through a window's bars and leaves."""
+    """How much light reaches each place: the pool of a lamp, sometimes through a window's bars and
+    leaves.
+    """
     rng, (w, h) = studio.rng, size
     pool = ImageChops.invert(Image.radial_gradient("L")).resize((w * 2, h * 2), BICUBIC)
     left, top = round(w * (0.5 - 0.2 * studio.key[0])), round(h * 0.45)
-    pool = curve(pool.crop((left, top, left + w, top + h)), lambda v: 0.6 + 0.4 * ease(v, 0.05, 0.8))
+    pool = curve(
+        pool.crop((left, top, left + w, top + h)), lambda v: 0.6 + 0.4 * ease(v, 0.05, 0.8)
+    )
     if not bars:
         return pool
     panes = Image.new("L", size, rng.randrange(120, 165))
     draw = ImageDraw.Draw(panes)
-    skew, wide, high = rng.uniform(-0.6, 0.6), rng.uniform(0.16, 0.24) * w, rng.uniform(0.2, 0.3) * h
+    skew, wide, high = (
+        rng.uniform(-0.6, 0.6),
+        rng.uniform(0.16, 0.24) * w,
+        rng.uniform(0.2, 0.3) * h,
+    )
     x0, y0 = rng.uniform(0.05, 0.35) * w, rng.uniform(-0.1, 0.1) * h
     for i in range(12):
-        x, y, shift = x0 + i % 3 * wide * 1.12 + skew * (i // 3) * high, y0 + i // 3 * high * 1.1, skew * high
-        draw.polygon([(x, y), (x + wide, y), (x + wide + shift, y + high), (x + shift, y + high)], fill=255)
+        x, y, shift = (
+            x0 + i % 3 * wide * 1.12 + skew * (i // 3) * high,
+            y0 + i // 3 * high * 1.1,
+            skew * high,
+        )
+        draw.polygon(
+            [(x, y), (x + wide, y), (x + wide + shift, y + high), (x + shift, y + high)], fill=255
+        )
     for _ in range(rng.choice((0, 24))):
         draw.polygon(leaf(rng, (rng.uniform(0, w), rng.uniform(0, 0.8 * h)), 0.09 * w), fill=135)
-    return ImageChops.multiply(pool, panes.filter(ImageFilter.GaussianBlur(w / rng.uniform(45, 90))))
+    return ImageChops.multiply(
+        pool, panes.filter(ImageFilter.GaussianBlur(w / rng.uniform(45, 90)))
+    )
 
 
 def leaf(rng: Random, at: Point, length: float) -> list[Point]:
@@ -151,6 +199,9 @@ def leaf(rng: Random, at: Point, length: float) -> list[Point]:
         t = i / 12 * math.pi
         a, b = math.cos(t) * length / 2, math.sin(t) * length * wide * (1 - 0.3 * math.cos(t))
         outline.append(
-            (at[0] + a * math.cos(turned) - b * math.sin(turned), at[1] + a * math.sin(turned) + b * math.cos(turned))
+            (
+                at[0] + a * math.cos(turned) - b * math.sin(turned),
+                at[1] + a * math.sin(turned) + b * math.cos(turned),
+            )
         )
     return outline

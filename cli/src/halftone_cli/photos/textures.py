@@ -33,7 +33,9 @@ def plain(rng: Random, size: Size) -> Image.Image:
 
 
 def glaze(rng: Random, size: Size) -> Image.Image:
-    pool = Image.blend(Image.blend(plain(rng, size), noise(rng, size, 2, 7), 0.5), Image.new("L", size, 150), 0.5)
+    pool = Image.blend(
+        Image.blend(plain(rng, size), noise(rng, size, 2, 7), 0.5), Image.new("L", size, 150), 0.5
+    )
     specks = noise(rng, size, size[0] / 4, size[1] / 4).filter(ImageFilter.BoxBlur(1))
     return ImageChops.multiply(pool, curve(specks, lambda v: 1 - 0.8 * ease(v, 0.8, 0.92)))
 
@@ -54,8 +56,12 @@ def planks(rng: Random, size: Size) -> Image.Image:
     seams = Image.new("L", size, 255)
     for top, bottom in pairwise(edges):
         board = ImageChops.offset(grain.crop((0, top, size[0], bottom)), rng.randrange(size[0]), 0)
-        grain.paste(Image.blend(board, Image.new("L", board.size, rng.randrange(80, 176)), 0.35), (0, top))
-        ImageDraw.Draw(seams).line((0, bottom, size[0], bottom), fill=25, width=max(2, size[1] // 300))
+        grain.paste(
+            Image.blend(board, Image.new("L", board.size, rng.randrange(80, 176)), 0.35), (0, top)
+        )
+        ImageDraw.Draw(seams).line(
+            (0, bottom, size[0], bottom), fill=25, width=max(2, size[1] // 300)
+        )
     return ImageChops.multiply(grain, seams.filter(ImageFilter.BoxBlur(1)))
 
 
@@ -64,7 +70,9 @@ def linen(rng: Random, size: Size) -> Image.Image:
     threads = Image.blend(noise(rng, size, w / 40, h / 4), noise(rng, size, w / 4, h / 40), 0.5)
     row = bytes((200, 70)) * (w // 12 + 1)
     weave = Image.frombytes("L", (len(row), 2 * (h // 12 + 1)), (row + row[::-1]) * (h // 12 + 1))
-    return Image.blend(Image.blend(threads, weave.resize(size, BICUBIC), 0.4), cloud(rng, size, 4, 3), 0.25)
+    return Image.blend(
+        Image.blend(threads, weave.resize(size, BICUBIC), 0.4), cloud(rng, size, 4, 3), 0.25
+    )
 
 
 def slate(rng: Random, size: Size) -> Image.Image:
@@ -73,7 +81,9 @@ def slate(rng: Random, size: Size) -> Image.Image:
 
 def marble(rng: Random, size: Size) -> Image.Image:
     stone = curve(cloud(rng, size, 3, 3), lambda v: 0.55 + 0.45 * v)
-    return ImageChops.multiply(stone, ImageChops.multiply(vein(rng, size, 2, 0.03), vein(rng, size, 3, 0.015)))
+    return ImageChops.multiply(
+        stone, ImageChops.multiply(vein(rng, size, 2, 0.03), vein(rng, size, 3, 0.015))
+    )
 
 
 def vein(rng: Random, size: Size, cells: int, width: float) -> Image.Image:
@@ -86,7 +96,9 @@ def vein(rng: Random, size: Size, cells: int, width: float) -> Image.Image:
 
 def paper(rng: Random, size: Size) -> Image.Image:
     return Image.blend(
-        curve(plain(rng, size), lambda v: 0.35 + 0.3 * v), noise(rng, size, size[0] / 3, size[1] / 3), 0.3
+        curve(plain(rng, size), lambda v: 0.35 + 0.3 * v),
+        noise(rng, size, size[0] / 3, size[1] / 3),
+        0.3,
     )
 
 
@@ -101,7 +113,8 @@ def brushed(rng: Random, size: Size) -> Image.Image:
 
 
 TEXTURES: dict[str, Callable[[Random, Size], Image.Image]] = {
-    f.__name__: f for f in (plain, glaze, wood, planks, linen, slate, marble, paper, leather, brushed)
+    f.__name__: f
+    for f in (plain, glaze, wood, planks, linen, slate, marble, paper, leather, brushed)
 }
 
 
@@ -111,11 +124,14 @@ def lean_by(height: Image.Image, bump: float) -> tuple[Image.Image, Image.Image]
     return right, ImageChops.subtract(ImageChops.offset(height, 0, -1), height, 1 / bump, 128)
 
 
-def roughen(studio: Studio, leans: Sequence[Image.Image], material: Material, art: Image.Image | None) -> Image.Image:
+def roughen(
+    studio: Studio, leans: Sequence[Image.Image], material: Material, art: Image.Image | None
+) -> Image.Image:
     """The surface map of a material whose large form leans as given."""
     size = leans[0].size
     texture = TEXTURES[material.texture](studio.rng, size)
-    # A form that turns slowly would show its 256 steps as bands in a reflection: a little noise hides them.
+    # A form that turns slowly would show its 256 steps as bands in a reflection: a little noise
+    # hides them.
     dither = Image.frombytes("L", size, studio.rng.randbytes(size[0] * size[1])).point(
         [127 + v // 86 for v in range(256)]
     )

@@ -1,4 +1,6 @@
-"""What a file says of itself before a decoder touches it, for what decoders find out too late or never say."""
+"""What a file says of itself before a decoder touches it, for what decoders find out too late or
+never say.
+"""
 
 import re
 import struct
@@ -16,15 +18,22 @@ _BOXES_WITH_TIMES = frozenset({b"mvhd", b"tkhd", b"mdhd"})
 
 
 def jpeg_has_more_scans(data: bytes, most: int) -> bool:
-    """Whether a JPEG has more scans than that. Their marker's bytes in a profile or behind its end are none."""
+    """Whether a JPEG has more scans than that. Their marker's bytes in a profile or behind its end
+    are none.
+    """
     if _jpeg_has_one_scan(data):
         return False
     # Counting the bytes is quick, and there are no more scans than that.
-    return data.count(b"\xff\xda") > most and sum(marker == _SCAN for marker, _ in _jpeg_segments(data)) > most
+    return (
+        data.count(b"\xff\xda") > most
+        and sum(marker == _SCAN for marker, _ in _jpeg_segments(data)) > most
+    )
 
 
 def _jpeg_has_one_scan(data: bytes) -> bool:
-    """Whether it is sequential, and all its components are in its first scan: libjpeg refuses a second one then."""
+    """Whether it is sequential, and all its components are in its first scan: libjpeg refuses a
+    second one then.
+    """
     components = b""
     for marker, start in _jpeg_segments(data):
         if marker in _SEQUENTIAL_FRAMES:
@@ -47,7 +56,9 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def gif_extent(data: bytes) -> tuple[int, int]:
-    """Width and height that hold a GIF's screen and all its frames: Pillow enlarges its canvas to a frame's end."""
+    """Width and height that hold a GIF's screen and all its frames: Pillow enlarges its canvas to a
+    frame's end.
+    """
     width, height = struct.unpack_from("<HH", data.ljust(10, b"\0"), 6)
     for kind, start, _ in gif_blocks(data):
         if kind == GIF_IMAGE and start + 10 <= len(data):
@@ -62,7 +73,9 @@ def gif_head_bytes(data: bytes) -> int:
 
 
 def gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Kind, start and end of each image and extension of a GIF, up to its trailer, or its end where it has none."""
+    """Kind, start and end of each image and extension of a GIF, up to its trailer, or its end where
+    it has none.
+    """
     position = gif_head_bytes(data)
     while position < len(data) and data[position] != _GIF_TRAILER:
         start, kind = position, data[position]
@@ -77,7 +90,9 @@ def gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _gif_colour_table_bytes(data: bytes, flags_at: int) -> int:
-    """How many bytes the colour table has that these flags, of a GIF's screen or of a frame, speak of."""
+    """How many bytes the colour table has that these flags, of a GIF's screen or of a frame, speak
+    of.
+    """
     flags = data[flags_at] if flags_at < len(data) else 0
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
@@ -95,7 +110,9 @@ def png_bits(data: bytes) -> int:
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:
-    """Width and height in a WebP's extended header (RFC 9649, 2.7): libwebp allocates them as soon as it is opened."""
+    """Width and height in a WebP's extended header (RFC 9649, 2.7): libwebp allocates them as soon
+    as it is opened.
+    """
     if data[12:16] != b"VP8X" or len(data) < 30:
         return None
     return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -105,7 +122,10 @@ def is_lossless_webp(data: bytes) -> bool:
     """Whether a WebP's first picture is coded without loss (a VP8L chunk, RFC 9649)."""
     position = 12
     while position + 8 <= len(data):
-        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        kind, size = (
+            data[position : position + 4],
+            int.from_bytes(data[position + 4 : position + 8], "little"),
+        )
         if kind in (b"VP8L", b"VP8 "):
             return kind == b"VP8L"
         # An animation's frame is a chunk with 16 bytes of its own, then chunks again.
@@ -114,7 +134,9 @@ def is_lossless_webp(data: bytes) -> bool:
 
 
 def without_times(data: bytes) -> bytes:
-    """An AVIF sequence with the times of its making set to zero: the same frames must give the same bytes."""
+    """An AVIF sequence with the times of its making set to zero: the same frames must give the same
+    bytes.
+    """
     result = bytearray(data)
     _clear_times(result, 0, len(result))
     return bytes(result)
@@ -132,7 +154,11 @@ def _clear_times(data: bytearray, start: int, end: int) -> None:
 def media_boxes(data: bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start of the content, and end of each box of an ISO media file (ISO 14496-12, 4.2)."""
     while start + 8 <= end:
-        size, kind, inside = int.from_bytes(data[start : start + 4]), bytes(data[start + 4 : start + 8]), start + 8
+        size, kind, inside = (
+            int.from_bytes(data[start : start + 4]),
+            bytes(data[start + 4 : start + 8]),
+            start + 8,
+        )
         if size == 0:
             size = end - start
         elif size == 1:

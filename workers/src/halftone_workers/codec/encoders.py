@@ -1,4 +1,6 @@
-"""How each format is written: one function a format, from prepared frames to bytes. Quality is 1–95 throughout."""
+"""How each format is written: one function a format, from prepared frames to bytes. Quality is 1–95
+throughout.
+"""
 
 import io
 from collections.abc import Callable, Sequence
@@ -15,25 +17,29 @@ from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
 from halftone_workers.codec.search import Growth
 
-# What the formats' fields hold: a JPEG's metadata is a segment of 64 KiB, a WebP counts in 16 and in 24 bits.
+# What the formats' fields hold: a JPEG's metadata is a segment of 64 KiB, a WebP counts in 16 and
+# in 24 bits.
 _MAX_COPYRIGHT_BYTES = 60_000
-# oxipng takes half a second for 2 megapixels and saves 7 %; a search for a share of the bytes needs it often.
+# oxipng takes half a second for 2 megapixels and saves 7 %; a search for a share of the bytes needs
+# it often.
 _OXIPNG_PIXELS, _OXIPNG_LEVEL = 4_000_000, 2
 _MAX_WEBP_PLAYS = 2**16 - 1
 _MAX_WEBP_MILLISECONDS = 2**24 - 1
 _MAX_GIF_MILLISECONDS = (2**16 - 1) * 10
-# A strip of a TIFF that is compressed as JPEG is one: of whole blocks, and no longer than a JPEG may be. With as many
-# bytes, one of a byte a row has as many rows.
+# A strip of a TIFF that is compressed as JPEG is one: of whole blocks, and no longer than a JPEG
+# may be. With as many bytes, one of a byte a row has as many rows.
 _JPEG_BLOCK = 8
 _MAX_STRIP_SIDE = FACTS[Format.JPEG].max_side // _JPEG_BLOCK * _JPEG_BLOCK
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A decoded image: its frames, how long each is shown (milliseconds), how often all are played (0: for ever).
+    """A decoded image: its frames, how long each is shown (milliseconds), how often all are played
+    (0: for ever).
 
-    `still_first`: the first picture is no frame, but shown where animations are not (APNG's default image).
-    `frugal`: a PNG with alpha has no more bytes than Pillow's palette takes, where the quality is 50 or less.
+    `still_first`: the first picture is no frame, but shown where animations are not (APNG's default
+    image). `frugal`: a PNG with alpha has no more bytes than Pillow's palette takes, where the
+    quality is 50 or less.
     """
 
     pictures: Sequence[Picture]
@@ -54,7 +60,9 @@ class Frames:
 
 
 def fit(frames: Frames, output: Format) -> Frames:
-    """The frames in modes that the format holds, in sRGB where it holds no profile, or one and they have several."""
+    """The frames in modes that the format holds, in sRGB where it holds no profile, or one and they
+    have several.
+    """
     modes = _MODES[output]
     pictures = [to_mode(picture, modes) for picture in frames.pictures]
     if not FACTS[output].icc or len({picture.icc for picture in pictures}) > 1:
@@ -77,10 +85,20 @@ def _jpeg(frames: Frames, quality: int) -> bytes:
 def _png(frames: Frames, quality: int) -> bytes:
     if frames.others:
         durations = list(frames.durations[1:] if frames.still_first else frames.durations)
-        return _save(frames, Format.PNG, duration=durations, loop=frames.plays, default_image=frames.still_first)
+        return _save(
+            frames,
+            Format.PNG,
+            duration=durations,
+            loop=frames.plays,
+            default_image=frames.still_first,
+        )
     width, height = frames.first.size
     written = _optimised if width * height <= _OXIPNG_PIXELS else _by_pillow
-    size_of = (lambda image: len(written(frames, image))) if frames.frugal and quality <= _WHOLE_PALETTE else None
+    size_of = (
+        (lambda image: len(written(frames, image)))
+        if frames.frugal and quality <= _WHOLE_PALETTE
+        else None
+    )
     return written(frames, with_palette(frames.first, _colours(quality), size_of))
 
 
@@ -112,15 +130,16 @@ def _gif(frames: Frames, quality: int) -> bytes:
     reduced = _each(frames, lambda image: with_clear_colour(image, colours))
     if not frames.others:
         return _save(reduced, Format.GIF, optimize=True)
-    # A GIF that says nothing plays once; one that says a number plays once and that many times again.
+    # A GIF that says nothing plays once; one that says a number plays once and that many times
+    # again.
     how: dict[str, Any] = {} if frames.plays == 1 else {"loop": max(frames.plays - 1, 0)}
     durations = _durations_that_add_up(reduced)
     return _save(reduced, Format.GIF, optimize=True, duration=durations, disposal=2, **how)
 
 
 def _durations_that_add_up(frames: Frames) -> list[int]:
-    """The durations, cut where frames that follow each other and are alike, which Pillow makes one frame, have more
-    together than a GIF can say of one.
+    """The durations, cut where frames that follow each other and are alike, which Pillow makes one
+    frame, have more together than a GIF can say of one.
     """
     if sum(frames.durations) <= _MAX_GIF_MILLISECONDS:
         return list(frames.durations)
@@ -148,12 +167,17 @@ def _tiff(frames: Frames, quality: int) -> bytes:
     strip_bytes = max(_MAX_STRIP_SIDE, _JPEG_BLOCK * max(row_bytes))
     longest = max(*(image.width for image in images), strip_bytes // min(row_bytes))
     if longest <= _MAX_STRIP_SIDE and all(image.mode in ("RGB", "L", "CMYK") for image in images):
-        return _save(frames, Format.TIFF, compression="jpeg", quality=quality, strip_size=strip_bytes)
+        return _save(
+            frames, Format.TIFF, compression="jpeg", quality=quality, strip_size=strip_bytes
+        )
     return _save(frames, Format.TIFF, compression="tiff_adobe_deflate")
 
 
 def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frames:
-    return replace(frames, pictures=[replace(picture, image=change(picture.image)) for picture in frames.pictures])
+    return replace(
+        frames,
+        pictures=[replace(picture, image=change(picture.image)) for picture in frames.pictures],
+    )
 
 
 _ENCODERS: dict[Format, Callable[[Frames, int], bytes]] = {
@@ -197,7 +221,11 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
     # Given even when empty: what is not given, Pillow takes from the source image.
     how["icc_profile"] = icc
     if output is not Format.GIF:
-        how["exif"] = _copyright(frames.copyright) if output is Format.TIFF else copyright_exif(frames.copyright)
+        how["exif"] = (
+            _copyright(frames.copyright)
+            if output is Format.TIFF
+            else copyright_exif(frames.copyright)
+        )
     frames.first.save(buffer, output.value, **how)
     return buffer.getvalue()
 

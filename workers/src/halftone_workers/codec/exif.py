@@ -23,7 +23,9 @@ _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 
 
 def kept_exif(image: Image.Image) -> Image.Exif:
-    """`only_kept` of an image's EXIF. A TIFF has no orientation any more once it is loaded: Pillow turns it."""
+    """`only_kept` of an image's EXIF. A TIFF has no orientation any more once it is loaded: Pillow
+    turns it.
+    """
     return only_kept(read_exif(image))
 
 

@@ -1,4 +1,6 @@
-"""The image formats that are read and written, told apart by their bytes and never by a name or a Content-Type."""
+"""The image formats that are read and written, told apart by their bytes and never by a name or a
+Content-Type.
+"""
 
 import codecs
 import re
@@ -40,7 +42,8 @@ _HEAD_BYTES = 512
 _PREAMBLE_BYTES = 64 * 1024
 _MARKUP = re.compile(r"\ufeff?\s*[<{\[]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
-# SVG is a picture by its root element, behind whatever XML may have before one. Atomic, so that no input makes it slow.
+# SVG is a picture by its root element, behind whatever XML may have before one. Atomic, so that no
+# input makes it slow.
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*+"
     rb"(?>(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
@@ -74,11 +77,17 @@ def _is_avif(data: bytes) -> bool:
 
 
 def is_text(data: bytes) -> bool:
-    """Whether this is no image at all, but a page or a message: what a server sends in place of an image."""
+    """Whether this is no image at all, but a page or a message: what a server sends in place of an
+    image.
+    """
     if _SVG.match(data[:_PREAMBLE_BYTES]) or data.startswith(b"%!"):
         return False  # images written as text, of formats that are not read
     try:
-        head = codecs.getincrementaldecoder("utf-8")().decode(data[:_HEAD_BYTES])  # the last letter may be cut
+        head = codecs.getincrementaldecoder("utf-8")().decode(
+            data[:_HEAD_BYTES]
+        )  # the last letter may be cut
     except UnicodeDecodeError:
-        return bool(_MARKUP.match(data[:_HEAD_BYTES].decode("latin-1").removeprefix("\xef\xbb\xbf")))
+        return bool(
+            _MARKUP.match(data[:_HEAD_BYTES].decode("latin-1").removeprefix("\xef\xbb\xbf"))
+        )
     return bool(_MARKUP.match(head)) or not _CONTROL.search(head)

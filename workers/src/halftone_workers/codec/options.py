@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.states import Action, ImageErrorCode, Mode, OutputFormat
 
 
 @dataclass(frozen=True)
 class CodecOptions:
-    """How to compress. `quality` 1–95 (modes quality and scale), `scale` and `ratio` above 0 and at most 1."""
+    """How to compress. `quality` 1–95 (modes quality and scale), `scale` and `ratio` above 0 and at
+    most 1.
+    """
 
     mode: Mode = Mode.QUALITY
     quality: int = 50
@@ -19,12 +21,16 @@ class CodecOptions:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "CodecOptions":
         """From a request's stored options, which hold what its mode has."""
-        return cls(**{**stored, "mode": Mode(stored["mode"]), "format": OutputFormat(stored["format"])})
+        return cls(
+            **{**stored, "mode": Mode(stored["mode"]), "format": OutputFormat(stored["format"])}
+        )
 
 
 @dataclass(frozen=True)
 class CodecLimits:
-    """What is refused before it is decoded: `max_pixels` a frame (width × height), `max_frames` an image."""
+    """What is refused before it is decoded: `max_pixels` a frame (width × height), `max_frames` an
+    image.
+    """
 
     max_pixels: int = 50_000_000
     max_frames: int = 500
@@ -32,7 +38,9 @@ class CodecLimits:
 
 @dataclass(frozen=True)
 class Compressed:
-    """An image that was compressed, or kept where that made it no smaller. `data` is None where not a byte changed."""
+    """An image that was compressed, or kept where that made it no smaller. `data` is None where not
+    a byte changed.
+    """
 
     data: bytes | None
     action: Action

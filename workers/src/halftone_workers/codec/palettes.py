@@ -7,41 +7,46 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 MAX_COLOURS = 256
-# With this many colours or more, chosen well, the nearest one looks better than dithering, and takes fewer bytes; but
-# for smooth places, where colours this far off make steps that are seen.
+# With this many colours or more, chosen well, the nearest one looks better than dithering, and
+# takes fewer bytes; but for smooth places, where colours this far off make steps that are seen.
 DITHERED_BELOW, _SEEN_STEP = 128, 3
-# Smooth is what differs by so little from what lies so many pixels across and down, as do nine tenths around it.
-# What is this near to a place that is too far off belongs to it.
+# Smooth is what differs by so little from what lies so many pixels across and down, as do nine
+# tenths around it. What is this near to a place that is too far off belongs to it.
 _SMOOTH_LEVELS, _SMOOTH_PIXELS, _SMOOTH_SHARE, _BAND_RADIUS = 4, 4, 0.9, 8
-# Of what is photographed, noise leaves less than this share smooth. What is drawn or rendered has more.
+# Of what is photographed, noise leaves less than this share smooth. What is drawn or rendered has
+# more.
 _DRAWN_SHARE = 0.05
-# k-means ends when a round moves no more than this share of the pixels: all further rounds gain .0003 of SSIM.
+# k-means ends when a round moves no more than this share of the pixels: all further rounds gain
+# .0003 of SSIM.
 _MOVED_SHARE = 0.01
-# Red, green and blue by about what they add to lightness: it is where wrong colours are seen. But where there are only
-# some dozens, each must be right in all three.
+# Red, green and blue by about what they add to lightness: it is where wrong colours are seen. But
+# where there are only some dozens, each must be right in all three.
 _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
 # Both parts of an image with alpha may be few of its pixels.
 _OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
-# What is neither opaque nor clear, edges and shadows, takes few bytes and is most of what is seen of bad palettes.
+# What is neither opaque nor clear, edges and shadows, takes few bytes and is most of what is seen
+# of bad palettes.
 _TRANSLUCENT_COLOURS = 64
-# Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves this share of the
-# bytes.
+# Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves
+# this share of the bytes.
 _STEP, _STEPS, _SEARCH_SIDE, _OPTIMISED_SHARE = 1.2, 20, 1000, 0.9
-# More pixels with alpha have the octree: two palettes take 6 s for as many as this, and an encode has a deadline.
+# More pixels with alpha have the octree: two palettes take 6 s for as many as this, and an encode
+# has a deadline.
 _MAX_PARTS_PIXELS = 4_000_000
-# The colours of more pixels than this are sought on a part of them, of so many a side: k-means takes up to 2 s for a
-# million of noise, and an encode has a deadline.
+# The colours of more pixels than this are sought on a part of them, of so many a side: k-means
+# takes up to 2 s for a million of noise, and an encode has a deadline.
 _MAX_CLUSTERED_PIXELS, _CLUSTERED_SIDE = 8_000_000, 2000
 _OPAQUE = 255
 SizeOf = Callable[[Image.Image], int]
 
 
 def with_palette(image: Image.Image, colours: int, size_of: SizeOf | None = None) -> Image.Image:
-    """At most `colours` colours, alpha kept. What has no more keeps each as it is. Few colours are dithered, and more
-    where bands would be seen.
+    """At most `colours` colours, alpha kept. What has no more keeps each as it is. Few colours are
+    dithered, and more where bands would be seen.
 
-    `size_of`: how many bytes a result has as PNG; given, an image with alpha has no more than Pillow's quantize(256)
-    and optimize give it. Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer grays) or P.
+    `size_of`: how many bytes a result has as PNG; given, an image with alpha has no more than
+    Pillow's quantize(256) and optimize give it. Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer
+    grays) or P.
     """
     if image.mode == "1":
         return image
@@ -61,7 +66,9 @@ def with_palette(image: Image.Image, colours: int, size_of: SizeOf | None = None
 
 
 def with_clear_colour(image: Image.Image, colours: int) -> Image.Image:
-    """At most `colours` colours, one of which is none at all where the alpha is below the half: what GIF can hold."""
+    """At most `colours` colours, one of which is none at all where the alpha is below the half:
+    what GIF can hold.
+    """
     if not image.has_transparency_data:
         return with_palette(image, colours)
     image = image.convert("RGBA")
@@ -80,12 +87,17 @@ def _exact(image: Image.Image, colours: int) -> Image.Image:
     """An image of at most `colours` colours, with exactly these."""
     if image.mode == "RGB":
         return image.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    # No quantiser of Pillow's takes RGBA and is exact. Number the colours first, then the pairs of number and alpha.
-    numbered = image.convert("RGB").quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # No quantiser of Pillow's takes RGBA and is exact. Number the colours first, then the pairs of
+    # number and alpha.
+    numbered = image.convert("RGB").quantize(
+        colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )
     rgb = numbered.getpalette() or []
     number = numbered.copy()
     number.putpalette([level for level in range(256) for _ in range(3)])
-    pairs = Image.merge("RGB", (number.convert("L"), image.getchannel("A"), Image.new("L", image.size)))
+    pairs = Image.merge(
+        "RGB", (number.convert("L"), image.getchannel("A"), Image.new("L", image.size))
+    )
     result = pairs.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette = []
     told = result.getpalette() or []
@@ -112,24 +124,32 @@ def _dithered(image: Image.Image, palette: Image.Image) -> Image.Image:
 
 
 def _nearest(
-    image: Image.Image, colours: int, moved_share: float = _MOVED_SHARE, weights: tuple[float, ...] = _WEIGHTS
+    image: Image.Image,
+    colours: int,
+    moved_share: float = _MOVED_SHARE,
+    weights: tuple[float, ...] = _WEIGHTS,
 ) -> Image.Image:
-    """Each pixel in the nearest of the colours that fit the image best (k-means), its channels weighted.
+    """Each pixel in the nearest of the colours that fit the image best (k-means), its channels
+    weighted.
 
-    It starts with colours that are far from each other: starting with the most frequent ones loses the rare ones, and
-    spends on a ground's noise what takes most of the bytes.
+    It starts with colours that are far from each other: starting with the most frequent ones loses
+    the rare ones, and spends on a ground's noise what takes most of the bytes.
     """
     channels = image.split()
     weighted = [
         channel.point([round(v * weight) for v in range(256)])
         for channel, weight in zip(channels, weights, strict=True)
     ]
-    result = _clustered(Image.merge("RGB", weighted), colours, Image.Quantize.MAXCOVERAGE, moved_share)
+    result = _clustered(
+        Image.merge("RGB", weighted), colours, Image.Quantize.MAXCOVERAGE, moved_share
+    )
     result.putpalette([round(mean) for means in _means(result, channels) for mean in means])
     return result
 
 
-def _clustered(image: Image.Image, colours: int, start: Image.Quantize, moved_share: float) -> Image.Image:
+def _clustered(
+    image: Image.Image, colours: int, start: Image.Quantize, moved_share: float
+) -> Image.Image:
     if image.width * image.height > _MAX_CLUSTERED_PIXELS:
         sought = _clustered(_shrunk(image, _CLUSTERED_SIDE), colours, start, moved_share)
         return image.quantize(palette=sought, dither=Image.Dither.NONE)
@@ -145,13 +165,19 @@ def _means(clusters: Image.Image, channels: Sequence[Image.Image]) -> list[list[
             has_bit = channel.point([255 * (value >> bit & 1) for value in range(256)])
             for each, count in zip(sums, numbers.histogram(has_bit), strict=False):
                 each[at] += count << bit
-    return [[one / (count or 1) for one in each] for each, count in zip(sums, numbers.histogram(), strict=False)]
+    return [
+        [one / (count or 1) for one in each]
+        for each, count in zip(sums, numbers.histogram(), strict=False)
+    ]
 
 
 def _smooth(image: Image.Image) -> Image.Image:
-    """A mask of where the image is even, or changes so slowly that the edges of colours would be seen."""
+    """A mask of where the image is even, or changes so slowly that the edges of colours would be
+    seen.
+    """
     across, down = (
-        _worst_channel(image, ImageChops.offset(image, *by)) for by in ((_SMOOTH_PIXELS, 0), (0, _SMOOTH_PIXELS))
+        _worst_channel(image, ImageChops.offset(image, *by))
+        for by in ((_SMOOTH_PIXELS, 0), (0, _SMOOTH_PIXELS))
     )
     even = ImageChops.lighter(across, down).point(lambda levels: 255 * (levels <= _SMOOTH_LEVELS))
     around = even.filter(ImageFilter.BoxBlur(_SMOOTH_PIXELS // 2))
@@ -160,7 +186,9 @@ def _smooth(image: Image.Image) -> Image.Image:
 
 def _without_bands(image: Image.Image, result: Image.Image, smooth: Image.Image) -> Image.Image:
     """The result, dithered where the image is smooth and the palette too coarse for that."""
-    off = _worst_channel(image, result.convert("RGB")).point(lambda levels: 255 * (levels >= _SEEN_STEP))
+    off = _worst_channel(image, result.convert("RGB")).point(
+        lambda levels: 255 * (levels >= _SEEN_STEP)
+    )
     around = ImageChops.darker(smooth, off).filter(ImageFilter.BoxBlur(_BAND_RADIUS))
     near = around.point(lambda share: 255 * (share > 0))
     result.paste(_dithered(image, result), mask=ImageChops.darker(smooth, near))
@@ -174,19 +202,28 @@ def _worst_channel(one: Image.Image, other: Image.Image) -> Image.Image:
 
 
 def _reduced_with_alpha(image: Image.Image, colours: int, size_of: SizeOf | None) -> Image.Image:
-    """In two parts, or in Pillow's octree, which it is measured by, where that is closer to the image."""
+    """In two parts, or in Pillow's octree, which it is measured by, where that is closer to the
+    image.
+    """
     octree = image.quantize(colours, Image.Quantize.FASTOCTREE)
     if image.width * image.height > _MAX_PARTS_PIXELS:
         return octree
     parts = _Parts(image, colours)
-    result = _affordable(parts, image, colours, size_of) if size_of and parts.colours else parts.joined(parts.colours)
+    result = (
+        _affordable(parts, image, colours, size_of)
+        if size_of and parts.colours
+        else parts.joined(parts.colours)
+    )
     if result is None:
         return octree
     return min((result, octree), key=lambda candidate: _error(image, candidate))
 
 
-def _affordable(parts: "_Parts", image: Image.Image, colours: int, size_of: SizeOf) -> Image.Image | None:
-    """With the most opaque colours whose PNG has no more bytes than Pillow's of an octree of 256; None: not even a few.
+def _affordable(
+    parts: "_Parts", image: Image.Image, colours: int, size_of: SizeOf
+) -> Image.Image | None:
+    """With the most opaque colours whose PNG has no more bytes than Pillow's of an octree of 256;
+    None: not even a few.
 
     The count is estimated on a smaller image, and then tried.
     """
@@ -194,7 +231,9 @@ def _affordable(parts: "_Parts", image: Image.Image, colours: int, size_of: Size
     sampled = parts if sample is image else _Parts(sample, colours)
     steps = sorted({max(2, round(parts.colours / _STEP**step)) for step in range(_STEPS)})
     limit = _octree_bytes(sample)
-    fitting = bisect_right(steps, limit, key=lambda step: round(_OPTIMISED_SHARE * _png_bytes(sampled.joined(step))))
+    fitting = bisect_right(
+        steps, limit, key=lambda step: round(_OPTIMISED_SHARE * _png_bytes(sampled.joined(step)))
+    )
     limit = limit if sample is image else _octree_bytes(image)
     for step in reversed(steps[:fitting]):
         result = parts.joined(step)
@@ -221,7 +260,9 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
 
 
 class _Parts:
-    """What is opaque has a palette of its own; what is not, edges and shadows, has another with its alpha."""
+    """What is opaque has a palette of its own; what is not, edges and shadows, has another with its
+    alpha.
+    """
 
     def __init__(self, image: Image.Image, colours: int) -> None:
         opaque = image.getchannel("A").point(lambda value: _OPAQUE * (value == _OPAQUE))
@@ -235,7 +276,9 @@ class _Parts:
         self._translucent = _translucent(others, most)
         self._entries = self._translucent.getpalette("RGBA") or []
         self._shown = image.convert("RGB")
-        self._shown.paste(_mean_colour(self._shown, opaque) if self._opaque_share else 0, mask=self._seen_through)
+        self._shown.paste(
+            _mean_colour(self._shown, opaque) if self._opaque_share else 0, mask=self._seen_through
+        )
         # Of the opaque part; 0 where there is none.
         self.colours = colours - len(self._entries) // 4 if self._opaque_share else 0
 
@@ -256,7 +299,8 @@ class _Parts:
                 result = _without_bands(self._shown, result, _smooth(self._shown))
         first = len(result.getpalette() or []) // 3
         result.paste(
-            self._translucent.point([min(255, index + first) for index in range(256)]), mask=self._seen_through
+            self._translucent.point([min(255, index + first) for index in range(256)]),
+            mask=self._seen_through,
         )
         palette = result.getpalette("RGBA") or []
         result.putpalette([*palette[: 4 * first], *self._entries], "RGBA")
@@ -264,7 +308,8 @@ class _Parts:
 
 
 def _translucent(image: Image.Image, colours: int) -> Image.Image:
-    """k-means over alpha, premultiplied lightness and the chroma that varies more; of each cluster the mean colour.
+    """k-means over alpha, premultiplied lightness and the chroma that varies more; of each cluster
+    the mean colour.
 
     Pillow's k-means knows three channels, and its octree eight levels of alpha.
     """

@@ -19,8 +19,14 @@ from functools import partial
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from halftone_shared.states import Action, ImageErrorCode, Mode, OutputFormat
-from halftone_workers.codec.containers import gif_extent, is_lossless_webp, jpeg_has_more_scans, png_bits, webp_canvas
+from halftone_shared.model.states import Action, ImageErrorCode, Mode, OutputFormat
+from halftone_workers.codec.containers import (
+    gif_extent,
+    is_lossless_webp,
+    jpeg_has_more_scans,
+    png_bits,
+    webp_canvas,
+)
 from halftone_workers.codec.encoders import GROWTH, Frames, copyright_exif, encode, fit
 from halftone_workers.codec.exif import COPYRIGHT_TAG, kept_exif, read_exif, upright_size
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
@@ -39,23 +45,26 @@ from halftone_workers.codec.requantising import MustDecode, can_requantise, requ
 from halftone_workers.codec.search import best_that_fits
 from halftone_workers.codec.stripping import strip, tells_place
 
-# A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB: 40 s).
+# A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB:
+# 40 s).
 MAX_JPEG_SCANS = 64
-# All frames of an animation are in memory at once: together they may have this many times the pixels of one image.
+# All frames of an animation are in memory at once: together they may have this many times the
+# pixels of one image.
 ANIMATION_PIXELS_FACTOR = 3
 _DEFAULT_FRAME_MILLISECONDS = 100
 
 # An image that stops halfway is corrupt, not half an image.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-# Pixels are counted here, before anything is decoded; Pillow's own limit only warns until twice as many.
+# Pixels are counted here, before anything is decoded; Pillow's own limit only warns until twice as
+# many.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compressed:
     """One image, compressed. The same bytes and options give the same result.
 
-    Raises ImageRefused, with one of the public error codes. An image without copyright notice loses all its metadata
-    but the colour profile; one with it keeps the notice.
+    Raises ImageRefused, with one of the public error codes. An image without copyright notice loses
+    all its metadata but the colour profile; one with it keeps the notice.
     """
     with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd metadata
         return _compress(data, options, limits)
@@ -75,51 +84,79 @@ def _compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compre
         if source is output is Format.WEBP:
             frames = replace(frames, lossless=is_lossless_webp(data))
         if options.mode is Mode.SCALE:
-            frames = replace(frames, pictures=[resized(picture, options.scale) for picture in frames.pictures])
-        if output is not Format.TIFF and len({picture.image.size for picture in frames.pictures}) > 1:
-            lost += (f"The pages differ in size, which {output} cannot hold; the first of {count} was kept.",)
+            frames = replace(
+                frames, pictures=[resized(picture, options.scale) for picture in frames.pictures]
+            )
+        if (
+            output is not Format.TIFF
+            and len({picture.image.size for picture in frames.pictures}) > 1
+        ):
+            lost += (
+                f"The pages differ in size, which {output} cannot hold; the first of {count} was kept.",
+            )
             frames = replace(frames, pictures=frames.pictures[:1])
         # Where the bytes are what is asked, the search sees to them.
         frames = replace(fit(frames, output), frugal=options.mode is not Mode.BYTES)
         if frames.lossless and options.mode is Mode.BYTES:
-            # Only as long as that is few enough: a share of the bytes is asked for, by the smallest loss.
+            # Only as long as that is few enough: a share of the bytes is asked for, by the smallest
+            # loss.
             frames = replace(
-                frames, lossless=len(encode(frames, output, options.quality)) <= _max_bytes(options, len(data))
+                frames,
+                lossless=len(encode(frames, output, options.quality))
+                <= _max_bytes(options, len(data)),
             )
-        encoded, search_warned = _encode(partial(encode, frames, output), output, options, len(data))
+        encoded, search_warned = _encode(
+            partial(encode, frames, output), output, options, len(data)
+        )
         size = frames.first.size
     else:
         encoded, search_warned = requantised
         size = image.size
     warned += search_warned
     if len(encoded) >= len(data) and (kept := _keep(data, source)) is not None:
-        if output is not source or (options.mode is Mode.SCALE and size != (kept.width, kept.height)):
+        if output is not source or (
+            options.mode is Mode.SCALE and size != (kept.width, kept.height)
+        ):
             asked = f"as {output} of {size[0]} × {size[1]} pixels"
-            warned += (f"The image was kept: {asked} it would have {len(encoded)} bytes, and it had {len(data)}.",)
+            warned += (
+                f"The image was kept: {asked} it would have {len(encoded)} bytes, and it had {len(data)}.",
+            )
         return replace(kept, warnings=warned)
-    return Compressed(encoded, Action.COMPRESSED, output, FACTS[output].extension, *size, warnings=warned + lost)
+    return Compressed(
+        encoded, Action.COMPRESSED, output, FACTS[output].extension, *size, warnings=warned + lost
+    )
 
 
 def _keep(data: bytes, source: Format) -> Compressed | None:
-    """The original without its metadata; None where it cannot be handed on, as it may tell where it was taken."""
+    """The original without its metadata; None where it cannot be handed on, as it may tell where it
+    was taken.
+    """
     with _opened(data, source) as image, _decoding():
         stripped = strip(data, source, read_exif(image))
         if stripped is None and tells_place(image):
             return None
         unchanged = stripped is None or stripped == data or len(stripped) > len(data)
         stored = None if unchanged else stripped
-        return Compressed(stored, Action.KEPT_ORIGINAL, source, FACTS[source].extension, *upright_size(image))
+        return Compressed(
+            stored, Action.KEPT_ORIGINAL, source, FACTS[source].extension, *upright_size(image)
+        )
 
 
 def _identify(data: bytes, limits: CodecLimits) -> Format:
     source = sniff(data)
     if source is None and is_text(data):
-        raise ImageRefused(ImageErrorCode.NOT_AN_IMAGE, "The URL leads to a page or a text, not to an image.")
+        raise ImageRefused(
+            ImageErrorCode.NOT_AN_IMAGE, "The URL leads to a page or a text, not to an image."
+        )
     if source is None:
         readable = ", ".join(Format)
-        raise ImageRefused(ImageErrorCode.UNSUPPORTED_FORMAT, f"The image is in none of the formats {readable}.")
+        raise ImageRefused(
+            ImageErrorCode.UNSUPPORTED_FORMAT, f"The image is in none of the formats {readable}."
+        )
     if source is Format.JPEG and jpeg_has_more_scans(data, MAX_JPEG_SCANS):
-        raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The JPEG has more than {MAX_JPEG_SCANS} scans.")
+        raise ImageRefused(
+            ImageErrorCode.CORRUPT_IMAGE, f"The JPEG has more than {MAX_JPEG_SCANS} scans."
+        )
     # These two are allocated for before Pillow tells a size.
     if source is Format.WEBP and (canvas := webp_canvas(data)) is not None:
         _check_pixels(canvas, limits)
@@ -140,22 +177,31 @@ def _opened(data: bytes, source: Format) -> Iterator[Image.Image]:
 
 @contextmanager
 def _decoding() -> Iterator[None]:
-    """Pillow's decoders raise whatever the broken bytes lead them into: all of it means the same to the client."""
+    """Pillow's decoders raise whatever the broken bytes lead them into: all of it means the same to
+    the client.
+    """
     try:
         yield
     except (ImageRefused, MemoryError):
         raise
-    except UnidentifiedImageError:  # it names the object that was read, and where that lies in memory
-        raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, "The image cannot be decoded: its head is broken.") from None
+    except (
+        UnidentifiedImageError
+    ):  # it names the object that was read, and where that lies in memory
+        raise ImageRefused(
+            ImageErrorCode.CORRUPT_IMAGE, "The image cannot be decoded: its head is broken."
+        ) from None
     except Exception as error:
-        raise ImageRefused(ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {error}.") from error
+        raise ImageRefused(
+            ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {error}."
+        ) from error
 
 
 def _check_pixels(size: tuple[int, int], limits: CodecLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise ImageRefused(
-            ImageErrorCode.TOO_MANY_PIXELS, f"The image has {width} × {height} pixels; {limits.max_pixels} are allowed."
+            ImageErrorCode.TOO_MANY_PIXELS,
+            f"The image has {width} × {height} pixels; {limits.max_pixels} are allowed.",
         )
 
 
@@ -166,7 +212,8 @@ def _check_size(image: Image.Image, source: Format, limits: CodecLimits) -> int:
         frames = _frame_count(image, source)
     if frames > limits.max_frames:
         raise ImageRefused(
-            ImageErrorCode.TOO_MANY_FRAMES, f"The image has {frames} frames; {limits.max_frames} are allowed."
+            ImageErrorCode.TOO_MANY_FRAMES,
+            f"The image has {frames} frames; {limits.max_frames} are allowed.",
         )
     pixels = frames * image.width * image.height
     if source is Format.TIFF:
@@ -200,14 +247,20 @@ def _page_sizes(image: Image.Image, pages: int) -> Iterator[tuple[int, int]]:
 def _plan(
     image: Image.Image, source: Format, options: CodecOptions, frames: int
 ) -> tuple[Format, tuple[str, ...], tuple[str, ...]]:
-    """The output format; in words, why it is another than asked for; and what it cannot hold of this image."""
+    """The output format; in words, why it is another than asked for; and what it cannot hold of
+    this image.
+    """
     if options.format is OutputFormat.KEEP:
         return source, (), ()
     output = Format(options.format.value.upper())
     facts = FACTS[output]
     size = scaled_size(image.size, options.scale) if options.mode is Mode.SCALE else image.size
     if max(size) > facts.max_side:
-        return source, (f"{output} holds at most {facts.max_side} pixels a side; the image stays {source}.",), ()
+        return (
+            source,
+            (f"{output} holds at most {facts.max_side} pixels a side; the image stays {source}.",),
+            (),
+        )
     lost = []
     if image.has_transparency_data and not facts.alpha:
         lost.append(f"{output} has no transparency; the image was put on white.")
@@ -259,14 +312,17 @@ def _requantise(
         encoded, warned = _encode(encode_at, Format.JPEG, options, len(data))
     except MustDecode:
         return None
-    # What is no smaller that way is the original itself, which may have to be encoded for what it tells.
+    # What is no smaller that way is the original itself, which may have to be encoded for what it
+    # tells.
     return None if encoded is data and _keep(data, Format.JPEG) is None else (encoded, warned)
 
 
 def _encode(
     encode_at: Callable[[int], bytes], output: Format, options: CodecOptions, source_bytes: int
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The image as it is asked for, and what is to be said of that. `encode_at` writes it at a quality."""
+    """The image as it is asked for, and what is to be said of that. `encode_at` writes it at a
+    quality.
+    """
     if options.mode is not Mode.BYTES:
         return encode_at(options.quality), ()
     max_bytes = _max_bytes(options, source_bytes)

@@ -1,4 +1,6 @@
-"""What is done to pixels between decoding and encoding: upright, eight bits a channel, the right colours."""
+"""What is done to pixels between decoding and encoding: upright, eight bits a channel, the right
+colours.
+"""
 
 import io
 from array import array
@@ -22,7 +24,8 @@ _WHITE = (255, 255, 255)
 class Picture:
     """One frame and the ICC profile that its numbers mean something by.
 
-    `full`: the highest number that a pixel of more than 8 bits could have. `inverted`: of such pixels, 0 is white.
+    `full`: the highest number that a pixel of more than 8 bits could have. `inverted`: of such
+    pixels, 0 is white.
     """
 
     image: Image.Image
@@ -52,9 +55,11 @@ def current_frame(image: Image.Image) -> Picture:
 
 
 def upright(picture: Picture) -> Picture:
-    """Decoded, and turned as its orientation tag says. Every encoder drops that tag, so the pixels must not need it.
+    """Decoded, and turned as its orientation tag says. Every encoder drops that tag, so the pixels
+    must not need it.
 
-    A copy, but of a JPEG, which is the most there is, has no second frame to keep apart, and mostly stands upright.
+    A copy, but of a JPEG, which is the most there is, has no second frame to keep apart, and mostly
+    stands upright.
     """
     image = picture.image
     image.load()
@@ -64,7 +69,9 @@ def upright(picture: Picture) -> Picture:
 
 
 def scale_key(image: Image.Image, bits: int) -> None:
-    """Tell a PNG's key colour in the units of its pixels, which Pillow scales to 8 bits; but not gray of 16."""
+    """Tell a PNG's key colour in the units of its pixels, which Pillow scales to 8 bits; but not
+    gray of 16.
+    """
     key = image.info.get("transparency")
     if key is not None and image.mode == "L":
         image.info["transparency"] = key * 255 // (2**bits - 1)
@@ -73,7 +80,9 @@ def scale_key(image: Image.Image, bits: int) -> None:
 
 
 def bare(picture: Picture) -> Picture:
-    """Without what encoders would write of the source unasked, such as comments; a key colour becomes alpha."""
+    """Without what encoders would write of the source unasked, such as comments; a key colour
+    becomes alpha.
+    """
     image = picture.image
     if "transparency" in image.info and image.mode in ("1", "L", "RGB"):
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
@@ -84,7 +93,8 @@ def bare(picture: Picture) -> Picture:
 def eight_bits(picture: Picture) -> Picture:
     """With 8 bits a channel, scaled: converting alone clips everything above 255 to white.
 
-    Red, green and blue where they were stored as luma and chroma: it is those that a profile speaks of.
+    Red, green and blue where they were stored as luma and chroma: it is those that a profile speaks
+    of.
     """
     image = picture.image
     if image.mode == "YCbCr":
@@ -104,7 +114,9 @@ def eight_bits(picture: Picture) -> Picture:
 def _eight_of_32_bits(picture: Picture) -> Image.Image:
     image = picture.image
     lowest, highest = _extrema(image)
-    if lowest < 0 and picture.full == 2**32 - 1:  # Pillow's numbers are signed, those in the file are not
+    if (
+        lowest < 0 and picture.full == 2**32 - 1
+    ):  # Pillow's numbers are signed, those in the file are not
         return Image.frombytes("CMYK", image.size, image.tobytes()).getchannel("K")
     # 16 bits are often stored in 32.
     return _scaled(picture, image, min(picture.full, 65535) if highest <= 65535 else picture.full)
@@ -113,7 +125,11 @@ def _eight_of_32_bits(picture: Picture) -> Image.Image:
 def _highest(image: Image.Image) -> float:
     """The highest finite number of a picture in floating point."""
     _, highest = _extrema(image)
-    return highest if isfinite(highest) else max(filter(isfinite, array("f", image.tobytes())), default=0.0)
+    return (
+        highest
+        if isfinite(highest)
+        else max(filter(isfinite, array("f", image.tobytes())), default=0.0)
+    )
 
 
 def _extrema(image: Image.Image) -> tuple[float, float]:
@@ -151,7 +167,9 @@ def to_mode(picture: Picture, modes: tuple[str, ...]) -> Picture:
 
 
 def _convert(picture: Picture, mode: str) -> Picture:
-    """To another mode. Where the profile would not fit the new numbers, the colours move to sRGB, which needs none."""
+    """To another mode. Where the profile would not fit the new numbers, the colours move to sRGB,
+    which needs none.
+    """
     image, icc = picture.image, picture.icc
     if image.mode in ("CMYK", "LAB"):
         image, icc = _to_srgb(image, icc), None
@@ -210,10 +228,14 @@ def flatten(picture: Picture) -> Picture:
 
 
 def resized(picture: Picture, scale: float) -> Picture:
-    """Both sides × `scale`, at least 1 pixel each. Palettes are resolved first: their indices cannot be averaged."""
+    """Both sides × `scale`, at least 1 pixel each. Palettes are resolved first: their indices
+    cannot be averaged.
+    """
     image = picture.image
     if image.mode in ("P", "PA", "1"):
-        image = image.convert("RGBA" if picture.has_alpha else ("L" if image.mode == "1" else "RGB"))
+        image = image.convert(
+            "RGBA" if picture.has_alpha else ("L" if image.mode == "1" else "RGB")
+        )
     size = scaled_size(image.size, scale)
     return replace(picture, image=image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
 

@@ -1,6 +1,8 @@
-"""JPEG to JPEG without pixels, by halftone-jpeg, where that is installed and the image is one that it takes.
+"""JPEG to JPEG without pixels, by halftone-jpeg, where that is installed and the image is one that
+it takes.
 
-Faster than decoding and encoding, and nothing is rounded but the coefficients that are divided anew.
+Faster than decoding and encoding, and nothing is rounded but the coefficients that are divided
+anew.
 """
 
 from contextlib import suppress
@@ -21,15 +23,19 @@ class MustDecode(Exception):
 
 
 def can_requantise(image: Image.Image) -> bool:
-    """Whether this JPEG, opened and not decoded, may do without pixels: the accelerator is here, and it stands upright.
+    """Whether this JPEG, opened and not decoded, may do without pixels: the accelerator is here,
+    and it stands upright.
 
     What else is not taken, CMYK or other chroma than 4:2:0, only `requantise` finds out.
     """
     return accelerator is not None and ORIENTATION_TAG not in kept_exif(image)
 
 
-def requantise(data: bytes, quality: int, *, max_pixels: int, icc: bytes | None, exif: bytes) -> bytes:
-    """The JPEG at this quality, with this profile and EXIF and no other metadata; itself, where that is no larger.
+def requantise(
+    data: bytes, quality: int, *, max_pixels: int, icc: bytes | None, exif: bytes
+) -> bytes:
+    """The JPEG at this quality, with this profile and EXIF and no other metadata; itself, where
+    that is no larger.
 
     Raises MustDecode.
     """

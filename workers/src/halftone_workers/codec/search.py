@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Mapping
 
-# How bytes grow with quality, as a rule: the logarithm of their number at some qualities, against that at 50. What lies
-# between lies on the line, and the qualities that there are end where it does.
+# How bytes grow with quality, as a rule: the logarithm of their number at some qualities, against
+# that at 50. What lies between lies on the line, and the qualities that there are end where it
+# does.
 Growth = Mapping[int, float]
 
 # From then on every second step halves, for images that grow by no rule.
@@ -12,10 +13,11 @@ _ESTIMATES = 5
 
 
 def best_that_fits(encode_at: Callable[[int], bytes], growth: Growth, max_bytes: int) -> bytes:
-    """The result of the highest quality that has at most `max_bytes`; where none has, that of the lowest.
+    """The result of the highest quality that has at most `max_bytes`; where none has, that of the
+    lowest.
 
-    Each quality tried is the last that should fit by what is known so far. As a search by halves it ends between a
-    quality that fits and the next one, which does not.
+    Each quality tried is the last that should fit by what is known so far. As a search by halves it
+    ends between a quality that fits and the next one, which does not.
     """
     best = encoded = b""
     fits, too_large = min(growth) - 1, max(growth) + 1

@@ -1,7 +1,8 @@
-"""Files without what they tell beside their picture: places, names, comments, and whatever hangs on behind the end.
+"""Files without what they tell beside their picture: places, names, comments, and whatever hangs on
+behind the end.
 
-For images that are kept because compressing makes them no smaller. The picture's own bytes stay as they are; of the
-metadata stay the colour profile, the orientation and the copyright notice.
+For images that are kept because compressing makes them no smaller. The picture's own bytes stay as
+they are; of the metadata stay the colour profile, the orientation and the copyright notice.
 """
 
 import struct
@@ -19,12 +20,22 @@ from halftone_workers.codec.tiff_pages import without_metadata
 _GPS_TAG, _XMP_TAG = 0x8825, 0x02BC
 
 _JPEG_STARTS_SCAN, _JPEG_END = 0xDA, 0xD9
-# A lone 255 in a scan's data, and restart markers. They have no length, and outside a scan decoders pass over them.
+# A lone 255 in a scan's data, and restart markers. They have no length, and outside a scan decoders
+# pass over them.
 _JPEG_WITHOUT_LENGTH = frozenset({0x00, *range(0xD0, 0xD8)})
-_JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = (
+    0xE0,
+    0xE1,
+    0xE2,
+    0xEE,
+    0xEF,
+    0xFE,
+)
 
 # PNG's chunks that say how the picture looks (critical ones begin with a capital anyway).
-_PNG_LOOKS = frozenset(b"tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split())
+_PNG_LOOKS = frozenset(
+    b"tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split()
+)
 _AVIF_AROUND_ITEMS = frozenset({b"moov", b"trak"})
 _AVIF_FILLERS = frozenset({b"free", b"skip", b"uuid", b"udta"})
 _NO_EXIF = Image.Exif().tobytes().removeprefix(EXIF_HEAD)
@@ -34,7 +45,9 @@ _WEBP_EXIF_FLAG, _WEBP_XMP_FLAG = 0x08, 0x04
 
 
 def strip(data: bytes, source: Format, exif: Image.Exif) -> bytes | None:
-    """The file without its metadata, `exif` being what it has of these; None of an oddly built file."""
+    """The file without its metadata, `exif` being what it has of these; None of an oddly built
+    file.
+    """
     remaining = only_kept(exif)
     kept = remaining.tobytes().removeprefix(EXIF_HEAD) if remaining else b""
     try:
@@ -73,7 +86,9 @@ def tells_place(image: Image.Image) -> bool:
 def _jpeg(data: bytes, exif: bytes) -> bytes:
     parts = [data[:2]]
     if exif:
-        parts.append(struct.pack(">BBH", 0xFF, _JPEG_APP1, 2 + len(EXIF_HEAD) + len(exif)) + EXIF_HEAD + exif)
+        parts.append(
+            struct.pack(">BBH", 0xFF, _JPEG_APP1, 2 + len(EXIF_HEAD) + len(exif)) + EXIF_HEAD + exif
+        )
     for marker, start, end in _jpeg_parts(data):
         if not _jpeg_part_goes(marker, data[start + 4 : end]):
             parts.append(data[start:end])
@@ -89,7 +104,9 @@ def _jpeg_part_goes(marker: int, content: bytes) -> bool:
 
 
 def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment behind the first two bytes, scans with their data, up to the end marker."""
+    """Marker, start and end of each segment behind the first two bytes, scans with their data, up
+    to the end marker.
+    """
     position = 2
     while position + 2 <= len(data):
         start = data.index(b"\xff", position)
@@ -105,7 +122,9 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
         if marker == _JPEG_STARTS_SCAN:
-            while data[end] != 0xFF or data[end + 1] == 0xFF or data[end + 1] in _JPEG_WITHOUT_LENGTH:
+            while (
+                data[end] != 0xFF or data[end + 1] == 0xFF or data[end + 1] in _JPEG_WITHOUT_LENGTH
+            ):
                 end = data.index(b"\xff", end + 1)
         yield marker, at, end
         position = end
@@ -114,10 +133,18 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _png(data: bytes, exif: bytes) -> bytes:
     parts, position = [data[:8]], 8
     while position + 12 <= len(data):
-        size, kind = int.from_bytes(data[position : position + 4]), data[position + 4 : position + 8]
+        size, kind = (
+            int.from_bytes(data[position : position + 4]),
+            data[position + 4 : position + 8],
+        )
         end = position + 12 + size
         if kind == b"IDAT" and exif:
-            parts.append(struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif)))
+            parts.append(
+                struct.pack(">I", len(exif))
+                + b"eXIf"
+                + exif
+                + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+            )
             exif = b""
         if kind[:1].isupper() or kind in _PNG_LOOKS:
             parts.append(data[position:end])
@@ -131,7 +158,10 @@ def _webp(data: bytes, exif: bytes) -> bytes:
     parts, position = [], 12
     end = min(8 + int.from_bytes(data[4:8], "little"), len(data))
     while position + 8 <= end:
-        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        kind, size = (
+            data[position : position + 4],
+            int.from_bytes(data[position + 4 : position + 8], "little"),
+        )
         following = position + 8 + size + size % 2
         if kind in _WEBP_LOOKS:
             parts.append(bytearray(data[position:following]))
@@ -140,13 +170,17 @@ def _webp(data: bytes, exif: bytes) -> bytes:
         parts[0][8] &= ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG) & 0xFF
         if exif:
             parts[0][8] |= _WEBP_EXIF_FLAG
-            parts.append(bytearray(b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2)))
+            parts.append(
+                bytearray(b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2))
+            )
     content = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
 def _gif(data: bytes) -> bytes:
-    """Without comments and applications' extensions other than the one that says how often an animation plays."""
+    """Without comments and applications' extensions other than the one that says how often an
+    animation plays.
+    """
     parts = [data[: gif_head_bytes(data)]]
     for kind, start, end in gif_blocks(data):
         if kind == GIF_IMAGE or _gif_extension_stays(data[start:end]):
@@ -160,7 +194,9 @@ def _gif_extension_stays(extension: bytes) -> bool:
 
 
 def _avif(data: bytes, exif: bytes) -> bytes:
-    """Of the same length, as its parts are found by their places: what tells something is written over."""
+    """Of the same length, as its parts are found by their places: what tells something is written
+    over.
+    """
     result = bytearray(data)
     end = _avif_end(result)
     _clear_boxes(result, 0, end, exif or _NO_EXIF)
@@ -213,7 +249,10 @@ def _item_kinds(data: bytearray, start: int, end: int) -> Iterator[tuple[int, by
     for _, inside, _ in media_boxes(data, entries, end):
         wide = data[inside] == 3
         number_end = inside + (8 if wide else 6)
-        yield int.from_bytes(data[inside + 4 : number_end]), bytes(data[number_end + 2 : number_end + 6])
+        yield (
+            int.from_bytes(data[inside + 4 : number_end]),
+            bytes(data[number_end + 2 : number_end + 6]),
+        )
 
 
 def _item_places(data: bytearray, start: int, item_data: int) -> Iterator[tuple[int, int, int]]:
@@ -228,7 +267,9 @@ def _item_places(data: bytearray, start: int, item_data: int) -> Iterator[tuple[
         return int.from_bytes(data[position - size : position])
 
     version, sizes = data[start], int.from_bytes(data[start + 4 : start + 6])
-    offset_size, length_size, base_size, index_size = (sizes >> shift & 0xF for shift in (12, 8, 4, 0))
+    offset_size, length_size, base_size, index_size = (
+        sizes >> shift & 0xF for shift in (12, 8, 4, 0)
+    )
     if not length_size:
         raise ValueError("Its items have no lengths.")
     wide = 4 if version == 2 else 2

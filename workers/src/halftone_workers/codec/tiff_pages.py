@@ -1,4 +1,6 @@
-"""A TIFF written anew, of nothing but what its pages look like. Pixels are copied as they are stored."""
+"""A TIFF written anew, of nothing but what its pages look like. Pixels are copied as they are
+stored.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -8,8 +10,8 @@ from typing import NamedTuple
 _COMPRESSION, _OLD_JPEG = 259, 6
 # Where the pixels are, and how many bytes of them: of strips, and of tiles.
 _EXTENTS = ((273, 279), (324, 325))
-# The tags (TIFF 6.0 and its supplements) that say how the picture looks, with the page's number, the copyright notice
-# (33432) and the colour profile (34675).
+# The tags (TIFF 6.0 and its supplements) that say how the picture looks, with the page's number,
+# the copyright notice (33432) and the colour profile (34675).
 _LOOKS = frozenset(
     int(tag)
     for tag in (
@@ -17,7 +19,24 @@ _LOOKS = frozenset(
         b" 318 319 320 321 322 323 324 325 332 334 336 338 339 340 341 342 347 529 530 531 532 33432 34675 50674"
     ).split()
 )
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TYPE_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 # A few bytes that a thousand entries speak of are a way to fill the memory.
 _OVERLAPPING = "It speaks of more than it has."
 _UNSIGNED = {3: "H", 4: "I", 13: "I", 16: "Q"}
@@ -78,8 +97,12 @@ def without_metadata(data: bytes) -> bytes:
             raise ValueError("Its tables are stored apart from its pixels.")
         for offsets, sizes in _EXTENTS:
             if offsets in page:
-                extents = zip(layout.numbers(page[offsets]), layout.numbers(page[sizes]), strict=True)
-                page[offsets] = layout.of_words([_copy(data, extent, written, copied) for extent in extents])
+                extents = zip(
+                    layout.numbers(page[offsets]), layout.numbers(page[sizes]), strict=True
+                )
+                page[offsets] = layout.of_words(
+                    [_copy(data, extent, written, copied) for extent in extents]
+                )
         link_at = _write_page(page, layout, written, link_at)
     return bytes(written) if len(written) < len(data) else data
 
@@ -114,7 +137,9 @@ def _part(data: bytes, start: int, size: int) -> bytes:
     return part
 
 
-def _copy(data: bytes, extent: tuple[int, int], written: bytearray, copied: dict[tuple[int, int], int]) -> int:
+def _copy(
+    data: bytes, extent: tuple[int, int], written: bytearray, copied: dict[tuple[int, int], int]
+) -> int:
     """Where the pixels now are. Pages may share them."""
     if extent not in copied:
         copied[extent] = len(written)
@@ -132,12 +157,18 @@ def _append_aligned(written: bytearray, part: bytes) -> int:
 
 
 def _write_page(page: _Page, layout: _Layout, written: bytearray, link_at: int) -> int:
-    """Append a page's description, and tell where it is there; gives where the next one is to be told."""
+    """Append a page's description, and tell where it is there; gives where the next one is to be
+    told.
+    """
     entries = layout.entry_count.pack(len(page))
     for tag, value in sorted(page.items()):
         stored = value.stored
         if len(stored) > layout.word.size:
             stored = layout.word.pack(_append_aligned(written, stored))
-        entries += layout.entry_head.pack(tag, value.kind, value.length) + stored.ljust(layout.word.size, b"\0")
-    layout.word.pack_into(written, link_at, _append_aligned(written, entries + bytes(layout.word.size)))
+        entries += layout.entry_head.pack(tag, value.kind, value.length) + stored.ljust(
+            layout.word.size, b"\0"
+        )
+    layout.word.pack_into(
+        written, link_at, _append_aligned(written, entries + bytes(layout.word.size))
+    )
     return len(written) - layout.word.size

@@ -1,0 +1,83 @@
+"""The route that tells a request's progress as it happens: server-sent events, one for every
+change.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+
+from sqlalchemy.exc import SQLAlchemyError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from halftone_api.endpoints.reading import find_request
+from halftone_api.errors import Problem
+from halftone_api.services import services
+from halftone_shared.db.engine import AnyRow, is_unavailable
+from halftone_shared.model.status_object import has_ended
+
+# How often a watched request is looked at. Progress that is told more often cannot be read.
+LOOK_EVERY_SECONDS = 0.5
+PING_EVERY_SECONDS = 15
+_RECONNECT_MILLISECONDS = 2000
+
+
+async def watch(request: Request) -> Response:
+    """`status` events, each with the status object: the first at once, the last when the request
+    has ended.
+
+    Who comes again with the Last-Event-ID of what is still so is not told it twice; where that was
+    the last event, the answer is 204: a browser's EventSource connects anew to whatever ends, and
+    to this alone it does not.
+    """
+    row = await run_in_threadpool(find_request, request)
+    if has_ended(row) and _event(request, row).id == _last_event_id(request):
+        return Response(status_code=204)
+    return EventSourceResponse(
+        _changes(request, row),
+        ping=PING_EVERY_SECONDS,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _changes(request: Request, row: AnyRow | None) -> AsyncIterator[ServerSentEvent]:
+    told = _last_event_id(request)
+    while row is not None:
+        event = _event(request, row)
+        if event.id != told:
+            told = event.id
+            yield event
+        if has_ended(row):
+            return
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        row = await run_in_threadpool(_look, request, row)
+
+
+def _event(request: Request, row: AnyRow) -> ServerSentEvent:
+    """What there is to tell of a request. The same ID is the same status object."""
+    data = json.dumps(
+        services(request).status_object(row), ensure_ascii=False, separators=(",", ":")
+    )
+    event_id = hashlib.blake2b(data.encode(), digest_size=12).hexdigest()
+    return ServerSentEvent(data, event="status", id=event_id, retry=_RECONNECT_MILLISECONDS)
+
+
+def _last_event_id(request: Request) -> str | None:
+    return request.headers.get("last-event-id")
+
+
+def _look(request: Request, seen: AnyRow) -> AnyRow | None:
+    """The request now, None where it or its caller's key is gone; as it was seen last while the
+    database is away: the answer has begun, and can say no other.
+    """
+    try:
+        return find_request(request)
+    except Problem:
+        return None
+    except SQLAlchemyError as error:
+        if not is_unavailable(error):
+            raise
+        return seen

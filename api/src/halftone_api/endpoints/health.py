@@ -1,0 +1,74 @@
+"""Whether the API is alive, and whether it is ready: database and broker reached."""
+
+import asyncio
+from collections.abc import Callable
+
+import pika
+from anyio import CapacityLimiter, to_thread
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from halftone_api.errors import Problem
+from halftone_api.services import Services, services
+from halftone_shared.db.engine import DatabaseUnavailable, check_database
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
+
+CHECK_TIMEOUT_SECONDS = 3
+# A connection that stands says nothing of a server that has stalled: what asks there waits without
+# an end.
+ANSWER_SECONDS = 6.0
+# Threads of the checks' own: that calls keep all others busy is not what is asked.
+_THREADS = CapacityLimiter(4)
+
+
+async def healthz(request: Request) -> Response:
+    """Alive: the process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Ready: what a call needs is there. 503 names what is not."""
+    checks = await _check(services(request))
+    failing = {name: problem for name, problem in checks.items() if problem}
+    if failing:
+        detail = " ".join(f"{name}: {problem}" for name, problem in failing.items())
+        raise Problem(
+            503, "not_ready", detail, headers={"Retry-After": "5"}, failing=sorted(failing)
+        )
+    return JSONResponse({"status": "ready", "checks": dict.fromkeys(checks, "ok")})
+
+
+async def _check(found: Services) -> dict[str, str | None]:
+    checks = {"database": _in_time(lambda: _database_problem(found))}
+    if found.settings.rabbitmq_url != IN_PROCESS_QUEUE:
+        checks["broker"] = _in_time(lambda: _broker_problem(found.settings.rabbitmq_url))
+    return dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+
+
+async def _in_time(check: Callable[[], str | None]) -> str | None:
+    """What the check says. Its thread is left behind where it has said nothing for ANSWER_SECONDS."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await to_thread.run_sync(check, abandon_on_cancel=True, limiter=_THREADS)
+    except TimeoutError:
+        return f"There was no answer within {ANSWER_SECONDS:g} s."
+
+
+def _database_problem(found: Services) -> str | None:
+    try:
+        check_database(found.watch_engine)
+    except DatabaseUnavailable as error:
+        return str(error)
+    return None
+
+
+def _broker_problem(rabbitmq_url: str) -> str | None:
+    parameters = pika.URLParameters(rabbitmq_url)
+    parameters.socket_timeout = parameters.stack_timeout = CHECK_TIMEOUT_SECONDS
+    parameters.blocked_connection_timeout = CHECK_TIMEOUT_SECONDS
+    try:
+        pika.BlockingConnection(parameters).close()
+    except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
+        return f"RabbitMQ cannot be reached ({type(error).__name__})."
+    return None

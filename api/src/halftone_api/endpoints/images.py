@@ -1,0 +1,106 @@
+"""The route that serves output images: only those that a product's finished slot names, with their
+own fixed media type.
+"""
+
+import re
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from halftone_api.endpoints.reading import etag_matches
+from halftone_api.errors import Problem
+from halftone_api.services import Services, services
+from halftone_shared.db.products import image_is_known
+from halftone_shared.model.image_names import parse_image_name
+from halftone_shared.storage import ImageNotStored, StorageUnavailable
+
+log = structlog.get_logger(__name__)
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
+async def get_image(request: Request) -> Response:
+    """An output image. A name stands for the same bytes for ever, so it is its own ETag and may be
+    cached for good.
+    """
+    name = request.path_params["filename"]
+    slot = parse_image_name(name)
+    if slot is None:
+        raise _not_found(name)
+    found = services(request)
+    if not await run_in_threadpool(_is_known, found, name):
+        raise _not_found(name)
+    headers = {
+        "ETag": f'"{name}"',
+        "Cache-Control": "public, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Accept-Ranges": "bytes",
+    }
+    if etag_matches(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    try:
+        size = await found.store.size(name)
+        return await _answer(request, name, size, headers, slot.media_type)
+    except ImageNotStored:
+        raise _not_found(name) from None
+    except StorageUnavailable as error:
+        # Whoever has a name may ask for it, without a key: where the store is, and what it said, is
+        # the operator's.
+        log.error("image not read", file=name, error=str(error))
+        detail = "The storage of the images did not give this one. Try again."
+        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from None
+
+
+def _is_known(found: Services, name: str) -> bool:
+    with found.engine.connect() as connection:
+        return image_is_known(connection, name)
+
+
+async def _answer(
+    request: Request, name: str, size: int, headers: dict[str, str], media_type: str
+) -> Response:
+    start, end, status = 0, size, 200
+    wanted = _range_of(request, headers["ETag"], size)
+    if wanted is not None:
+        start, end = wanted
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    content = await services(request).store.read(name, start, end)
+    return StreamingResponse(content, status_code=status, headers=headers, media_type=media_type)
+
+
+def _range_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """The one range asked for, as start and end; None for the whole. Several ranges are answered
+    with the whole, as RFC 9110, 14.2, allows: a list of ranges is a way to ask for a thousand times
+    the file. Raises Problem 416.
+    """
+    if request.method != "GET" or request.headers.get("if-range", etag) != etag:
+        return None
+    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if first:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < int(first):
+            return None
+    else:
+        start, end = max(size - int(last), 0), size
+    if start >= end:
+        raise Problem(
+            416,
+            "range_not_satisfiable",
+            f"The image has {size} bytes.",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return start, end
+
+
+def _not_found(name: str) -> Problem:
+    return Problem(404, "not_found", f"There is no image {name[:200]!r}.")

@@ -1,0 +1,52 @@
+"""How often a caller may upload: per key, or per address where keys are off."""
+
+import ipaddress
+import math
+from uuid import UUID
+
+from starlette.requests import Request
+
+from halftone_api.errors import Problem
+from halftone_api.services import services
+from halftone_shared.db.upload_rates import seconds_to_wait
+
+# What a proxy says may be anything, and of any length; the index takes no more than 2.7 kB.
+MAX_NAME_CHARACTERS = 100
+# Who has an IPv6 address has this many bits' worth of them.
+_IPV6_NETWORK_BITS = 64
+
+
+def limit_rate(request: Request, key_id: UUID | None) -> None:
+    """Count an upload of this caller. Raises Problem 429, with Retry-After, when there were too
+    many.
+    """
+    limit = services(request).settings.upload_rate_limit
+    if limit is None:
+        return
+    with services(request).engine.connect() as connection:
+        wait = seconds_to_wait(connection, caller_of(request, key_id), limit)
+    if wait:
+        raise Problem(
+            429,
+            "rate_limited",
+            f"More than {limit.calls} uploads in {limit.seconds} s. Try again in {math.ceil(wait)} s.",
+            headers={"Retry-After": str(math.ceil(wait))},
+        )
+
+
+def caller_of(request: Request, key_id: UUID | None) -> str:
+    """Whose calls are counted together: a key's, an IPv4 address's (also as IPv6 maps it), or an
+    IPv6 network's.
+    """
+    if key_id is not None:
+        return f"key {key_id}"
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"address {host[:MAX_NAME_CHARACTERS]}"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return f"address {address.ipv4_mapped}"
+        return f"address {ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False)}"
+    return f"address {address}"

@@ -1,0 +1,279 @@
+"""The multipart form of an upload: read as a stream, bounded on the way, and its options checked.
+
+The file goes to a temporary file on disk; nothing of the form is believed before it has been
+checked.
+"""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, TypeVar
+
+import structlog
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from halftone_api.endpoints.parameters import whole_number
+from halftone_api.errors import Problem
+from halftone_shared.model.addresses import FetchRule
+from halftone_shared.model.signing import secret_problem
+from halftone_shared.model.states import Mode, OutputFormat
+from halftone_shared.model.urls import literal_address, url_problem
+
+log = structlog.get_logger(__name__)
+
+MAX_FIELDS = 20
+MAX_FIELD_BYTES = 8 * 1024
+# What multipart adds around the file and the fields.
+FORM_OVERHEAD_BYTES = 256 * 1024
+MAX_FILENAME_CHARACTERS = 255
+
+MIN_QUALITY, MAX_QUALITY = 1, 95
+DEFAULT_QUALITY = {Mode.QUALITY: 50, Mode.SCALE: 80}
+DEFAULT_SCALE = 0.5
+DEFAULT_RATIO = 0.5
+
+# What a form may have beside `file`.
+FIELDS = ("webhook_url", "webhook_secret", "strict", "mode", "quality", "scale", "ratio", "format")
+
+# The first bytes of what people upload by mistake.
+_NOT_CSV = {
+    b"PK\x03\x04": "a ZIP or Excel file",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"\x1f\x8b": "a gzip file",
+}
+
+
+ChoiceT = TypeVar("ChoiceT", Mode, OutputFormat)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload's form. `options` is stored with the request and shown in the status object."""
+
+    file: BinaryIO
+    filename: str
+    options: dict[str, Any]
+    strict: bool
+    webhook_url: str | None
+    webhook_secret: str | None
+
+
+async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: FetchRule) -> Upload:
+    """Read and check the form. Raises Problem. The caller closes `file`."""
+    for name in FIELDS:
+        if name in request.query_params:
+            detail = f"{name!r} stands in the URL, where it would have no effect: send it in the form, beside 'file'."
+            raise Problem(400, "invalid_option", detail, option=name)
+    form = await _read_form(request)
+    try:
+        file = _take_file(form, max_upload_bytes)
+        return _check_form(form, file, fetch_rule)
+    except BaseException:
+        await form.close()
+        raise
+
+
+async def _read_form(request: Request) -> FormData:
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Problem(
+            415, "not_multipart", "Send the CSV as multipart/form-data, in a field called 'file'."
+        )
+    parser = _WholeFormParser(
+        request.headers,
+        request.stream(),
+        max_files=1,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _malformed_form(error.message) from None
+    except UnicodeError:
+        raise _malformed_form("its text is in no encoding that is known here.") from None
+    except OSError as error:
+        log.error("upload not taken", error=str(error))
+        detail = (
+            "There is no room for the upload now: its temporary file cannot be written. Try again."
+        )
+        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from None
+    if not parser.ended:
+        await form.close()
+        raise _malformed_form("it is cut off before its end.")
+    return form
+
+
+class _WholeFormParser(MultiPartParser):
+    """Knows whether the closing boundary came: without it the options behind the file may be
+    missing.
+    """
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+def _malformed_form(reason: str) -> Problem:
+    return Problem(400, "malformed_form", f"The form cannot be read: {reason}")
+
+
+def _take_file(form: FormData, max_upload_bytes: int) -> UploadFile:
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise Problem(400, "missing_file", "The form has no file in a field called 'file'.")
+    if (file.size or 0) > max_upload_bytes:
+        raise too_large(max_upload_bytes)
+    return file
+
+
+def too_large(max_upload_bytes: int) -> Problem:
+    return Problem(
+        413,
+        "too_large",
+        f"The file is larger than {max_upload_bytes} bytes. Split it into several uploads.",
+        limit=max_upload_bytes,
+    )
+
+
+def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Upload:
+    fields = _fields(form)
+    strict = _flag(fields, "strict")
+    webhook_url = _webhook_url(fields, fetch_rule)
+    webhook_secret = _webhook_secret(fields)
+    options = _image_options(fields)
+    if fields:
+        raise _invalid_option(next(iter(fields)), "there is no such field")
+    return Upload(
+        file=file.file,
+        filename=_check_file(file),
+        options=options,
+        strict=strict,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+    )
+
+
+def _fields(form: FormData) -> dict[str, str]:
+    """The text fields that were filled in. An empty one counts as left out, as browsers send them."""
+    fields: dict[str, str] = {}
+    for name, value in form.multi_items():
+        if name == "file" or not isinstance(value, str) or not value.strip():
+            continue
+        if name in fields:
+            raise _invalid_option(name, "it is given twice")
+        fields[name] = value.strip()
+    return fields
+
+
+def _check_file(file: UploadFile) -> str:
+    filename = PurePosixPath((file.filename or "").replace("\\", "/")).name[
+        -MAX_FILENAME_CHARACTERS:
+    ]
+    filename = "".join(character if character.isprintable() else "_" for character in filename)
+    if not filename.lower().endswith(".csv"):
+        raise Problem(
+            400, "not_csv", f"The file is called {filename!r}; a CSV file's name ends in .csv."
+        )
+    start = file.file.read(8)
+    file.file.seek(0)
+    for magic, kind in _NOT_CSV.items():
+        if start.startswith(magic):
+            raise Problem(
+                400,
+                "not_csv",
+                f"{filename!r} is {kind}, not a CSV. Export it as CSV and upload that.",
+            )
+    return filename
+
+
+def _image_options(fields: dict[str, str]) -> dict[str, Any]:
+    """The image options, taken out of the fields: exactly those that the mode has."""
+    mode = _choice(fields, "mode", Mode, Mode.QUALITY)
+    options: dict[str, Any] = {"mode": mode}
+    if mode is Mode.SCALE:
+        options["scale"] = _number(fields, "scale", DEFAULT_SCALE, above=0, at_most=1)
+    if mode is Mode.BYTES:
+        options["ratio"] = _number(fields, "ratio", DEFAULT_RATIO, above=0, at_most=1)
+    else:
+        options["quality"] = _quality(fields, DEFAULT_QUALITY[mode])
+    options["format"] = _choice(fields, "format", OutputFormat, OutputFormat.KEEP)
+    for name in ("quality", "scale", "ratio"):
+        if name in fields:
+            raise _invalid_option(name, f"mode={mode} has no {name}")
+    return options
+
+
+def _quality(fields: dict[str, str], default: int) -> int:
+    text = fields.pop("quality", str(default))
+    quality = whole_number(text)
+    if quality is None or not MIN_QUALITY <= quality <= MAX_QUALITY:
+        raise _invalid_option(
+            "quality", f"{text[:100]!r} is no whole number from {MIN_QUALITY} to {MAX_QUALITY}"
+        )
+    return quality
+
+
+def _number(
+    fields: dict[str, str], name: str, default: float, *, above: float, at_most: float
+) -> float:
+    text = fields.pop(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = above
+    if not above < value <= at_most:
+        raise _invalid_option(name, f"{text!r} is no number above {above} and at most {at_most}")
+    return value
+
+
+def _choice(fields: dict[str, str], name: str, kind: type[ChoiceT], default: ChoiceT) -> ChoiceT:
+    text = fields.pop(name, default.value)
+    try:
+        return kind(text)
+    except ValueError:
+        choices = ", ".join(choice.value for choice in kind)
+        raise _invalid_option(name, f"{text!r} is none of {choices}") from None
+
+
+def _flag(fields: dict[str, str], name: str) -> bool:
+    text = fields.pop(name, "false").lower()
+    if text not in ("true", "false", "1", "0"):
+        raise _invalid_option(name, f"{text!r} is neither true nor false")
+    return text in ("true", "1")
+
+
+def _webhook_url(fields: dict[str, str], fetch_rule: FetchRule) -> str | None:
+    url = fields.pop("webhook_url", None)
+    if url is None:
+        return None
+    problem = url_problem(url)
+    if (
+        problem is None
+        and (literal := literal_address(url)) is not None
+        and not fetch_rule.permits(*literal)
+    ):
+        problem = "Its address is not a public one, or its port is neither 80 nor 443."
+    if problem is not None:
+        raise Problem(
+            400, "invalid_webhook_url", f"The webhook URL {url!r} cannot be used. {problem}"
+        )
+    return url
+
+
+def _webhook_secret(fields: dict[str, str]) -> str | None:
+    secret = fields.pop("webhook_secret", None)
+    if secret is not None and (problem := secret_problem(secret)) is not None:
+        raise Problem(400, "invalid_option", problem, option="webhook_secret")
+    return secret
+
+
+def _invalid_option(name: str, reason: str) -> Problem:
+    return Problem(
+        400, "invalid_option", f"The form field {name!r} cannot be used: {reason}.", option=name
+    )

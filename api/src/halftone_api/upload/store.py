@@ -1,0 +1,163 @@
+"""From an uploaded file to a stored request: validate every row, write all or nothing, in one
+transaction.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from halftone_api.errors import Problem
+from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
+from halftone_api.upload.csv_rows import CsvRefused
+from halftone_api.upload.form import Upload
+from halftone_api.upload.products import CsvLimits, ProductCsv
+from halftone_shared.db.engine import transaction
+from halftone_shared.db.idempotency import KeyUsedOtherwise, claim_key, keep_answer
+from halftone_shared.db.requests import NewRequest, insert_request
+from halftone_shared.model.secret_box import SecretBox
+from halftone_shared.model.states import Status
+from halftone_shared.model.status_object import request_links
+from halftone_shared.runtime.tracing import span
+
+log = structlog.get_logger(__name__)
+
+_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Where uploads go. `public_url` is the base of the links in the answer."""
+
+    engine: Engine
+    limits: CsvLimits
+    public_url: str
+    secret_box: SecretBox
+
+    def store(
+        self,
+        upload: Upload,
+        *,
+        owner_key_id: UUID | None,
+        idempotency_key: str | None,
+        trace_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Write an upload's request and products; what the 202 says.
+
+        On return they are committed, and whoever dispatches knows of them. With a key that came
+        before, the answer is the one that was given then. Raises Problem, and then nothing remains.
+        """
+        try:
+            with transaction(self.engine) as connection:
+                if idempotency_key is not None:
+                    before = claim_key(
+                        connection, owner_key_id, idempotency_key, _fingerprint(upload)
+                    )
+                    if before is not None:
+                        return before
+                answer = self._store(connection, upload, owner_key_id, trace_id)
+                if idempotency_key is not None:
+                    keep_answer(connection, owner_key_id, idempotency_key, answer)
+        except CsvRefused as refused:
+            raise Problem(refused.status, refused.code, refused.detail, **refused.members) from None
+        except KeyUsedOtherwise:
+            raise Problem(
+                422,
+                "idempotency_key_reused",
+                f"The Idempotency-Key {idempotency_key!r} came with another upload within 24 hours. Use a new one.",
+            ) from None
+        _tell(answer)
+        return answer
+
+    def _store(
+        self,
+        connection: Connection,
+        upload: Upload,
+        owner_key_id: UUID | None,
+        trace_id: str | None,
+    ) -> dict[str, Any]:
+        """Rows are written while they are checked."""
+        products = ProductCsv(upload.file, self.limits, strict=upload.strict)
+        request = NewRequest(
+            id=uuid4(),
+            owner_key_id=owner_key_id,
+            options=upload.options,
+            csv_filename=upload.filename,
+            csv_header=products.header,
+            csv_delimiter=products.delimiter,
+            csv_url_column=products.url_column,
+            webhook_url=upload.webhook_url,
+            webhook_secret=None
+            if upload.webhook_secret is None
+            else self.secret_box.seal(upload.webhook_secret),
+            trace_id=trace_id,
+        )
+        with span("upload", request.id), insert_request(connection, request) as writer:
+            for product in products:
+                # After the first error nothing of this will stay; the rest is read for its errors
+                # alone.
+                if products.errors.count == 0:
+                    writer.write(product)
+            _refuse_invalid_rows(products)
+        links = request_links(request.id, self.public_url)
+        return {
+            "message": "CSV received and processing started.",
+            "request_id": str(request.id),
+            "status": Status.PENDING,
+            "total_products": writer.total_products,
+            "total_images": writer.total_images,
+            "warning_count": products.warnings.count,
+            "warnings": [warning.to_json() for warning in products.warnings.first],
+            "links": {
+                "status": links["self"],
+                "details": links["details"],
+                "download": links["download"],
+            },
+        }
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    log.info(
+        "request accepted",
+        request_id=answer["request_id"],
+        products=answer["total_products"],
+        images=answer["total_images"],
+    )
+    UPLOADED_REQUESTS.inc()
+    UPLOADED_PRODUCTS.inc(answer["total_products"])
+    UPLOADED_IMAGES.inc(answer["total_images"])
+
+
+def _refuse_invalid_rows(products: ProductCsv) -> None:
+    errors = products.errors
+    if errors.count == 0:
+        return
+    count = "1 error" if errors.count == 1 else f"{errors.count} errors"
+    raise Problem(
+        422,
+        "invalid_rows",
+        f"The file has {count} in its rows. Nothing was stored; correct them and upload it again.",
+        error_count=errors.count,
+        errors=[error.to_json() for error in errors.first],
+    )
+
+
+def _fingerprint(upload: Upload) -> bytes:
+    """What makes two uploads the same: the file's bytes and every field of the form."""
+    digest = hashlib.sha256()
+    upload.file.seek(0)
+    while chunk := upload.file.read(_READ_BYTES):
+        digest.update(chunk)
+    fields = [
+        upload.filename,
+        upload.options,
+        upload.strict,
+        upload.webhook_url,
+        upload.webhook_secret,
+    ]
+    digest.update(json.dumps(fields, sort_keys=True).encode())
+    return digest.digest()

@@ -1,0 +1,114 @@
+"""What a client does with a whole request: cancel it, and have what failed tried again."""
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, Engine, func, select, text, update
+
+from halftone_shared.db.barrier import cancel_products, reopen_request
+from halftone_shared.db.engine import transaction
+from halftone_shared.db.requests import WORK_CHANNEL
+from halftone_shared.db.tables import requests, webhook_events
+from halftone_shared.db.webhook_events import freeze_event
+
+log = structlog.get_logger(__name__)
+
+# A cancellation goes in steps, so that no transaction gets long, whatever the size of the request.
+CANCEL_STEP_PRODUCTS = 5000
+
+
+class NotEnded(Exception):
+    """The request is still running: there is nothing to retry yet."""
+
+
+class NothingToRetry(Exception):
+    """Everything in the request succeeded."""
+
+
+class AlreadyEnded(Exception):
+    """The request has ended: there is nothing to cancel."""
+
+
+def cancel_request(engine: Engine, request_id: UUID, *, patience_seconds: float) -> None:
+    """Ask for a running request to be cancelled, and carry it out for as long as the patience
+    lasts.
+
+    What is not through by then a dispatcher carries on with. From the moment that this is committed
+    nothing more of the request is handed out. Raises AlreadyEnded; a cancelled request may be
+    cancelled again, without effect.
+    """
+    with engine.connect() as connection:
+        # Waits for a dispatcher that holds the row, so that afterwards none stamps the products
+        # that are cancelled.
+        marked = connection.execute(
+            update(requests)
+            .where(requests.c.id == request_id, requests.c.completed_at.is_(None))
+            .values(
+                cancel_requested_at=func.coalesce(requests.c.cancel_requested_at, func.now()),
+                updated_at=func.now(),
+            )
+        )
+        if marked.rowcount == 0:
+            status = connection.execute(
+                select(requests.c.status).where(requests.c.id == request_id)
+            ).scalar()
+            if status == "CANCELLED":
+                return
+            raise AlreadyEnded
+    carry_out_cancel(engine, request_id, patience_seconds=patience_seconds)
+
+
+# By status, as the index of running requests has it: those that have ended are many.
+_CANCELS_UNDER_WAY = text(
+    """
+    SELECT id FROM requests
+    WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND cancel_requested_at IS NOT NULL
+    """
+)
+
+
+def cancels_under_way(connection: Connection) -> Sequence[UUID]:
+    """The running requests that are to be cancelled."""
+    return connection.execute(_CANCELS_UNDER_WAY).scalars().all()
+
+
+def carry_out_cancel(engine: Engine, request_id: UUID, *, patience_seconds: float) -> None:
+    """End what has not ended, step by step, until all of it has or the patience is over."""
+    deadline = time.monotonic() + patience_seconds
+    after_seq: int | None = 0
+    while after_seq is not None and time.monotonic() < deadline:
+        with engine.connect() as connection:
+            cancelled = cancel_products(
+                connection, request_id, after_seq=after_seq, limit=CANCEL_STEP_PRODUCTS
+            )
+        if cancelled.ended:
+            log.info(
+                "request ended",
+                request_id=str(request_id),
+                x_request_id=cancelled.trace_id,
+                cancelled=True,
+            )
+        after_seq = cancelled.last_seq
+
+
+def retry_request(
+    engine: Engine, request_id: UUID, public_url: str, retention_days: int = 0
+) -> None:
+    """Start an ended request again with what failed or was cancelled in it, under the same ID.
+
+    Raises NotEnded or NothingToRetry. The event of the ending that this undoes keeps what it was to
+    say.
+    """
+    with transaction(engine) as connection:
+        unexpired = (requests.c.id == request_id, requests.c.expired_at.is_(None))
+        ended = select(requests.c.completed_at).where(*unexpired).with_for_update()
+        if connection.execute(ended).scalar() is None:
+            raise NotEnded
+        unsent = select(webhook_events.c.id).where(webhook_events.c.request_id == request_id)
+        for event_id in connection.execute(unsent).scalars().all():
+            freeze_event(connection, event_id, public_url, retention_days)
+        if not reopen_request(connection, request_id):
+            raise NothingToRetry
+        connection.execute(text(f"NOTIFY {WORK_CHANNEL}"))

@@ -1,0 +1,76 @@
+"""Queries on idempotency keys: an upload that is sent twice with the same key is one request, for
+24 hours.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from halftone_shared.db.tables import idempotency_keys
+
+KEPT = text("interval '24 hours'")
+
+
+class KeyUsedOtherwise(Exception):
+    """The key came with another body before."""
+
+
+def claim_key(
+    connection: Connection, owner_key_id: UUID | None, key: str, fingerprint: bytes
+) -> dict[str, Any] | None:
+    """Take a key for this transaction: None when it is new, and what was answered when the same
+    upload came before.
+
+    Waits for a transaction that holds the same key just now. Raises KeyUsedOtherwise.
+    """
+    same_key = (
+        idempotency_keys.c.owner_key_id.is_not_distinct_from(owner_key_id),
+        idempotency_keys.c.key == key,
+    )
+    before = None
+    while (
+        before is None
+    ):  # a key that is in the way now may have been forgotten by the time that it is looked at
+        connection.execute(
+            delete(idempotency_keys).where(
+                *same_key, idempotency_keys.c.created_at < func.now() - KEPT
+            )
+        )
+        taken = connection.execute(
+            insert(idempotency_keys)
+            .values(owner_key_id=owner_key_id, key=key, fingerprint=fingerprint)
+            .on_conflict_do_nothing()
+            .returning(idempotency_keys.c.id)
+        ).one_or_none()
+        if taken is not None:
+            return None
+        before = connection.execute(
+            select(idempotency_keys.c.fingerprint, idempotency_keys.c.answer).where(*same_key)
+        ).one_or_none()
+    if before.fingerprint != fingerprint:
+        raise KeyUsedOtherwise
+    answer: dict[str, Any] = before.answer
+    return answer
+
+
+def keep_answer(
+    connection: Connection, owner_key_id: UUID | None, key: str, answer: dict[str, Any]
+) -> None:
+    """Keep what the upload is answered with, for when it comes again."""
+    connection.execute(
+        update(idempotency_keys)
+        .where(
+            idempotency_keys.c.owner_key_id.is_not_distinct_from(owner_key_id),
+            idempotency_keys.c.key == key,
+        )
+        .values(answer=answer)
+    )
+
+
+def forget_old_keys(connection: Connection) -> int:
+    """Delete the keys that are older than they are kept for; how many."""
+    return connection.execute(
+        delete(idempotency_keys).where(idempotency_keys.c.created_at < func.now() - KEPT)
+    ).rowcount

@@ -1,0 +1,224 @@
+"""What is to be handed out, to whom next, and what was lost on the way: the products table is the
+outbox.
+
+Fresh products are found by their request's `dispatch_cursor`, products due again by
+`next_attempt_at`; both ways cost the same behind a million others. Taking stamps a lease, so that a
+message that never arrives is handed out again when it ends. Any number of dispatchers may run: each
+takes the requests that no other has locked.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from halftone_shared.db.barrier import settle_product
+from halftone_shared.db.engine import AnyRow, driver_statement
+from halftone_shared.db.products import Claim, stored_results
+from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.states import ImageErrorCode
+
+log = structlog.get_logger(__name__)
+
+# How long a message may be on its way before its product is handed out again.
+DISPATCH_LEASE_SECONDS = 20
+# More requests than this wait their turn: each round serves those that were served longest ago.
+REQUESTS_A_ROUND = 200
+
+
+@dataclass(frozen=True)
+class EventKey:
+    """A webhook event and the attempt that is due."""
+
+    event_id: UUID
+    attempt: int
+
+
+# Round robin: the first product of every request, then the second of every request, and so on, up
+# to the room there is; where there is not room for one of each, those that were served longest ago
+# have it. This is the one place that locks a request before its products; so it never waits for a
+# product (SKIP LOCKED). Where another dispatcher was done with a row since this statement began,
+# locking reads it anew: the cursor of `active` is the newest one, and `held` has only what nobody
+# stamped meanwhile.
+_TAKE = driver_statement(
+    """
+    WITH active AS (
+        SELECT id, dispatch_cursor, served_at FROM requests AS r
+        WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND r.cancel_requested_at IS NULL
+          AND (r.dispatch_cursor < r.total_products OR EXISTS (
+              SELECT FROM products AS p
+              WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL))
+        ORDER BY r.served_at NULLS FIRST, r.id
+        LIMIT :requests
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT turn.* FROM active AS r
+        CROSS JOIN LATERAL (
+            SELECT r.id AS request_id, seq, row_number() OVER (ORDER BY fresh, seq) AS turn, fresh FROM (
+                (SELECT seq, false AS fresh FROM products AS p
+                 WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL
+                 ORDER BY p.next_attempt_at LIMIT :room)
+                UNION ALL
+                (SELECT seq, true AS fresh FROM products AS p
+                 WHERE p.request_id = r.id AND p.seq > r.dispatch_cursor
+                 ORDER BY p.seq LIMIT :room)
+            ) AS candidate LIMIT :room
+        ) AS turn
+        ORDER BY turn.turn, r.served_at NULLS FIRST, r.id
+        LIMIT :room
+    ), served AS (
+        UPDATE requests SET served_at = clock_timestamp(), dispatch_cursor = greatest(dispatch_cursor, taken.last_fresh)
+        FROM (SELECT request_id, max(seq) FILTER (WHERE fresh) AS last_fresh FROM due GROUP BY request_id) AS taken
+        WHERE requests.id = taken.request_id
+    ), held AS (
+        SELECT product.request_id, product.seq, due.turn FROM products AS product JOIN due USING (request_id, seq)
+        WHERE product.status = 'PENDING' AND product.lease_until IS NULL
+        FOR NO KEY UPDATE OF product SKIP LOCKED
+    )
+    UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    FROM held
+    WHERE products.request_id = held.request_id AND products.seq = held.seq
+    RETURNING products.request_id, products.seq, held.turn
+    """
+)
+
+
+def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
+    """Up to `room` products to publish now, fairly over the requests, stamped for
+    DISPATCH_LEASE_SECONDS and committed.
+    """
+    if room <= 0:
+        return []
+    with engine.connect() as connection:  # one statement, and so one transaction and one round trip
+        taken = list(
+            connection.exec_driver_sql(
+                _TAKE,
+                {
+                    "requests": REQUESTS_A_ROUND,
+                    "room": room,
+                    "lease_seconds": DISPATCH_LEASE_SECONDS,
+                },
+            )
+        )
+    # The whole share of a request that has little to hand out goes first: it costs the others a
+    # moment at most.
+    shares = Counter(row.request_id for row in taken)
+    taken.sort(key=lambda row: (shares[row.request_id], row.turn))
+    return [ProductKey(row.request_id, row.seq) for row in taken]
+
+
+_TAKE_EVENTS = text(
+    """
+    UPDATE webhook_events AS event SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    FROM (
+        SELECT id FROM webhook_events
+        WHERE status = 'pending' AND next_attempt_at <= now() AND (lease_until IS NULL OR lease_until < now())
+        ORDER BY next_attempt_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+    ) AS due
+    WHERE event.id = due.id
+    RETURNING event.id, event.attempts + 1 AS attempt
+    """
+)
+
+
+def take_due_events(connection: Connection, room: int) -> list[EventKey]:
+    """Up to `room` webhook events to publish now, stamped for DISPATCH_LEASE_SECONDS."""
+    rows = connection.execute(
+        _TAKE_EVENTS, {"room": room, "lease_seconds": DISPATCH_LEASE_SECONDS}
+    ).all()
+    return [EventKey(row.id, row.attempt) for row in rows]
+
+
+# A message that was lost is sent again; a worker that died gives its product back, unless that was
+# the last attempt.
+_FREE_EXPIRED = text(
+    """
+    UPDATE products SET status = 'PENDING', lease_until = NULL, next_attempt_at = coalesce(next_attempt_at, now())
+    FROM (
+        SELECT request_id, seq FROM products
+        WHERE lease_until < now() AND (status = 'PENDING' OR attempts < :max_attempts)
+        ORDER BY lease_until LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+    ) AS expired
+    WHERE products.request_id = expired.request_id AND products.seq = expired.seq
+    """
+)
+
+# By a claim of the dispatcher's own: a worker that was only late finds its lease void, or has
+# renewed it before.
+_CLAIM_EXHAUSTED = text(
+    """
+    UPDATE products SET claims = claims + 1, lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    FROM (
+        SELECT request_id, seq FROM products
+        WHERE lease_until < now() AND status = 'PROCESSING' AND attempts >= :max_attempts
+        ORDER BY lease_until LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+    ) AS exhausted
+    WHERE products.request_id = exhausted.request_id AND products.seq = exhausted.seq
+    RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files, images,
+              (SELECT trace_id FROM requests WHERE id = products.request_id) AS trace_id
+    """
+)
+
+
+def free_expired(connection: Connection, *, max_attempts: int, room: int = 1000) -> int:
+    """Make products due again whose message or worker was lost; how many. Those without attempts
+    left are settled.
+    """
+    exhausted = {
+        "max_attempts": max_attempts,
+        "room": room,
+        "lease_seconds": DISPATCH_LEASE_SECONDS,
+    }
+    for row in connection.execute(_CLAIM_EXHAUSTED, exhausted).all():
+        _settle_exhausted(connection, row)
+    return connection.execute(_FREE_EXPIRED, {"max_attempts": max_attempts, "room": room}).rowcount
+
+
+def _settle_exhausted(connection: Connection, row: AnyRow) -> None:
+    done = stored_results(row)
+    key = ProductKey(row.request_id, row.seq)
+    claim = Claim(key, row.claims, row.attempts, row.input_image_urls, done, options={})
+    lost = ImageResult(
+        error=ImageError(
+            ImageErrorCode.INTERNAL,
+            f"The worker was lost in each of {row.attempts} attempts at this product.",
+            retryable=True,
+        )
+    )
+    settled = settle_product(connection, claim, ProductResult([result or lost for result in done]))
+    about = {"request_id": str(row.request_id), "seq": row.seq, "x_request_id": row.trace_id}
+    if settled.counted:
+        log.error(
+            "product given up",
+            attempts=row.attempts,
+            reason="its worker was lost in the last attempt",
+            **about,
+        )
+    if settled.ended:
+        log.info("request ended", **about)
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """Whether any request runs, and in how many seconds the next webhook event is due (0: now;
+    None: there is none).
+    """
+
+    active: bool
+    event_seconds: float | None
+
+
+_AGENDA = driver_statement(
+    """
+    SELECT EXISTS (SELECT FROM requests WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')) AS active,
+           (SELECT extract(epoch FROM min(greatest(next_attempt_at, lease_until)) - now())::float
+            FROM webhook_events WHERE status = 'pending') AS event_seconds
+    """
+)
+
+
+def read_agenda(connection: Connection) -> Agenda:
+    row = connection.exec_driver_sql(_AGENDA).one()
+    return Agenda(row.active, None if row.event_seconds is None else max(row.event_seconds, 0.0))

@@ -1,0 +1,240 @@
+"""Queries on products: the claim, the lease, giving back, and reading pages.
+
+A product's way: PENDING → (claim) PROCESSING → (barrier.py) COMPLETED | FAILED | CANCELLED. A claim
+is known by its fencing token: whatever a worker does with the product is refused once another claim
+has begun, or it was cancelled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from halftone_shared.db.engine import AnyRow, driver_statement
+from halftone_shared.db.tables import products
+from halftone_shared.model.image_names import parse_image_name
+from halftone_shared.model.results import ImageResult, ProductKey
+from halftone_shared.model.states import Status
+
+# A worker that says nothing for this long is taken for dead. It renews a quarter of the way in.
+# Leases begin when they are written (clock_timestamp): since its now() a statement may have waited
+# for a lock.
+WORK_LEASE_SECONDS = 20
+RENEW_EVERY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A product in this worker's hand. `done` holds what earlier attempts brought to an end, None
+    where nothing.
+
+    `token` is this claim's alone; `attempt` counts from 1, and again from 1 after a retry.
+    """
+
+    key: ProductKey
+    token: int
+    attempt: int
+    input_image_urls: list[str]
+    done: list[ImageResult | None]
+    options: dict[str, Any]
+    trace_id: str | None = None
+
+
+# The request turns PROCESSING with its first claim, or with a later one when a dispatcher has its
+# row just then. Rows are named by arrays, not by a join: a plan made for few products would read
+# all of them (25 ms for 4 of 50,000).
+_CLAIM = driver_statement(
+    """
+    WITH wanted AS (
+        SELECT seq FROM products
+        WHERE request_id = :request_id AND seq = ANY(:seqs)
+          AND status = 'PENDING' AND (next_attempt_at IS NULL OR next_attempt_at <= now())
+        ORDER BY seq FOR NO KEY UPDATE
+    ), claimed AS (
+        UPDATE products
+        SET status = 'PROCESSING', claims = claims + 1, attempts = attempts + 1, next_attempt_at = NULL,
+            lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+        WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM wanted))
+        RETURNING request_id, seq, claims, attempts, input_image_urls, output_files, images
+    ), started AS (
+        UPDATE requests SET status = 'PROCESSING', started_at = coalesce(started_at, now()), updated_at = now()
+        WHERE id IN (SELECT id FROM requests WHERE id IN (SELECT request_id FROM claimed) AND status = 'PENDING'
+                     FOR NO KEY UPDATE SKIP LOCKED)
+    )
+    SELECT claimed.*, requests.options, requests.trace_id
+    FROM claimed JOIN requests ON requests.id = claimed.request_id
+    """
+)
+
+
+def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[Claim | None]:
+    """Take products of one request in hand for WORK_LEASE_SECONDS and count their attempts; in the
+    order of the keys.
+
+    None where there is nothing to do: the message was a duplicate, the product has ended, or it is
+    not due yet.
+    """
+    parameters = {
+        "request_id": keys[0].request_id,
+        "seqs": [key.seq for key in keys],
+        "lease_seconds": WORK_LEASE_SECONDS,
+    }
+    rows = connection.exec_driver_sql(_CLAIM, parameters).all()
+    # Taken out as they are found: of two messages for the same product in one batch, one gets it.
+    claims = {claim.key: claim for claim in map(_claim, rows)}
+    return [claims.pop(key, None) for key in keys]
+
+
+def _claim(row: AnyRow) -> Claim:
+    key = ProductKey(row.request_id, row.seq)
+    return Claim(
+        key,
+        row.claims,
+        row.attempts,
+        row.input_image_urls,
+        stored_results(row),
+        row.options,
+        row.trace_id,
+    )
+
+
+def stored_results(row: AnyRow) -> list[ImageResult | None]:
+    if row.images is None:
+        return [None] * len(row.input_image_urls)
+    return [
+        None if stored is None else ImageResult.from_json(stored, file)
+        for stored, file in zip(row.images, row.output_files, strict=True)
+    ]
+
+
+_RENEW = text(
+    """
+    UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    FROM (
+        SELECT request_id, seq
+        FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[]), CAST(:tokens AS int[]))
+             AS claim(request_id, seq, token)
+        JOIN products AS product USING (request_id, seq)
+        WHERE product.claims = claim.token AND product.status = 'PROCESSING'
+        ORDER BY request_id, seq FOR NO KEY UPDATE OF product
+    ) AS held
+    WHERE products.request_id = held.request_id AND products.seq = held.seq
+    """
+)
+
+
+def renew_leases(connection: Connection, claims: Sequence[Claim]) -> None:
+    """Hold the claimed products for another WORK_LEASE_SECONDS. Those that are no longer this
+    worker's stay as they are.
+    """
+    if not claims:
+        return
+    connection.execute(
+        _RENEW,
+        {
+            "lease_seconds": WORK_LEASE_SECONDS,
+            "request_ids": [claim.key.request_id for claim in claims],
+            "seqs": [claim.key.seq for claim in claims],
+            "tokens": [claim.token for claim in claims],
+        },
+    )
+
+
+_POSTPONE = text(
+    """
+    UPDATE products
+    SET status = 'PENDING', lease_until = NULL, next_attempt_at = now() + make_interval(secs => :delay_seconds),
+        images = :images, output_files = :files, attempts = attempts - :uncounted
+    WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
+    """
+).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
+
+
+def postpone_product(
+    connection: Connection,
+    claim: Claim,
+    done: Sequence[ImageResult | None],
+    *,
+    delay_seconds: float,
+    counted: bool = True,
+) -> bool:
+    """Give a product back, due again after the delay. What is `done` is kept, and only the rest is
+    tried next time. False where the claim is void.
+
+    `counted=False` takes the attempt back: the worker is stopping, the product did nothing wrong.
+    """
+    postponed = connection.execute(
+        _POSTPONE,
+        {
+            "request_id": claim.key.request_id,
+            "seq": claim.key.seq,
+            "token": claim.token,
+            "delay_seconds": delay_seconds,
+            "uncounted": 0 if counted else 1,
+            "images": [None if result is None else result.to_json() for result in done],
+            "files": [None if result is None else result.file for result in done],
+        },
+    )
+    return postponed.rowcount == 1
+
+
+_PAGE_COLUMNS = (
+    products.c.seq,
+    products.c.line,
+    products.c.serial_number,
+    products.c.product_name,
+    products.c.cells,
+    products.c.status,
+    products.c.attempts,
+    products.c.input_image_urls,
+    products.c.output_files,
+    products.c.images,
+)
+
+
+def product_page(
+    connection: Connection,
+    request_id: UUID,
+    *,
+    after_seq: int,
+    limit: int,
+    status: Status | None = None,
+) -> Sequence[AnyRow]:
+    """At most `limit` products behind `after_seq`, in the order of the file; with `status` only
+    those that stand there.
+    """
+    query = select(*_PAGE_COLUMNS).where(
+        products.c.request_id == request_id, products.c.seq > after_seq
+    )
+    if status is not None:
+        query = query.where(products.c.status == status)
+    if status is Status.FAILED:
+        query = query.where(
+            products.c.failed_images > 0
+        )  # so that ix_products_failed finds the few among a million
+    return connection.execute(query.order_by(products.c.seq).limit(limit)).all()
+
+
+_IMAGE_OWNER = text(
+    """
+    SELECT product.output_files[:position] = :name
+    FROM requests AS request
+    JOIN products AS product ON product.request_id = request.id AND product.seq = :seq
+    WHERE request.image_token = :token AND request.expired_at IS NULL
+    """
+)
+
+
+def image_is_known(connection: Connection, name: str) -> bool:
+    """Whether some product's finished slot has this output image: the only way to a stored file."""
+    slot = parse_image_name(name)
+    if slot is None:
+        return False
+    found = connection.execute(
+        _IMAGE_OWNER,
+        {"token": slot.token, "seq": slot.seq, "position": slot.position, "name": name},
+    ).scalar()
+    return found is True

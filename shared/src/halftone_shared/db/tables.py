@@ -1,0 +1,288 @@
+"""The tables. What moves their rows is in the modules beside this one; how they came to be is in
+db/migrations.
+
+`requests` 1—n `products`, 1—64 `request_shards` (the completion barrier's counters), 1—n
+`webhook_events`, one an ending, each 1—n `webhook_attempts`. `api_keys` own requests. `workers`
+says which worker processes live.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_FINAL = "('COMPLETED', 'FAILED', 'CANCELLED')"
+
+
+def _time(name: str, *, nullable: bool = True) -> "Column[object]":
+    return Column(
+        name,
+        DateTime(timezone=True),
+        nullable=nullable,
+        server_default=None if nullable else func.now(),
+    )
+
+
+def _count(name: str) -> "Column[int]":
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _counters() -> list["Column[int]"]:
+    """What has ended, counted: per shard while it fills, and rolled up into the request when the
+    shard is full.
+    """
+    return [
+        _count("processed_products"),
+        _count("failed_products"),
+        _count("cancelled_products"),
+        _count("processed_images"),
+        _count("failed_images"),
+        _count("kept_original_images"),
+        _count("bytes_in"),
+        _count("bytes_out"),
+    ]
+
+
+COUNTERS = tuple(column.name for column in _counters())
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("name", Text, nullable=False),
+    Column("secret_sha256", LargeBinary, nullable=False, unique=True),
+    _time("created_at", nullable=False),
+    _time("revoked_at"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner_key_id", Uuid, ForeignKey("api_keys.id")),
+    Column("status", Text, nullable=False, server_default="PENDING"),
+    Column("outcome", Text),
+    # 1, and one more for every retry: an ending is (id, run), and its webhook event exists once.
+    Column("run", Integer, nullable=False, server_default=text("1")),
+    Column("options", JSONB, nullable=False),
+    Column("csv_filename", Text, nullable=False),
+    Column("csv_header", ARRAY(Text), nullable=False),
+    Column("csv_delimiter", Text, nullable=False),
+    Column("csv_url_column", SmallInteger, nullable=False),
+    Column("image_token", Text, nullable=False, unique=True),
+    Column("total_products", Integer, nullable=False),
+    Column("total_images", BigInteger, nullable=False),
+    Column("open_shards", SmallInteger, nullable=False),
+    *_counters(),
+    # The products up to this seq have been handed out once; those due again carry next_attempt_at.
+    Column("dispatch_cursor", Integer, nullable=False, server_default=text("0")),
+    _time("served_at"),
+    # Set by a cancellation: nothing more is handed out or claimed, and what has not ended ends
+    # CANCELLED.
+    _time("cancel_requested_at"),
+    Column("webhook_url", Text),
+    # Sealed: see secret_box.py.
+    Column("webhook_secret", Text),
+    # The upload's X-Request-Id: one ID to grep for, from the upload to the webhook.
+    Column("trace_id", Text),
+    _time("created_at", nullable=False),
+    _time("started_at"),
+    _time("updated_at", nullable=False),
+    _time("completed_at"),
+    # Set by retention.py: from then on the request is there for nobody, and its files and rows are
+    # being deleted.
+    _time("expired_at"),
+    CheckConstraint("open_shards >= 0", name="open_shards"),
+    CheckConstraint("dispatch_cursor BETWEEN 0 AND total_products", name="dispatch_cursor"),
+    CheckConstraint(
+        "processed_products + failed_products + cancelled_products <= total_products",
+        name="counted",
+    ),
+    CheckConstraint(f"(status IN {_FINAL}) = (open_shards = 0)", name="ended_with_last_shard"),
+    CheckConstraint(f"(status IN {_FINAL}) = (completed_at IS NOT NULL)", name="ended_has_time"),
+    CheckConstraint(f"(status IN {_FINAL}) = (outcome IS NOT NULL)", name="ended_has_outcome"),
+    Index(
+        "ix_requests_active", "served_at", "id", postgresql_where=text(f"status NOT IN {_FINAL}")
+    ),
+    Index("ix_requests_created_at", "created_at", "id"),
+    Index(
+        "ix_requests_completed_at",
+        "completed_at",
+        "status",
+        postgresql_where=text("completed_at IS NOT NULL"),
+    ),
+    Index("ix_requests_expired_at", "expired_at", postgresql_where=text("expired_at IS NOT NULL")),
+    # The row is updated at every dispatch and every full shard: room on its page keeps those
+    # updates in place.
+    postgresql_with={"fillfactor": "50"},
+)
+
+products = Table(
+    "products",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("line", Integer, nullable=False),
+    Column("serial_number", BigInteger, nullable=False),
+    Column("product_name", Text, nullable=False),
+    Column("cells", ARRAY(Text), nullable=False),
+    Column("input_image_urls", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False, server_default="PENDING"),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    # The fencing token: one more for every claim, whatever becomes of the attempts.
+    Column("claims", Integer, nullable=False, server_default=text("0")),
+    # Until when somebody has this product in hand: a message on its way (PENDING) or a worker
+    # (PROCESSING).
+    _time("lease_until"),
+    # When a product that was handed out before is due again.
+    _time("next_attempt_at"),
+    # One entry an input URL; the file is the name under /api/image/, null where the slot has none.
+    Column("output_files", ARRAY(Text)),
+    Column("images", JSONB),
+    Column("failed_images", SmallInteger, nullable=False, server_default=text("0")),
+    ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
+    CheckConstraint("status = 'PENDING' OR next_attempt_at IS NULL", name="only_pending_is_due"),
+    CheckConstraint(
+        "status IN ('PENDING', 'PROCESSING') OR lease_until IS NULL", name="final_is_in_no_hand"
+    ),
+    CheckConstraint(
+        "status <> 'PROCESSING' OR lease_until IS NOT NULL", name="processing_is_leased"
+    ),
+    Index(
+        "ix_products_due_again",
+        "request_id",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_products_lease_until", "lease_until", postgresql_where=text("lease_until IS NOT NULL")
+    ),
+    Index("ix_products_failed", "request_id", "seq", postgresql_where=text("failed_images > 0")),
+    postgresql_with={"fillfactor": "70"},
+)
+
+request_shards = Table(
+    "request_shards",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True),
+    Column("total", Integer, nullable=False),
+    *_counters(),
+    _time("updated_at", nullable=False),
+    ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
+    CheckConstraint(
+        "processed_products + failed_products + cancelled_products BETWEEN 0 AND total",
+        name="counted",
+    ),
+    CheckConstraint(
+        "least(processed_products, failed_products, cancelled_products, processed_images, failed_images,"
+        " kept_original_images, bytes_in, bytes_out) >= 0",
+        name="not_negative",
+    ),
+    # Counters move at every product: with nine tenths of the page free the updates stay on it
+    # (HOT).
+    postgresql_with={"fillfactor": "10"},
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("request_id", Uuid, nullable=False),
+    Column("run", Integer, nullable=False),
+    # Null until the first attempt freezes it: see webhook_events.py.
+    Column("body", Text),
+    Column("status", Text, nullable=False, server_default="pending"),
+    # All attempts, and those since the schedule began: a replay begins it again.
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("step", SmallInteger, nullable=False, server_default=text("0")),
+    _time("next_attempt_at"),
+    _time("lease_until"),
+    Column("last_status_code", SmallInteger),
+    Column("last_error", Text),
+    _time("created_at", nullable=False),
+    _time("delivered_at"),
+    ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
+    UniqueConstraint("request_id", "run"),
+    CheckConstraint("(status = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_is_due"),
+    Index("ix_webhook_events_due", "next_attempt_at", postgresql_where=text("status = 'pending'")),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("owner_key_id", Uuid, ForeignKey("api_keys.id")),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    # What the upload was answered with, its members in their order; null while its transaction is
+    # open.
+    Column("answer", JSON),
+    _time("created_at", nullable=False),
+    UniqueConstraint("owner_key_id", "key", postgresql_nulls_not_distinct=True),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+# Unlogged: what it holds is worth nothing after a crash.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("free_at", DateTime(timezone=True), nullable=False),
+    prefixes=["UNLOGGED"],
+    postgresql_with={"fillfactor": "50"},
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("attempt", SmallInteger, primary_key=True),
+    _time("started_at", nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("status_code", SmallInteger),
+    Column("error", Text),
+    ForeignKeyConstraint(["event_id"], ["webhook_events.id"], ondelete="CASCADE"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    _time("started_at", nullable=False),
+    _time("last_seen_at", nullable=False),
+    Column("products_in_hand", Integer, nullable=False),
+    Column("codec_processes", Integer, nullable=False),
+    Column("codec_processes_busy", Integer, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)

@@ -1,0 +1,205 @@
+"""Queries on webhook events: one an ending of a request, written by the statement that ends it
+(barrier.py).
+
+Pending until a 2xx answer (delivered), a 410 or the end of the schedule (failed). The body is
+frozen before the first attempt and stays the same on every other; a request that has ended does not
+change, so freezing late loses nothing, and whoever starts a request again (a retry) freezes first.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, select, text, update
+
+from halftone_shared.db.engine import AnyRow
+from halftone_shared.db.requests import WORK_CHANNEL, get_status
+from halftone_shared.db.tables import webhook_attempts, webhook_events
+from halftone_shared.model.states import Status, WebhookStatus
+from halftone_shared.model.status_object import event_type, status_object, timestamp
+
+# Longer than any attempt can take; a deliverer that says nothing for this long is taken for dead.
+DELIVERY_LEASE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class DueEvent:
+    """An event in this deliverer's hand since `claimed_at`. `attempt` counts all from 1, `step`
+    those of the schedule from 0. `due_at` is the time that it was due for: a replay changes it.
+    """
+
+    id: UUID
+    request_id: UUID
+    attempt: int
+    step: int
+    due_at: datetime
+    claimed_at: datetime
+    url: str
+    sealed_secret: str | None
+    body: str
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How one attempt went. `error` is a sentence, None where the receiver answered 2xx."""
+
+    duration_ms: int
+    status_code: int | None = None
+    error: str | None = None
+
+
+def freeze_event(
+    connection: Connection, event_id: UUID, public_url: str, retention_days: int = 0
+) -> None:
+    """Write the event's body from its request, unless it has one. For a request that has ended and
+    not started again.
+    """
+    event = connection.execute(
+        select(webhook_events.c.request_id).where(
+            webhook_events.c.id == event_id, webhook_events.c.body.is_(None)
+        )
+    ).one_or_none()
+    row = get_status(connection, event.request_id, owner=None) if event else None
+    if row is None:
+        return
+    body = {
+        "type": event_type(Status(row.status)),
+        "timestamp": timestamp(row.completed_at),
+        "data": status_object(row, public_url, retention_days),
+    }
+    connection.execute(
+        update(webhook_events)
+        .where(webhook_events.c.id == event_id, webhook_events.c.body.is_(None))
+        .values(body=json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+    )
+
+
+# A message names the attempt it is for: a duplicate finds it counted already and is refused.
+_CLAIM = text(
+    """
+    UPDATE webhook_events AS event
+    SET attempts = :attempt, lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    FROM requests AS request
+    WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
+      AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
+    RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at, now() AS claimed_at,
+              event.body, request.webhook_url, request.webhook_secret, request.trace_id
+    """
+)
+
+
+def claim_event(
+    connection: Connection, event_id: UUID, attempt: int, public_url: str, retention_days: int = 0
+) -> DueEvent | None:
+    """Take an event in hand for its `attempt`-th delivery; None when that was begun before or the
+    event has ended.
+    """
+    freeze_event(connection, event_id, public_url, retention_days)
+    row = connection.execute(
+        _CLAIM, {"event_id": event_id, "attempt": attempt, "lease_seconds": DELIVERY_LEASE_SECONDS}
+    ).one_or_none()
+    if row is None:
+        return None
+    return DueEvent(
+        id=row.id,
+        request_id=row.request_id,
+        attempt=row.attempts,
+        step=row.step,
+        due_at=row.next_attempt_at,
+        claimed_at=row.claimed_at,
+        url=row.webhook_url,
+        sealed_secret=row.webhook_secret,
+        body=row.body,
+        trace_id=row.trace_id,
+    )
+
+
+# Once, also where the first time was committed and nobody heard of it. An event that was replayed
+# since the attempt began is due again: what came of that attempt is logged, and the event left as
+# it is.
+_RECORD = text(
+    """
+    WITH logged AS (
+        INSERT INTO webhook_attempts (event_id, attempt, started_at, duration_ms, status_code, error)
+        VALUES (:event_id, :attempt, :started_at, :duration_ms, :status_code, :error)
+        ON CONFLICT DO NOTHING RETURNING event_id
+    )
+    UPDATE webhook_events
+    SET status = :status, lease_until = NULL, step = step + 1,
+        next_attempt_at = now() + make_interval(secs => CAST(:delay_seconds AS float)),
+        last_status_code = :status_code, last_error = :error,
+        delivered_at = CASE WHEN :status = 'delivered' THEN now() END
+    FROM logged WHERE id = logged.event_id AND attempts = :attempt AND next_attempt_at = :due_at
+    """
+)
+
+
+def record_delivery(
+    connection: Connection,
+    event: DueEvent,
+    delivery: Delivery,
+    status: WebhookStatus,
+    delay_seconds: float | None,
+) -> None:
+    """Log an attempt and move the event, unless it was replayed meanwhile: `pending` again after
+    the delay, or ended, with no delay.
+    """
+    connection.execute(
+        _RECORD,
+        {
+            "event_id": event.id,
+            "attempt": event.attempt,
+            "due_at": event.due_at,
+            "started_at": event.claimed_at,
+            "status": status,
+            "delay_seconds": delay_seconds,
+            "duration_ms": delivery.duration_ms,
+            "status_code": delivery.status_code,
+            "error": delivery.error,
+        },
+    )
+
+
+def events_of(connection: Connection, request_id: UUID) -> Sequence[AnyRow]:
+    """A request's events, the newest ending first."""
+    query = select(webhook_events).where(webhook_events.c.request_id == request_id)
+    return connection.execute(query.order_by(webhook_events.c.run.desc())).all()
+
+
+def attempts_of(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
+    """The delivery log of these events, in order."""
+    attempts: dict[UUID, list[AnyRow]] = {event_id: [] for event_id in event_ids}
+    query = select(webhook_attempts).where(webhook_attempts.c.event_id.in_(event_ids))
+    for row in connection.execute(
+        query.order_by(webhook_attempts.c.event_id, webhook_attempts.c.attempt)
+    ):
+        attempts[row.event_id].append(row)
+    return attempts
+
+
+_REPLAY = text(
+    f"""
+    WITH request AS (
+        SELECT id FROM requests WHERE id = :request_id AND expired_at IS NULL FOR NO KEY UPDATE
+    ), newest AS (
+        SELECT id FROM webhook_events WHERE request_id IN (SELECT id FROM request) ORDER BY run DESC LIMIT 1
+    ), replayed AS (
+        UPDATE webhook_events
+        SET status = 'pending', step = 0, next_attempt_at = now(), delivered_at = NULL, lease_until = NULL
+        FROM newest WHERE webhook_events.id = newest.id
+        RETURNING webhook_events.id
+    )
+    SELECT count(*) AS replayed, pg_notify('{WORK_CHANNEL}', '') FROM replayed
+    """  # noqa: S608 - a constant
+)
+
+
+def replay_event(connection: Connection, request_id: UUID) -> bool:
+    """Have a request's newest event sent again, from the start of the schedule; False when it has
+    none yet, or is to be deleted.
+    """
+    row = connection.execute(_REPLAY, {"request_id": request_id}).one()
+    return bool(row.replayed)

@@ -1,0 +1,27 @@
+"""A rate limit as it is written in a setting. Apart from rate_limits.py, so that settings are read
+without a database library.
+"""
+
+import re
+from dataclasses import dataclass
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_FORM = re.compile(rf"([1-9]\d{{0,8}})/({'|'.join(_UNITS)})")
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """So many calls in so many seconds: all at once, if the caller likes, and from then on evenly."""
+
+    calls: int
+    seconds: int
+
+
+def parse_rate_limit(value: str) -> RateLimit | None:
+    """`60/minute` and the like; None for `off`. Raises ValueError."""
+    if value == "off":
+        return None
+    found = _FORM.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is no rate limit")
+    return RateLimit(int(found[1]), _UNITS[found[2]])

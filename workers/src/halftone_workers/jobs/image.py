@@ -1,0 +1,144 @@
+"""An image of a product: fetch, compress, store, and what became of it."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from halftone_shared.db.products import Claim
+from halftone_shared.model.image_names import image_name
+from halftone_shared.model.results import ImageError, ImageResult, ProductKey
+from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.runtime.tracing import span
+from halftone_shared.storage import StorageUnavailable
+from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
+from halftone_workers.http.fetching import FetchedImage, FetchFailed
+from halftone_workers.metrics import STAGE_SECONDS
+from halftone_workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageAttempt:
+    """What one attempt at an image came to; `retry_after_seconds` is what its server asked for."""
+
+    result: ImageResult
+    retry_after_seconds: float = 0.0
+
+    @property
+    def may_pass(self) -> bool:
+        return self.result.error is not None and self.result.error.retryable
+
+
+def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
+    """One attempt at each image of a product that has not ended yet, side by side; None for those
+    that the worker's end interrupted.
+
+    They are fetched and compressed on the event loop, and stored here, where waiting for a disk
+    holds up this product alone.
+    """
+    options = CodecOptions.from_json(claim.options)
+    attempts = {
+        at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
+    }
+    work = {
+        at: _attempt(runtime, claim.key, at + 1, url, options)
+        for at, url in enumerate(claim.input_image_urls)
+        if attempts[at] is None
+    }
+    for some in runtime.run_images(work):
+        attempts.update(runtime.for_each(partial(_ended, runtime), some))
+    return list(attempts.values())
+
+
+@dataclass(frozen=True)
+class _Output:
+    """An image that is ready to be stored. Its original's bytes are the output where nothing became
+    smaller.
+    """
+
+    name: str
+    original: FetchedImage
+    compressed: Compressed
+
+    @property
+    def data(self) -> bytes | bytearray:
+        return self.original.data if self.compressed.data is None else self.compressed.data
+
+
+async def _attempt(
+    runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
+) -> "_Output | ImageAttempt":
+    try:
+        with span(
+            "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
+        ):
+            return await _compressed(runtime, key, position, url, options)
+    except FetchFailed as failed:
+        return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
+    except ImageRefused as refused:
+        return ImageAttempt(ImageResult(error=ImageError(refused.code, refused.message)))
+    except Exception:
+        log.exception("image failed unexpectedly", position=position)
+        return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
+
+
+async def _compressed(
+    runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
+) -> _Output:
+    original = await runtime.fetcher.fetch(url)
+    try:
+        compressed = await runtime.codec.compress(original.data, options)
+        return _Output(
+            image_name(key.request_id, key.seq, position, compressed.extension),
+            original,
+            compressed,
+        )
+    except BaseException:
+        original.reserved.give_back()
+        raise
+
+
+def _ended(
+    runtime: Runtime, ended: "tuple[int, asyncio.Task[_Output | ImageAttempt]]"
+) -> tuple[int, ImageAttempt | None]:
+    at, task = ended
+    if task.cancelled():
+        return at, None
+    made = task.result()
+    return at, made if isinstance(made, ImageAttempt) else _stored(runtime, made)
+
+
+def _stored(runtime: Runtime, output: _Output) -> ImageAttempt:
+    try:
+        with STAGE_SECONDS["store"].time():
+            runtime.store.put(output.name, output.data)
+        return ImageAttempt(_succeeded(output))
+    except StorageUnavailable as error:
+        log.error("image not stored", file=output.name, error=str(error))
+        return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
+    except Exception:
+        log.exception("image failed unexpectedly", file=output.name)
+        return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
+    finally:
+        output.original.reserved.give_back()
+
+
+def _failed(code: ImageErrorCode, message: str) -> ImageAttempt:
+    return ImageAttempt(ImageResult(error=ImageError(code, message, retryable=True)))
+
+
+def _succeeded(output: _Output) -> ImageResult:
+    compressed = output.compressed
+    return ImageResult(
+        file=output.name,
+        action=compressed.action,
+        format=compressed.format,
+        width=compressed.width,
+        height=compressed.height,
+        bytes_in=len(output.original.data),
+        bytes_out=len(output.data),
+        warnings=compressed.warnings,
+    )

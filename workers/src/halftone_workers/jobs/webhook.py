@@ -1,0 +1,148 @@
+"""Delivering a webhook event: one signed POST, recorded, and tried again by the schedule until
+somebody says 2xx.
+"""
+
+import random
+import time
+from uuid import UUID
+
+import httpx
+import structlog
+
+from halftone_shared.db.webhook_events import Delivery, DueEvent, claim_event, record_delivery
+from halftone_shared.model.secret_box import SecretBox, SecretUnreadable
+from halftone_shared.model.signing import signed_headers
+from halftone_shared.model.states import WebhookStatus
+from halftone_shared.runtime.tracing import mark_failed, span
+from halftone_workers.http.client import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
+from halftone_workers.http.fetching import retry_after_seconds
+from halftone_workers.metrics import count_delivery
+from halftone_workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+# Pauses before each attempt, in seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h,
+# 24 h.
+SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+ATTEMPT_TIMEOUT_SECONDS = 15.0
+# The answer's body says nothing that counts; what fits into the first packets is taken, so that the
+# connection can be kept.
+MAX_ANSWER_BYTES = 16 * 1024
+_GONE = 410
+
+
+def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
+    """Make the `attempt`-th delivery of an event. Nothing, when it was begun before or the event
+    has ended.
+    """
+    url, days = runtime.settings.public_url, runtime.settings.retention_days
+    event = runtime.persist(
+        lambda connection: claim_event(connection, event_id, attempt, url, days)
+    )
+    if event is None:
+        return
+    with (
+        span("webhook", event.request_id, **{"halftone.attempt": attempt}),
+        structlog.contextvars.bound_contextvars(
+            x_request_id=event.trace_id,
+            request_id=str(event.request_id),
+            event_id=str(event.id),
+            attempt=attempt,
+        ),
+    ):
+        delivery, asked_seconds = _deliver(runtime, event)
+        if delivery.error:
+            mark_failed(delivery.error)
+        status, delay = _next(event, delivery, asked_seconds)
+        runtime.persist(
+            lambda connection: record_delivery(connection, event, delivery, status, delay)
+        )
+        count_delivery(status, delivery.duration_ms)
+        log.info(
+            "webhook attempted",
+            status=status,
+            status_code=delivery.status_code,
+            error=delivery.error,
+            next_attempt_seconds=delay,
+        )
+
+
+def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]:
+    own_secret = runtime.settings.webhook_secret
+    try:
+        secret = (
+            own_secret
+            if event.sealed_secret is None
+            else SecretBox(own_secret).open(event.sealed_secret)
+        )
+    except SecretUnreadable:
+        error = "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this worker has."
+        log.error("webhook secret unreadable", error=error)
+        return Delivery(0, error=error), None
+    try:
+        return runtime.run(post_event(runtime.webhook_http, event, secret))
+    except Exception:
+        # An attempt like any other: what is not recorded is begun again at the end of each lease,
+        # for ever.
+        log.exception("webhook failed unexpectedly")
+        return Delivery(0, error="Something went wrong on our side."), None
+
+
+async def post_event(
+    http: OutgoingHttp, event: DueEvent, secret: str
+) -> tuple[Delivery, float | None]:
+    """One POST, signed now. How it went, and what its Retry-After asks for in seconds."""
+    started = time.monotonic()
+    status_code, error, asked = None, None, None
+    headers = {
+        "Content-Type": "application/json",
+        **signed_headers(secret, event.id, event.body),
+    }
+    try:
+        async with (
+            Deadline(
+                ATTEMPT_TIMEOUT_SECONDS, counts_all=True
+            ) as until,  # as the event's lease does
+            http.request(
+                "POST", event.url, until, content=event.body.encode(), headers=headers
+            ) as response,
+        ):
+            status_code = response.status_code
+            asked = retry_after_seconds(response.headers)
+            await _read_a_little(response)
+    except TimeoutError:
+        # An answer whose body trickles on has been given nevertheless.
+        error = (
+            None
+            if status_code
+            else f"The receiver did not answer within {ATTEMPT_TIMEOUT_SECONDS:g} s."
+        )
+    except (BlockedAddress, HostNotFound) as refused:
+        error = str(refused)
+    except (httpx.HTTPError, httpx.InvalidURL) as broken:
+        error = (
+            None if status_code else f"The receiver cannot be reached ({type(broken).__name__})."
+        )
+    if status_code is not None and not 200 <= status_code <= 299:
+        error = f"The receiver answered {status_code}."
+    return Delivery(round((time.monotonic() - started) * 1000), status_code, error), asked
+
+
+async def _read_a_little(response: httpx.Response) -> None:
+    received = 0
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        if received > MAX_ANSWER_BYTES:
+            return
+
+
+def _next(
+    event: DueEvent, delivery: Delivery, asked_seconds: float | None
+) -> tuple[WebhookStatus, float | None]:
+    """Where the event stands after a delivery, and in how many seconds it is due again."""
+    if delivery.error is None:
+        return WebhookStatus.DELIVERED, None
+    if delivery.status_code == _GONE or event.step + 1 >= len(SCHEDULE_SECONDS):
+        return WebhookStatus.FAILED, None
+    pause = SCHEDULE_SECONDS[event.step + 1] * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
+    return WebhookStatus.PENDING, max(pause, asked_seconds or 0.0)
