@@ -13,8 +13,10 @@ COPY shared shared
 COPY db db
 COPY api api
 COPY workers workers
+COPY client client
 COPY cli cli
 COPY accelerator accelerator
+COPY samples samples
 
 FROM build AS build-api
 RUN uv sync --frozen --no-dev --no-editable --package halftone-api

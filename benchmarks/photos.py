@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from halftone_cli.photos import PRODUCTS, render_cutout, render_photo
+from halftone_samples import PRODUCTS, render_cutout, render_photo
 
 FOLDER = Path(".halftone/bench")
 LARGE, SMALL = (1500, 1500), (240, 240)

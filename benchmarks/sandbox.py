@@ -12,7 +12,7 @@ import sys
 import time
 from statistics import median
 
-from halftone_cli.photos import PRODUCTS, render_photo
+from halftone_samples import PRODUCTS, render_photo
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.handle import codec_environment

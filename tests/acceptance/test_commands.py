@@ -107,7 +107,7 @@ def test_demo_that_cannot_write_its_files_is_a_line(tmp_path: Path) -> None:
         check=False,
     )
     assert answer.returncode == 1
-    assert answer.stderr == "halftone cannot go on: Not a directory: .halftone/demo/pictures\n"
+    assert answer.stderr == "halftone cannot go on: Not a directory: .halftone/demo\n"
 
 
 @pytest.mark.parametrize(

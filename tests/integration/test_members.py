@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[2]
 UV = ROOT / ".tools" / "bin" / "uv"
 
 
-MEMBERS = ("halftone", "halftone-api", "halftone-db", "halftone-shared", "halftone-workers")
+MEMBERS = (
+    "halftone",
+    "halftone-api",
+    "halftone-client",
+    "halftone-db",
+    "halftone-shared",
+    "halftone-workers",
+)
 
 
 def _install(member: str, folder: Path) -> Path:

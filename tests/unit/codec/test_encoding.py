@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
-from halftone_cli.photos import render_cutout
+from halftone_samples import render_cutout
 from halftone_shared.model.states import Mode, OutputFormat
 from halftone_workers.codec import palettes
 from halftone_workers.codec.containers import is_lossless_webp

@@ -15,12 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from halftone_cli.client import ApiClient, Unreachable
@@ -28,7 +26,7 @@ from halftone_cli.demo.catalogue import (
     BROKEN_LINK,
     MAX_IMAGE_BYTES,
     OVERSIZED,
-    render_pictures,
+    PICTURES,
     write_csv,
 )
 from halftone_cli.demo.servers import receiver, shop
@@ -50,12 +48,11 @@ class DemoFailed(Exception):
 def run_demo(console: Console) -> int:
     """The demo; its exit code. Raises DemoFailed, and what ApiClient raises."""
     shutil.rmtree(FOLDER, ignore_errors=True)
-    pictures = FOLDER / "pictures"
-    _render(console, pictures)
+    FOLDER.mkdir(parents=True)
     secret = new_secret()
     events: Queue[dict[str, Any]] = Queue()
     with (
-        shop(pictures) as shop_url,
+        shop(PICTURES) as shop_url,
         receiver(secret, events) as webhook_url,
         _service(console) as url,
     ):
@@ -76,15 +73,6 @@ def run_demo(console: Console) -> int:
         event = _next_event(events)
     _show(console, status, images, event)
     return 0 if _as_expected(status, images, event) else 1
-
-
-def _render(console: Console, folder: Path) -> None:
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("Rendering sample photos", total=None)
-        count = 0
-        for count, _ in enumerate(render_pictures(folder), start=1):
-            bar.update(task, completed=count)
-    console.print(f"Rendered {count} sample photos into {folder}", highlight=False)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFilter
 
-from halftone_cli.photos.lighting import (
+from halftone_samples.lighting import (
     AFFINE,
     BICUBIC,
     BILINEAR,
@@ -17,7 +17,7 @@ from halftone_cli.photos.lighting import (
     light_up,
     tone,
 )
-from halftone_cli.photos.textures import TEXTURES, cloud, curve, lean_by
+from halftone_samples.textures import TEXTURES, cloud, curve, lean_by
 
 GROUNDS: dict[str, tuple[Material, ...]] = {
     "wood": (

@@ -7,7 +7,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from halftone_cli.photos.lighting import BICUBIC, Material, Size, Studio, ease
+from halftone_samples.lighting import BICUBIC, Material, Size, Studio, ease
 
 
 def noise(rng: Random, size: Size, across: float, down: float) -> Image.Image:

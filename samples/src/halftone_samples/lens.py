@@ -4,8 +4,8 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageFilter
 
-from halftone_cli.photos.lighting import BILINEAR, Studio, ease
-from halftone_cli.photos.textures import noise
+from halftone_samples.lighting import BILINEAR, Studio, ease
+from halftone_samples.textures import noise
 
 
 def expose(studio: Studio, photo: Image.Image, grain: float) -> Image.Image:

@@ -7,8 +7,8 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageFilter
 
-from halftone_cli.photos.lens import expose, print_film
-from halftone_cli.photos.lighting import (
+from halftone_samples.lens import expose, print_film
+from halftone_samples.lighting import (
     BICUBIC,
     BILINEAR,
     Material,
@@ -21,9 +21,9 @@ from halftone_cli.photos.lighting import (
     mix,
     unit_vector,
 )
-from halftone_cli.photos.products import BUILDERS, LYING
-from halftone_cli.photos.scene import GROUNDS, WALLS, cast_shadow, lay_ground, shine_window
-from halftone_cli.photos.textures import curve
+from halftone_samples.products import BUILDERS, LYING
+from halftone_samples.scene import GROUNDS, WALLS, cast_shadow, lay_ground, shine_window
+from halftone_samples.textures import curve
 
 
 def assemble(studio: Studio, parts: Sequence[Part]) -> Image.Image:

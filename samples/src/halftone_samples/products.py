@@ -8,9 +8,9 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from halftone_cli.photos.bodies import Profile, bend, lay_card, look_inside, plate, turn
-from halftone_cli.photos.lighting import Material, Part, Size, Studio
-from halftone_cli.photos.textures import curve, leather, linen, paper
+from halftone_samples.bodies import Profile, bend, lay_card, look_inside, plate, turn
+from halftone_samples.lighting import Material, Part, Size, Studio
+from halftone_samples.textures import curve, leather, linen, paper
 
 GLAZES = (
     ("#1f4450", "#2f6b78", "#5fa3a8"),

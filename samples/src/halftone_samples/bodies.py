@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from halftone_cli.photos.lighting import (
+from halftone_samples.lighting import (
     BICUBIC,
     BILINEAR,
     LANCZOS,
@@ -24,7 +24,7 @@ from halftone_cli.photos.lighting import (
     ease,
     light_up,
 )
-from halftone_cli.photos.textures import curve, lean_by, roughen
+from halftone_samples.textures import curve, lean_by, roughen
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ lighting and textures make surfaces, bodies shape them, products are built of bo
 stands around them, lens is what the camera adds, and render takes the picture.
 """
 
-from halftone_cli.photos.products import PRODUCTS
-from halftone_cli.photos.render import render_cutout, render_photo
+from halftone_samples.products import PRODUCTS
+from halftone_samples.render import render_cutout, render_photo
 
 __all__ = ["PRODUCTS", "render_cutout", "render_photo"]

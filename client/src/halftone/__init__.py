@@ -1,0 +1,1 @@
+"""halftone's API as a typed Python library."""
