@@ -32,7 +32,8 @@ from tests.support.stored import execute, good_image, query, store_request
 
 PARTS = 10
 _CLAIM_ALL = """
-    UPDATE products SET status = 'PROCESSING', claims = 1, attempts = 1, lease_until = now() + interval '1 hour'
+    UPDATE products SET status = 'PROCESSING', claims = 1, attempts = 1,
+        lease_until = now() + interval '1 hour'
     WHERE request_id = :request_id
 """
 # Client n of c settles the products n + 1, n + 1 + c, n + 1 + 2c, …; `turn` counts its
@@ -69,7 +70,8 @@ def main() -> None:
             with engine.connect() as connection:
                 connection.execute(text("VACUUM ANALYZE products"))
             print(
-                f"{share * arguments.connections} products, {arguments.connections} connections of {name}"
+                f"{share * arguments.connections} products,"
+                f" {arguments.connections} connections of {name}"
             )
             _report(
                 settle_all(
@@ -188,7 +190,8 @@ def _verify(engine: Engine) -> None:
     (row,) = query(
         engine,
         """
-        SELECT status, processed_products, total_products, open_shards, (SELECT count(*) FROM webhook_events) AS events
+        SELECT status, processed_products, total_products, open_shards,
+               (SELECT count(*) FROM webhook_events) AS events
         FROM requests
         """,
     )

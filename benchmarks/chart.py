@@ -96,7 +96,8 @@ def _panels() -> list[Panel]:
     ]
     return [
         Panel(
-            f"End to end: {_cores('end-to-end')} cores, photographs of 1500 × 1500, from upload to the last result",
+            f"End to end: {_cores('end-to-end')} cores, photographs of 1500 × 1500,"
+            " from upload to the last result",
             "images a second",
             throughput,
         ),
@@ -114,8 +115,8 @@ def _has_sharp() -> bool:
 def _drawn(panels: Sequence[Panel]) -> str:
     height = sum(panel.height for panel in panels)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        'role="img" aria-labelledby="name">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
+        f' height="{height}" role="img" aria-labelledby="name">',
         f'<title id="name">{escape("; ".join(_in_words(panel) for panel in panels))}</title>',
         f"<style>{_STYLE}</style>",
     ]
@@ -146,18 +147,21 @@ def _drawn_panel(panel: Panel, top: int) -> list[str]:
         x = left + tick * step * scale
         parts += [
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{bars_top - 6}" y2="{bottom}"/>',
-            f'<text class="quiet" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick * step}</text>',
+            f'<text class="quiet" x="{x:.1f}" y="{bottom + 16}"'
+            f' text-anchor="middle">{tick * step}</text>',
         ]
     for number, bar in enumerate(panel.bars):
         y, length = bars_top + number * (BAR + GAP), bar.value * scale
         parts += [
             f'<text x="{left - 10}" y="{y + 16}" text-anchor="end">{escape(bar.label)}</text>',
-            f'<rect class="{"ours" if bar.ours else "bar"}" x="{left}" y="{y}" width="{length:.1f}" height="{BAR}"/>',
+            f'<rect class="{"ours" if bar.ours else "bar"}" x="{left}" y="{y}"'
+            f' width="{length:.1f}" height="{BAR}"/>',
             f'<text x="{left + length + 7:.1f}" y="{y + 16}">{bar.value:.0f}</text>',
         ]
     middle = left + ticks * step * scale / 2
     parts.append(
-        f'<text class="quiet" x="{middle:.1f}" y="{bottom + 34}" text-anchor="middle">{panel.axis}</text>'
+        f'<text class="quiet" x="{middle:.1f}" y="{bottom + 34}"'
+        f' text-anchor="middle">{panel.axis}</text>'
     )
     return parts
 

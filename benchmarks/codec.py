@@ -97,12 +97,14 @@ CODECS: dict[str, Codec] = {
 }
 PNG_CODECS: dict[str, Codec] = {"Pillow, quantize and optimize": _pillow_png, "halftone": _ours}
 _SHARP = """
-const sharp = require('sharp'), fs = require('fs'), lines = require('readline').createInterface({input: process.stdin});
+const sharp = require('sharp'), fs = require('fs');
+const lines = require('readline').createInterface({input: process.stdin});
 sharp.concurrency(1); sharp.cache(false);
 lines.on('line', async (line) => {
   const [folder, ...files] = JSON.parse(line), before = process.cpuUsage();
   for (const [at, file] of files.entries())
-    fs.writeFileSync(`${folder}/${at}`, await sharp(fs.readFileSync(file)).jpeg({quality: QUALITY}).toBuffer());
+    const jpeg = await sharp(fs.readFileSync(file)).jpeg({quality: QUALITY}).toBuffer();
+    fs.writeFileSync(`${folder}/${at}`, jpeg);
   const used = process.cpuUsage(before);
   console.log((used.user + used.system) / 1e6);
 });

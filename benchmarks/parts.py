@@ -36,7 +36,7 @@ class Used:
 
 
 def used_so_far(service: Service) -> Used:
-    """Of this process, all that it started, and the service's PostgreSQL, which is nobody's child."""
+    """Processes: this one, all that it started, and the service's PostgreSQL (not a child)."""
     seconds: dict[str, float] = defaultdict(float)
     for process in _ours(service):
         try:

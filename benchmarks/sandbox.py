@@ -53,8 +53,9 @@ async def _compare(name: str, photos: list[bytes]) -> None:
     await pool.close()
     extra = median(two - one for one, two in zip(direct, pooled, strict=True))
     print(
-        f"{name} JPEG: {median(direct) * 1000:.2f} ms directly, {median(pooled) * 1000:.2f} ms in the sandbox:"
-        f" {extra * 1000:+.2f} ms, {extra / median(direct):+.1%} (medians of {ROUNDS} rounds of {len(photos)} photos)"
+        f"{name} JPEG: {median(direct) * 1000:.2f} ms directly, {median(pooled) * 1000:.2f} ms in"
+        f" the sandbox: {extra * 1000:+.2f} ms, {extra / median(direct):+.1%} (medians of {ROUNDS}"
+        f" rounds of {len(photos)} photos)"
     )
 
 

@@ -150,7 +150,7 @@ def _progress(service: Service, request_id: str) -> Iterator[tuple[int, float, f
 
 
 def _tenth(moments: dict[int, float], products: int, begin: float, end: float) -> float:
-    """Seconds between two shares of the products, straightened between the moments that were seen."""
+    """Seconds between two shares of the products, interpolated between the observed moments."""
 
     def when(share: float) -> float:
         for (low, early), (high, late) in itertools.pairwise(sorted(moments.items())):

@@ -53,9 +53,10 @@ def measure(service: Service, origin: Origin, photos: list[bytes], images: int, 
     assert ended["processed_images"] == images
     worker_bytes, codec_bytes = watch.stop()
     print(
-        f"mode={mode}: {images / used:.1f} images per second of a core, {images / elapsed:.1f} a second of the clock; "
-        f"saved {100 * ended['bytes_saved'] / ended['bytes_in']:.0f} %; "
-        f"at most {worker_bytes / 1e6:.0f} MB in the worker, {codec_bytes / 1e6:.0f} MB in a codec process"
+        f"mode={mode}: {images / used:.1f} images per second of a core, {images / elapsed:.1f} a"
+        f" second of the clock; saved {100 * ended['bytes_saved'] / ended['bytes_in']:.0f} %; at"
+        f" most {worker_bytes / 1e6:.0f} MB in the worker,"
+        f" {codec_bytes / 1e6:.0f} MB in a codec process"
     )
 
 

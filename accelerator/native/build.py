@@ -9,7 +9,8 @@ builder.cdef("""
     typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
 
     requantise_outcome requantise_jpeg(
-        const unsigned char *data, size_t data_bytes, int quality, size_t max_pixels, size_t max_bytes,
+        const unsigned char *data, size_t data_bytes, int quality,
+        size_t max_pixels, size_t max_bytes,
         const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes,
         unsigned char **result, size_t *result_bytes);
 

@@ -31,7 +31,8 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
         """Download, compress, save and record every image of an uploaded CSV."""
         database = sqlite3.connect(Path(folder) / "images.db")
         database.execute(
-            "CREATE TABLE IF NOT EXISTS products (serial TEXT, inputs TEXT, outputs TEXT, status TEXT)"
+            "CREATE TABLE IF NOT EXISTS products (serial TEXT, inputs TEXT, outputs TEXT,"
+            " status TEXT)"
         )
         count = 0
         for serial, _, urls in list(csv.reader(io.StringIO(content)))[1:]:

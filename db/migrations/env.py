@@ -41,8 +41,8 @@ def _check_encoding(connection: Connection) -> None:
     encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
         raise DatabaseUnavailable(
-            f"The database's encoding is {encoding}, which does not hold what may be in a CSV: make one by"
-            " CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'."
+            f"The database's encoding is {encoding}, which does not hold what may be in a CSV:"
+            " make one by CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'."
         )
 
 

@@ -1,4 +1,4 @@
-"""The backup and the restore of docs/operations.md: what had ended is there, what had not goes on."""
+"""Backup and restore by docs/operations.md: ended requests are there, the others go on."""
 
 import os
 import shutil

@@ -147,7 +147,8 @@ def test_flask_document_unquoted_urls_and_the_output_csv(service: Service, origi
     first, second = origin.serve("/1.jpg", jpeg(seed=1)), origin.serve("/2.jpg", jpeg(seed=2))
     hook = origin.serve("/hook", Answer(status=500))
     request_id = service.accepted(
-        f"S. No, Product Name, Input Image Urls\n1, SKU1, {first},{second}\n2, SKU2, {second},{first}\n",
+        "S. No, Product Name, Input Image Urls\n"
+        f"1, SKU1, {first},{second}\n2, SKU2, {second},{first}\n",
         webhook_url=hook,
     )
     ended = service.ended(request_id)

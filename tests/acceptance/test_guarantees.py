@@ -151,7 +151,10 @@ def test_asked_format_is_written(service: Service, origin: Origin) -> None:
 
 def test_uploaded_columns_come_back_verbatim(service: Service, origin: Origin) -> None:
     url = origin.serve("/a.jpg", jpeg())
-    source = f'Notes;Serial Number;Product Name;Input Image Urls;Prix\r\n"a;""b""\nc";007; Straße ;{url};12,50 €\r\n'
+    source = (
+        "Notes;Serial Number;Product Name;Input Image Urls;Prix\r\n"
+        f'"a;""b""\nc";007; Straße ;{url};12,50 €\r\n'
+    )
     request_id = service.accepted("\ufeff".encode() + source.encode())
     service.ended(request_id)
     (product,) = service.products(request_id)

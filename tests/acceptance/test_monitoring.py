@@ -325,7 +325,8 @@ def test_figures_agree_with_the_database_after_a_load(
     csv = HEADER + "".join(f"{n},SKU{n},{urls[n % 10]}\n" for n in range(2000))
     settings = {"database_url": database_url, "rabbitmq_url": broker.new_vhost(), "auth": "off"}
     # The broker is not this test's alone.
-    ready = f'rabbitmq_detailed_queue_messages_ready{{vhost="{settings["rabbitmq_url"].rpartition("/")[2]}"}}'
+    vhost = settings["rabbitmq_url"].rpartition("/")[2]
+    ready = f'rabbitmq_detailed_queue_messages_ready{{vhost="{vhost}"}}'
     with running_up(
         tmp_path, "--workers", "4", metrics_port=str(first_port), codec_processes="1", **settings
     ) as service:

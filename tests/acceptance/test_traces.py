@@ -1,4 +1,4 @@
-"""OpenTelemetry: one trace a request, from the upload over its products and images to the webhook."""
+"""OpenTelemetry: one trace a request, from its upload to its webhook."""
 
 from collections import Counter
 from collections.abc import Iterator

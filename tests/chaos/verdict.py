@@ -139,7 +139,8 @@ def _require_images(world: World, engine: Engine) -> int:
         """
         SELECT file, CAST(image ->> 'bytes_out' AS int) AS size FROM products,
         LATERAL unnest(output_files) WITH ORDINALITY AS file(file, position)
-        JOIN LATERAL jsonb_array_elements(images) WITH ORDINALITY AS result(image, number) ON number = position
+        JOIN LATERAL jsonb_array_elements(images) WITH ORDINALITY AS result(image, number)
+            ON number = position
         WHERE file IS NOT NULL
         """,
     )
@@ -156,7 +157,7 @@ def _require_images(world: World, engine: Engine) -> int:
 
 
 def _require_no_strangers(world: World) -> None:
-    """One API, the workers, a codec process each, and nobody that an earlier life has left behind."""
+    """One API, the workers, a codec process each, and none left over from before a restart."""
     family = {process.pid for process in world.family()}
     ours = [
         process

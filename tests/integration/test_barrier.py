@@ -1,4 +1,4 @@
-"""The completion barrier: every product counts once, and exactly one caller sees its request end."""
+"""The completion barrier: every product counts once, exactly one caller ends its request."""
 
 import random
 import threading
@@ -205,7 +205,8 @@ def _products_read(engine: Engine) -> int:
     query(engine, "SELECT pg_stat_force_next_flush()")
     (row,) = query(
         engine,
-        "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname = 'products'",
+        "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname ="
+        " 'products'",
     )
     return int(row.read)
 

@@ -29,12 +29,13 @@ BREAKAGES = {
         "UPDATE requests SET total_products = total_products + 1",
     ),
     "A request has ended exactly when": (
-        "UPDATE products SET status = 'PENDING' FROM requests WHERE id = request_id AND run = 2 AND seq = 1",
+        "UPDATE products SET status = 'PENDING' FROM requests WHERE id = request_id AND run = 2"
+        " AND seq = 1",
     ),
     "Every ending of a request with a webhook": (
         "DELETE FROM webhook_events WHERE run = 1",
-        "INSERT INTO webhook_events (request_id, run, next_attempt_at) SELECT id, 9, now() FROM requests"
-        " WHERE webhook_url IS NULL",
+        "INSERT INTO webhook_events (request_id, run, next_attempt_at) SELECT id, 9,"
+        " now() FROM requests WHERE webhook_url IS NULL",
         "UPDATE webhook_events SET run = 7 WHERE run = 2",
     ),
     "A finished product has a result": (
@@ -48,7 +49,8 @@ BREAKAGES = {
     ),
     "A webhook event that was attempted": (
         "UPDATE webhook_events SET attempts = 1, body = NULL WHERE run = 1",
-        "INSERT INTO webhook_attempts (event_id, attempt, duration_ms) SELECT id, 1, 5 FROM webhook_events",
+        "INSERT INTO webhook_attempts (event_id, attempt, duration_ms) SELECT id, 1,"
+        " 5 FROM webhook_events",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The server of `halftone up`, on folders as people have them, and after what happens to machines."""
+"""The embedded PostgreSQL: unusual folders, crashes, leftovers of earlier runs."""
 
 import os
 import signal
@@ -177,5 +177,8 @@ def _answers(server: EmbeddedPostgres) -> bool:
 
 def test_launcher_does_without_what_only_its_children_need() -> None:
     """It stays in memory beside them: SQLAlchemy alone would be 14 MiB."""
-    code = "import sys, halftone_cli.up; print(*{'sqlalchemy', 'starlette', 'dramatiq', 'PIL'} & set(sys.modules))"
+    code = (
+        "import sys, halftone_cli.up;"
+        " print(*{'sqlalchemy', 'starlette', 'dramatiq', 'PIL'} & set(sys.modules))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

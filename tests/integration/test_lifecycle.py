@@ -337,7 +337,7 @@ def test_first_claim_that_meets_a_dispatcher_leaves_the_start_to_the_next(engine
 def test_request_that_is_newer_than_the_statistics_is_cancelled_and_reopened_at_once(
     engine: Engine,
 ) -> None:
-    """PostgreSQL then expects a row or two of it: joined by the wrong column, this takes minutes."""
+    """PostgreSQL then expects one or two rows; joined by the wrong column, it takes minutes."""
     store_request(engine, 3000)
     execute(engine, "ANALYZE")
     request_id = store_request(engine, 40_000)

@@ -1,4 +1,4 @@
-"""Each member in an environment of its own: it brings what it needs, and nothing of the other side."""
+"""Each member in its own environment brings what it needs, and nothing of the other side."""
 
 import json
 import os

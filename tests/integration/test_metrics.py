@@ -200,7 +200,10 @@ def test_stalled_database_is_told_in_time_and_asked_once(
     monkeypatch.setattr(metrics, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(metrics, "KEPT_SECONDS", 0)
     assert samples(api.get("/metrics").text)["halftone_database_up"] == 1
-    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    others = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     (stalled,) = query(engine, others)
     os.kill(stalled.pid, signal.SIGSTOP)
     try:

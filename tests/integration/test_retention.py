@@ -68,7 +68,8 @@ def ended_request(
 def age(engine: Engine, request_id: UUID, days: float) -> None:
     execute(
         engine,
-        "UPDATE requests SET completed_at = now() - make_interval(secs => 86400 * :days) WHERE id = :id",
+        "UPDATE requests SET completed_at = now() - make_interval(secs => 86400 * :days) WHERE id"
+        " = :id",
         id=request_id,
         days=days,
     )
@@ -261,7 +262,7 @@ def test_pending_webhook_keeps_its_request(api: Api, sweeper: Sweeper) -> None:
 
 
 def test_bucket_is_emptied_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store without folders, as S3 is: more files than a page, and another request's beside them."""
+    """A store without folders, like S3: more files than a page, beside another request's."""
     monkeypatch.setattr(storage, "DELETE_PAGE_FILES", 3)
     bucket = ImageStore(tmp_path.as_uri())
     bucket._store, bucket._folder = MemoryStore(), None

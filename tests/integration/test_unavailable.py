@@ -34,12 +34,14 @@ def test_database_that_fails_in_the_middle_of_an_upload_is_503_and_leaves_nothin
     with engine.connect() as connection:
         connection.execute(
             text(
-                f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {failure}; RETURN NEW; END$$"
+                f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {failure};"
+                " RETURN NEW; END$$"
             )
         )
         connection.execute(
             text(
-                "CREATE TRIGGER fail BEFORE INSERT ON products FOR EACH ROW WHEN (NEW.seq = 2) EXECUTE FUNCTION fail()"
+                "CREATE TRIGGER fail BEFORE INSERT ON products FOR EACH ROW WHEN (NEW.seq = 2)"
+                " EXECUTE FUNCTION fail()"
             )
         )
     with running_api(api_settings(database_url, tmp_path)) as api:

@@ -73,7 +73,7 @@ def test_unexpected_failure_counts_as_an_attempt(
 
 
 def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> None:
-    """As where the connection breaks after the first time: nobody knows whether it was committed."""
+    """The connection breaks after the first time: nobody knows whether it was committed."""
     due = _due_event(engine, "http://127.0.0.1/hook")
     with engine.connect() as connection:
         event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
@@ -84,7 +84,8 @@ def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> N
             record_delivery(connection, event, failed, WebhookStatus.PENDING, 300)
     (row,) = query(
         engine,
-        "SELECT status, step, lease_until, extract(epoch FROM next_attempt_at - now()) AS due FROM webhook_events",
+        "SELECT status, step, lease_until, extract(epoch FROM next_attempt_at - now()) AS due FROM"
+        " webhook_events",
     )
     assert (row.status, row.step, row.lease_until) == ("pending", 1, None)
     assert 290 < row.due <= 300
@@ -101,7 +102,8 @@ def test_log_tells_when_an_attempt_began(engine: Engine) -> None:
         record_delivery(connection, event, Delivery(50, 200), WebhookStatus.DELIVERED, None)
     (row,) = query(
         engine,
-        "SELECT delivered_at, started_at, duration_ms FROM webhook_attempts JOIN webhook_events ON id = event_id",
+        "SELECT delivered_at, started_at, duration_ms FROM webhook_attempts JOIN webhook_events ON"
+        " id = event_id",
     )
     assert row.started_at + timedelta(milliseconds=row.duration_ms) <= row.delivered_at
 

@@ -1,4 +1,4 @@
-"""What fetching is tested with: a fetcher that may reach this machine, and what it said of a URL."""
+"""For tests of fetching: a fetcher that may reach this machine, and its answers."""
 
 import asyncio
 import ssl

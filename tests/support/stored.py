@@ -45,7 +45,7 @@ def store_request(
 
 @contextmanager
 def before_statement(start: str, do: Callable[[], object]) -> Iterator[None]:
-    """Once within the block, right before a statement that begins so: what another does in between."""
+    """Run `do` once within the block, right before a statement that begins with a text."""
     waiting = [do]
 
     def interrupt(*arguments: Any) -> None:

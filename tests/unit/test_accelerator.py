@@ -205,7 +205,8 @@ def test_same_source_gives_the_same_bytes_here_and_in_another_process() -> None:
     code = (
         "import sys, halftone_jpeg\n"
         "data = sys.stdin.buffer.read()\n"
-        "sys.stdout.buffer.write(halftone_jpeg.requantise(data, 50, max_pixels=10**6, max_bytes=10**6))\n"
+        "sys.stdout.buffer.write(halftone_jpeg.requantise(data, 50, max_pixels=10**6,"
+        " max_bytes=10**6))\n"
     )
     there = subprocess.run(
         [sys.executable, "-c", code], input=jpeg(), capture_output=True, check=True

@@ -129,16 +129,22 @@ _TEXTS = {
     "HTML in capitals": b"<HTML><BODY>Not found</BODY></HTML>",
     "HTML behind blank lines": b"\r\n\r\n   <html><body>x</body></html>",
     "HTML with a byte order mark": b"\xef\xbb\xbf<!doctype html><p>x",
-    "HTML in another language": "<!doctype html><title>Größe</title><p>Página não encontrada".encode(),
+    "HTML in another language": (
+        "<!doctype html><title>Größe</title><p>Página não encontrada"
+    ).encode(),
     "HTML in Latin-1": "<html><body>Größe</body></html>".encode("latin-1"),
-    "HTML with an icon drawn in it": b"<!doctype html><body><svg width='10'><path d='M0 0'/></svg>404</body>",
+    "HTML with an icon drawn in it": (
+        b"<!doctype html><body><svg width='10'><path d='M0 0'/></svg>404</body>"
+    ),
     "XML error": b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code></Error>',
     "JSON object": json.dumps({"error": "not found"}).encode(),
     "JSON array": b'[{"a": 1}]',
     "JSON in another language": '{"fehler": "Größe unbekannt"}'.encode(),
     "plain text": b"Not Found",
     "plain text with a tab and lines": b"404\tNot\r\nFound\r\n",
-    "plain text in another language": "Das Bild wurde gelöscht. Página não encontrada. 画像がありません".encode(),
+    "plain text in another language": (
+        "Das Bild wurde gelöscht. Página não encontrada. 画像がありません"
+    ).encode(),
     "CSV": b"a,b\r\n1,2\r\n",
 }
 
@@ -157,10 +163,15 @@ def _psd() -> bytes:
     return b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 30, 40, 8, 3) + bytes(100)
 
 
-_DRAWING = b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'><rect width='10' height='10'/></svg>"
+_DRAWING = (
+    b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'>"
+    b"<rect width='10' height='10'/></svg>"
+)
 _ILLUSTRATOR = (
-    b'<?xml version="1.0" encoding="utf-8"?>\n<!-- Generator: Adobe Illustrator 27.0.0, SVG Export Plug-In -->\n'
-    b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd" [\n'
+    b'<?xml version="1.0" encoding="utf-8"?>\n<!-- Generator: Adobe Illustrator 27.0.0,'
+    b" SVG Export Plug-In -->\n"
+    b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"'
+    b' "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd" [\n'
     + b"".join(
         b'\t<!ENTITY ns_%d "http://ns.adobe.com/Extensibility/%d.0/">\n' % (at, at)
         for at in range(12)

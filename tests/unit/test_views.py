@@ -260,7 +260,8 @@ def test_cells_are_written_byte_for_byte() -> None:
     assert (
         line
         == (
-            '007,  Straße 名前 😀\u00a0,"a ""b"", c","one\ntwo\rthree\r\n",\ufeff,\u2028,=1+1,\'x,é,,'
+            '007,  Straße 名前 😀\u00a0,"a ""b"", c","one\ntwo\rthree\r\n",'
+            "\ufeff,\u2028,=1+1,'x,é,,"
             f"{PUBLIC_URL}/api/image/a.jpg\r\n"
         ).encode()
     )
@@ -371,7 +372,8 @@ def test_report_has_one_row_an_image_with_all_that_is_known() -> None:
         "bytes_in,bytes_out,saved_percent,width,height,format\r\n"
         f"2,7,SKU7,1,http://images.example/1.jpg,{PUBLIC_URL}/api/image/a.jpg,COMPLETED,compressed,,,,"
         "326800,98040,70.0,1500,1000,JPEG\r\n"
-        "2,7,SKU7,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered 404.,,,,,,\r\n"
+        "2,7,SKU7,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered"
+        " 404.,,,,,,\r\n"
     )
 
 

@@ -27,13 +27,17 @@ PROBLEM_CODES = {
     "missing_file": "The form has no file in its field `file`.",
     "not_csv": "The file is of another kind. Export it as CSV.",
     "empty_csv": "The file is empty.",
-    "bad_encoding": "The file is neither UTF-8 nor UTF-16 with a byte order mark; `byte_offset` says where.",
+    "bad_encoding": (
+        "The file is neither UTF-8 nor UTF-16 with a byte order mark; `byte_offset` says where."
+    ),
     "malformed_csv": "The quoting or the cells of the row on `line` cannot be read.",
     "missing_columns": "The header lacks the columns in `columns`.",
     "duplicate_columns": "The header has the columns in `columns` more than once.",
     "no_rows": "There is a header, and no row below it.",
     "invalid_option": "The form field in `option` cannot be used.",
-    "invalid_webhook_url": "The webhook URL is none, or leads to an address that may not be reached.",
+    "invalid_webhook_url": (
+        "The webhook URL is none, or leads to an address that may not be reached."
+    ),
     "malformed_form": "The multipart form cannot be read, or is cut off.",
     "bad_framing": "The body's length is told twice, or unreadably.",
     "invalid_parameter": "The parameter in `parameter` cannot be used.",
@@ -49,13 +53,20 @@ PROBLEM_CODES = {
     "too_many_rows": "The file has more than `limit` rows. Split it.",
     "not_multipart": "The body is no multipart/form-data.",
     "range_not_satisfiable": "The range lies behind the image's end.",
-    "invalid_rows": "Rows are wrong: `errors` lists the first 100, `error_count` counts all. Nothing was stored.",
+    "invalid_rows": (
+        "Rows are wrong: `errors` lists the first 100, `error_count` counts all. Nothing was"
+        " stored."
+    ),
     "idempotency_key_reused": "The Idempotency-Key came with another upload within 24 hours.",
     "rate_limited": "Too many uploads. Retry-After says when the next may come.",
     "http_error": "The call cannot be answered.",
     "internal": "Our fault. The answer's X-Request-Id finds it in the log.",
-    "database_unavailable": "The database is away, and whether the call took effect is not known; try again.",
-    "storage_unavailable": "The images' storage is away, or there is no room for an upload; try again.",
+    "database_unavailable": (
+        "The database is away, and whether the call took effect is not known; try again."
+    ),
+    "storage_unavailable": (
+        "The images' storage is away, or there is no room for an upload; try again."
+    ),
     "not_ready": "The database or the broker cannot be reached; `failing` says which.",
 }
 # Those of a path in a URI that stand for themselves (RFC 3986, 3.3).
@@ -142,8 +153,8 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     problem = Problem(
         503,
         "database_unavailable",
-        "The database cannot be reached now, and whether this call took effect is not known. Try again; an upload"
-        " with an Idempotency-Key is stored once, however often it is sent.",
+        "The database cannot be reached now, and whether this call took effect is not known."
+        " Try again; an upload with an Idempotency-Key is stored once, however often it is sent.",
         headers={"Retry-After": "5"},
     )
     return problem_response(request, problem)

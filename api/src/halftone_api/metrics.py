@@ -168,7 +168,8 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     yield requests
     products = GaugeMetricFamily(
         "halftone_products",
-        "Products that have not ended: waiting for a worker, postponed to a time of their own, or processing.",
+        "Products that have not ended: waiting for a worker, postponed to a time of their own,"
+        " or processing.",
         labels=["state"],
     )
     products.add_metric(["waiting"], backlog.waiting_products)
@@ -182,7 +183,8 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     )
     yield _gauge(
         "halftone_requests_without_progress",
-        "Running requests of which no product has ended for 10 minutes, and none waits for a time of its own.",
+        "Running requests of which no product has ended for 10 minutes,"
+        " and none waits for a time of its own.",
         backlog.requests_without_progress,
     )
     yield _gauge(

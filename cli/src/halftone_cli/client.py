@@ -134,7 +134,8 @@ class ApiClient:
             yield
         except httpx.ConnectError:
             raise Unreachable(
-                f"No halftone answers at {self._url}. `halftone up` starts one; --url names another."
+                f"No halftone answers at {self._url}. `halftone up` starts one;"
+                " --url names another."
             ) from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise Unreachable(f"{self._url!a} cannot be asked: {error}.") from None

@@ -1,4 +1,4 @@
-"""The commands that speak to a running halftone: submit, status, details, download, cancel, retry."""
+"""The commands that call a running service: submit, status, details, download, cancel, retry."""
 
 import os
 from collections.abc import Iterator
@@ -150,7 +150,8 @@ def _show_accepted(accepted: dict[str, Any]) -> None:
         f" {accepted['total_images']:,} images."
     )
     for warning in accepted["warnings"]:
-        text = f"  line {warning['line']}, {warning['column']}: {warning['message']} ({warning['value']!r})"
+        place = f"line {warning['line']}, {warning['column']}"
+        text = f"  {place}: {warning['message']} ({warning['value']!r})"
         say(text, style="yellow")
     if accepted["warning_count"] > len(accepted["warnings"]):
         say(f"  and {accepted['warning_count'] - len(accepted['warnings']):,} more", style="yellow")
@@ -165,7 +166,8 @@ def _show_status(status: dict[str, Any]) -> None:
         "products": f"{ended_products(status):,} of {status['total_products']:,} ended,"
         f" {status['failed_products']:,} failed, {status['cancelled_products']:,} cancelled",
         "images": f"{status['processed_images']:,} of {status['total_images']:,} compressed"
-        f" ({status['kept_original_images']:,} kept as they were), {status['failed_images']:,} failed",
+        f" ({status['kept_original_images']:,} kept as they were),"
+        f" {status['failed_images']:,} failed",
         "bytes": f"{megabytes(status['bytes_in'])} in, {megabytes(status['bytes_out'])} out,"
         f" {megabytes(status['bytes_saved'])} saved",
         "output": status["output_csv_url"] or "when it has ended",
@@ -191,4 +193,5 @@ def _image_text(image: dict[str, Any]) -> str:
         return f"{image['input_url']}: {image['error']['code']}: {image['error']['message']}"
     if image["output_url"] is None:
         return f"{image['input_url']}: {image['status']}"
-    return f"{image['output_url']} ({megabytes(image['bytes_in'])} to {megabytes(image['bytes_out'])}, {image['action']})"
+    sizes = f"{megabytes(image['bytes_in'])} to {megabytes(image['bytes_out'])}"
+    return f"{image['output_url']} ({sizes}, {image['action']})"

@@ -7,7 +7,7 @@ from halftone_cli.terminal import EXIT_FAILED, HomeOption, console, say
 
 
 def doctor(home: HomeOption = DEFAULT_HOME) -> None:
-    """Check every invariant of the database, while it runs or at rest; exit 1 when one is broken."""
+    """Check every invariant of the database, running or stopped; exit 1 when one is broken."""
     from halftone_cli.local_database import local_engine
     from halftone_shared.db.invariants import examine
 

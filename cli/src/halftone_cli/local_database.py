@@ -42,7 +42,8 @@ def database_url(home_folder: Path) -> Iterator[str]:
     home = Home.at(home_folder)
     if not (home.postgres / "PG_VERSION").exists():
         raise DatabaseUnavailable(
-            f"{PREFIX}DATABASE_URL is not set, and there is no database under {home.folder}: run `halftone up` once."
+            f"{PREFIX}DATABASE_URL is not set, and there is no database under {home.folder}:"
+            " run `halftone up` once."
         )
     from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 

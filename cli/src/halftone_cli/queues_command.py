@@ -41,7 +41,7 @@ def queues(
     ] = 2.0,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Show queues, workers, throughput and failures, live until Ctrl-C; all of it from PostgreSQL."""
+    """Show queues, workers, throughput and failures from PostgreSQL, live until Ctrl-C."""
     from halftone_cli.local_database import local_engine
 
     with local_engine(home) as engine:

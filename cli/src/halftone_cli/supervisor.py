@@ -103,7 +103,8 @@ class Supervisor:
             env=child.environment | {PARENT_PIPE: str(self._pipe_read)},
             pass_fds=[self._pipe_read],
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which tells its children
+            # Ctrl-C in the terminal goes to the supervisor alone, which then stops its children.
+            start_new_session=True,
         )
         child.started_at = child.start_at = time.monotonic()
 

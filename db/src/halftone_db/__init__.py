@@ -1,4 +1,4 @@
-"""The history of halftone's schema, and how to apply it: `halftone-migrate`, or `halftone migrate`."""
+"""The history of the schema, and how to apply it: `halftone-migrate` or `halftone migrate`."""
 
 import sys
 from pathlib import Path
@@ -37,7 +37,10 @@ def migrate(database_url: str) -> None:
         raise wrong_schema(str(error.__cause__.argument)) from error
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable):
-            message = "A table is in use, as by a large upload under way. Nothing was changed: run it again later."
+            message = (
+                "A table is in use, for example by a large upload. Nothing was changed:"
+                " run it again later."
+            )
             raise DatabaseUnavailable(message) from error
         if not is_unavailable(error):
             raise

@@ -156,7 +156,7 @@ def wrap(studio: Studio, shape: Profile, skin: Size, size: Size, mark: Point) ->
 
 
 def meet(shape: Profile, x: float, y: float, tilt: float) -> Point:
-    """The angle and height at which the camera's line through (x, y) first meets the turned body."""
+    """Angle and height at which the camera's ray through (x, y) first meets the turned body."""
 
     def outside(z: float) -> float:
         return x * x + z * z - shape.radius(y + tilt * z) ** 2

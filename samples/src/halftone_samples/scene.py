@@ -102,7 +102,7 @@ def lay_table(studio: Studio, material: Material, edge: int) -> Image.Image:
 
 
 def build_wall(studio: Studio, size: Size) -> Image.Image:
-    """What is behind the table, far out of focus: plaster, or a room with its furniture and lights."""
+    """The background, far out of focus: plaster, or a room with its furniture and lights."""
     rng, (w, h) = studio.rng, size
     wall = Image.new("RGB", size, tuple(round(255 * tone(0.95 * c)) for c in studio.wall))
     if rng.random() < 0.5:
@@ -129,7 +129,7 @@ def build_wall(studio: Studio, size: Size) -> Image.Image:
 
 
 def cast_shadow(studio: Studio, body: Image.Image, shrink: int) -> Image.Image:
-    """How dark the ground is around the body: dark where they touch, and soft away from the lamp."""
+    """Darkness of the ground around the body: full where they touch, soft away from the lamp."""
     alpha = body.getchannel("A").reduce(shrink)
     u, y, (w, h) = studio.unit / shrink, studio.y / shrink, alpha.size
     kx, ky, kz = studio.key

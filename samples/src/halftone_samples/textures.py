@@ -1,4 +1,4 @@
-"""Textures: glaze, wood, linen, slate, marble, paper, leather, brushed metal, made of seeded noise."""
+"""Textures of seeded noise: glaze, wood, linen, slate, marble, paper, leather, brushed metal."""
 
 import math
 from collections.abc import Callable, Sequence

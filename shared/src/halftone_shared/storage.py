@@ -60,7 +60,7 @@ class ImageStore:
         return self._folder is None
 
     def put(self, name: str, data: bytes | bytearray) -> None:
-        """Store a file, whole and to outlast a power cut, or not at all. Raises StorageUnavailable."""
+        """Store a file whole and durably, or not at all. Raises StorageUnavailable."""
         try:
             if self._folder is not None:
                 _write_file(f"{self._folder}/{storage_path(name)}", data)
@@ -133,7 +133,7 @@ class ImageStore:
             ) from error
 
     def _refuse_link(self, name: str) -> None:
-        """What lies in the folder under an image's name is the image, and no way to another file."""
+        """Raise FileNotFoundError where an image's name is a link to another file."""
         if self._folder is not None:
             path = self._folder / storage_path(name)
             if os.path.realpath(path) != str(path):

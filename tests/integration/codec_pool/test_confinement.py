@@ -107,7 +107,8 @@ def test_confined_process_cannot_write_a_file(tmp_path: Path) -> None:
     "harm",
     [
         "import socket; socket.socket()",
-        "import socket; socket.socketpair()[0].getsockname(); socket.create_connection(('127.0.0.1', 9))",
+        "import socket; socket.socketpair()[0].getsockname();"
+        " socket.create_connection(('127.0.0.1', 9))",
         "import os; os.execv('/bin/true', ['true'])",
         "import os; os.fork()",
         "import subprocess; subprocess.run(['/bin/true'])",

@@ -282,7 +282,8 @@ def test_answer_without_retry_after_asks_for_nothing() -> None:
 @given(
     st.text(max_size=40)
     | st.from_regex(
-        r"[A-Z][a-z]{2}, [0-9]{1,2} (Jan|Feb|Dec) [0-9]{1,6} [0-9]{1,3}:[0-9]{2}:[0-9]{2} [+-]?[0-9A-Z]{1,25}"
+        r"[A-Z][a-z]{2}, [0-9]{1,2} (Jan|Feb|Dec) [0-9]{1,6} [0-9]{1,3}:[0-9]{2}:[0-9]{2}"
+        r" [+-]?[0-9A-Z]{1,25}"
     )
 )
 def test_retry_after_is_a_number_within_its_bounds_or_nothing(header: str) -> None:

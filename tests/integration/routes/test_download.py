@@ -96,7 +96,8 @@ def test_report_has_a_row_an_image(api: Api) -> None:
         f"2,1,SKU1,1,{URL},http://api.example/api/image/1.jpg,COMPLETED,compressed,,,,100,40,60.0,8,8,JPEG"
     )
     assert lines[2] == (
-        "2,1,SKU1,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered 404.,,,,,,"
+        "2,1,SKU1,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered"
+        " 404.,,,,,,"
     )
     assert [line.split(",")[:4] for line in lines[3:5]] == [
         ["3", "2", "SKU2", "1"],
@@ -109,12 +110,13 @@ def test_download_of_many_pages_is_whole_and_in_order(api: Api) -> None:
     request_id = upload(api, 2100)
     execute(
         api.engine,
-        "UPDATE products SET status = 'COMPLETED', output_files = ARRAY['x.jpg'], images = '[null]'",
+        "UPDATE products SET status = 'COMPLETED', output_files = ARRAY['x.jpg'],"
+        " images = '[null]'",
     )
     execute(
         api.engine,
-        "UPDATE requests SET status = 'COMPLETED', outcome = 'succeeded', completed_at = now(), open_shards = 0,"
-        " processed_products = total_products",
+        "UPDATE requests SET status = 'COMPLETED', outcome = 'succeeded', completed_at = now(),"
+        " open_shards = 0, processed_products = total_products",
     )
     _, *rows = csv.reader(io.StringIO(api.get(f"/api/download/{request_id}").text))
     assert [int(cells[0]) for cells in rows] == list(range(1, 2101))

@@ -124,7 +124,10 @@ def test_broker_that_says_nothing_is_named_as_one_that_is_away(
 def test_api_that_has_stopped_holds_no_connection(
     database_url: str, engine: Engine, tmp_path: Path
 ) -> None:
-    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    others = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     with running_api(api_settings(database_url, tmp_path, rabbitmq_url=dead_broker())) as api:
         assert api.get("/api/requests").status_code == 200
         assert query(engine, others)

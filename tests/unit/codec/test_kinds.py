@@ -472,7 +472,8 @@ from halftone_workers.codec.pipeline import compress
 for path in sys.argv[1:]:
     data = open(path, "rb").read()
     for form in ("keep", "webp"):
-        result = compress(data, CodecOptions.from_json({"mode": "quality", "format": form}), CodecLimits())
+        options = CodecOptions.from_json({"mode": "quality", "format": form})
+        result = compress(data, options, CodecLimits())
         print(hashlib.sha256(result.data or b"kept").hexdigest())
 """
 

@@ -139,7 +139,7 @@ class _Session:
         await self._unless_lost(confirming)
 
     async def declare(self, queue: str, arguments: dict[str, str]) -> int:
-        """Declare a queue, the first time with its dead-letter queue; how many messages wait in it."""
+        """Declare a queue and its dead-letter queue; return how many messages wait in it."""
         declared: asyncio.Future[Any] = self._loop.create_future()
         if queue not in self._declared:
             self._channel.queue_declare(

@@ -44,7 +44,8 @@ class Backlog:
 _BACKLOG = text(
     f"""
     WITH active AS (
-        SELECT r.id, r.status, r.created_at, r.updated_at, r.dispatch_cursor < r.total_products AS has_fresh,
+        SELECT r.id, r.status, r.created_at, r.updated_at,
+               r.dispatch_cursor < r.total_products AS has_fresh,
                r.total_products - r.processed_products - r.failed_products - r.cancelled_products
                - coalesce(open.ended, 0) AS left_over,
                greatest(r.updated_at, open.updated_at) AS progress_at,
@@ -54,7 +55,8 @@ _BACKLOG = text(
             SELECT sum(processed_products + failed_products + cancelled_products) AS ended,
                    max(updated_at) AS updated_at
             FROM request_shards
-            WHERE request_id = r.id AND processed_products + failed_products + cancelled_products < total
+            WHERE request_id = r.id
+              AND processed_products + failed_products + cancelled_products < total
         ) AS open ON true
         LEFT JOIN LATERAL (
             SELECT min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()) AS due_at,
@@ -64,7 +66,8 @@ _BACKLOG = text(
         WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
     ), leased AS (
         SELECT count(*) FILTER (WHERE p.status = 'PROCESSING') AS processing,
-               min(active.created_at) FILTER (WHERE p.status = 'PENDING' AND p.next_attempt_at IS NULL) AS fresh_since
+               min(active.created_at) FILTER (
+                   WHERE p.status = 'PENDING' AND p.next_attempt_at IS NULL) AS fresh_since
         FROM products AS p JOIN active ON active.id = p.request_id
         WHERE p.lease_until IS NOT NULL
     ), counts AS (
@@ -73,7 +76,9 @@ _BACKLOG = text(
                coalesce(sum(left_over), 0)::bigint AS left_over,
                coalesce(sum(postponed), 0)::bigint AS postponed,
                least(min(created_at) FILTER (WHERE has_fresh), min(due_at)) AS waiting_since,
-               count(*) FILTER (WHERE postponed = 0 AND progress_at < now() - interval '{NO_PROGRESS_SECONDS} seconds')
+               count(*) FILTER (
+                   WHERE postponed = 0
+                     AND progress_at < now() - interval '{NO_PROGRESS_SECONDS} seconds')
                    AS without_progress
         FROM active
     ), ended AS (
@@ -82,15 +87,20 @@ _BACKLOG = text(
                count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled
         FROM requests WHERE completed_at > now() - interval '24 hours'
     ), events AS (
-        SELECT count(*) AS pending, min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()) AS due_since
+        SELECT count(*) AS pending,
+               min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()) AS due_since
         FROM webhook_events WHERE status = 'pending'
     ), living AS (
-        SELECT count(*) AS workers FROM workers WHERE last_seen_at > now() - interval '{ALIVE_SECONDS} seconds'
+        SELECT count(*) AS workers FROM workers
+        WHERE last_seen_at > now() - interval '{ALIVE_SECONDS} seconds'
     )
     SELECT counts.pending, counts.processing, ended.completed, ended.failed, ended.cancelled,
-           counts.left_over, counts.postponed, leased.processing AS in_process, counts.without_progress,
-           extract(epoch FROM now() - least(counts.waiting_since, leased.fresh_since))::float AS waiting_seconds,
-           events.pending AS pending_events, extract(epoch FROM now() - events.due_since)::float AS due_seconds,
+           counts.left_over, counts.postponed, leased.processing AS in_process,
+           counts.without_progress,
+           extract(epoch FROM now() - least(counts.waiting_since, leased.fresh_since))::float
+               AS waiting_seconds,
+           events.pending AS pending_events,
+           extract(epoch FROM now() - events.due_since)::float AS due_seconds,
            living.workers
     FROM counts, leased, ended, events, living
     """  # noqa: S608 - the parts are constants
@@ -121,7 +131,8 @@ def read_backlog(connection: Connection) -> Backlog:
 
 _OPEN_SHARDS = """
     LEFT JOIN LATERAL (
-        SELECT sum(processed_products + failed_products) AS products, sum(processed_images) AS processed_images,
+        SELECT sum(processed_products + failed_products) AS products,
+               sum(processed_images) AS processed_images,
                sum(failed_images) AS failed_images, sum(bytes_in - bytes_out) AS bytes_saved
         FROM request_shards
         WHERE r.open_shards > 0 AND request_id = r.id
@@ -132,12 +143,17 @@ _OPEN_SHARDS = """
 _TOTALS = text(
     f"""
     SELECT extract(epoch FROM clock_timestamp())::float AS seconds,
-           coalesce(sum(r.processed_products + r.failed_products + coalesce(open.products, 0)), 0)::bigint AS products,
-           coalesce(sum(r.processed_images + coalesce(open.processed_images, 0)), 0)::bigint AS processed_images,
-           coalesce(sum(r.failed_images + coalesce(open.failed_images, 0)), 0)::bigint AS failed_images,
-           coalesce(sum(r.bytes_in - r.bytes_out + coalesce(open.bytes_saved, 0)), 0)::bigint AS bytes_saved
+           coalesce(sum(r.processed_products + r.failed_products + coalesce(open.products, 0)), 0)
+               ::bigint AS products,
+           coalesce(sum(r.processed_images + coalesce(open.processed_images, 0)), 0)::bigint
+               AS processed_images,
+           coalesce(sum(r.failed_images + coalesce(open.failed_images, 0)), 0)::bigint
+               AS failed_images,
+           coalesce(sum(r.bytes_in - r.bytes_out + coalesce(open.bytes_saved, 0)), 0)::bigint
+               AS bytes_saved
     FROM requests AS r {_OPEN_SHARDS}
-    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') OR r.completed_at > now() - interval '24 hours'
+    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
+      OR r.completed_at > now() - interval '24 hours'
     """  # noqa: S608 - the parts are constants
 )
 
@@ -152,7 +168,8 @@ def read_totals(connection: Connection) -> AnyRow:
 _RUNNING = text(
     f"""
     SELECT r.id, r.csv_filename, r.status, r.created_at, r.total_products,
-           (r.processed_products + r.failed_products + coalesce(open.products, 0))::bigint AS ended_products,
+           (r.processed_products + r.failed_products + coalesce(open.products, 0))::bigint
+               AS ended_products,
            (r.failed_images + coalesce(open.failed_images, 0))::bigint AS failed_images
     FROM requests AS r {_OPEN_SHARDS}
     WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
@@ -169,7 +186,8 @@ def running_requests(connection: Connection, limit: int) -> Sequence[AnyRow]:
 # Of the newest requests, and of each the first failures: a look, not a count of all.
 _FAILURES = text(
     """
-    SELECT image #>> '{error,code}' AS code, count(*) AS images, count(DISTINCT failed.request_id) AS requests
+    SELECT image #>> '{error,code}' AS code, count(*) AS images,
+           count(DISTINCT failed.request_id) AS requests
     FROM (SELECT id FROM requests ORDER BY created_at DESC LIMIT 50) AS newest
     CROSS JOIN LATERAL (
         SELECT request_id, images FROM products

@@ -56,12 +56,16 @@ _BARRIER = f"""
         UPDATE requests AS request
         SET {_ROLL_UP}, open_shards = open_shards - filled.shards, updated_at = now(),
             status = CASE WHEN open_shards > filled.shards THEN status
-                          WHEN request.cancelled_products + filled.cancelled_products > 0 THEN 'CANCELLED'
-                          WHEN request.processed_images + filled.processed_images > 0 THEN 'COMPLETED'
+                          WHEN request.cancelled_products + filled.cancelled_products > 0
+                              THEN 'CANCELLED'
+                          WHEN request.processed_images + filled.processed_images > 0
+                              THEN 'COMPLETED'
                           ELSE 'FAILED' END,
             outcome = CASE WHEN open_shards > filled.shards THEN NULL
-                           WHEN request.processed_images + filled.processed_images = total_images THEN 'succeeded'
-                           WHEN request.processed_images + filled.processed_images > 0 THEN 'partial'
+                           WHEN request.processed_images + filled.processed_images = total_images
+                               THEN 'succeeded'
+                           WHEN request.processed_images + filled.processed_images > 0
+                               THEN 'partial'
                            ELSE 'failed' END,
             completed_at = CASE WHEN open_shards = filled.shards THEN now() END,
             started_at = CASE WHEN request.processed_products + filled.processed_products
@@ -82,15 +86,18 @@ SETTLE = driver_statement(
     f"""
     WITH product AS (
         UPDATE products
-        SET status = :status, images = :images, output_files = :files, failed_images = :product_failed_images,
+        SET status = :status, images = :images, output_files = :files,
+            failed_images = :product_failed_images,
             lease_until = NULL
         WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
         RETURNING seq
     ), counts AS (
-        SELECT seq % {SHARDS} AS shard, {", ".join(f"CAST(:{name} AS bigint) AS {name}" for name in COUNTERS)}
+        SELECT seq % {SHARDS} AS shard,
+               {", ".join(f"CAST(:{name} AS bigint) AS {name}" for name in COUNTERS)}
         FROM product
     ), {_BARRIER}
-    SELECT EXISTS (SELECT FROM product) AS counted, coalesce((SELECT ended FROM request), false) AS ended
+    SELECT EXISTS (SELECT FROM product) AS counted,
+           coalesce((SELECT ended FROM request), false) AS ended
     """  # noqa: S608 - the parts are this module's constants
 )
 
@@ -105,10 +112,12 @@ _SETTLE_MANY = driver_statement(
             {", ".join(f"{name} bigint" for name in COUNTERS)})
     ), mine AS (
         SELECT seq, claims FROM products
-        WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM given)) AND status = 'PROCESSING'
+        WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM given))
+          AND status = 'PROCESSING'
         ORDER BY seq FOR NO KEY UPDATE
     ), held AS (
-        SELECT DISTINCT ON (seq) given.* FROM given JOIN mine USING (seq) WHERE mine.claims = given.token
+        SELECT DISTINCT ON (seq) given.* FROM given JOIN mine USING (seq)
+        WHERE mine.claims = given.token
     ), product AS (
         UPDATE products
         SET lease_until = NULL, (status, images, output_files, failed_images) = (
@@ -121,12 +130,14 @@ _SETTLE_MANY = driver_statement(
         FROM held JOIN product USING (seq) GROUP BY seq % {SHARDS}
     ), locked AS (
         SELECT shard FROM request_shards
-        WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard FOR NO KEY UPDATE
+        WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard
+        FOR NO KEY UPDATE
     ), counts AS (
         SELECT counted.* FROM counted JOIN locked USING (shard)
     ), {_BARRIER}
     SELECT moved.*, coalesce((SELECT ended FROM request), false) AS ended
-    FROM (SELECT array_agg(seq) AS seqs, array_agg(token) AS tokens FROM held JOIN product USING (seq)) AS moved
+    FROM (SELECT array_agg(seq) AS seqs, array_agg(token) AS tokens
+          FROM held JOIN product USING (seq)) AS moved
     """  # noqa: S608 - the parts are this module's constants
 )
 
@@ -212,21 +223,25 @@ _CANCEL = text(
     WITH waiting AS (
         SELECT seq FROM products
         WHERE request_id = :request_id AND seq > :after_seq AND status IN ('PENDING', 'PROCESSING')
-          AND EXISTS (SELECT FROM requests WHERE id = :request_id AND cancel_requested_at IS NOT NULL)
+          AND EXISTS (
+              SELECT FROM requests WHERE id = :request_id AND cancel_requested_at IS NOT NULL)
         ORDER BY seq LIMIT :limit FOR UPDATE
     ), product AS (
         UPDATE products
         SET status = 'CANCELLED', lease_until = NULL, next_attempt_at = NULL
-        WHERE request_id = :request_id AND seq > :after_seq AND seq <= (SELECT max(seq) FROM waiting)
+        WHERE request_id = :request_id AND seq > :after_seq
+          AND seq <= (SELECT max(seq) FROM waiting)
           AND status IN ('PENDING', 'PROCESSING')
         RETURNING seq, images
     ), counted AS (
-        SELECT seq % {SHARDS} AS shard, 0 AS processed_products, 0 AS failed_products, count(*) AS cancelled_products,
+        SELECT seq % {SHARDS} AS shard, 0 AS processed_products, 0 AS failed_products,
+               count(*) AS cancelled_products,
                {_IMAGE_SUMS}
         FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done GROUP BY seq % {SHARDS}
     ), locked AS (
         SELECT shard FROM request_shards
-        WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard FOR UPDATE
+        WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard
+        FOR UPDATE
     ), counts AS (
         SELECT counted.* FROM counted JOIN locked USING (shard)
     ), {_BARRIER}
@@ -269,15 +284,19 @@ _REOPEN = text(
     f"""
     WITH product AS (
         SELECT request_id, seq, status, images, output_files, input_image_urls FROM products
-        WHERE request_id = :request_id AND (failed_images > 0 OR status = 'CANCELLED') ORDER BY seq FOR UPDATE
+        WHERE request_id = :request_id AND (failed_images > 0 OR status = 'CANCELLED') ORDER BY seq
+        FOR UPDATE
     ), fact AS (
         SELECT product.request_id, product.seq, product.status, done.*,
-               (SELECT jsonb_agg(CASE WHEN image ->> 'status' = 'COMPLETED' THEN image END ORDER BY position)
-                FROM jsonb_array_elements(product.images) WITH ORDINALITY AS image(image, position)) AS kept
+               (SELECT jsonb_agg(CASE WHEN image ->> 'status' = 'COMPLETED' THEN image END
+                   ORDER BY position)
+                FROM jsonb_array_elements(product.images) WITH ORDINALITY
+                    AS image(image, position)) AS kept
         FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done
     ), reopened AS (
         UPDATE products
-        SET status = 'PENDING', attempts = 0, next_attempt_at = now(), failed_images = 0, images = fact.kept
+        SET status = 'PENDING', attempts = 0, next_attempt_at = now(), failed_images = 0,
+            images = fact.kept
         FROM fact
         WHERE products.request_id = fact.request_id AND products.seq = fact.seq
         RETURNING products.seq
@@ -290,10 +309,12 @@ _REOPEN = text(
         FROM fact GROUP BY seq % {SHARDS}
     ), before AS (
         SELECT * FROM request_shards
-        WHERE request_id = :request_id AND shard IN (SELECT shard FROM taken) ORDER BY shard FOR UPDATE
+        WHERE request_id = :request_id AND shard IN (SELECT shard FROM taken) ORDER BY shard
+        FOR UPDATE
     ), shard AS (
         UPDATE request_shards AS shard
-        SET {", ".join(f"{name} = shard.{name} - taken.{name}" for name in COUNTERS)}, updated_at = now()
+        SET {", ".join(f"{name} = shard.{name} - taken.{name}" for name in COUNTERS)},
+            updated_at = now()
         FROM taken
         WHERE shard.request_id = :request_id AND shard.shard = taken.shard
     ), rolled AS (
@@ -301,7 +322,8 @@ _REOPEN = text(
     )
     UPDATE requests AS request
     SET {", ".join(f"{name} = request.{name} - rolled.{name}" for name in COUNTERS)},
-        open_shards = rolled.shards, run = run + 1, status = 'PENDING', outcome = NULL, completed_at = NULL,
+        open_shards = rolled.shards, run = run + 1, status = 'PENDING', outcome = NULL,
+        completed_at = NULL,
         cancel_requested_at = NULL, dispatch_cursor = total_products, updated_at = now()
     FROM rolled
     WHERE request.id = :request_id AND rolled.shards > 0

@@ -75,11 +75,15 @@ CHECKS = (
     Check(
         "A shard's counters are those of its products, counted anew, unless they are being deleted",
         f"""
-        SELECT coalesce(shard.request_id, recount.request_id) || ' shard ' || coalesce(shard.shard, recount.shard)
+        SELECT coalesce(shard.request_id, recount.request_id) || ' shard '
+            || coalesce(shard.shard, recount.shard)
         FROM request_shards AS shard
-        FULL JOIN ({_RECOUNT}) AS recount ON recount.request_id = shard.request_id AND recount.shard = shard.shard
-        WHERE (coalesce(shard.total, 0) <> coalesce(recount.total, 0) OR {_unequal("shard", "recount")})
-          AND NOT EXISTS (SELECT FROM requests WHERE id = shard.request_id AND expired_at IS NOT NULL)
+        FULL JOIN ({_RECOUNT}) AS recount ON recount.request_id = shard.request_id
+            AND recount.shard = shard.shard
+        WHERE (coalesce(shard.total, 0) <> coalesce(recount.total, 0)
+               OR {_unequal("shard", "recount")})
+          AND NOT EXISTS
+              (SELECT FROM requests WHERE id = shard.request_id AND expired_at IS NOT NULL)
         """,  # noqa: S608
     ),
     Check(
@@ -98,10 +102,12 @@ CHECKS = (
         f"""
         SELECT request.id FROM requests AS request
         LEFT JOIN (
-            SELECT request_id, count(*) FILTER (WHERE NOT {_SHARD_FULL}) AS open, sum(total) AS total
+            SELECT request_id, count(*) FILTER (WHERE NOT {_SHARD_FULL}) AS open,
+                   sum(total) AS total
             FROM request_shards AS shard GROUP BY request_id
         ) AS sums ON sums.request_id = request.id
-        WHERE request.open_shards <> coalesce(sums.open, 0) OR request.total_products <> coalesce(sums.total, 0)
+        WHERE request.open_shards <> coalesce(sums.open, 0)
+          OR request.total_products <> coalesce(sums.total, 0)
         """,  # noqa: S608
     ),
     Check(
@@ -109,19 +115,23 @@ CHECKS = (
         f"""
         SELECT request.id FROM requests AS request
         WHERE (request.status IN {_FINAL})
-              = EXISTS (SELECT FROM products WHERE request_id = request.id AND status NOT IN {_FINAL})
+              = EXISTS (SELECT FROM products WHERE request_id = request.id
+                  AND status NOT IN {_FINAL})
         """,  # noqa: S608
     ),
     Check(
         "Every ending of a request with a webhook has one event, and no other has any",
         f"""
-        SELECT coalesce(ending.request_id, event.request_id) || ' run ' || coalesce(ending.run, event.run)
+        SELECT coalesce(ending.request_id, event.request_id) || ' run '
+            || coalesce(ending.run, event.run)
         FROM (
             SELECT request.id AS request_id, ended AS run
             FROM requests AS request CROSS JOIN LATERAL generate_series(1, request.run) AS ended
-            WHERE request.webhook_url IS NOT NULL AND (ended < request.run OR request.status IN {_FINAL})
+            WHERE request.webhook_url IS NOT NULL
+              AND (ended < request.run OR request.status IN {_FINAL})
         ) AS ending
-        FULL JOIN webhook_events AS event ON event.request_id = ending.request_id AND event.run = ending.run
+        FULL JOIN webhook_events AS event ON event.request_id = ending.request_id
+            AND event.run = ending.run
         WHERE ending.request_id IS NULL OR event.request_id IS NULL
         """,  # noqa: S608
     ),
@@ -136,12 +146,14 @@ CHECKS = (
         """,
     ),
     Check(
-        "A product that was handed out and waits again is in somebody's hand, or has a time when it is due",
+        "A product that was handed out and waits again is in somebody's hand,"
+        " or has a time when it is due",
         f"""
         SELECT product.request_id || ' product ' || product.seq
         FROM products AS product JOIN requests AS request ON request.id = product.request_id
         WHERE product.status = 'PENDING' AND product.seq <= request.dispatch_cursor
-          AND product.lease_until IS NULL AND product.next_attempt_at IS NULL AND request.status NOT IN {_FINAL}
+          AND product.lease_until IS NULL AND product.next_attempt_at IS NULL
+          AND request.status NOT IN {_FINAL}
         """,  # noqa: S608
     ),
     Check(
@@ -152,7 +164,8 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
-        "A webhook event that was attempted has the body that it was attempted with, and its log is complete",
+        "A webhook event that was attempted has the body that it was attempted with,"
+        " and its log is complete",
         """
         SELECT event.id FROM webhook_events AS event
         WHERE (event.attempts > 0 AND event.body IS NULL)

@@ -56,7 +56,8 @@ _TAKE = driver_statement(
     ), due AS (
         SELECT turn.* FROM active AS r
         CROSS JOIN LATERAL (
-            SELECT r.id AS request_id, seq, row_number() OVER (ORDER BY fresh, seq) AS turn, fresh FROM (
+            SELECT r.id AS request_id, seq, row_number() OVER (ORDER BY fresh, seq) AS turn, fresh
+            FROM (
                 (SELECT seq, false AS fresh FROM products AS p
                  WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL
                  ORDER BY p.next_attempt_at LIMIT :room)
@@ -69,11 +70,14 @@ _TAKE = driver_statement(
         ORDER BY turn.turn, r.served_at NULLS FIRST, r.id
         LIMIT :room
     ), served AS (
-        UPDATE requests SET served_at = clock_timestamp(), dispatch_cursor = greatest(dispatch_cursor, taken.last_fresh)
-        FROM (SELECT request_id, max(seq) FILTER (WHERE fresh) AS last_fresh FROM due GROUP BY request_id) AS taken
+        UPDATE requests SET served_at = clock_timestamp(),
+            dispatch_cursor = greatest(dispatch_cursor, taken.last_fresh)
+        FROM (SELECT request_id, max(seq) FILTER (WHERE fresh) AS last_fresh
+              FROM due GROUP BY request_id) AS taken
         WHERE requests.id = taken.request_id
     ), held AS (
-        SELECT product.request_id, product.seq, due.turn FROM products AS product JOIN due USING (request_id, seq)
+        SELECT product.request_id, product.seq, due.turn FROM products AS product
+        JOIN due USING (request_id, seq)
         WHERE product.status = 'PENDING' AND product.lease_until IS NULL
         FOR NO KEY UPDATE OF product SKIP LOCKED
     )
@@ -111,10 +115,12 @@ def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
 
 _TAKE_EVENTS = text(
     """
-    UPDATE webhook_events AS event SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    UPDATE webhook_events AS event
+    SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT id FROM webhook_events
-        WHERE status = 'pending' AND next_attempt_at <= now() AND (lease_until IS NULL OR lease_until < now())
+        WHERE status = 'pending' AND next_attempt_at <= now()
+          AND (lease_until IS NULL OR lease_until < now())
         ORDER BY next_attempt_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
     ) AS due
     WHERE event.id = due.id
@@ -135,7 +141,8 @@ def take_due_events(connection: Connection, room: int) -> list[EventKey]:
 # the last attempt.
 _FREE_EXPIRED = text(
     """
-    UPDATE products SET status = 'PENDING', lease_until = NULL, next_attempt_at = coalesce(next_attempt_at, now())
+    UPDATE products SET status = 'PENDING', lease_until = NULL,
+        next_attempt_at = coalesce(next_attempt_at, now())
     FROM (
         SELECT request_id, seq FROM products
         WHERE lease_until < now() AND (status = 'PENDING' OR attempts < :max_attempts)
@@ -149,14 +156,16 @@ _FREE_EXPIRED = text(
 # renewed it before.
 _CLAIM_EXHAUSTED = text(
     """
-    UPDATE products SET claims = claims + 1, lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    UPDATE products SET claims = claims + 1,
+        lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT request_id, seq FROM products
         WHERE lease_until < now() AND status = 'PROCESSING' AND attempts >= :max_attempts
         ORDER BY lease_until LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
     ) AS exhausted
     WHERE products.request_id = exhausted.request_id AND products.seq = exhausted.seq
-    RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files, images,
+    RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files,
+              images,
               (SELECT trace_id FROM requests WHERE id = products.request_id) AS trace_id
     """
 )
@@ -212,7 +221,8 @@ class Agenda:
 
 _AGENDA = driver_statement(
     """
-    SELECT EXISTS (SELECT FROM requests WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')) AS active,
+    SELECT EXISTS
+        (SELECT FROM requests WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')) AS active,
            (SELECT extract(epoch FROM min(greatest(next_attempt_at, lease_until)) - now())::float
             FROM webhook_events WHERE status = 'pending') AS event_seconds
     """

@@ -55,13 +55,16 @@ _CLAIM = driver_statement(
         ORDER BY seq FOR NO KEY UPDATE
     ), claimed AS (
         UPDATE products
-        SET status = 'PROCESSING', claims = claims + 1, attempts = attempts + 1, next_attempt_at = NULL,
+        SET status = 'PROCESSING', claims = claims + 1, attempts = attempts + 1,
+            next_attempt_at = NULL,
             lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM wanted))
         RETURNING request_id, seq, claims, attempts, input_image_urls, output_files, images
     ), started AS (
-        UPDATE requests SET status = 'PROCESSING', started_at = coalesce(started_at, now()), updated_at = now()
-        WHERE id IN (SELECT id FROM requests WHERE id IN (SELECT request_id FROM claimed) AND status = 'PENDING'
+        UPDATE requests SET status = 'PROCESSING', started_at = coalesce(started_at, now()),
+            updated_at = now()
+        WHERE id IN (SELECT id FROM requests
+                     WHERE id IN (SELECT request_id FROM claimed) AND status = 'PENDING'
                      FOR NO KEY UPDATE SKIP LOCKED)
     )
     SELECT claimed.*, requests.options, requests.trace_id
@@ -146,7 +149,8 @@ def renew_leases(connection: Connection, claims: Sequence[Claim]) -> None:
 _POSTPONE = text(
     """
     UPDATE products
-    SET status = 'PENDING', lease_until = NULL, next_attempt_at = now() + make_interval(secs => :delay_seconds),
+    SET status = 'PENDING', lease_until = NULL,
+        next_attempt_at = now() + make_interval(secs => :delay_seconds),
         images = :images, output_files = :files, attempts = attempts - :uncounted
     WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
     """

@@ -154,12 +154,16 @@ _RUNNING = ", ".join(
 )
 _OPEN_SUMS = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
 _SELECT_STATUS = f"""
-    SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header, r.csv_delimiter,
+    SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header,
+           r.csv_delimiter,
            r.total_products, r.total_images, {_RUNNING},
-           r.created_at, r.started_at, greatest(r.updated_at, open.updated_at) AS updated_at, r.completed_at,
+           r.created_at, r.started_at, greatest(r.updated_at, open.updated_at) AS updated_at,
+           r.completed_at,
            r.webhook_url, event.status AS webhook_status, event.attempts AS webhook_attempts,
-           event.last_status_code AS webhook_last_status_code, event.last_error AS webhook_last_error,
-           event.next_attempt_at AS webhook_next_attempt_at, event.delivered_at AS webhook_delivered_at
+           event.last_status_code AS webhook_last_status_code,
+           event.last_error AS webhook_last_error,
+           event.next_attempt_at AS webhook_next_attempt_at,
+           event.delivered_at AS webhook_delivered_at
     FROM requests AS r
     LEFT JOIN LATERAL (
         SELECT {_OPEN_SUMS}, max(updated_at) AS updated_at FROM request_shards
@@ -171,7 +175,8 @@ _SELECT_STATUS = f"""
 
 _GET_STATUS = text(
     f"""{_SELECT_STATUS}
-    WHERE r.id = :request_id AND r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
+    WHERE r.id = :request_id AND r.expired_at IS NULL
+      AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
     """
 )
 
@@ -179,7 +184,8 @@ _LIST_STATUS = text(
     f"""{_SELECT_STATUS}
     WHERE r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
       AND (CAST(:status AS text) IS NULL OR r.status = :status)
-      AND (CAST(:before_time AS timestamptz) IS NULL OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
+      AND (CAST(:before_time AS timestamptz) IS NULL
+           OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
     ORDER BY r.created_at DESC, r.id DESC LIMIT :limit
     """
 )

@@ -203,8 +203,8 @@ request_shards = Table(
         name="counted",
     ),
     CheckConstraint(
-        "least(processed_products, failed_products, cancelled_products, processed_images, failed_images,"
-        " kept_original_images, bytes_in, bytes_out) >= 0",
+        "least(processed_products, failed_products, cancelled_products, processed_images,"
+        " failed_images, kept_original_images, bytes_in, bytes_out) >= 0",
         name="not_negative",
     ),
     # Counters move at every product: with nine tenths of the page free the updates stay on it

@@ -25,7 +25,8 @@ _TAKE = text(
 )
 _WAIT = text(
     f"""
-    SELECT extract(epoch FROM {_FREE_AT} - clock_timestamp())::float + :interval - :period FROM rate_limits AS known
+    SELECT extract(epoch FROM {_FREE_AT} - clock_timestamp())::float + :interval - :period
+    FROM rate_limits AS known
     WHERE caller = :caller
     """  # noqa: S608 - a constant
 )

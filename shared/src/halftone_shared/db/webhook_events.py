@@ -84,8 +84,10 @@ _CLAIM = text(
     SET attempts = :attempt, lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM requests AS request
     WHERE event.id = :event_id AND event.status = 'pending' AND event.attempts = :attempt - 1
-      AND event.next_attempt_at <= now() AND event.body IS NOT NULL AND request.id = event.request_id
-    RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at, now() AS claimed_at,
+      AND event.next_attempt_at <= now() AND event.body IS NOT NULL
+      AND request.id = event.request_id
+    RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at,
+              now() AS claimed_at,
               event.body, request.webhook_url, request.webhook_secret, request.trace_id
     """
 )
@@ -123,7 +125,8 @@ def claim_event(
 _RECORD = text(
     """
     WITH logged AS (
-        INSERT INTO webhook_attempts (event_id, attempt, started_at, duration_ms, status_code, error)
+        INSERT INTO webhook_attempts (event_id, attempt, started_at, duration_ms, status_code,
+            error)
         VALUES (:event_id, :attempt, :started_at, :duration_ms, :status_code, :error)
         ON CONFLICT DO NOTHING RETURNING event_id
     )
@@ -185,10 +188,12 @@ _REPLAY = text(
     WITH request AS (
         SELECT id FROM requests WHERE id = :request_id AND expired_at IS NULL FOR NO KEY UPDATE
     ), newest AS (
-        SELECT id FROM webhook_events WHERE request_id IN (SELECT id FROM request) ORDER BY run DESC LIMIT 1
+        SELECT id FROM webhook_events WHERE request_id IN (SELECT id FROM request) ORDER BY run DESC
+        LIMIT 1
     ), replayed AS (
         UPDATE webhook_events
-        SET status = 'pending', step = 0, next_attempt_at = now(), delivered_at = NULL, lease_until = NULL
+        SET status = 'pending', step = 0, next_attempt_at = now(), delivered_at = NULL,
+            lease_until = NULL
         FROM newest WHERE webhook_events.id = newest.id
         RETURNING webhook_events.id
     )

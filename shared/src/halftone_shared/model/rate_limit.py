@@ -11,7 +11,7 @@ _FORM = re.compile(rf"([1-9]\d{{0,8}})/({'|'.join(_UNITS)})")
 
 @dataclass(frozen=True)
 class RateLimit:
-    """So many calls in so many seconds: all at once, if the caller likes, and from then on evenly."""
+    """At most `calls` in `seconds`: all at once if the caller likes, from then on evenly."""
 
     calls: int
     seconds: int

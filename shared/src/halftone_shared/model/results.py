@@ -1,4 +1,4 @@
-"""What became of a product's images: the values that a worker settles with and that clients read."""
+"""Results of a product's images: the values that a worker settles with and clients read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

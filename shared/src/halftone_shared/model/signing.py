@@ -19,7 +19,7 @@ def new_secret() -> str:
 
 
 def secret_problem(secret: str) -> str | None:
-    """Why a text is no signing secret, as a sentence that does not repeat it; None when it is one."""
+    """Why a text is no signing secret, as a sentence without the text; None when it is one."""
     encoded = secret.removeprefix(SECRET_PREFIX).rstrip("=")
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
@@ -27,7 +27,10 @@ def secret_problem(secret: str) -> str | None:
         key = b""
     if secret.startswith(SECRET_PREFIX) and len(key) >= MIN_SECRET_BYTES:
         return None
-    return f"A webhook secret is {SECRET_PREFIX} followed by at least {MIN_SECRET_BYTES} bytes in base64."
+    return (
+        f"A webhook secret is {SECRET_PREFIX} followed by at least {MIN_SECRET_BYTES} bytes"
+        " in base64."
+    )
 
 
 def webhook_id(event_id: UUID) -> str:

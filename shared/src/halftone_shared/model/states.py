@@ -1,4 +1,4 @@
-"""The states that requests, products, images and webhook events move through, as clients read them."""
+"""The states of requests, products, images and webhook events, as clients read them."""
 
 from enum import StrEnum
 
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 
 class Mode(StrEnum):
-    """The three readings of "compress by 50 %": encoder quality, side length, share of the bytes."""
+    """Three readings of "compress by 50 %": encoder quality, side length, share of the bytes."""
 
     QUALITY = "quality"
     SCALE = "scale"

@@ -75,7 +75,7 @@ def timestamp(moment: datetime | None) -> str | None:
 
 
 def _progress(row: AnyRow) -> float:
-    """The share of products that have ended, 0–100, to a tenth; rounding alone never makes it 100."""
+    """Share of products that have ended, 0–100, to a tenth; rounding never makes it 100."""
     ended = row.processed_products + row.failed_products + row.cancelled_products
     if ended == row.total_products:
         return 100.0

@@ -19,7 +19,7 @@ _HOST = re.compile(r"[^\s\x00-\x20\"#%/:<>?@\[\\\]^`{|}\x7f]+")
 
 
 def url_problem(url: str) -> str | None:
-    """Why `url` is no http(s) URL, as a sentence for the person who wrote it; None when it is one."""
+    """Why `url` is no http(s) URL, as a sentence for its author; None when it is one."""
     if len(url) <= MAX_URL_CHARACTERS and _PLAIN_URL.fullmatch(url):
         return None
     return _problem_in_full(url)
