@@ -43,6 +43,7 @@ check: setup ## Format, lint, types, import contract: what a commit must pass
 	$(RUN)ruff check .
 	$(RUN)mypy
 	$(RUN)lint-imports
+	$(RUN)python scripts/markdown_lines.py
 	.tools/bin/uv lock --check
 
 secrets: ## Make random passwords for docker-compose.yml, once
@@ -51,6 +52,7 @@ secrets: ## Make random passwords for docker-compose.yml, once
 format: setup ## Format the code and fix what the linter can
 	$(RUN)ruff check --fix .
 	$(RUN)ruff format .
+	$(RUN)python scripts/markdown_lines.py --fix
 
 clean: ## Remove what setup and runs have made, the database and images of `make up` in .halftone too
 	rm -rf .venv .tools .halftone .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

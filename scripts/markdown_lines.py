@@ -1,0 +1,109 @@
+"""Check that the lines of every Markdown file end at 100 characters; `--fix` wraps paragraphs.
+
+Tables, code blocks and words that are too long by themselves (links) stay as they are, except that
+a line of a code block which is too long is reported too.
+"""
+
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+WIDTH = 100
+_FENCE = re.compile(r"\s*(```|~~~)")
+_ITEM = re.compile(r"( *)([-*+]|\d+\.) +")
+# A line that begins so is not part of the paragraph before it.
+_OWN_LINE = re.compile(r"\s*(#|\||>|<|!\[|\[[^]]+\]:|---)")
+# A wrapped line must not begin with what Markdown reads as a list, a heading or a quote.
+_MISREAD_AT_START = re.compile(r" (?=([-*+#>=|]|\d+[.)])( |$))")
+_CODE = re.compile(r"`[^`]{1,60}`")
+_GLUE = "\0"
+
+
+def main() -> None:
+    fix = "--fix" in sys.argv[1:]
+    too_long = [message for path in _markdown_files() for message in _lines_of(path, fix)]
+    print("\n".join(too_long) or f"Markdown lines end at {WIDTH} characters.")
+    sys.exit(bool(too_long))
+
+
+def _markdown_files() -> list[Path]:
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [Path(name) for name in names if Path(name).exists()]
+
+
+def _lines_of(path: Path, fix: bool) -> list[str]:
+    """Wrap the file where asked, and name the lines that are still too long."""
+    text = path.read_text()
+    if fix:
+        wrapped = "".join(f"{line}\n" for line in wrap(text.splitlines()))
+        if wrapped != text:
+            path.write_text(wrapped)
+            text = wrapped
+    return [
+        f"{path}:{number}: {len(line)} characters"
+        for number, line in enumerate(text.splitlines(), 1)
+        if len(line) > WIDTH
+        and not line.lstrip().startswith(("|", "!["))
+        and " " in line.strip()[:WIDTH]
+    ]
+
+
+def wrap(lines: list[str]) -> Iterator[str]:
+    """The same document, with every paragraph that has a line over the limit filled again."""
+    for block in _blocks(lines):
+        if _is_paragraph(block) and any(len(line) > WIDTH for line in block):
+            yield from _fill(block)
+        else:
+            yield from block
+
+
+def _blocks(lines: list[str]) -> Iterator[list[str]]:
+    """Paragraphs and list items; every other line alone."""
+    block: list[str] = []
+    fenced = False
+    for line in lines:
+        opens = _FENCE.match(line)
+        alone = fenced or opens or not line.strip() or _OWN_LINE.match(line)
+        if alone or _ITEM.match(line) or (block and not _is_paragraph(block)):
+            if block:
+                yield block
+            block = []
+        if opens:
+            fenced = not fenced
+        if alone:
+            yield ["" if not line.strip() else line] if not (fenced or opens) else [line]
+        else:
+            block.append(line)
+    if block:
+        yield block
+
+
+def _is_paragraph(block: list[str]) -> bool:
+    line = block[0]
+    starts_code = line.startswith("    ") and not _ITEM.match(line)
+    return bool(line.strip()) and not starts_code and not _OWN_LINE.match(line)
+
+
+def _fill(block: list[str]) -> list[str]:
+    item = _ITEM.match(block[0])
+    first = item.group() if item else re.match(r" *", block[0]).group()  # type: ignore[union-attr]
+    text = " ".join([block[0][len(first) :], *(line.strip() for line in block[1:])])
+    text = _CODE.sub(lambda code: code.group().replace(" ", _GLUE), text)
+    text = _MISREAD_AT_START.sub(_GLUE, text)
+    filled = textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_GLUE, " ") for line in filled]
+
+
+if __name__ == "__main__":
+    main()
