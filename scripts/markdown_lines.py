@@ -54,32 +54,31 @@ def _lines_of(path: Path, fix: bool) -> list[str]:
 
 def wrap(lines: list[str]) -> Iterator[str]:
     """The same document, with every paragraph that has a line over the limit filled again."""
-    for block in _blocks(lines):
-        if _is_paragraph(block) and any(len(line) > WIDTH for line in block):
+    for block, is_code in _blocks(lines):
+        if not is_code and _is_paragraph(block) and any(len(line) > WIDTH for line in block):
             yield from _fill(block)
         else:
             yield from block
 
 
-def _blocks(lines: list[str]) -> Iterator[list[str]]:
-    """Paragraphs and list items; every other line alone."""
+def _blocks(lines: list[str]) -> Iterator[tuple[list[str], bool]]:
+    """Paragraphs and list items, every other line alone; and whether it is part of a code block."""
     block: list[str] = []
     fenced = False
     for line in lines:
-        opens = _FENCE.match(line)
-        alone = fenced or opens or not line.strip() or _OWN_LINE.match(line)
-        if alone or _ITEM.match(line) or (block and not _is_paragraph(block)):
-            if block:
-                yield block
+        fence = _FENCE.match(line)
+        alone = fenced or fence or not line.strip() or _OWN_LINE.match(line)
+        if block and (alone or _ITEM.match(line) or not _is_paragraph(block)):
+            yield block, False
             block = []
-        if opens:
-            fenced = not fenced
         if alone:
-            yield ["" if not line.strip() else line] if not (fenced or opens) else [line]
+            yield [line], bool(fenced or fence)
         else:
             block.append(line)
+        if fence:
+            fenced = not fenced
     if block:
-        yield block
+        yield block, False
 
 
 def _is_paragraph(block: list[str]) -> bool:
