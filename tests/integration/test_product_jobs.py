@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from halftone_shared.db.barrier import Settled, settle_products
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.products import Claim
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.model.states import ImageErrorCode
 from halftone_shared.storage import ImageStore
 from halftone_workers.jobs import product
 from halftone_workers.jobs.image import ImageAttempt

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
 
-from halftone_shared.model.states import Action, ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Action
 from halftone_workers.codec.formats import Format, sniff
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec.pipeline import compress

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from halftone_shared.model.states import ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Mode, OutputFormat
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
 from halftone_workers.codec_processes.pool import CodecPool
 from tests.support.images import jpeg

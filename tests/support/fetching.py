@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from halftone_shared.model.addresses import FetchRule, parse_networks
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.fetching import FetchFailed, ImageFetcher, MemoryBudget
 

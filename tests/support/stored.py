@@ -11,8 +11,9 @@ from halftone_shared.db.barrier import Settled, settle_product
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.products import Claim, claim_products
 from halftone_shared.db.requests import NewProduct, NewRequest, insert_request
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.model.states import Action, ImageErrorCode
+from halftone_shared.model.states import Action
 
 
 def store_request(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from halftone_api.endpoints.views import image_views, output_csv, product_view, report_csv
 from halftone_shared.db.engine import AnyRow
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult
-from halftone_shared.model.states import Action, ImageErrorCode
+from halftone_shared.model.states import Action
 from tests.support.api import row
 
 PUBLIC_URL = "https://halftone.example"

@@ -1,11 +1,12 @@
 """Errors as clients see them: RFC 9457 problem details, application/problem+json, each with a
 stable `code`.
 
-A Problem is raised anywhere below a route and answered here; whatever else escapes is logged and
-answered as 500, and a database that is away as 503.
+A Problem is raised anywhere below an endpoint and answered here. Any other exception is logged and
+answered as 500; a database that cannot be reached as 503.
 """
 
 import json
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -22,75 +23,249 @@ from halftone_shared.db.engine import is_unavailable
 
 log = structlog.get_logger(__name__)
 
-# Every code of a problem, and what to do about it.
-PROBLEM_CODES = {
-    "missing_file": "The form has no file in its field `file`.",
-    "not_csv": "The file is of another kind. Export it as CSV.",
-    "empty_csv": "The file is empty.",
-    "bad_encoding": (
-        "The file is neither UTF-8 nor UTF-16 with a byte order mark; `byte_offset` says where."
-    ),
-    "malformed_csv": "The quoting or the cells of the row on `line` cannot be read.",
-    "missing_columns": "The header lacks the columns in `columns`.",
-    "duplicate_columns": "The header has the columns in `columns` more than once.",
-    "no_rows": "There is a header, and no row below it.",
-    "invalid_option": "The form field in `option` cannot be used.",
-    "invalid_webhook_url": (
-        "The webhook URL is none, or leads to an address that may not be reached."
-    ),
-    "malformed_form": "The multipart form cannot be read, or is cut off.",
-    "bad_framing": "The body's length is told twice, or unreadably.",
-    "invalid_parameter": "The parameter in `parameter` cannot be used.",
-    "unauthorized": "The header `Authorization: Bearer KEY` is missing, or its key is not known.",
-    "not_found": "There is nothing here, or it is another key's.",
-    "method_not_allowed": "The path takes other methods; the Allow header lists them.",
-    "upload_timeout": "The body did not arrive in time.",
-    "not_ended": "The request still runs.",
-    "already_ended": "The request has ended.",
-    "nothing_to_retry": "Nothing in the request failed.",
-    "no_webhook": "The request was uploaded without a webhook URL.",
-    "too_large": "The file is over `limit` bytes. Split it.",
-    "too_many_rows": "The file has more than `limit` rows. Split it.",
-    "not_multipart": "The body is no multipart/form-data.",
-    "range_not_satisfiable": "The range lies behind the image's end.",
-    "invalid_rows": (
-        "Rows are wrong: `errors` lists the first 100, `error_count` counts all. Nothing was"
-        " stored."
-    ),
-    "idempotency_key_reused": "The Idempotency-Key came with another upload within 24 hours.",
-    "rate_limited": "Too many uploads. Retry-After says when the next may come.",
-    "http_error": "The call cannot be answered.",
-    "internal": "Our fault. The answer's X-Request-Id finds it in the log.",
-    "database_unavailable": (
-        "The database is away, and whether the call took effect is not known; try again."
-    ),
-    "storage_unavailable": (
-        "The images' storage is away, or there is no room for an upload; try again."
-    ),
-    "not_ready": "The database or the broker cannot be reached; `failing` says which.",
-}
-# Those of a path in a URI that stand for themselves (RFC 3986, 3.3).
+
+class ProblemCode(StrEnum):
+    """Every code of a problem: its HTTP status, what happened, and what the caller can do.
+
+    This is the only list: raising a Problem, OpenAPI and `/docs` take code, status and texts from
+    here. To add a code, add a member.
+    """
+
+    status: int
+    meaning: str
+    remedy: str
+
+    def __new__(
+        cls, code: str, status: int = 0, meaning: str = "", remedy: str = ""
+    ) -> "ProblemCode":
+        # The defaults are for mypy, which takes ProblemCode("not_found") for a call of this.
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.status = status
+        member.meaning = meaning
+        member.remedy = remedy
+        return member
+
+    # The form
+    MISSING_FILE = (
+        "missing_file",
+        400,
+        "The form has no file in its field `file`.",
+        "Send the file as multipart/form-data in a field called `file`.",
+    )
+    MALFORMED_FORM = (
+        "malformed_form",
+        400,
+        "The multipart form cannot be read, or ends before its closing boundary.",
+        "Send the upload again; let a library build the form.",
+    )
+    NOT_MULTIPART = (
+        "not_multipart",
+        415,
+        "The body is not multipart/form-data.",
+        "Send the file as multipart/form-data in a field called `file`.",
+    )
+    INVALID_OPTION = (
+        "invalid_option",
+        400,
+        "The form field in `option` has a value that cannot be used, or does not exist.",
+        "Correct the value; `detail` says what is expected.",
+    )
+    INVALID_WEBHOOK_URL = (
+        "invalid_webhook_url",
+        400,
+        "The webhook URL is not an http(s) URL, or its address may not be reached.",
+        "Give a public http(s) URL.",
+    )
+    TOO_LARGE = (
+        "too_large",
+        413,
+        "The file has more than `limit` bytes.",
+        "Split the file into several uploads.",
+    )
+    UPLOAD_TIMEOUT = (
+        "upload_timeout",
+        408,
+        "The body did not arrive in time.",
+        "Send it over a faster connection, or split the file.",
+    )
+    # The file
+    NOT_CSV = (
+        "not_csv",
+        400,
+        "The file is of another kind.",
+        "Export the table as CSV and upload that.",
+    )
+    EMPTY_CSV = ("empty_csv", 400, "The file is empty.", "Upload a file with a header and rows.")
+    BAD_ENCODING = (
+        "bad_encoding",
+        400,
+        "The file is neither UTF-8 nor UTF-16 with a byte order mark; `byte_offset` says where.",
+        "Save the file as UTF-8; Excel calls it “CSV UTF-8”.",
+    )
+    MALFORMED_CSV = (
+        "malformed_csv",
+        400,
+        "The row that starts on `line` cannot be read, usually because of a quote.",
+        "Close the quote, or double a quote inside a quoted cell.",
+    )
+    MISSING_COLUMNS = (
+        "missing_columns",
+        400,
+        "The header lacks the columns in `columns`.",
+        "Add the columns, or name them as `detail` says.",
+    )
+    DUPLICATE_COLUMNS = (
+        "duplicate_columns",
+        400,
+        "The header has the columns in `columns` more than once.",
+        "Keep one of each.",
+    )
+    NO_ROWS = ("no_rows", 400, "The file has a header and no row below it.", "Add the rows.")
+    TOO_MANY_ROWS = (
+        "too_many_rows",
+        413,
+        "The file has more than `limit` rows.",
+        "Split the file into several uploads.",
+    )
+    INVALID_ROWS = (
+        "invalid_rows",
+        422,
+        "Rows are wrong: `errors` lists the first 100, `error_count` counts all. "
+        "Nothing was stored.",
+        "Correct the rows that `errors` names and upload the file again.",
+    )
+    IDEMPOTENCY_KEY_REUSED = (
+        "idempotency_key_reused",
+        422,
+        "The Idempotency-Key came with another upload within 24 hours.",
+        "Use a new key for a new upload.",
+    )
+    # The call
+    BAD_FRAMING = (
+        "bad_framing",
+        400,
+        "The call states the length of its body twice, or in a form that cannot be read.",
+        "Send one Content-Length, or Transfer-Encoding: chunked.",
+    )
+    INVALID_PARAMETER = (
+        "invalid_parameter",
+        400,
+        "The parameter in `parameter` has a value that cannot be used.",
+        "Correct the value; `detail` says what is expected.",
+    )
+    UNAUTHORIZED = (
+        "unauthorized",
+        401,
+        "The header `Authorization: Bearer KEY` is missing, or its key is unknown or revoked.",
+        "Send a key; `halftone keys create` makes one.",
+    )
+    NOT_FOUND = (
+        "not_found",
+        404,
+        "There is nothing at this address, or it belongs to another owner.",
+        "Check the ID and the key.",
+    )
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        405,
+        "The path takes other methods.",
+        "Use a method that the Allow header lists.",
+    )
+    RANGE_NOT_SATISFIABLE = (
+        "range_not_satisfiable",
+        416,
+        "The range starts behind the end of the image.",
+        "Ask for a range within the length in Content-Range.",
+    )
+    RATE_LIMITED = (
+        "rate_limited",
+        429,
+        "Too many calls of this kind.",
+        "Wait as many seconds as Retry-After says.",
+    )
+    # The request's state
+    NOT_ENDED = (
+        "not_ended",
+        409,
+        "The request still runs.",
+        "Wait until it has ended, or cancel it.",
+    )
+    ALREADY_ENDED = (
+        "already_ended",
+        409,
+        "The request has ended.",
+        "Nothing: only a running request can be cancelled.",
+    )
+    NOTHING_TO_RETRY = (
+        "nothing_to_retry",
+        409,
+        "Nothing in the request failed.",
+        "Nothing: retry works on failed and cancelled products.",
+    )
+    NO_WEBHOOK = (
+        "no_webhook",
+        409,
+        "The request was uploaded without a webhook URL.",
+        "Give `webhook_url` with the upload.",
+    )
+    # The service
+    HTTP_ERROR = (
+        "http_error",
+        400,
+        "The call cannot be read or answered as HTTP.",
+        "Look at `detail`; an HTTP library does not send this.",
+    )
+    INTERNAL = (
+        "internal",
+        500,
+        "The service failed.",
+        "Give the X-Request-Id of the answer to the operator: it finds the error in the log.",
+    )
+    DATABASE_UNAVAILABLE = (
+        "database_unavailable",
+        503,
+        "The database cannot be reached, and it is unknown whether the call took effect.",
+        "Try again; an upload with an Idempotency-Key is stored once.",
+    )
+    STORAGE_UNAVAILABLE = (
+        "storage_unavailable",
+        503,
+        "The storage of the images cannot be reached, or has no room for an upload.",
+        "Try again.",
+    )
+    NOT_READY = (
+        "not_ready",
+        503,
+        "The database, the broker or the storage cannot be reached; `failing` says which.",
+        "Operators: see the log of the API.",
+    )
+
+
+# The characters that a path in a URI may contain as they are (RFC 3986, 3.3).
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
-_CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
+_CODES_BY_STATUS = {404: ProblemCode.NOT_FOUND, 405: ProblemCode.METHOD_NOT_ALLOWED}
 
 
 class Problem(Exception):
-    """An answer other than success. `members` are further members of the problem object; `headers`
-    of the response.
+    """An answer other than success; `code` decides its status.
+
+    `members` are further members of the problem object, `headers` further headers of the response.
+    `status` replaces the code's status where an error of the framework has one of its own.
     """
 
     def __init__(
         self,
-        status: int,
-        code: str,
+        code: ProblemCode,
         detail: str,
         *,
         headers: dict[str, str] | None = None,
+        status: int | None = None,
         **members: Any,
     ) -> None:
         super().__init__(detail)
-        self.status = status
         self.code = code
+        self.status = status or code.status
         self.detail = detail
         self.members = members
         self.headers = headers or {}
@@ -100,7 +275,7 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def render(self, content: Any) -> bytes:
-        # A problem repeats what was sent, which may be text that UTF-8 does not have.
+        # A problem repeats what was sent, which may be text that UTF-8 cannot encode.
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "backslashreplace"
         )
@@ -123,7 +298,7 @@ def problem_response(request: Request, problem: Problem) -> ProblemResponse:
 
 
 def request_not_found(request_id: str) -> Problem:
-    return Problem(404, "not_found", f"There is no request {request_id!r}.")
+    return Problem(ProblemCode.NOT_FOUND, f"There is no request {request_id!r}.")
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
@@ -138,9 +313,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.url.path} does not take {request.method}.",
     }
     problem = Problem(
-        error.status_code,
-        _CODES_BY_STATUS.get(error.status_code, "http_error"),
+        _CODES_BY_STATUS.get(error.status_code, ProblemCode.HTTP_ERROR),
         details.get(error.status_code, error.detail),
+        status=error.status_code,
         headers=dict(error.headers or {}),
     )
     return problem_response(request, problem)
@@ -151,10 +326,9 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
         return await _on_error(request, error)
     log.error("database unavailable", error=str(error).splitlines()[0])
     problem = Problem(
-        503,
-        "database_unavailable",
-        "The database cannot be reached now, and whether this call took effect is not known."
-        " Try again; an upload with an Idempotency-Key is stored once, however often it is sent.",
+        ProblemCode.DATABASE_UNAVAILABLE,
+        "The database cannot be reached now, and it is unknown whether this call took effect. "
+        "Try again; an upload with an Idempotency-Key is stored once, however often it is sent.",
         headers={"Retry-After": "5"},
     )
     return problem_response(request, problem)
@@ -163,9 +337,8 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
 async def _on_error(request: Request, error: Exception) -> Response:
     log.error("request failed", path=request.url.path, exc_info=error)
     problem = Problem(
-        500,
-        "internal",
-        "Something went wrong on our side. The X-Request-Id of this answer finds it in the log.",
+        ProblemCode.INTERNAL,
+        "The service failed. The X-Request-Id of this answer finds the error in its log.",
     )
     return problem_response(request, problem)
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes import handle
 from tests.support.codec_pool import (

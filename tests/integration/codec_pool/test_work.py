@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from halftone_shared.model.states import Action, ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Action, Mode, OutputFormat
 from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes import handle

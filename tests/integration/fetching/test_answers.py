@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http.client import Deadline
 from halftone_workers.http.fetching import (
     MAX_RETRY_AFTER_SECONDS,

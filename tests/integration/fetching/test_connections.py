@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http import client as http_client
 from halftone_workers.http.fetching import FetchFailed
 from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetched, fetcher_of, run

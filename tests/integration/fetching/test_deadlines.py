@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http import client as http_client
 from halftone_workers.http.fetching import FetchFailed
 from tests.support.fetching import BODY, GRACE_SECONDS, code_of, fetch, fetch_all, fetcher_of, run

@@ -2,7 +2,7 @@
 
 import pytest
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http.fetching import MAX_REDIRECTS
 from tests.support.fetching import BODY, code_of, fetch
 from tests.support.hostile import StubResolver, Visitor, answering, hostile_server, response

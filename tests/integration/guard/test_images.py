@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from halftone_shared.model.addresses import FetchRule, parse_networks
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http import client as http_client
 from halftone_workers.http.client import Deadline, GuardedNetwork, OutgoingHttp
 from halftone_workers.http.fetching import FetchFailed, ImageFetcher, MemoryBudget

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageResult
-from halftone_shared.model.states import Action, ImageErrorCode, Status, WebhookStatus
+from halftone_shared.model.states import Action, Status, WebhookStatus
 
 _SECONDS = Histogram(
     "halftone_image_stage_duration_seconds",

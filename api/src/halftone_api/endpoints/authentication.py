@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.api_keys import find_key
 
@@ -32,5 +32,5 @@ def caller_key_id(request: Request) -> UUID | None:
 
 def _unauthorized(detail: str) -> Problem:
     return Problem(
-        401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="halftone"'}
+        ProblemCode.UNAUTHORIZED, detail, headers={"WWW-Authenticate": 'Bearer realm="halftone"'}
     )

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.reading import find_request
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.cancel_retry import (
     AlreadyEnded,
@@ -31,7 +31,8 @@ def cancel(request: Request) -> Response:
     except AlreadyEnded:
         status = find_request(request).status  # as it is now: it may have been deleted, too
         raise Problem(
-            409, "already_ended", f"The request is {status}; only a running one can be cancelled."
+            ProblemCode.ALREADY_ENDED,
+            f"The request is {status}; only a running one can be cancelled.",
         ) from None
     log.info("cancellation accepted", request_id=str(row.id))
     return _accepted(request)
@@ -48,10 +49,10 @@ def retry(request: Request) -> Response:
     except NotEnded:
         status = find_request(request).status
         raise Problem(
-            409, "not_ended", f"The request is {status}. Retry it when it has ended."
+            ProblemCode.NOT_ENDED, f"The request is {status}. Retry it when it has ended."
         ) from None
     except NothingToRetry:
-        raise Problem(409, "nothing_to_retry", "Nothing in the request failed.") from None
+        raise Problem(ProblemCode.NOTHING_TO_RETRY, "Nothing in the request failed.") from None
     log.info("retry accepted", request_id=str(row.id))
     return _accepted(request)
 

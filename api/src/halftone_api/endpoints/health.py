@@ -9,7 +9,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.engine import DatabaseUnavailable, check_database
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
@@ -34,7 +34,7 @@ async def readyz(request: Request) -> Response:
     if failing:
         detail = " ".join(f"{name}: {problem}" for name, problem in failing.items())
         raise Problem(
-            503, "not_ready", detail, headers={"Retry-After": "5"}, failing=sorted(failing)
+            ProblemCode.NOT_READY, detail, headers={"Retry-After": "5"}, failing=sorted(failing)
         )
     return JSONResponse({"status": "ready", "checks": dict.fromkeys(checks, "ok")})
 

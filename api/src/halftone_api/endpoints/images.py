@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from halftone_api.endpoints.reading import etag_matches
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.products import image_is_known
 from halftone_shared.model.image_names import parse_image_name
@@ -51,7 +51,9 @@ async def get_image(request: Request) -> Response:
         # the operator's.
         log.error("image not read", file=name, error=str(error))
         detail = "The storage of the images did not give this one. Try again."
-        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from None
+        raise Problem(
+            ProblemCode.STORAGE_UNAVAILABLE, detail, headers={"Retry-After": "5"}
+        ) from None
 
 
 def _is_known(found: Services, name: str) -> bool:
@@ -94,8 +96,7 @@ def _range_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
         start, end = max(size - int(last), 0), size
     if start >= end:
         raise Problem(
-            416,
-            "range_not_satisfiable",
+            ProblemCode.RANGE_NOT_SATISFIABLE,
             f"The image has {size} bytes.",
             headers={"Content-Range": f"bytes */{size}"},
         )
@@ -103,4 +104,4 @@ def _range_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
 
 
 def _not_found(name: str) -> Problem:
-    return Problem(404, "not_found", f"There is no image {name[:200]!r}.")
+    return Problem(ProblemCode.NOT_FOUND, f"There is no image {name[:200]!r}.")

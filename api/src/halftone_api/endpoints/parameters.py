@@ -10,7 +10,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from halftone_api.errors import Problem, request_not_found
+from halftone_api.errors import Problem, ProblemCode, request_not_found
 from halftone_shared.model.states import Status
 
 DEFAULT_LIMIT = 100
@@ -108,5 +108,7 @@ def _invalid_cursor(text: str) -> Problem:
 
 def _invalid(name: str, value: str, expected: str) -> Problem:
     return Problem(
-        400, "invalid_parameter", f"{name}={value[:100]!r}: expected {expected}.", parameter=name
+        ProblemCode.INVALID_PARAMETER,
+        f"{name}={value[:100]!r}: expected {expected}.",
+        parameter=name,
     )

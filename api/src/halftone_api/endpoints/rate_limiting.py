@@ -6,7 +6,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.upload_rates import seconds_to_wait
 
@@ -27,8 +27,7 @@ def limit_rate(request: Request, key_id: UUID | None) -> None:
         wait = seconds_to_wait(connection, caller_of(request, key_id), limit)
     if wait:
         raise Problem(
-            429,
-            "rate_limited",
+            ProblemCode.RATE_LIMITED,
             f"More than {limit.calls} uploads in {limit.seconds} s. Try again in {math.ceil(wait)} s.",
             headers={"Retry-After": str(math.ceil(wait))},
         )

@@ -24,7 +24,7 @@ from halftone_api.endpoints.parameters import (
     status_of,
 )
 from halftone_api.endpoints.views import output_csv, product_view, report_csv
-from halftone_api.errors import Problem, request_not_found
+from halftone_api.errors import Problem, ProblemCode, request_not_found
 from halftone_api.services import Services, services
 from halftone_shared.db.engine import AnyRow
 from halftone_shared.db.products import product_page
@@ -90,8 +90,7 @@ def download(request: Request) -> Response:
     safe = choice_of(request, "safe", ("spreadsheet",)) is not None
     if not has_ended(row):
         raise Problem(
-            409,
-            "not_ended",
+            ProblemCode.NOT_ENDED,
             f"The request is {row.status}. The CSV can be downloaded when it has ended.",
             headers={"Retry-After": "1"},
             request_status=row.status,

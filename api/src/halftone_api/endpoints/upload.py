@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.authentication import caller_key_id
 from halftone_api.endpoints.rate_limiting import limit_rate
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.server.middleware import call_id
 from halftone_api.services import services
 from halftone_api.upload.form import read_upload
@@ -49,5 +49,5 @@ def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         detail = "An Idempotency-Key has 1 to 255 visible ASCII characters."
-        raise Problem(400, "invalid_parameter", detail, parameter="Idempotency-Key")
+        raise Problem(ProblemCode.INVALID_PARAMETER, detail, parameter="Idempotency-Key")
     return key

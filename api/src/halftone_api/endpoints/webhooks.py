@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.reading import find_request
 from halftone_api.endpoints.views import event_view
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.webhook_events import attempts_of, events_of, replay_event
 
@@ -27,12 +27,14 @@ def replay_webhook(request: Request) -> Response:
     """Send the newest event again: same ID, same body, the schedule from its start."""
     row = find_request(request)
     if row.webhook_url is None:
-        raise Problem(409, "no_webhook", "No webhook URL was given with this request.")
+        raise Problem(ProblemCode.NO_WEBHOOK, "No webhook URL was given with this request.")
     with services(request).engine.connect() as connection:
         replayed = replay_event(connection, row.id)
     if not replayed:
         status = find_request(request).status  # as it is now: it may have been deleted, too
-        raise Problem(409, "not_ended", f"The request is {status}; its event is sent when it ends.")
+        raise Problem(
+            ProblemCode.NOT_ENDED, f"The request is {status}; its event is sent when it ends."
+        )
     log.info("webhook replay accepted", request_id=str(row.id))
     return JSONResponse(
         {"message": "The event is sent again.", "request_id": str(row.id)}, status_code=202

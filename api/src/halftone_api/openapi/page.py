@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from halftone_api.endpoints.index import VERSION, page
-from halftone_api.errors import PROBLEM_CODES
+from halftone_api.errors import ProblemCode
 from halftone_api.openapi.document import describe_api
 from halftone_api.services import services
 
@@ -37,8 +37,9 @@ async def docs(request: Request) -> Response:
         for method, operation in methods.items()
     )
     problems = "\n".join(
-        f'<tr id="{code}"><td><code>{code}</code></td><td>{_text(what)}</td></tr>'
-        for code, what in PROBLEM_CODES.items()
+        f'<tr id="{code}"><td><code>{code}</code></td><td>{code.status}</td>'
+        f"<td>{_text(code.meaning)} {_text(code.remedy)}</td></tr>"
+        for code in ProblemCode
     )
     return HTMLResponse(
         page(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from halftone_api.errors import PROBLEM_CODES
+from halftone_api.errors import ProblemCode
 from halftone_api.upload.form import (
     DEFAULT_QUALITY,
     DEFAULT_RATIO,
@@ -11,16 +11,9 @@ from halftone_api.upload.form import (
     MAX_QUALITY,
     MIN_QUALITY,
 )
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.signing import MIN_SECRET_BYTES
-from halftone_shared.model.states import (
-    Action,
-    ImageErrorCode,
-    Mode,
-    Outcome,
-    OutputFormat,
-    Status,
-    WebhookStatus,
-)
+from halftone_shared.model.states import Action, Mode, Outcome, OutputFormat, Status, WebhookStatus
 from halftone_shared.model.status_object import event_type
 
 Schema = dict[str, Any]
@@ -170,7 +163,7 @@ _PROBLEM = object_of(
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": TEXT,
         "instance": TEXT,
-        "code": enum_of(PROBLEM_CODES),
+        "code": enum_of(ProblemCode),
         "errors": array_of(ref("RowError")),
         "error_count": _COUNT,
     },

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from halftone_api.errors import Problem, problem_response
+from halftone_api.errors import Problem, ProblemCode, problem_response
 
 # It has no path yet, or none that can be believed.
 _NO_CALL = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
@@ -57,7 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.scope is not self.scope or not cycle.response_started:
-            answer = problem_response(_NO_CALL, Problem(400, "http_error", msg))
+            answer = problem_response(_NO_CALL, Problem(ProblemCode.HTTP_ERROR, msg))
             answer.headers["X-Request-Id"] = str(uuid.uuid4())
             answer.headers["Connection"] = "close"
             headers = (*self.server_state.default_headers, *answer.raw_headers)

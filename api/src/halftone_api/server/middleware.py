@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from halftone_api.errors import Problem, problem_response
+from halftone_api.errors import Problem, ProblemCode, problem_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
@@ -102,8 +102,7 @@ class BoundedBodies:
         length = headers.get("content-length")
         if length is not None and ("transfer-encoding" in headers or not length.isdecimal()):
             return Problem(
-                400,
-                "bad_framing",
+                ProblemCode.BAD_FRAMING,
                 "The call has an unreadable Content-Length, or Transfer-Encoding beside it.",
             )
         if length is not None and int(length) > self._max_body_bytes:
@@ -130,8 +129,7 @@ class _Body:
             )
         except TimeoutError:
             raise Problem(
-                408,
-                "upload_timeout",
+                ProblemCode.UPLOAD_TIMEOUT,
                 "The body did not arrive in time. Send it faster, or in parts.",
             ) from None
         if message["type"] == "http.request":

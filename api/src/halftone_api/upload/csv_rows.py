@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
+from halftone_api.errors import ProblemCode
+
 MAX_CELL_CHARACTERS = 1024 * 1024
 MAX_ROW_CHARACTERS = (
     4 * MAX_CELL_CHARACTERS
@@ -22,11 +24,11 @@ csv.field_size_limit(MAX_CELL_CHARACTERS)
 class CsvRefused(Exception):
     """The file cannot be used as a whole. `code` is the public code, `members` say where."""
 
-    def __init__(self, code: str, detail: str, *, status: int = 400, **members: Any) -> None:
+    def __init__(self, code: str, detail: str, **members: Any) -> None:
         super().__init__(detail)
-        self.code = code
+        self.code = ProblemCode(code)
+        self.status = self.code.status
         self.detail = detail
-        self.status = status
         self.members = members
 
 

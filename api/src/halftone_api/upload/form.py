@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from halftone_api.endpoints.parameters import whole_number
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.signing import secret_problem
 from halftone_shared.model.states import Mode, OutputFormat
@@ -68,7 +68,7 @@ async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: Fe
     for name in FIELDS:
         if name in request.query_params:
             detail = f"{name!r} stands in the URL, where it would have no effect: send it in the form, beside 'file'."
-            raise Problem(400, "invalid_option", detail, option=name)
+            raise Problem(ProblemCode.INVALID_OPTION, detail, option=name)
     form = await _read_form(request)
     try:
         file = _take_file(form, max_upload_bytes)
@@ -81,7 +81,8 @@ async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: Fe
 async def _read_form(request: Request) -> FormData:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Problem(
-            415, "not_multipart", "Send the CSV as multipart/form-data, in a field called 'file'."
+            ProblemCode.NOT_MULTIPART,
+            "Send the CSV as multipart/form-data, in a field called 'file'.",
         )
     parser = _WholeFormParser(
         request.headers,
@@ -101,7 +102,9 @@ async def _read_form(request: Request) -> FormData:
         detail = (
             "There is no room for the upload now: its temporary file cannot be written. Try again."
         )
-        raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from None
+        raise Problem(
+            ProblemCode.STORAGE_UNAVAILABLE, detail, headers={"Retry-After": "5"}
+        ) from None
     if not parser.ended:
         await form.close()
         raise _malformed_form("it is cut off before its end.")
@@ -120,13 +123,13 @@ class _WholeFormParser(MultiPartParser):
 
 
 def _malformed_form(reason: str) -> Problem:
-    return Problem(400, "malformed_form", f"The form cannot be read: {reason}")
+    return Problem(ProblemCode.MALFORMED_FORM, f"The form cannot be read: {reason}")
 
 
 def _take_file(form: FormData, max_upload_bytes: int) -> UploadFile:
     file = form.get("file")
     if not isinstance(file, UploadFile) or not file.filename:
-        raise Problem(400, "missing_file", "The form has no file in a field called 'file'.")
+        raise Problem(ProblemCode.MISSING_FILE, "The form has no file in a field called 'file'.")
     if (file.size or 0) > max_upload_bytes:
         raise too_large(max_upload_bytes)
     return file
@@ -134,8 +137,7 @@ def _take_file(form: FormData, max_upload_bytes: int) -> UploadFile:
 
 def too_large(max_upload_bytes: int) -> Problem:
     return Problem(
-        413,
-        "too_large",
+        ProblemCode.TOO_LARGE,
         f"The file is larger than {max_upload_bytes} bytes. Split it into several uploads.",
         limit=max_upload_bytes,
     )
@@ -178,15 +180,14 @@ def _check_file(file: UploadFile) -> str:
     filename = "".join(character if character.isprintable() else "_" for character in filename)
     if not filename.lower().endswith(".csv"):
         raise Problem(
-            400, "not_csv", f"The file is called {filename!r}; a CSV file's name ends in .csv."
+            ProblemCode.NOT_CSV, f"The file is called {filename!r}; a CSV file's name ends in .csv."
         )
     start = file.file.read(8)
     file.file.seek(0)
     for magic, kind in _NOT_CSV.items():
         if start.startswith(magic):
             raise Problem(
-                400,
-                "not_csv",
+                ProblemCode.NOT_CSV,
                 f"{filename!r} is {kind}, not a CSV. Export it as CSV and upload that.",
             )
     return filename
@@ -261,7 +262,7 @@ def _webhook_url(fields: dict[str, str], fetch_rule: FetchRule) -> str | None:
         problem = "Its address is not a public one, or its port is neither 80 nor 443."
     if problem is not None:
         raise Problem(
-            400, "invalid_webhook_url", f"The webhook URL {url!r} cannot be used. {problem}"
+            ProblemCode.INVALID_WEBHOOK_URL, f"The webhook URL {url!r} cannot be used. {problem}"
         )
     return url
 
@@ -269,11 +270,13 @@ def _webhook_url(fields: dict[str, str], fetch_rule: FetchRule) -> str | None:
 def _webhook_secret(fields: dict[str, str]) -> str | None:
     secret = fields.pop("webhook_secret", None)
     if secret is not None and (problem := secret_problem(secret)) is not None:
-        raise Problem(400, "invalid_option", problem, option="webhook_secret")
+        raise Problem(ProblemCode.INVALID_OPTION, problem, option="webhook_secret")
     return secret
 
 
 def _invalid_option(name: str, reason: str) -> Problem:
     return Problem(
-        400, "invalid_option", f"The form field {name!r} cannot be used: {reason}.", option=name
+        ProblemCode.INVALID_OPTION,
+        f"The form field {name!r} cannot be used: {reason}.",
+        option=name,
     )

@@ -115,7 +115,6 @@ class ProductCsv:
                 raise CsvRefused(
                     "too_many_rows",
                     f"The file has more than {self._limits.max_rows} rows. Split it into several uploads.",
-                    status=413,
                     limit=self._limits.max_rows,
                 )
             product = self._read_row(line, cells)

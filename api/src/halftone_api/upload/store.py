@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import Connection, Engine
 
-from halftone_api.errors import Problem
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
 from halftone_api.upload.csv_rows import CsvRefused
 from halftone_api.upload.form import Upload
@@ -63,11 +63,10 @@ class Intake:
                 if idempotency_key is not None:
                     keep_answer(connection, owner_key_id, idempotency_key, answer)
         except CsvRefused as refused:
-            raise Problem(refused.status, refused.code, refused.detail, **refused.members) from None
+            raise Problem(refused.code, refused.detail, **refused.members) from None
         except KeyUsedOtherwise:
             raise Problem(
-                422,
-                "idempotency_key_reused",
+                ProblemCode.IDEMPOTENCY_KEY_REUSED,
                 f"The Idempotency-Key {idempotency_key!r} came with another upload within 24 hours. Use a new one.",
             ) from None
         _tell(answer)
@@ -138,8 +137,7 @@ def _refuse_invalid_rows(products: ProductCsv) -> None:
         return
     count = "1 error" if errors.count == 1 else f"{errors.count} errors"
     raise Problem(
-        422,
-        "invalid_rows",
+        ProblemCode.INVALID_ROWS,
         f"The file has {count} in its rows. Nothing was stored; correct them and upload it again.",
         error_count=errors.count,
         errors=[error.to_json() for error in errors.first],

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine, text
 from halftone_shared.db.barrier import settle_product
 from halftone_shared.db.engine import AnyRow, driver_statement
 from halftone_shared.db.products import Claim, stored_results
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.model.states import ImageErrorCode
 
 log = structlog.get_logger(__name__)
 

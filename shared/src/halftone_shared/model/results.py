@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from halftone_shared.model.states import Action, ImageErrorCode, Status
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Action, Status
 
 
 @dataclass(frozen=True)

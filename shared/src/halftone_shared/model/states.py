@@ -62,30 +62,6 @@ class WebhookStatus(StrEnum):
     FAILED = "failed"
 
 
-class ImageErrorCode(StrEnum):
-    """Why an image failed: the public codes, stable across versions."""
-
-    INVALID_URL = "invalid_url"
-    BLOCKED_ADDRESS = "blocked_address"
-    DNS_FAILED = "dns_failed"
-    CONNECT_FAILED = "connect_failed"
-    TLS_FAILED = "tls_failed"
-    TIMEOUT = "timeout"
-    HTTP_ERROR = "http_error"
-    TOO_MANY_REDIRECTS = "too_many_redirects"
-    TOO_LARGE = "too_large"
-    EMPTY_BODY = "empty_body"
-    NOT_AN_IMAGE = "not_an_image"
-    UNSUPPORTED_FORMAT = "unsupported_format"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    TOO_MANY_FRAMES = "too_many_frames"
-    CORRUPT_IMAGE = "corrupt_image"
-    ENCODE_TIMEOUT = "encode_timeout"
-    ENCODE_CRASHED = "encode_crashed"
-    STORAGE_FAILED = "storage_failed"
-    INTERNAL = "internal"
-
-
 def outcome_of(processed_images: int, total_images: int) -> Outcome:
     """How something ended that had `total_images` images of which `processed_images` succeeded."""
     if processed_images == 0:

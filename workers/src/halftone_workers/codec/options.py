@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from halftone_shared.model.states import Action, ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Action, Mode, OutputFormat
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from functools import partial
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from halftone_shared.model.states import Action, ImageErrorCode, Mode, OutputFormat
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Action, Mode, OutputFormat
 from halftone_workers.codec.containers import (
     gif_extent,
     is_lossless_webp,

@@ -16,7 +16,7 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, ImageRefused
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.system_calls import forbid_system_calls

@@ -18,7 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from halftone_shared.model.states import Action, ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Action
 from halftone_workers.codec.options import Compressed, ImageRefused
 from halftone_workers.codec_processes.child import HEADER
 from halftone_workers.metrics import STAGE_SECONDS

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 import structlog
 
-from halftone_shared.model.states import ImageErrorCode
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
 from halftone_workers.codec_processes.handle import CodecProcess, Job
 from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES

@@ -15,8 +15,8 @@ from typing import cast
 
 import httpx
 
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
-from halftone_shared.model.states import ImageErrorCode
 from halftone_shared.model.urls import url_problem
 from halftone_workers.http.client import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
 from halftone_workers.http.connection import Body

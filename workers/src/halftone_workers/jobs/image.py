@@ -7,9 +7,9 @@ from functools import partial
 import structlog
 
 from halftone_shared.db.products import Claim
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_name
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey
-from halftone_shared.model.states import ImageErrorCode
 from halftone_shared.runtime.tracing import span
 from halftone_shared.storage import StorageUnavailable
 from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
