@@ -20,6 +20,7 @@ from halftone_shared.db.engine import (
     check_database,
     make_engine,
 )
+from halftone_shared.db.requests import list_status
 from halftone_shared.db.tables import metadata
 from tests.support.postgres import TestPostgres
 from tests.support.stored import execute
@@ -76,6 +77,32 @@ def test_migration_that_meets_a_table_in_use_says_so_and_changes_nothing(
             migrate(url)
         assert upload.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
     migrate(url)
+
+
+def test_requests_of_before_survive_the_newest_migration_and_its_way_back(
+    postgres: TestPostgres,
+) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE older")
+    url = postgres.url("older")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["database_url"] = url
+    command.upgrade(config, "0005")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO requests (id, options, csv_filename, csv_header, csv_delimiter,"
+            " csv_url_column, image_token, total_products, total_images, open_shards)"
+            " VALUES (gen_random_uuid(), '{}', 'a.csv', '{}', ',', 2, 'token', 1, 1, 1)"
+        )
+    migrate(url)
+    command.downgrade(config, "0005")
+    migrate(url)
+    engine = make_engine(url, pool_size=1)
+    with engine.connect() as connection:
+        (found,) = list_status(connection, owner=None, status=None, before=None, limit=2)
+    engine.dispose()
+    assert found.csv_filename == "a.csv"
 
 
 def test_newer_schema_is_left_alone_and_says_what_to_run(engine: Engine, database_url: str) -> None:

@@ -11,13 +11,11 @@ from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import IteratorResult
-from sqlalchemy.engine.result import SimpleResultMetaData
 from starlette.types import ASGIApp, Message
 
 from halftone_api.app import create_app
 from halftone_api.settings import ApiSettings
-from halftone_shared.db.engine import AnyRow, make_engine
+from halftone_shared.db.engine import make_engine
 from halftone_shared.storage import ImageStore
 from tests.support.csv_files import HEADER
 
@@ -134,14 +132,6 @@ def forget_requests(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(text("DELETE FROM requests"))
         connection.execute(text("DELETE FROM api_keys"))
-
-
-def row(**columns: Any) -> AnyRow:
-    """A row as a query gives it, without a database."""
-    result: IteratorResult[Any] = IteratorResult(
-        SimpleResultMetaData(list(columns)), iter([tuple(columns.values())])
-    )
-    return result.one()
 
 
 def path_of(url: str) -> str:

@@ -32,7 +32,6 @@ def store_request(
         csv_filename="products.csv",
         csv_header=["Serial Number", "Product Name", "Input Image Urls"],
         csv_delimiter=",",
-        csv_url_column=2,
         webhook_url=webhook_url,
         webhook_secret=None,
     )

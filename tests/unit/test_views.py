@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halftone_api.endpoints.views import image_views, output_csv, product_view, report_csv
-from halftone_shared.db.engine import AnyRow
+from halftone_shared.db.products import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult
-from halftone_shared.model.states import Action
-from tests.support.api import row
+from halftone_shared.model.states import Action, Status
 
 PUBLIC_URL = "https://halftone.example"
 HEADER = ["Serial Number", "Product Name", "Input Image Urls"]
@@ -43,7 +42,7 @@ REFUSED = ImageResult(
 )
 
 
-def product(*images: ImageResult | None, started: bool = True, **columns: Any) -> AnyRow:
+def product(*images: ImageResult | None, started: bool = True, **columns: Any) -> ProductRow:
     """A product's row with these slots; those that are None have not ended."""
     urls = [f"http://images.example/{position}.jpg" for position in range(1, len(images) + 1)]
     defaults: dict[str, Any] = {
@@ -52,13 +51,13 @@ def product(*images: ImageResult | None, started: bool = True, **columns: Any) -
         "serial_number": 7,
         "product_name": "SKU7",
         "cells": ["7", "SKU7", ",".join(urls)],
-        "status": "COMPLETED",
+        "status": Status.COMPLETED,
         "attempts": 1,
         "input_image_urls": urls,
-        "output_files": [image and image.file for image in images] if started else None,
-        "images": [image and image.to_json() for image in images] if started else None,
+        "files": [image and image.file for image in images],
+        "_stored": [image and image.to_json() for image in images] if started else None,
     }
-    return row(**(defaults | columns))
+    return ProductRow(**(defaults | columns))
 
 
 def file_of(pieces: Any) -> str:
@@ -66,12 +65,12 @@ def file_of(pieces: Any) -> str:
 
 
 def output(
-    *rows: AnyRow, header: list[str] = HEADER, delimiter: str = ",", safe: bool = False
+    *rows: ProductRow, header: list[str] = HEADER, delimiter: str = ",", safe: bool = False
 ) -> str:
     return file_of(output_csv(header, rows, PUBLIC_URL, delimiter=delimiter, safe=safe))
 
 
-def report(*rows: AnyRow, safe: bool = False) -> list[dict[str, str]]:
+def report(*rows: ProductRow, safe: bool = False) -> list[dict[str, str]]:
     return list(
         csv.DictReader(io.StringIO(file_of(report_csv(rows, PUBLIC_URL, safe=safe)), newline=""))
     )
@@ -81,7 +80,7 @@ def report(*rows: AnyRow, safe: bool = False) -> list[dict[str, str]]:
 
 
 def test_pending_product_has_a_slot_for_every_url() -> None:
-    pending = product(None, None, started=False, status="PENDING", attempts=0)
+    pending = product(None, None, started=False, status=Status.PENDING, attempts=0)
     slot: dict[str, Any] = {
         "output_url": None,
         "status": "PENDING",
@@ -173,13 +172,13 @@ def test_outcome_says_how_the_product_went(
 
 
 def test_failed_product_has_no_output() -> None:
-    view = product_view(product(MISSING, REFUSED, status="FAILED"), PUBLIC_URL)
+    view = product_view(product(MISSING, REFUSED, status=Status.FAILED), PUBLIC_URL)
     assert view["output_image_urls"] == [None, None]
     assert [image["error"]["code"] for image in view["images"]] == ["http_error", "blocked_address"]
 
 
 def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
-    view = product_view(product(GOOD, None, MISSING, status="CANCELLED"), PUBLIC_URL)
+    view = product_view(product(GOOD, None, MISSING, status=Status.CANCELLED), PUBLIC_URL)
     assert view["outcome"] is None
     assert [image["status"] for image in view["images"]] == ["COMPLETED", "CANCELLED", "FAILED"]
     assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
@@ -187,7 +186,7 @@ def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
 
 def test_product_cancelled_before_it_began_cancels_every_slot() -> None:
     view = product_view(
-        product(None, None, started=False, status="CANCELLED", attempts=0), PUBLIC_URL
+        product(None, None, started=False, status=Status.CANCELLED, attempts=0), PUBLIC_URL
     )
     assert [image["status"] for image in view["images"]] == ["CANCELLED", "CANCELLED"]
     assert view["output_image_urls"] == [None, None]
@@ -230,7 +229,7 @@ def test_output_cell_has_a_place_for_every_url(images: tuple[ImageResult, ...], 
 
 def test_product_without_results_has_its_places_too() -> None:
     _, written = csv.reader(
-        io.StringIO(output(product(None, None, None, started=False, status="CANCELLED")))
+        io.StringIO(output(product(None, None, None, started=False, status=Status.CANCELLED)))
     )
     assert written[-1] == ",,"
 
@@ -391,7 +390,7 @@ def test_report_follows_products_and_positions() -> None:
 
 
 def test_report_shows_images_that_never_ran_as_cancelled() -> None:
-    (first, second) = report(product(None, None, started=False, status="CANCELLED"))
+    (first, second) = report(product(None, None, started=False, status=Status.CANCELLED))
     assert first["status"] == second["status"] == "CANCELLED"
     assert (first["output_url"], first["error_code"], first["saved_percent"]) == ("", "", "")
 

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
-from halftone_shared.db.engine import AnyRow
+from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.status_object import status_object
 from halftone_shared.storage import ImageStore
@@ -25,7 +25,7 @@ class Services:
     store: ImageStore
     secret_box: SecretBox
 
-    def status_object(self, row: AnyRow) -> dict[str, Any]:
+    def status_object(self, row: RequestStatus) -> dict[str, Any]:
         """A request as clients see it, by this API's settings."""
         return status_object(row, self.settings.public_url, self.settings.retention_days)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -22,7 +22,8 @@ from halftone_cli.terminal import HomeOption, console
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from halftone_shared.db.backlog import Backlog
+    from halftone_shared.db.backlog import Backlog, FailureCount, RunningRequest, Totals
+    from halftone_shared.db.workers import LiveWorker
 
 MAX_REQUESTS = 10
 MIN_REFRESH_SECONDS = 0.5
@@ -58,10 +59,10 @@ class Look:
     """Everything on the page, as PostgreSQL had it at one moment."""
 
     backlog: "Backlog"
-    totals: Any
-    workers: Sequence[Any]
-    running: Sequence[Any]
-    failures: Sequence[Any]
+    totals: "Totals"
+    workers: "Sequence[LiveWorker]"
+    running: "Sequence[RunningRequest]"
+    failures: "Sequence[FailureCount]"
 
 
 def _look(engine: "Engine") -> Look:
@@ -149,7 +150,7 @@ def _queues(backlog: "Backlog") -> Table:
     return table
 
 
-def _throughput(now: Any, before: Any) -> Table:
+def _throughput(now: "Totals", before: "Totals") -> Table:
     seconds = now.seconds - before.seconds
 
     def rate(name: str) -> float:
@@ -174,7 +175,7 @@ def _throughput(now: Any, before: Any) -> Table:
     return table
 
 
-def _workers(workers: Sequence[Any], now: Any) -> Table:
+def _workers(workers: "Sequence[LiveWorker]", now: "Totals") -> Table:
     table = _table("Workers", "PID", "Products", "Codec busy", "Since")
     for worker in workers:
         busy = f"{worker.codec_processes_busy} of {worker.codec_processes}"
@@ -190,7 +191,7 @@ def _workers(workers: Sequence[Any], now: Any) -> Table:
     return table
 
 
-def _running(running: Sequence[Any], now: Any) -> Table:
+def _running(running: "Sequence[RunningRequest]", now: "Totals") -> Table:
     table = _table("Running", "Products", "Failed", "Age")
     table.add_column("File")
     for request in running:
@@ -204,14 +205,14 @@ def _running(running: Sequence[Any], now: Any) -> Table:
     return table
 
 
-def _failures(failures: Sequence[Any]) -> Table:
+def _failures(failures: "Sequence[FailureCount]") -> Table:
     table = _table("Failures of the newest requests", "Images", "Requests")
     for failure in failures:
         table.add_row(failure.code, str(failure.images), str(failure.requests))
     return table
 
 
-def _ago(moment: datetime, now: Any) -> str:
+def _ago(moment: datetime, now: "Totals") -> str:
     """By the database's clock, which `moment` was written by."""
     return _age(now.seconds - moment.timestamp())
 

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from halftone_api.endpoints.reading import find_request
 from halftone_api.errors import Problem
 from halftone_api.services import services
-from halftone_shared.db.engine import AnyRow, is_unavailable
-from halftone_shared.model.status_object import has_ended
+from halftone_shared.db.engine import is_unavailable
+from halftone_shared.model.request_status import RequestStatus
 
 # How often a watched request is looked at. Progress that is told more often cannot be read.
 LOOK_EVERY_SECONDS = 0.5
@@ -34,7 +34,7 @@ async def watch(request: Request) -> Response:
     to this alone it does not.
     """
     row = await run_in_threadpool(find_request, request)
-    if has_ended(row) and _event(request, row).id == _last_event_id(request):
+    if row.has_ended and _event(request, row).id == _last_event_id(request):
         return Response(status_code=204)
     return EventSourceResponse(
         _changes(request, row),
@@ -43,20 +43,20 @@ async def watch(request: Request) -> Response:
     )
 
 
-async def _changes(request: Request, row: AnyRow | None) -> AsyncIterator[ServerSentEvent]:
+async def _changes(request: Request, row: RequestStatus | None) -> AsyncIterator[ServerSentEvent]:
     told = _last_event_id(request)
     while row is not None:
         event = _event(request, row)
         if event.id != told:
             told = event.id
             yield event
-        if has_ended(row):
+        if row.has_ended:
             return
         await asyncio.sleep(LOOK_EVERY_SECONDS)
         row = await run_in_threadpool(_look, request, row)
 
 
-def _event(request: Request, row: AnyRow) -> ServerSentEvent:
+def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
     """What there is to tell of a request. The same ID is the same status object."""
     data = json.dumps(
         services(request).status_object(row), ensure_ascii=False, separators=(",", ":")
@@ -69,7 +69,7 @@ def _last_event_id(request: Request) -> str | None:
     return request.headers.get("last-event-id")
 
 
-def _look(request: Request, seen: AnyRow) -> AnyRow | None:
+def _look(request: Request, seen: RequestStatus) -> RequestStatus | None:
     """The request now, None where it or its caller's key is gone; as it was seen last while the
     database is away: the answer has begun, and can say no other.
     """

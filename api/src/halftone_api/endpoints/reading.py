@@ -26,11 +26,10 @@ from halftone_api.endpoints.parameters import (
 from halftone_api.endpoints.views import output_csv, product_view, report_csv
 from halftone_api.errors import Problem, ProblemCode, request_not_found
 from halftone_api.services import Services, services
-from halftone_shared.db.engine import AnyRow
-from halftone_shared.db.products import product_page
+from halftone_shared.db.products import ProductRow, product_page
 from halftone_shared.db.requests import get_status, list_status
+from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status
-from halftone_shared.model.status_object import has_ended
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +87,7 @@ def download(request: Request) -> Response:
     row = find_request(request)
     report = choice_of(request, "report", ("images",))
     safe = choice_of(request, "safe", ("spreadsheet",)) is not None
-    if not has_ended(row):
+    if not row.has_ended:
         raise Problem(
             ProblemCode.NOT_ENDED,
             f"The request is {row.status}. The CSV can be downloaded when it has ended.",
@@ -143,7 +142,7 @@ def etag_matches(request: Request, etag: str) -> bool:
     )
 
 
-def find_request(request: Request) -> AnyRow:
+def find_request(request: Request) -> RequestStatus:
     owner = caller_key_id(request)
     request_id = request_id_of(request)
     with services(request).engine.connect() as connection:
@@ -167,7 +166,7 @@ def _products(
     }
 
 
-def _all_products(services: Services, ended: AnyRow) -> Iterator[AnyRow]:
+def _all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRow]:
     """Every product of a request that has ended, page by page: a slow reader holds no connection
     and no snapshot.
     """

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from halftone_api.upload.products import DELIMITERS
-from halftone_shared.db.engine import AnyRow
-from halftone_shared.model.results import ImageError
+from halftone_shared.db.products import ProductRow
+from halftone_shared.db.webhook_events import WebhookAttemptRow, WebhookEventRow
+from halftone_shared.model.results import ImageResult
 from halftone_shared.model.signing import webhook_id
 from halftone_shared.model.states import Outcome, Status, outcome_of
 from halftone_shared.model.status_object import timestamp
-
-_FINAL = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 OUTPUT_COLUMN = "Output Image Urls"
 REPORT_COLUMNS = (
@@ -41,7 +40,7 @@ _PIECE_CHARACTERS = 64 * 1024
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def product_view(row: AnyRow, public_url: str) -> dict[str, Any]:
+def product_view(row: ProductRow, public_url: str) -> dict[str, Any]:
     """A product with one entry an input URL, in the order of the input."""
     images = image_views(row, public_url)
     return {
@@ -57,52 +56,43 @@ def product_view(row: AnyRow, public_url: str) -> dict[str, Any]:
     }
 
 
-def image_views(row: AnyRow, public_url: str) -> list[dict[str, Any]]:
-    stored = row.images or [None] * len(row.input_image_urls)
-    files = row.output_files or [None] * len(row.input_image_urls)
-    ended = row.status in _FINAL
+def image_views(row: ProductRow, public_url: str) -> list[dict[str, Any]]:
+    unset = row.status if row.has_ended else Status.PENDING
     return [
-        _image_view(position, url, image, file, public_url, row.status if ended else Status.PENDING)
-        for position, (url, image, file) in enumerate(
-            zip(row.input_image_urls, stored, files, strict=True), start=1
+        _image_view(position, url, image, public_url, unset)
+        for position, (url, image) in enumerate(
+            zip(row.input_image_urls, row.images, strict=True), start=1
         )
     ]
 
 
 def _image_view(
-    position: int,
-    input_url: str,
-    image: dict[str, Any] | None,
-    file: str | None,
-    public_url: str,
-    unset: str,
+    position: int, input_url: str, image: ImageResult | None, public_url: str, unset: Status
 ) -> dict[str, Any]:
-    facts = image or {"status": unset}
-    error = facts.get("error")
+    facts = image or ImageResult()
     return {
         "position": position,
         "input_url": input_url,
-        "output_url": f"{public_url}/api/image/{file}" if file else None,
-        "status": facts["status"],
-        "action": facts.get("action"),
-        "format": facts.get("format"),
-        "width": facts.get("width"),
-        "height": facts.get("height"),
-        "bytes_in": facts.get("bytes_in"),
-        "bytes_out": facts.get("bytes_out"),
-        "warnings": facts.get("warnings", []),
-        "error": error
-        and ImageError(**error).to_json(),  # in its own order: PostgreSQL's jsonb has another
+        "output_url": f"{public_url}/api/image/{facts.file}" if facts.file else None,
+        "status": unset if image is None else image.status,
+        "action": facts.action,
+        "format": facts.format,
+        "width": facts.width,
+        "height": facts.height,
+        "bytes_in": facts.bytes_in,
+        "bytes_out": facts.bytes_out,
+        "warnings": list(facts.warnings),
+        "error": facts.error.to_json() if facts.error else None,
     }
 
 
-def _product_outcome(row: AnyRow, images: list[dict[str, Any]]) -> Outcome | None:
+def _product_outcome(row: ProductRow, images: list[dict[str, Any]]) -> Outcome | None:
     if row.status not in (Status.COMPLETED, Status.FAILED):
         return None
     return outcome_of(sum(image["status"] == Status.COMPLETED for image in images), len(images))
 
 
-def event_view(event: AnyRow, attempts: Iterable[AnyRow]) -> dict[str, Any]:
+def event_view(event: WebhookEventRow, attempts: Iterable[WebhookAttemptRow]) -> dict[str, Any]:
     """A webhook event with its delivery log. `body` is what every attempt sends, null until the
     first.
     """
@@ -131,7 +121,7 @@ def event_view(event: AnyRow, attempts: Iterable[AnyRow]) -> dict[str, Any]:
 
 
 def output_csv(
-    header: list[str], rows: Iterable[AnyRow], public_url: str, *, delimiter: str, safe: bool
+    header: list[str], rows: Iterable[ProductRow], public_url: str, *, delimiter: str, safe: bool
 ) -> Iterator[str]:
     """The uploaded columns and rows, verbatim and in their order, then the output URLs; a failed
     slot is empty (`u1,,u3`).
@@ -139,22 +129,23 @@ def output_csv(
     return _csv(_output_rows(header, rows, public_url), delimiter, safe=safe)
 
 
-def _output_rows(header: list[str], rows: Iterable[AnyRow], public_url: str) -> Iterator[list[str]]:
+def _output_rows(
+    header: list[str], rows: Iterable[ProductRow], public_url: str
+) -> Iterator[list[str]]:
     yield [*header, OUTPUT_COLUMN]
     for row in rows:
-        files = row.output_files or [None] * len(row.input_image_urls)
         yield [
             *row.cells,
-            ",".join(f"{public_url}/api/image/{file}" if file else "" for file in files),
+            ",".join(f"{public_url}/api/image/{file}" if file else "" for file in row.files),
         ]
 
 
-def report_csv(rows: Iterable[AnyRow], public_url: str, *, safe: bool) -> Iterator[str]:
+def report_csv(rows: Iterable[ProductRow], public_url: str, *, safe: bool) -> Iterator[str]:
     """One row an image, with everything that is known of it."""
     return _csv(_report_rows(rows, public_url), ",", safe=safe)
 
 
-def _report_rows(rows: Iterable[AnyRow], public_url: str) -> Iterator[list[Any]]:
+def _report_rows(rows: Iterable[ProductRow], public_url: str) -> Iterator[list[Any]]:
     yield list(REPORT_COLUMNS)
     for row in rows:
         for image in image_views(row, public_url):

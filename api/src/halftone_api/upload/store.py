@@ -88,7 +88,6 @@ class Intake:
             csv_filename=upload.filename,
             csv_header=products.header,
             csv_delimiter=products.delimiter,
-            csv_url_column=products.url_column,
             webhook_url=upload.webhook_url,
             webhook_secret=None
             if upload.webhook_secret is None

@@ -1,13 +1,13 @@
 """Queries on API keys. A key is shown once, when it is made; the table holds its SHA-256."""
 
 import secrets
-from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from halftone_shared.db.engine import AnyRow
 from halftone_shared.db.tables import api_keys
 
 KEY_PREFIX = "ht_"
@@ -38,12 +38,21 @@ def find_key(connection: Connection, key: str) -> UUID | None:
     ).scalar()
 
 
-def list_keys(connection: Connection) -> Sequence[AnyRow]:
-    return connection.execute(
-        select(
-            api_keys.c.id, api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at
-        ).order_by(api_keys.c.created_at)
-    ).all()
+@dataclass(frozen=True)
+class KeyRow:
+    """A key without its secret."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def list_keys(connection: Connection) -> list[KeyRow]:
+    """All keys, the oldest first, revoked ones included."""
+    columns = (api_keys.c.id, api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
+    rows = connection.execute(select(*columns).order_by(api_keys.c.created_at))
+    return [KeyRow(**row) for row in rows.mappings()]
 
 
 def revoke_key(connection: Connection, key_id: UUID) -> bool:

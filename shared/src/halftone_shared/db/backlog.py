@@ -5,13 +5,15 @@ Every figure comes from counters and partial indexes, so that asking costs the s
 finished products.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from halftone_shared.db.engine import AnyRow
+from halftone_shared.db.fragments import OPEN_SHARDS, counted
+from halftone_shared.db.tables import ENDED_PRODUCTS, FINAL
 from halftone_shared.db.workers import ALIVE_SECONDS
 from halftone_shared.model.states import Status
 
@@ -52,18 +54,16 @@ _BACKLOG = text(
                again.due_at, again.postponed
         FROM requests AS r
         LEFT JOIN LATERAL (
-            SELECT sum(processed_products + failed_products + cancelled_products) AS ended,
-                   max(updated_at) AS updated_at
+            SELECT sum({ENDED_PRODUCTS}) AS ended, max(updated_at) AS updated_at
             FROM request_shards
-            WHERE request_id = r.id
-              AND processed_products + failed_products + cancelled_products < total
+            WHERE request_id = r.id AND {ENDED_PRODUCTS} < total
         ) AS open ON true
         LEFT JOIN LATERAL (
             SELECT min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()) AS due_at,
                    count(*) FILTER (WHERE next_attempt_at > now()) AS postponed
             FROM products WHERE request_id = r.id AND next_attempt_at IS NOT NULL
         ) AS again ON true
-        WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
+        WHERE r.status NOT IN {FINAL}
     ), leased AS (
         SELECT count(*) FILTER (WHERE p.status = 'PROCESSING') AS processing,
                min(active.created_at) FILTER (
@@ -129,61 +129,79 @@ def read_backlog(connection: Connection) -> Backlog:
     )
 
 
-_OPEN_SHARDS = """
-    LEFT JOIN LATERAL (
-        SELECT sum(processed_products + failed_products) AS products,
-               sum(processed_images) AS processed_images,
-               sum(failed_images) AS failed_images, sum(bytes_in - bytes_out) AS bytes_saved
-        FROM request_shards
-        WHERE r.open_shards > 0 AND request_id = r.id
-          AND processed_products + failed_products + cancelled_products < total
-    ) AS open ON true
-"""
+@dataclass(frozen=True)
+class Totals:
+    """Sums over running requests and those of the last 24 hours, at a time in Unix seconds: two of
+    these make a throughput. Of products, those that succeeded or failed.
+    """
+
+    seconds: float
+    products: int
+    processed_images: int
+    failed_images: int
+    bytes_saved: int
+
 
 _TOTALS = text(
     f"""
     SELECT extract(epoch FROM clock_timestamp())::float AS seconds,
-           coalesce(sum(r.processed_products + r.failed_products + coalesce(open.products, 0)), 0)
-               ::bigint AS products,
-           coalesce(sum(r.processed_images + coalesce(open.processed_images, 0)), 0)::bigint
-               AS processed_images,
-           coalesce(sum(r.failed_images + coalesce(open.failed_images, 0)), 0)::bigint
-               AS failed_images,
-           coalesce(sum(r.bytes_in - r.bytes_out + coalesce(open.bytes_saved, 0)), 0)::bigint
-               AS bytes_saved
-    FROM requests AS r {_OPEN_SHARDS}
-    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
-      OR r.completed_at > now() - interval '24 hours'
+           coalesce(sum({counted("processed_products")} + {counted("failed_products")}), 0)::bigint
+               AS products,
+           coalesce(sum({counted("processed_images")}), 0)::bigint AS processed_images,
+           coalesce(sum({counted("failed_images")}), 0)::bigint AS failed_images,
+           coalesce(sum({counted("bytes_in")} - {counted("bytes_out")}), 0)::bigint AS bytes_saved
+    FROM requests AS r {OPEN_SHARDS}
+    WHERE r.status NOT IN {FINAL} OR r.completed_at > now() - interval '24 hours'
     """  # noqa: S608 - the parts are constants
 )
 
 
-def read_totals(connection: Connection) -> AnyRow:
-    """What running requests and those of the last 24 hours have come to, and when: two of these
-    make a throughput.
-    """
-    return connection.execute(_TOTALS).one()
+def read_totals(connection: Connection) -> Totals:
+    return Totals(**connection.execute(_TOTALS).mappings().one())
+
+
+@dataclass(frozen=True)
+class RunningRequest:
+    """How far a running request is. `ended_products` leaves out cancelled ones."""
+
+    id: UUID
+    csv_filename: str
+    status: Status
+    created_at: datetime
+    total_products: int
+    ended_products: int
+    failed_images: int
 
 
 _RUNNING = text(
     f"""
     SELECT r.id, r.csv_filename, r.status, r.created_at, r.total_products,
-           (r.processed_products + r.failed_products + coalesce(open.products, 0))::bigint
+           ({counted("processed_products")} + {counted("failed_products")})::bigint
                AS ended_products,
-           (r.failed_images + coalesce(open.failed_images, 0))::bigint AS failed_images
-    FROM requests AS r {_OPEN_SHARDS}
-    WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
+           {counted("failed_images")}::bigint AS failed_images
+    FROM requests AS r {OPEN_SHARDS}
+    WHERE r.status NOT IN {FINAL}
     ORDER BY r.created_at LIMIT :limit
     """  # noqa: S608 - the parts are constants
 )
 
 
-def running_requests(connection: Connection, limit: int) -> Sequence[AnyRow]:
-    """The oldest requests that run, with how far they are."""
-    return connection.execute(_RUNNING, {"limit": limit}).all()
+def running_requests(connection: Connection, limit: int) -> list[RunningRequest]:
+    """The oldest running requests."""
+    rows = connection.execute(_RUNNING, {"limit": limit}).mappings()
+    return [RunningRequest(**{**row, "status": Status(row["status"])}) for row in rows]
 
 
-# Of the newest requests, and of each the first failures: a look, not a count of all.
+@dataclass(frozen=True)
+class FailureCount:
+    """How many images failed with this error code, and in how many requests."""
+
+    code: str
+    images: int
+    requests: int
+
+
+# Only the newest requests and the first failures of each: an impression, not a count of all.
 _FAILURES = text(
     """
     SELECT image #>> '{error,code}' AS code, count(*) AS images,
@@ -200,8 +218,8 @@ _FAILURES = text(
 )
 
 
-def recent_failures(connection: Connection) -> Sequence[AnyRow]:
+def recent_failures(connection: Connection) -> list[FailureCount]:
     """Error codes among the first 100 failed products of each of the newest 50 requests, the most
     frequent first.
     """
-    return connection.execute(_FAILURES).all()
+    return [FailureCount(**row) for row in connection.execute(_FAILURES).mappings()]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, func, select, text, update
 from halftone_shared.db.barrier import cancel_products, reopen_request
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.requests import WORK_CHANNEL
-from halftone_shared.db.tables import requests, webhook_events
+from halftone_shared.db.tables import FINAL, requests, webhook_events
 from halftone_shared.db.webhook_events import freeze_event
 
 log = structlog.get_logger(__name__)
@@ -62,10 +62,9 @@ def cancel_request(engine: Engine, request_id: UUID, *, patience_seconds: float)
 
 # By status, as the index of running requests has it: those that have ended are many.
 _CANCELS_UNDER_WAY = text(
-    """
-    SELECT id FROM requests
-    WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND cancel_requested_at IS NOT NULL
-    """
+    f"""
+    SELECT id FROM requests WHERE status NOT IN {FINAL} AND cancel_requested_at IS NOT NULL
+    """  # noqa: S608 - a constant
 )
 
 

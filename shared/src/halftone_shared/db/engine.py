@@ -17,7 +17,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     ExceptionContext,
-    Row,
     create_engine,
     event,
     make_url,
@@ -27,7 +26,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # The newest migration that this code was written for; a test holds it to db/migrations.
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 
 
 # What statements and driver rely on, whatever an administrator has set for the database or its
@@ -45,9 +44,6 @@ _CONNECTION = {
     "keepalives_interval": "10",
     "keepalives_count": "2",
 }
-
-# A row of any columns; what they are, the query that makes it says.
-AnyRow = Row[*tuple[Any, ...]]
 
 
 class DatabaseUnavailable(Exception):

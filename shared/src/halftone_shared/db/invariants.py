@@ -12,16 +12,13 @@ from sqlalchemy import Engine, text
 from halftone_shared.db.barrier import SHARDS
 from halftone_shared.db.outbox import DISPATCH_LEASE_SECONDS
 from halftone_shared.db.products import WORK_LEASE_SECONDS
-from halftone_shared.db.tables import COUNTERS
+from halftone_shared.db.tables import COUNTERS, ENDED_PRODUCTS, FINAL
 
 MAX_EXAMPLES = 5
 # A lease that ended this long ago has not been seen by any dispatcher: none is running.
 OVERDUE_SECONDS = 2 * max(DISPATCH_LEASE_SECONDS, WORK_LEASE_SECONDS)
 
-_FINAL = "('COMPLETED', 'FAILED', 'CANCELLED')"
-_SHARD_FULL = (
-    "shard.processed_products + shard.failed_products + shard.cancelled_products = shard.total"
-)
+_SHARD_FULL = f"{ENDED_PRODUCTS} = total"
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ _RECOUNT = f"""
                sum(CAST(entry ->> 'bytes_in' AS bigint)) AS bytes_in,
                sum(CAST(entry ->> 'bytes_out' AS bigint)) AS bytes_out
         FROM jsonb_array_elements(products.images) AS entry
-        WHERE products.status IN {_FINAL}
+        WHERE products.status IN {FINAL}
     ) AS image ON true
     GROUP BY request_id, seq % {SHARDS}
 """  # noqa: S608 - the parts are this module's constants
@@ -114,9 +111,9 @@ CHECKS = (
         "A request has ended exactly when all of its products have",
         f"""
         SELECT request.id FROM requests AS request
-        WHERE (request.status IN {_FINAL})
+        WHERE (request.status IN {FINAL})
               = EXISTS (SELECT FROM products WHERE request_id = request.id
-                  AND status NOT IN {_FINAL})
+                  AND status NOT IN {FINAL})
         """,  # noqa: S608
     ),
     Check(
@@ -128,7 +125,7 @@ CHECKS = (
             SELECT request.id AS request_id, ended AS run
             FROM requests AS request CROSS JOIN LATERAL generate_series(1, request.run) AS ended
             WHERE request.webhook_url IS NOT NULL
-              AND (ended < request.run OR request.status IN {_FINAL})
+              AND (ended < request.run OR request.status IN {FINAL})
         ) AS ending
         FULL JOIN webhook_events AS event ON event.request_id = ending.request_id
             AND event.run = ending.run
@@ -137,13 +134,13 @@ CHECKS = (
     ),
     Check(
         "A finished product has a result and a file slot for every input URL",
-        """
+        f"""
         SELECT request_id || ' product ' || seq FROM products
-        WHERE status IN ('COMPLETED', 'FAILED')
+        WHERE status IN {FINAL} AND status <> 'CANCELLED'
           AND (jsonb_array_length(images) IS DISTINCT FROM cardinality(input_image_urls)
                OR cardinality(output_files) IS DISTINCT FROM cardinality(input_image_urls)
                OR failed_images IS DISTINCT FROM cardinality(array_positions(output_files, NULL)))
-        """,
+        """,  # noqa: S608
     ),
     Check(
         "A product that was handed out and waits again is in somebody's hand,"
@@ -153,7 +150,7 @@ CHECKS = (
         FROM products AS product JOIN requests AS request ON request.id = product.request_id
         WHERE product.status = 'PENDING' AND product.seq <= request.dispatch_cursor
           AND product.lease_until IS NULL AND product.next_attempt_at IS NULL
-          AND request.status NOT IN {_FINAL}
+          AND request.status NOT IN {FINAL}
         """,  # noqa: S608
     ),
     Check(

@@ -15,8 +15,9 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from halftone_shared.db.barrier import settle_product
-from halftone_shared.db.engine import AnyRow, driver_statement
+from halftone_shared.db.engine import driver_statement
 from halftone_shared.db.products import Claim, stored_results
+from halftone_shared.db.tables import FINAL
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
 
@@ -43,10 +44,10 @@ class EventKey:
 # locking reads it anew: the cursor of `active` is the newest one, and `held` has only what nobody
 # stamped meanwhile.
 _TAKE = driver_statement(
-    """
+    f"""
     WITH active AS (
         SELECT id, dispatch_cursor, served_at FROM requests AS r
-        WHERE r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') AND r.cancel_requested_at IS NULL
+        WHERE r.status NOT IN {FINAL} AND r.cancel_requested_at IS NULL
           AND (r.dispatch_cursor < r.total_products OR EXISTS (
               SELECT FROM products AS p
               WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL))
@@ -85,7 +86,7 @@ _TAKE = driver_statement(
     FROM held
     WHERE products.request_id = held.request_id AND products.seq = held.seq
     RETURNING products.request_id, products.seq, held.turn
-    """
+    """  # noqa: S608 - a constant
 )
 
 
@@ -181,27 +182,32 @@ def free_expired(connection: Connection, *, max_attempts: int, room: int = 1000)
         "lease_seconds": DISPATCH_LEASE_SECONDS,
     }
     for row in connection.execute(_CLAIM_EXHAUSTED, exhausted).all():
-        _settle_exhausted(connection, row)
+        done = stored_results(row.input_image_urls, row.images, row.output_files)
+        key = ProductKey(row.request_id, row.seq)
+        claim = Claim(key, row.claims, row.attempts, row.input_image_urls, done, {}, row.trace_id)
+        _settle_exhausted(connection, claim)
     return connection.execute(_FREE_EXPIRED, {"max_attempts": max_attempts, "room": room}).rowcount
 
 
-def _settle_exhausted(connection: Connection, row: AnyRow) -> None:
-    done = stored_results(row)
-    key = ProductKey(row.request_id, row.seq)
-    claim = Claim(key, row.claims, row.attempts, row.input_image_urls, done, options={})
+def _settle_exhausted(connection: Connection, claim: Claim) -> None:
     lost = ImageResult(
         error=ImageError(
             ImageErrorCode.INTERNAL,
-            f"The worker was lost in each of {row.attempts} attempts at this product.",
+            f"The worker was lost in each of {claim.attempt} attempts at this product.",
             retryable=True,
         )
     )
-    settled = settle_product(connection, claim, ProductResult([result or lost for result in done]))
-    about = {"request_id": str(row.request_id), "seq": row.seq, "x_request_id": row.trace_id}
+    result = ProductResult([done or lost for done in claim.done])
+    settled = settle_product(connection, claim, result)
+    about = {
+        "request_id": str(claim.key.request_id),
+        "seq": claim.key.seq,
+        "x_request_id": claim.trace_id,
+    }
     if settled.counted:
         log.error(
             "product given up",
-            attempts=row.attempts,
+            attempts=claim.attempt,
             reason="its worker was lost in the last attempt",
             **about,
         )
@@ -220,12 +226,11 @@ class Agenda:
 
 
 _AGENDA = driver_statement(
-    """
-    SELECT EXISTS
-        (SELECT FROM requests WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')) AS active,
+    f"""
+    SELECT EXISTS (SELECT FROM requests WHERE status NOT IN {FINAL}) AS active,
            (SELECT extract(epoch FROM min(greatest(next_attempt_at, lease_until)) - now())::float
             FROM webhook_events WHERE status = 'pending') AS event_seconds
-    """
+    """  # noqa: S608 - a constant
 )
 
 

@@ -13,11 +13,11 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from halftone_shared.db.engine import AnyRow, driver_statement
+from halftone_shared.db.engine import driver_statement
 from halftone_shared.db.tables import products
 from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.results import ImageResult, ProductKey
-from halftone_shared.model.states import Status
+from halftone_shared.model.states import FINAL_STATUSES, Status
 
 # A worker that says nothing for this long is taken for dead. It renews a quarter of the way in.
 # Leases begin when they are written (clock_timestamp): since its now() a statement may have waited
@@ -86,30 +86,35 @@ def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[C
         "lease_seconds": WORK_LEASE_SECONDS,
     }
     rows = connection.exec_driver_sql(_CLAIM, parameters).all()
-    # Taken out as they are found: of two messages for the same product in one batch, one gets it.
-    claims = {claim.key: claim for claim in map(_claim, rows)}
+    claims = {
+        ProductKey(row.request_id, row.seq): Claim(
+            ProductKey(row.request_id, row.seq),
+            row.claims,
+            row.attempts,
+            row.input_image_urls,
+            stored_results(row.input_image_urls, row.images, row.output_files),
+            row.options,
+            row.trace_id,
+        )
+        for row in rows
+    }
+    # pop: of two messages for the same product in one batch, one gets the claim.
     return [claims.pop(key, None) for key in keys]
 
 
-def _claim(row: AnyRow) -> Claim:
-    key = ProductKey(row.request_id, row.seq)
-    return Claim(
-        key,
-        row.claims,
-        row.attempts,
-        row.input_image_urls,
-        stored_results(row),
-        row.options,
-        row.trace_id,
-    )
-
-
-def stored_results(row: AnyRow) -> list[ImageResult | None]:
-    if row.images is None:
-        return [None] * len(row.input_image_urls)
+def stored_results(
+    input_image_urls: Sequence[str],
+    images: Sequence[dict[str, Any] | None] | None,
+    files: Sequence[str | None] | None,
+) -> list[ImageResult | None]:
+    """The columns `images` and `output_files` of a product: one entry an input URL, None where the
+    image has not ended.
+    """
+    if images is None or files is None:
+        return [None] * len(input_image_urls)
     return [
         None if stored is None else ImageResult.from_json(stored, file)
-        for stored, file in zip(row.images, row.output_files, strict=True)
+        for stored, file in zip(images, files, strict=True)
     ]
 
 
@@ -185,6 +190,34 @@ def postpone_product(
     return postponed.rowcount == 1
 
 
+@dataclass(frozen=True)
+class ProductRow:
+    """A product as its request's owner reads it: what was uploaded and what became of it.
+
+    `files` has the output image's name for each input URL, None where there is none.
+    """
+
+    seq: int
+    line: int
+    serial_number: int
+    product_name: str
+    cells: list[str]
+    status: Status
+    attempts: int
+    input_image_urls: list[str]
+    files: list[str | None]
+    _stored: list[dict[str, Any] | None] | None
+
+    @property
+    def images(self) -> list[ImageResult | None]:
+        """How each image ended, None where it has not. The output CSV needs only `files`."""
+        return stored_results(self.input_image_urls, self._stored, self.files)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+
 _PAGE_COLUMNS = (
     products.c.seq,
     products.c.line,
@@ -206,9 +239,9 @@ def product_page(
     after_seq: int,
     limit: int,
     status: Status | None = None,
-) -> Sequence[AnyRow]:
+) -> list[ProductRow]:
     """At most `limit` products behind `after_seq`, in the order of the file; with `status` only
-    those that stand there.
+    those in that state.
     """
     query = select(*_PAGE_COLUMNS).where(
         products.c.request_id == request_id, products.c.seq > after_seq
@@ -216,10 +249,24 @@ def product_page(
     if status is not None:
         query = query.where(products.c.status == status)
     if status is Status.FAILED:
-        query = query.where(
-            products.c.failed_images > 0
-        )  # so that ix_products_failed finds the few among a million
-    return connection.execute(query.order_by(products.c.seq).limit(limit)).all()
+        # ix_products_failed then finds the few among a million.
+        query = query.where(products.c.failed_images > 0)
+    rows = connection.execute(query.order_by(products.c.seq).limit(limit))
+    return [
+        ProductRow(
+            row.seq,
+            row.line,
+            row.serial_number,
+            row.product_name,
+            row.cells,
+            Status(row.status),
+            row.attempts,
+            row.input_image_urls,
+            row.output_files or [None] * len(row.input_image_urls),
+            row.images,
+        )
+        for row in rows
+    ]
 
 
 _IMAGE_OWNER = text(

@@ -8,13 +8,14 @@ from typing import Any, cast
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Connection, insert, text, update
+from sqlalchemy import Connection, RowMapping, insert, text, update
 
 from halftone_shared.db.barrier import SHARDS
-from halftone_shared.db.engine import AnyRow
+from halftone_shared.db.fragments import OPEN_SHARDS, counted
 from halftone_shared.db.tables import COUNTERS, request_shards, requests
 from halftone_shared.model.image_names import image_token
-from halftone_shared.model.states import Status
+from halftone_shared.model.request_status import RequestStatus
+from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
 # Whoever dispatches listens here, so that an upload starts at once and an idle dispatcher hardly
 # asks.
@@ -23,9 +24,8 @@ WORK_CHANNEL = "halftone_work"
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A request as it is accepted. `csv_url_column` is the index of the column that holds the image
-    URLs; `trace_id` the upload's X-Request-Id, which the logs of everything that follows from it
-    carry.
+    """A request as it is accepted. `trace_id` is the upload's X-Request-Id; all logs about the
+    request carry it.
     """
 
     id: UUID
@@ -34,7 +34,6 @@ class NewRequest:
     csv_filename: str
     csv_header: Sequence[str]
     csv_delimiter: str
-    csv_url_column: int
     webhook_url: str | None
     webhook_secret: str | None
     trace_id: str | None = None
@@ -102,7 +101,6 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             csv_filename=request.csv_filename,
             csv_header=list(request.csv_header),
             csv_delimiter=request.csv_delimiter,
-            csv_url_column=request.csv_url_column,
             image_token=image_token(request.id),
             total_products=0,
             total_images=0,
@@ -147,29 +145,16 @@ def _shard_totals(total_products: int) -> dict[int, int]:
     return {shard: total for shard, total in totals.items() if total}
 
 
-# A running request is counted by what was rolled up and what stands in the shards that are not full
-# yet.
-_RUNNING = ", ".join(
-    f"(r.{name} + coalesce(open.{name}, 0))::bigint AS {name}" for name in COUNTERS
-)
-_OPEN_SUMS = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
 _SELECT_STATUS = f"""
     SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header,
-           r.csv_delimiter,
-           r.total_products, r.total_images, {_RUNNING},
+           r.csv_delimiter, r.total_products, r.total_images,
+           {", ".join(f"{counted(name)}::bigint AS {name}" for name in COUNTERS)},
            r.created_at, r.started_at, greatest(r.updated_at, open.updated_at) AS updated_at,
-           r.completed_at,
-           r.webhook_url, event.status AS webhook_status, event.attempts AS webhook_attempts,
-           event.last_status_code AS webhook_last_status_code,
-           event.last_error AS webhook_last_error,
-           event.next_attempt_at AS webhook_next_attempt_at,
+           r.completed_at, r.webhook_url, event.status AS webhook_status,
+           event.attempts AS webhook_attempts, event.last_status_code AS webhook_last_status_code,
+           event.last_error AS webhook_last_error, event.next_attempt_at AS webhook_next_attempt_at,
            event.delivered_at AS webhook_delivered_at
-    FROM requests AS r
-    LEFT JOIN LATERAL (
-        SELECT {_OPEN_SUMS}, max(updated_at) AS updated_at FROM request_shards
-        WHERE r.open_shards > 0 AND request_id = r.id
-          AND processed_products + failed_products + cancelled_products < total
-    ) AS open ON true
+    FROM requests AS r {OPEN_SHARDS}
     LEFT JOIN webhook_events AS event ON event.request_id = r.id AND event.run = r.run
 """  # noqa: S608 - the parts are this module's constants
 
@@ -191,13 +176,15 @@ _LIST_STATUS = text(
 )
 
 
-def get_status(connection: Connection, request_id: UUID, *, owner: UUID | None) -> AnyRow | None:
-    """What status_object.py shows of a request. With `owner`, another key's request is None, as if
-    it did not exist.
-
-    So is one that has expired, from the moment on that retention.py marks it.
+def get_status(
+    connection: Connection, request_id: UUID, *, owner: UUID | None
+) -> RequestStatus | None:
+    """A request as its owner reads it; None where it does not exist, is being deleted, or, with
+    `owner`, is another's.
     """
-    return connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner}).one_or_none()
+    row = connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner})
+    found = row.mappings().one_or_none()
+    return None if found is None else _request_status(found)
 
 
 def list_status(
@@ -207,12 +194,12 @@ def list_status(
     status: Status | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
-) -> Sequence[AnyRow]:
+) -> list[RequestStatus]:
     """The newest requests first, at most `limit`, older than `before` (creation time and ID of the
     last one seen).
     """
     before_time, before_id = before or (None, None)
-    return connection.execute(
+    rows = connection.execute(
         _LIST_STATUS,
         {
             "owner": owner,
@@ -221,4 +208,16 @@ def list_status(
             "before_id": before_id,
             "limit": limit,
         },
-    ).all()
+    )
+    return [_request_status(row) for row in rows.mappings()]
+
+
+def _request_status(row: RowMapping) -> RequestStatus:
+    return RequestStatus(
+        **{
+            **row,
+            "status": Status(row["status"]),
+            "outcome": row["outcome"] and Outcome(row["outcome"]),
+            "webhook_status": row["webhook_status"] and WebhookStatus(row["webhook_status"]),
+        }
+    )

@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 
+from halftone_shared.model.states import FINAL_STATUSES
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -39,7 +41,10 @@ metadata = MetaData(
     }
 )
 
-_FINAL = "('COMPLETED', 'FAILED', 'CANCELLED')"
+# As a list in SQL: `status IN {FINAL}` is a request or product that has ended.
+FINAL = "(" + ", ".join(f"'{status}'" for status in FINAL_STATUSES) + ")"
+# Of a shard or request: how many of its products have ended.
+ENDED_PRODUCTS = "processed_products + failed_products + cancelled_products"
 
 
 def _time(name: str, *, nullable: bool = True) -> "Column[object]":
@@ -96,7 +101,6 @@ requests = Table(
     Column("csv_filename", Text, nullable=False),
     Column("csv_header", ARRAY(Text), nullable=False),
     Column("csv_delimiter", Text, nullable=False),
-    Column("csv_url_column", SmallInteger, nullable=False),
     Column("image_token", Text, nullable=False, unique=True),
     Column("total_products", Integer, nullable=False),
     Column("total_images", BigInteger, nullable=False),
@@ -123,15 +127,13 @@ requests = Table(
     CheckConstraint("open_shards >= 0", name="open_shards"),
     CheckConstraint("dispatch_cursor BETWEEN 0 AND total_products", name="dispatch_cursor"),
     CheckConstraint(
-        "processed_products + failed_products + cancelled_products <= total_products",
+        f"{ENDED_PRODUCTS} <= total_products",
         name="counted",
     ),
-    CheckConstraint(f"(status IN {_FINAL}) = (open_shards = 0)", name="ended_with_last_shard"),
-    CheckConstraint(f"(status IN {_FINAL}) = (completed_at IS NOT NULL)", name="ended_has_time"),
-    CheckConstraint(f"(status IN {_FINAL}) = (outcome IS NOT NULL)", name="ended_has_outcome"),
-    Index(
-        "ix_requests_active", "served_at", "id", postgresql_where=text(f"status NOT IN {_FINAL}")
-    ),
+    CheckConstraint(f"(status IN {FINAL}) = (open_shards = 0)", name="ended_with_last_shard"),
+    CheckConstraint(f"(status IN {FINAL}) = (completed_at IS NOT NULL)", name="ended_has_time"),
+    CheckConstraint(f"(status IN {FINAL}) = (outcome IS NOT NULL)", name="ended_has_outcome"),
+    Index("ix_requests_active", "served_at", "id", postgresql_where=text(f"status NOT IN {FINAL}")),
     Index("ix_requests_created_at", "created_at", "id"),
     Index(
         "ix_requests_completed_at",
@@ -199,7 +201,7 @@ request_shards = Table(
     _time("updated_at", nullable=False),
     ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
     CheckConstraint(
-        "processed_products + failed_products + cancelled_products BETWEEN 0 AND total",
+        f"{ENDED_PRODUCTS} BETWEEN 0 AND total",
         name="counted",
     ),
     CheckConstraint(

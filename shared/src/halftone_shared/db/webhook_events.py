@@ -8,16 +8,15 @@ change, so freezing late loses nothing, and whoever starts a request again (a re
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, select, text, update
 
-from halftone_shared.db.engine import AnyRow
 from halftone_shared.db.requests import WORK_CHANNEL, get_status
 from halftone_shared.db.tables import webhook_attempts, webhook_events
-from halftone_shared.model.states import Status, WebhookStatus
+from halftone_shared.model.states import WebhookStatus
 from halftone_shared.model.status_object import event_type, status_object, timestamp
 
 # Longer than any attempt can take; a deliverer that says nothing for this long is taken for dead.
@@ -66,7 +65,7 @@ def freeze_event(
     if row is None:
         return
     body = {
-        "type": event_type(Status(row.status)),
+        "type": event_type(row.status),
         "timestamp": timestamp(row.completed_at),
         "data": status_object(row, public_url, retention_days),
     }
@@ -166,21 +165,57 @@ def record_delivery(
     )
 
 
-def events_of(connection: Connection, request_id: UUID) -> Sequence[AnyRow]:
+@dataclass(frozen=True)
+class WebhookEventRow:
+    """An event as its request's owner reads it. `body` is what every attempt sends, None before the
+    first.
+    """
+
+    id: UUID
+    run: int
+    body: str | None
+    status: WebhookStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    last_status_code: int | None
+    last_error: str | None
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True)
+class WebhookAttemptRow:
+    """One delivery of an event: an entry of its log."""
+
+    attempt: int
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+
+
+def events_of(connection: Connection, request_id: UUID) -> list[WebhookEventRow]:
     """A request's events, the newest ending first."""
-    query = select(webhook_events).where(webhook_events.c.request_id == request_id)
-    return connection.execute(query.order_by(webhook_events.c.run.desc())).all()
+    columns = [webhook_events.c[field.name] for field in fields(WebhookEventRow)]
+    query = select(*columns).where(webhook_events.c.request_id == request_id)
+    rows = connection.execute(query.order_by(webhook_events.c.run.desc())).mappings()
+    return [WebhookEventRow(**{**row, "status": WebhookStatus(row["status"])}) for row in rows]
 
 
-def attempts_of(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
-    """The delivery log of these events, in order."""
-    attempts: dict[UUID, list[AnyRow]] = {event_id: [] for event_id in event_ids}
-    query = select(webhook_attempts).where(webhook_attempts.c.event_id.in_(event_ids))
-    for row in connection.execute(
-        query.order_by(webhook_attempts.c.event_id, webhook_attempts.c.attempt)
-    ):
-        attempts[row.event_id].append(row)
-    return attempts
+def attempts_of(
+    connection: Connection, event_ids: Sequence[UUID]
+) -> dict[UUID, list[WebhookAttemptRow]]:
+    """The delivery log of each of these events, the first attempt first."""
+    logs: dict[UUID, list[WebhookAttemptRow]] = {event_id: [] for event_id in event_ids}
+    columns = [webhook_attempts.c[field.name] for field in fields(WebhookAttemptRow)]
+    query = (
+        select(webhook_attempts.c.event_id, *columns)
+        .where(webhook_attempts.c.event_id.in_(event_ids))
+        .order_by(webhook_attempts.c.event_id, webhook_attempts.c.attempt)
+    )
+    for event_id, *values in connection.execute(query):
+        logs[event_id].append(WebhookAttemptRow(*values))
+    return logs
 
 
 _REPLAY = text(

@@ -2,14 +2,13 @@
 there are.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from halftone_shared.db.engine import AnyRow
 from halftone_shared.db.tables import workers
 
 HEARTBEAT_SECONDS = 10
@@ -46,9 +45,18 @@ def forget_worker(connection: Connection, worker_id: UUID) -> None:
     connection.execute(delete(workers).where(workers.c.id == worker_id))
 
 
-def live_workers(connection: Connection) -> Sequence[AnyRow]:
-    """The workers that live, the oldest first."""
+@dataclass(frozen=True)
+class LiveWorker(WorkerReport):
+    """A worker's newest report, and since when it runs."""
+
+    started_at: datetime
+    last_seen_at: datetime
+
+
+def live_workers(connection: Connection) -> list[LiveWorker]:
+    """The workers that have reported within ALIVE_SECONDS, the oldest first."""
     alive = workers.c.last_seen_at > func.now() - text(f"interval '{ALIVE_SECONDS} seconds'")
-    return connection.execute(
+    rows = connection.execute(
         select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)
-    ).all()
+    )
+    return [LiveWorker(**row) for row in rows.mappings()]

@@ -18,6 +18,10 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+# Those that have ended: a product or request in one of them only changes by a retry.
+FINAL_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
 class Outcome(StrEnum):
     """How it went, once it has ended. `partial`: at least one image succeeded and at least one did
     not.

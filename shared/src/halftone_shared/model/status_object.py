@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from halftone_shared.db.engine import AnyRow
+from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status, WebhookStatus
 
 # In the order in which they are shown: PostgreSQL's jsonb has its own.
 _OPTIONS = ("mode", "quality", "scale", "ratio", "format")
 
 
-def status_object(row: AnyRow, public_url: str, retention_days: int = 0) -> dict[str, Any]:
-    """A row of requests.get_status as JSON values. URLs are absolute, from `public_url`.
+def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) -> dict[str, Any]:
+    """A request as JSON values. URLs are absolute, from `public_url`.
 
     `retention_days` is HALFTONE_RETENTION_DAYS: until when the request is kept follows from it,
     null where it is 0 or the request runs.
@@ -43,7 +43,7 @@ def status_object(row: AnyRow, public_url: str, retention_days: int = 0) -> dict
         "updated_at": timestamp(row.updated_at),
         "completed_at": timestamp(row.completed_at),
         "expires_at": timestamp(_expires_at(row.completed_at, retention_days)),
-        "output_csv_url": links["download"] if has_ended(row) else None,
+        "output_csv_url": links["download"] if row.has_ended else None,
         "webhook": _webhook(row),
         "links": links,
     }
@@ -53,10 +53,6 @@ def _expires_at(completed_at: datetime | None, retention_days: int) -> datetime 
     if completed_at is None or retention_days == 0:
         return None
     return completed_at + timedelta(days=retention_days)
-
-
-def has_ended(row: AnyRow) -> bool:
-    return row.completed_at is not None
 
 
 def request_links(request_id: UUID, public_url: str) -> dict[str, str]:
@@ -74,15 +70,15 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def _progress(row: AnyRow) -> float:
+def _progress(row: RequestStatus) -> float:
     """Share of products that have ended, 0–100, to a tenth; rounding never makes it 100."""
     ended = row.processed_products + row.failed_products + row.cancelled_products
     if ended == row.total_products:
         return 100.0
-    return min(round(100 * int(ended) / int(row.total_products), 1), 99.9)
+    return min(round(100 * ended / row.total_products, 1), 99.9)
 
 
-def _webhook(row: AnyRow) -> dict[str, Any] | None:
+def _webhook(row: RequestStatus) -> dict[str, Any] | None:
     if row.webhook_url is None:
         return None
     return {

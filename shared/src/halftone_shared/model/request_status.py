@@ -1,0 +1,52 @@
+"""A request as PostgreSQL knows it: the value that status_object.py shows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from halftone_shared.model.states import Outcome, Status, WebhookStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestStatus:
+    """One request with its counters. Bytes and counts are those of the run that is under way, with
+    what earlier runs finished.
+
+    `options` is the stored JSON, which may be of a newer version. The members `webhook_…` are about
+    the event of this run; all but `webhook_url` are None before the request has ended.
+    """
+
+    id: UUID
+    status: Status
+    outcome: Outcome | None
+    run: int
+    options: dict[str, Any]
+    csv_filename: str
+    csv_header: list[str]
+    csv_delimiter: str
+    total_products: int
+    total_images: int
+    processed_products: int
+    failed_products: int
+    cancelled_products: int
+    processed_images: int
+    failed_images: int
+    kept_original_images: int
+    bytes_in: int
+    bytes_out: int
+    created_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    completed_at: datetime | None
+    webhook_url: str | None = None
+    webhook_status: WebhookStatus | None = None
+    webhook_attempts: int | None = None
+    webhook_last_status_code: int | None = None
+    webhook_last_error: str | None = None
+    webhook_next_attempt_at: datetime | None = None
+    webhook_delivered_at: datetime | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.completed_at is not None
