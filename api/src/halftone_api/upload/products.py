@@ -5,16 +5,16 @@ that one upload tells a person everything that is wrong with the file.
 """
 
 import re
-import string
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from halftone_api.upload.cells import read_urls
 from halftone_api.upload.csv_rows import CsvRefused, CsvRows
 from halftone_shared.db.requests import NewProduct
-from halftone_shared.model.urls import MAX_URL_CHARACTERS, url_problem
+from halftone_shared.model.urls import MAX_URL_CHARACTERS, image_url_problem
 
 MAX_REPORTED = 100
 MAX_NAME_CHARACTERS = 1000
@@ -36,8 +36,6 @@ _ALIASES = {
 }
 DELIMITERS = (",", ";", "\t")
 
-# A comma separates two URLs only where a scheme follows it, so that commas inside a URL survive.
-_URL_SEPARATOR = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _SERIAL_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -185,7 +183,7 @@ class ProductCsv:
                 f" {self.delimiter!r}.",
                 line=line,
             )
-        return cells[:width], _split_urls(cells[self.url_column])
+        return cells[:width], read_urls(cells[self.url_column])
 
     def _holds_other_text(self, unnamed: Sequence[str]) -> bool:
         """Whether cells in columns without a name are something else than spilled URLs, and thus
@@ -223,7 +221,9 @@ class ProductCsv:
             self._check_each_url(line, cell, urls)
 
     def _check_each_url(self, line: int, cell: str, urls: Sequence[str]) -> None:
-        problems = [(url, problem) for url in urls if (problem := url_problem(url)) is not None]
+        problems = [
+            (url, problem) for url in urls if (problem := image_url_problem(url)) is not None
+        ]
         if not problems:
             return
         for url in urls:
@@ -323,9 +323,9 @@ def _spilled(cells: Sequence[str], delimiter: str) -> tuple[str, list[str]]:
     """One URL cell from those that an unquoted one fell into, and its URLs."""
     if delimiter == "\t":  # which stands in no URL: each cell is one, or several
         filled = [cell for cell in cells if cell.strip()]
-        return ",".join(filled), [url for cell in filled for url in _split_urls(cell)]
+        return ",".join(filled), [url for cell in filled for url in read_urls(cell)]
     joined = _join_spilled(cells, delimiter)
-    return joined, _split_urls(joined)
+    return joined, read_urls(joined)
 
 
 def _join_spilled(cells: Sequence[str], delimiter: str) -> str:
@@ -342,8 +342,3 @@ def _join_spilled(cells: Sequence[str], delimiter: str) -> str:
             pieces += (*empty, delimiter, cell)
             empty.clear()
     return "".join(pieces)
-
-
-def _split_urls(cell: str) -> list[str]:
-    urls = (url.strip().rstrip("," + string.whitespace) for url in _URL_SEPARATOR.split(cell))
-    return [url for url in urls if url]

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from halftone_shared.model.share_links import share_problem
+
 MAX_URL_CHARACTERS = 4096
 
 # What nearly every catalogue holds; the long way below is for the rest. A million rows pass through
@@ -23,6 +25,11 @@ def url_problem(url: str) -> str | None:
     if len(url) <= MAX_URL_CHARACTERS and _PLAIN_URL.fullmatch(url):
         return None
     return _problem_in_full(url)
+
+
+def image_url_problem(url: str) -> str | None:
+    """Why no image can be fetched from `url`, as a sentence; None when it may be tried."""
+    return url_problem(url) or share_problem(url)
 
 
 def _problem_in_full(url: str) -> str | None:

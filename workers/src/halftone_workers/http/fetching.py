@@ -17,7 +17,7 @@ import httpx
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
-from halftone_shared.model.urls import url_problem
+from halftone_shared.model.urls import image_url_problem
 from halftone_workers.http.client import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
 from halftone_workers.http.connection import Body
 from halftone_workers.metrics import STAGE_SECONDS
@@ -176,7 +176,7 @@ class ImageFetcher:
 
     async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes | bytearray:
         for _ in range(MAX_REDIRECTS + 1):
-            if problem := url_problem(url):
+            if problem := image_url_problem(url):
                 raise _failed(
                     ImageErrorCode.INVALID_URL,
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",

@@ -10,6 +10,7 @@ from halftone_shared.db.products import Claim
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_name
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey
+from halftone_shared.model.share_links import sharing_service
 from halftone_shared.runtime.tracing import span
 from halftone_shared.storage import StorageUnavailable
 from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
@@ -79,7 +80,7 @@ async def _attempt(
     except FetchFailed as failed:
         return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
     except ImageRefused as refused:
-        return ImageAttempt(ImageResult(error=ImageError(refused.code, refused.message)))
+        return ImageAttempt(ImageResult(error=_refused(url, refused)))
     except Exception:
         log.exception("image failed unexpectedly", position=position)
         return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
@@ -124,6 +125,17 @@ def _stored(runtime: Runtime, output: _Output) -> ImageAttempt:
         return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
     finally:
         output.original.reserved.give_back()
+
+
+def _refused(url: str, refused: ImageRefused) -> ImageError:
+    service = sharing_service(url)
+    if refused.code is not ImageErrorCode.NOT_AN_IMAGE or service is None:
+        return ImageError(refused.code, refused.message)
+    message = (
+        f"This link opens a {service} page, not the picture: the file is not shared with everybody."
+        " Share it with anyone who has the link."
+    )
+    return ImageError(refused.code, message)
 
 
 def _failed(code: ImageErrorCode, message: str) -> ImageAttempt:
