@@ -7,8 +7,9 @@ import os
 from alembic import context
 from sqlalchemy import Connection, Engine, text
 
-from halftone_shared.db.engine import DatabaseUnavailable, make_engine
+from halftone_shared.db.engine import make_engine
 from halftone_shared.db.tables import metadata
+from halftone_shared.errors import DatabaseUnavailable
 
 # "halftone" in ASCII, as the key of the lock that makes two migrators take turns.
 _MIGRATION_LOCK = 0x68616C66746F6E65

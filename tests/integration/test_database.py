@@ -13,12 +13,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.barrier import settle_products
-from halftone_shared.db.engine import (
-    DatabaseUnavailable,
-    check_database,
-    is_unavailable,
-    make_engine,
-)
+from halftone_shared.db.engine import check_database, is_unavailable, make_engine
+from halftone_shared.errors import DatabaseUnavailable
 from halftone_shared.model.results import ProductKey
 from halftone_workers.jobs.product import ProductJobs
 from tests.support.api import ONE_ROW, api_settings, running_api, stored_rows

@@ -22,10 +22,11 @@ from halftone_shared.db.outbox import (
 )
 from halftone_shared.db.products import WORK_LEASE_SECONDS, postpone_product, renew_leases
 from halftone_shared.db.webhook_events import claim_event
+from halftone_shared.errors import QueueUnavailable
 from halftone_shared.model.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
 from halftone_shared.model.results import ProductKey
 from halftone_shared.service import dispatcher
-from halftone_shared.service.dispatcher import Dispatcher, QueueUnavailable
+from halftone_shared.service.dispatcher import Dispatcher
 from halftone_workers.brokers import InProcessBroker, InProcessQueue
 from tests.support.halftone import wait_for
 from tests.support.postgres import running_postgres

@@ -14,9 +14,6 @@ from structlog.testing import capture_logs
 
 from halftone_shared.db.barrier import Settled
 from halftone_shared.db.cancel_retry import (
-    AlreadyEnded,
-    NotEnded,
-    NothingToRetry,
     cancel_request,
     cancels_under_way,
     carry_out_cancel,
@@ -27,6 +24,7 @@ from halftone_shared.db.outbox import take_due_products
 from halftone_shared.db.products import postpone_product
 from halftone_shared.db.requests import get_status
 from halftone_shared.db.webhook_events import claim_event
+from halftone_shared.errors import AlreadyEnded, NotEnded, NothingToRetry
 from halftone_shared.model.results import ProductKey
 from halftone_shared.model.status_object import status_object
 from tests.support.stored import (

@@ -14,14 +14,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from halftone_db import MIGRATIONS, migrate
-from halftone_shared.db.engine import (
-    SCHEMA_REVISION,
-    DatabaseUnavailable,
-    check_database,
-    make_engine,
-)
+from halftone_shared.db.engine import SCHEMA_REVISION, check_database, make_engine
 from halftone_shared.db.requests import list_status
 from halftone_shared.db.tables import metadata
+from halftone_shared.errors import DatabaseUnavailable
 from tests.support.postgres import TestPostgres
 from tests.support.stored import execute
 

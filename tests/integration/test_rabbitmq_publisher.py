@@ -9,9 +9,9 @@ import pika
 import pytest
 
 from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
+from halftone_shared.errors import QueueUnavailable
 from halftone_shared.model.messages import PRODUCTS_QUEUE, dead_letter_queue, product_message
 from halftone_shared.model.results import ProductKey
-from halftone_shared.service.dispatcher import QueueUnavailable
 from tests.support.halftone import free_port, wait_for
 from tests.support.rabbitmq import TestRabbitmq
 

@@ -14,13 +14,14 @@ from obstore.store import MemoryStore
 from sqlalchemy import Connection, Engine, text
 
 from halftone_shared import storage
-from halftone_shared.db.cancel_retry import NotEnded, cancel_request, retry_request
+from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.invariants import examine
 from halftone_shared.db.requests import list_status
+from halftone_shared.errors import NotEnded, StorageUnavailable
 from halftone_shared.model.image_names import image_name, storage_folder, storage_path
 from halftone_shared.service import sweeper as sweeper_module
 from halftone_shared.service.sweeper import Sweeper, delete_rows, expire_requests, expired_requests
-from halftone_shared.storage import ImageStore, StorageUnavailable
+from halftone_shared.storage import ImageStore
 from tests.support.api import Api, api_settings, path_of, running_api, stored_rows
 from tests.support.halftone import running_separately, wait_for
 from tests.support.images import jpeg

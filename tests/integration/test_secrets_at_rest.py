@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from halftone_shared.db.api_keys import create_key
-from halftone_shared.model.secret_box import SecretBox, SecretUnreadable
+from halftone_shared.errors import SecretUnreadable
+from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.signing import new_secret
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.stored import query

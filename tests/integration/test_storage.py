@@ -17,9 +17,9 @@ from obstore.exceptions import BaseError
 from obstore.store import MemoryStore
 
 from halftone_shared import storage
+from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
 from halftone_shared.model.image_names import image_name, storage_folder, storage_path
-from halftone_shared.runtime.settings import BadSettings
-from halftone_shared.storage import ImageNotStored, ImageStore, StorageUnavailable
+from halftone_shared.storage import ImageStore
 from tests.support.bucket import Bucket, running_bucket
 
 REQUEST_ID = uuid4()

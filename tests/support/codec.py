@@ -16,8 +16,9 @@ from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequenc
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Action
 from halftone_workers.codec.formats import Format, sniff
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
+from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
 from halftone_workers.codec.pipeline import compress
+from halftone_workers.errors import ImageRefused
 from tests.support.images import encoded, picture
 
 SIZE = (112, 84)

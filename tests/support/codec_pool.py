@@ -14,8 +14,9 @@ import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Mode, OutputFormat
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
+from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
 from halftone_workers.codec_processes.pool import CodecPool
+from halftone_workers.errors import ImageRefused
 from tests.support.images import jpeg
 
 T = TypeVar("T")

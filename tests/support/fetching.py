@@ -11,8 +11,9 @@ import uvloop
 
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_workers.errors import FetchFailed
 from halftone_workers.http.client import OutgoingHttp
-from halftone_workers.http.fetching import FetchFailed, ImageFetcher, MemoryBudget
+from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
 
 T = TypeVar("T")
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8", "::1/128"]))

@@ -9,12 +9,8 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from halftone_api.settings import ApiSettings
-from halftone_shared.runtime.settings import (
-    BadSettings,
-    load_settings,
-    load_settings_or_exit,
-    redact,
-)
+from halftone_shared.errors import BadSettings
+from halftone_shared.runtime.settings import load_settings, load_settings_or_exit, redact
 from halftone_workers.settings import WorkerSettings
 
 GOOD = {

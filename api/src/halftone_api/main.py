@@ -13,10 +13,10 @@ import uvicorn
 from halftone_api.app import create_app
 from halftone_api.server.http_protocol import HttpProtocol
 from halftone_api.settings import ApiSettings
+from halftone_shared.errors import BadSettings
 from halftone_shared.runtime.gc_tuning import collect_rarely
 from halftone_shared.runtime.logs import configure_logs
 from halftone_shared.runtime.settings import (
-    BadSettings,
     exit_on_bad_settings,
     load_settings_or_exit,
     take_no_arguments,

@@ -12,20 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_cli.home import Home
 from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, failing_with
-from halftone_shared.db.engine import (
-    DatabaseUnavailable,
-    check_database,
-    is_unavailable,
-    make_engine,
-    unreachable,
-)
-from halftone_shared.runtime.settings import (
-    PREFIX,
-    SECRETS_FOLDER,
-    BadSettings,
-    DatabaseSettings,
-    load_settings,
-)
+from halftone_shared.db.engine import check_database, is_unavailable, make_engine, unreachable
+from halftone_shared.errors import BadSettings, DatabaseUnavailable
+from halftone_shared.runtime.settings import PREFIX, SECRETS_FOLDER, DatabaseSettings, load_settings
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def up(
     embedded.
     """
     from halftone_cli.up import CannotStart, run_up
-    from halftone_shared.runtime.settings import BadSettings
+    from halftone_shared.errors import BadSettings
 
     with failing_with(EXIT_FAILED, CannotStart), failing_with(EXIT_REFUSED, BadSettings):
         run_up(host=host, port=port, home_folder=home, workers=workers)

@@ -23,15 +23,10 @@ from halftone_api.settings import ApiSettings
 from halftone_cli.embedded_postgres import USUAL_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
+from halftone_shared.errors import BadSettings
 from halftone_shared.model.signing import new_secret
 from halftone_shared.runtime.logs import configure_logs
-from halftone_shared.runtime.settings import (
-    IN_PROCESS_QUEUE,
-    PREFIX,
-    BadSettings,
-    SettingsT,
-    load_settings,
-)
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, PREFIX, SettingsT, load_settings
 from halftone_shared.storage import ImageStore
 from halftone_workers.settings import WorkerSettings
 

@@ -10,7 +10,8 @@ from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from halftone_shared.db.engine import DatabaseUnavailable, is_unavailable, unreachable, wrong_schema
+from halftone_shared.db.engine import is_unavailable, unreachable, wrong_schema
+from halftone_shared.errors import DatabaseUnavailable
 from halftone_shared.runtime.settings import (
     DatabaseSettings,
     load_settings_or_exit,

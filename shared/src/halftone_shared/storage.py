@@ -16,8 +16,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
+from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
 from halftone_shared.model.image_names import MEDIA_TYPES, storage_path
-from halftone_shared.runtime.settings import BadSettings
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -33,14 +33,6 @@ _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
 # Who names an endpoint over http:// means it. No client option: one of these, and none is read from
 # the environment.
 _BUCKET: Any = {"allow_http": True}
-
-
-class StorageUnavailable(Exception):
-    """The store did not take or give a file; the message says why. It may work another time."""
-
-
-class ImageNotStored(Exception):
-    """No file of that name is in the store."""
 
 
 class ImageStore:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_workers.errors import FetchFailed
 from halftone_workers.http import client as http_client
-from halftone_workers.http.fetching import FetchFailed
 from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetched, fetcher_of, run
 from tests.support.hostile import (
     Authority,

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_workers.errors import FetchFailed
 from halftone_workers.http import client as http_client
-from halftone_workers.http.fetching import FetchFailed
 from tests.support.fetching import BODY, GRACE_SECONDS, code_of, fetch, fetch_all, fetcher_of, run
 from tests.support.hostile import HostileServer, Script, Visitor, full_backlog, hostile_server
 from tests.support.origin import Answer, Origin

@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
+from halftone_workers.errors import FetchFailed
 from halftone_workers.http import client as http_client
-from halftone_workers.http.fetching import FetchFailed, ImageFetcher
+from halftone_workers.http.fetching import ImageFetcher
 from tests.support.fetching import BODY, fetch_all, fetched, fetcher_of, run
 from tests.support.halftone import wait_for
 from tests.support.hostile import HostileServer, Visitor, answering, hostile_server, response

@@ -16,9 +16,10 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Mode, OutputFormat
 from halftone_workers.codec.containers import jpeg_has_more_scans
 from halftone_workers.codec.formats import Format
-from halftone_workers.codec.options import CodecLimits, ImageRefused
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import MAX_JPEG_SCANS
 from halftone_workers.codec_processes.child import answer
+from halftone_workers.errors import ImageRefused
 from tests.support.codec import (
     FINE,
     SAMPLES,

@@ -19,11 +19,11 @@ from types import FrameType
 import structlog
 from dramatiq import Broker, Worker
 
+from halftone_shared.errors import BadSettings
 from halftone_shared.runtime.gc_tuning import collect_rarely
 from halftone_shared.runtime.logs import configure_logs
 from halftone_shared.runtime.settings import (
     IN_PROCESS_QUEUE,
-    BadSettings,
     exit_on_bad_settings,
     load_settings_or_exit,
     take_no_arguments,

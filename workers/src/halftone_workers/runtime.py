@@ -25,6 +25,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.engine import always_by_index, is_unavailable, make_engine
+from halftone_shared.errors import HalftoneError
 from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
@@ -51,10 +52,11 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 
-class Stopping(Retry):
-    """The worker is stopping, and begins a product no more, or waits for the database no longer.
+class Stopping(HalftoneError, Retry):
+    """The worker is stopping: it starts no further product and no longer waits for the database.
 
-    Dramatiq's sign that a message is to come again; it takes any other exception for a fault.
+    Dramatiq's Retry tells Dramatiq that the message is to be delivered again; any other exception
+    counts as a fault.
     """
 
 

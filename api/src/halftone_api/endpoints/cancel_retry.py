@@ -9,13 +9,8 @@ from starlette.responses import JSONResponse, Response
 from halftone_api.endpoints.reading import find_request
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
-from halftone_shared.db.cancel_retry import (
-    AlreadyEnded,
-    NotEnded,
-    NothingToRetry,
-    cancel_request,
-    retry_request,
-)
+from halftone_shared.db.cancel_retry import cancel_request, retry_request
+from halftone_shared.errors import AlreadyEnded, NotEnded, NothingToRetry
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
-from halftone_shared.db.engine import DatabaseUnavailable, check_database
+from halftone_shared.db.engine import check_database
+from halftone_shared.errors import DatabaseUnavailable
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
 
 CHECK_TIMEOUT_SECONDS = 3

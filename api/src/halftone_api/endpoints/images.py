@@ -13,8 +13,8 @@ from halftone_api.endpoints.reading import etag_matches
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.products import image_is_known
+from halftone_shared.errors import ImageNotStored, StorageUnavailable
 from halftone_shared.model.image_names import parse_image_name
-from halftone_shared.storage import ImageNotStored, StorageUnavailable
 
 log = structlog.get_logger(__name__)
 

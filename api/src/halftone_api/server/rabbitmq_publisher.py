@@ -14,13 +14,13 @@ import pika
 from dramatiq import Message
 from pika.adapters.asyncio_connection import AsyncioConnection
 
+from halftone_shared.errors import QueueUnavailable
 from halftone_shared.model.messages import (
     DEAD_LETTER_ARGUMENTS,
     QueueType,
     dead_letter_queue,
     queue_arguments,
 )
-from halftone_shared.service.dispatcher import QueueUnavailable
 
 TIMEOUT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0

@@ -17,8 +17,9 @@ from halftone_api.upload.csv_rows import CsvRefused
 from halftone_api.upload.form import Upload
 from halftone_api.upload.products import CsvLimits, ProductCsv
 from halftone_shared.db.engine import transaction
-from halftone_shared.db.idempotency import KeyUsedOtherwise, claim_key, keep_answer
+from halftone_shared.db.idempotency import claim_key, keep_answer
 from halftone_shared.db.requests import NewRequest, insert_request
+from halftone_shared.errors import KeyUsedOtherwise
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import request_links

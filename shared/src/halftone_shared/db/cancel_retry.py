@@ -12,23 +12,12 @@ from halftone_shared.db.engine import transaction
 from halftone_shared.db.requests import WORK_CHANNEL
 from halftone_shared.db.tables import FINAL, requests, webhook_events
 from halftone_shared.db.webhook_events import freeze_event
+from halftone_shared.errors import AlreadyEnded, NotEnded, NothingToRetry
 
 log = structlog.get_logger(__name__)
 
 # A cancellation goes in steps, so that no transaction gets long, whatever the size of the request.
 CANCEL_STEP_PRODUCTS = 5000
-
-
-class NotEnded(Exception):
-    """The request is still running: there is nothing to retry yet."""
-
-
-class NothingToRetry(Exception):
-    """Everything in the request succeeded."""
-
-
-class AlreadyEnded(Exception):
-    """The request has ended: there is nothing to cancel."""
 
 
 def cancel_request(engine: Engine, request_id: UUID, *, patience_seconds: float) -> None:

@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from halftone_shared.errors import DatabaseUnavailable
+
 # The newest migration that this code was written for; a test holds it to db/migrations.
 SCHEMA_REVISION = "0006"
 
@@ -44,10 +46,6 @@ _CONNECTION = {
     "keepalives_interval": "10",
     "keepalives_count": "2",
 }
-
-
-class DatabaseUnavailable(Exception):
-    """The database cannot be used now; the message says why."""
 
 
 def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> Engine:

@@ -9,12 +9,9 @@ from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from halftone_shared.db.tables import idempotency_keys
+from halftone_shared.errors import KeyUsedOtherwise
 
 KEPT = text("interval '24 hours'")
-
-
-class KeyUsedOtherwise(Exception):
-    """The key came with another body before."""
 
 
 def claim_key(

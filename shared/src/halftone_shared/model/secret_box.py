@@ -7,9 +7,7 @@ from hashlib import sha256
 
 from cryptography.fernet import Fernet, InvalidToken
 
-
-class SecretUnreadable(Exception):
-    """A stored secret that this key does not open."""
+from halftone_shared.errors import SecretUnreadable
 
 
 class SecretBox:

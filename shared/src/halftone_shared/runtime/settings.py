@@ -9,7 +9,7 @@ default; a test holds the two together.
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,22 +18,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from halftone_shared.errors import BadSettings
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.signing import secret_problem
 
 SECRETS_FOLDER = Path("/run/secrets")
 PREFIX = "HALFTONE_"
 IN_PROCESS_QUEUE = "in-process"
-
-
-class BadSettings(Exception):
-    """The environment holds values that cannot be used; each of `problems` names a variable, its
-    value and what is expected.
-    """
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(dict.fromkeys(problems))
-        super().__init__("\n  ".join(["halftone cannot start:", *self.problems]))
 
 
 def _split_networks(value: object) -> object:

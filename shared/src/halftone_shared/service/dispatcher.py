@@ -29,6 +29,7 @@ from halftone_shared.db.outbox import (
 from halftone_shared.db.products import RENEW_EVERY_SECONDS
 from halftone_shared.db.requests import WORK_CHANNEL
 from halftone_shared.db.upload_rates import forget_callers
+from halftone_shared.errors import QueueUnavailable
 from halftone_shared.model.messages import (
     PRODUCTS_QUEUE,
     WEBHOOKS_QUEUE,
@@ -54,12 +55,6 @@ MIN_WINDOW = 8
 MAX_WINDOW = 4096
 EVENTS_A_ROUND = 100
 CANCEL_SECONDS_A_ROUND = 0.2
-
-
-class QueueUnavailable(Exception):
-    """The queue cannot take messages now; the message says why. Nothing is lost: what was taken
-    falls due again.
-    """
 
 
 class WorkQueue(Protocol):

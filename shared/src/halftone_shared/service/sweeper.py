@@ -18,9 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.engine import make_engine
 from halftone_shared.db.tables import products, requests
+from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.image_names import storage_folder
 from halftone_shared.runtime.settings import CommonSettings
-from halftone_shared.storage import ImageStore, StorageUnavailable
+from halftone_shared.storage import ImageStore
 
 log = structlog.get_logger(__name__)
 

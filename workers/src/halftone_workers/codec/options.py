@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Action, Mode, OutputFormat
 
 
@@ -50,12 +49,3 @@ class Compressed:
     width: int
     height: int
     warnings: tuple[str, ...] = ()
-
-
-class ImageRefused(Exception):
-    """An image that cannot be compressed. The message is a sentence for the client."""
-
-    def __init__(self, code: ImageErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message

@@ -31,7 +31,7 @@ from halftone_workers.codec.containers import (
 from halftone_workers.codec.encoders import GROWTH, Frames, copyright_exif, encode, fit
 from halftone_workers.codec.exif import COPYRIGHT_TAG, kept_exif, read_exif, upright_size
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed, ImageRefused
+from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
 from halftone_workers.codec.pixels import (
     bare,
     current_frame,
@@ -42,9 +42,10 @@ from halftone_workers.codec.pixels import (
     scaled_size,
     upright,
 )
-from halftone_workers.codec.requantising import MustDecode, can_requantise, requantise
+from halftone_workers.codec.requantising import can_requantise, requantise
 from halftone_workers.codec.search import best_that_fits
 from halftone_workers.codec.stripping import strip, tells_place
+from halftone_workers.errors import ImageRefused, MustDecode
 
 # A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB:
 # 40 s).

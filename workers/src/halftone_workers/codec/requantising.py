@@ -12,14 +12,11 @@ from typing import Any
 from PIL import Image
 
 from halftone_workers.codec.exif import ORIENTATION_TAG, kept_exif
+from halftone_workers.errors import MustDecode
 
 accelerator: Any = None
 with suppress(ImportError):
     accelerator = import_module("halftone_jpeg")
-
-
-class MustDecode(Exception):
-    """The JPEG is damaged, or of a kind that cannot be requantised."""
 
 
 def can_requantise(image: Image.Image) -> bool:

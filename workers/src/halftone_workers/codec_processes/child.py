@@ -17,9 +17,10 @@ from contextlib import suppress
 from typing import Any
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_workers.codec.options import CodecLimits, CodecOptions, ImageRefused
+from halftone_workers.codec.options import CodecLimits, CodecOptions
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.system_calls import forbid_system_calls
+from halftone_workers.errors import ImageRefused
 
 # Lengths of a message's JSON head and of the bytes behind it.
 HEADER = struct.Struct("!II")

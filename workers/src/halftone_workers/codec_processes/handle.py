@@ -20,8 +20,9 @@ from typing import Any
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Action
-from halftone_workers.codec.options import Compressed, ImageRefused
+from halftone_workers.codec.options import Compressed
 from halftone_workers.codec_processes.child import HEADER
+from halftone_workers.errors import ImageRefused
 from halftone_workers.metrics import STAGE_SECONDS
 
 # Address space of a codec process: an image of 50 MP as RGBA is 200 MB, and a transformation holds

@@ -26,6 +26,7 @@ import certifi
 import httpx
 
 from halftone_shared.model.addresses import FetchRule
+from halftone_workers.errors import BlockedAddress, HostNotFound
 from halftone_workers.http.connection import SCRATCH_BYTES, Body, HttpConnection
 
 # Of one worker process, in use or kept. At 300 ms an answer so many bring 3,300 images a second:
@@ -41,20 +42,6 @@ NEXT_ADDRESS_SECONDS = 2.0
 USER_AGENT = "halftone/0.1"
 # Where a request carries its Deadline, which the opening of its connection may put off.
 _UNTIL = "until"
-
-
-class BlockedAddress(Exception):
-    """A host whose address, or a port which, may not be fetched from. No subclass of a connection
-    error, and never retried.
-    """
-
-
-class HostNotFound(Exception):
-    """The name does not resolve. `temporary`: the resolver failed, not the name."""
-
-    def __init__(self, message: str, *, temporary: bool) -> None:
-        super().__init__(message)
-        self.temporary = temporary
 
 
 class Deadline:

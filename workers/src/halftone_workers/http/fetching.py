@@ -18,7 +18,8 @@ import httpx
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
 from halftone_shared.model.urls import image_url_problem
-from halftone_workers.http.client import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
+from halftone_workers.errors import BlockedAddress, FetchFailed, HostNotFound
+from halftone_workers.http.client import Deadline, OutgoingHttp
 from halftone_workers.http.connection import Body
 from halftone_workers.metrics import STAGE_SECONDS
 
@@ -28,17 +29,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Statuses that another attempt may change; every other one below 200 or above 299 is final.
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS = {"Accept": "image/*, */*;q=0.5"}
-
-
-class FetchFailed(Exception):
-    """An image that could not be fetched. `retry_after_seconds` is what the server asked for, if it
-    did.
-    """
-
-    def __init__(self, error: ImageError, retry_after_seconds: float | None = None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.retry_after_seconds = retry_after_seconds
 
 
 class MemoryBudget:

@@ -7,14 +7,15 @@ from functools import partial
 import structlog
 
 from halftone_shared.db.products import Claim
+from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_name
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey
 from halftone_shared.model.share_links import sharing_service
 from halftone_shared.runtime.tracing import span
-from halftone_shared.storage import StorageUnavailable
-from halftone_workers.codec.options import CodecOptions, Compressed, ImageRefused
-from halftone_workers.http.fetching import FetchedImage, FetchFailed
+from halftone_workers.codec.options import CodecOptions, Compressed
+from halftone_workers.errors import FetchFailed, ImageRefused
+from halftone_workers.http.fetching import FetchedImage
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
 

@@ -10,11 +10,13 @@ import httpx
 import structlog
 
 from halftone_shared.db.webhook_events import Delivery, DueEvent, claim_event, record_delivery
-from halftone_shared.model.secret_box import SecretBox, SecretUnreadable
+from halftone_shared.errors import SecretUnreadable
+from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.signing import signed_headers
 from halftone_shared.model.states import WebhookStatus
 from halftone_shared.runtime.tracing import mark_failed, span
-from halftone_workers.http.client import BlockedAddress, Deadline, HostNotFound, OutgoingHttp
+from halftone_workers.errors import BlockedAddress, HostNotFound
+from halftone_workers.http.client import Deadline, OutgoingHttp
 from halftone_workers.http.fetching import retry_after_seconds
 from halftone_workers.metrics import count_delivery
 from halftone_workers.runtime import Runtime

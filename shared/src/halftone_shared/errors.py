@@ -1,0 +1,57 @@
+"""Every error that halftone_shared raises for its callers to catch."""
+
+from collections.abc import Iterable
+
+
+class HalftoneError(Exception):
+    """The base of all errors of halftone's own. The message is a sentence for an operator, unless
+    the class says otherwise.
+    """
+
+
+class BadSettings(HalftoneError):
+    """Settings from the environment cannot be used. Each of `problems` names a variable, its value
+    and what is expected.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n  ".join(["halftone cannot start:", *self.problems]))
+
+
+class DatabaseUnavailable(HalftoneError):
+    """The database cannot be used now; the message says why."""
+
+
+class QueueUnavailable(HalftoneError):
+    """The queue cannot take messages now; the message says why. Nothing is lost: products and
+    events that were taken for it fall due again.
+    """
+
+
+class StorageUnavailable(HalftoneError):
+    """The storage did not take or give a file; the message says why. It may work another time."""
+
+
+class ImageNotStored(HalftoneError):
+    """The storage has no file of that name."""
+
+
+class SecretUnreadable(HalftoneError):
+    """A stored secret was sealed under another HALFTONE_WEBHOOK_SECRET."""
+
+
+class NotEnded(HalftoneError):
+    """The request is still running, so there is nothing to retry or delete yet."""
+
+
+class AlreadyEnded(HalftoneError):
+    """The request has ended, so there is nothing to cancel."""
+
+
+class NothingToRetry(HalftoneError):
+    """Every image of the request succeeded."""
+
+
+class KeyUsedOtherwise(HalftoneError):
+    """The idempotency key came with another body before."""

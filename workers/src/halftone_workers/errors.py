@@ -1,0 +1,47 @@
+"""Every error that the workers raise for their own callers to catch.
+
+Except Stopping (runtime.py): its base class is Dramatiq's, which the codec processes, importing
+this module, must not load.
+"""
+
+from halftone_shared.errors import HalftoneError
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.results import ImageError
+
+
+class BlockedAddress(HalftoneError):
+    """The address or port of a host may not be fetched from. Not a connection error, so that it is
+    never retried.
+    """
+
+
+class HostNotFound(HalftoneError):
+    """The name does not resolve. `temporary`: the resolver failed, not the name."""
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+
+
+class FetchFailed(HalftoneError):
+    """An image could not be fetched. `retry_after_seconds` is the pause its server asked for, if
+    any.
+    """
+
+    def __init__(self, error: ImageError, retry_after_seconds: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ImageRefused(HalftoneError):
+    """An image cannot be compressed. The message is a sentence for the client."""
+
+    def __init__(self, code: ImageErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class MustDecode(HalftoneError):
+    """The JPEG is damaged, or of a kind that cannot be requantised."""
