@@ -103,10 +103,22 @@ def test_requests_of_before_survive_the_newest_migration_and_its_way_back(
 
 def test_newer_schema_is_left_alone_and_says_what_to_run(engine: Engine, database_url: str) -> None:
     execute(engine, "UPDATE alembic_version SET version_num = '9999'")
+    execute(engine, "UPDATE schema_compatibility SET works_since = '9999'")
     says = r"'9999', .* newer version of halftone"
     with pytest.raises(DatabaseUnavailable, match=says):
         migrate(database_url)
     with pytest.raises(DatabaseUnavailable, match=says):
+        check_database(engine)
+
+
+def test_newer_schema_that_this_code_works_with_is_ready(engine: Engine) -> None:
+    execute(engine, "UPDATE alembic_version SET version_num = '9999'")
+    check_database(engine)
+
+
+def test_older_schema_says_to_migrate(engine: Engine) -> None:
+    execute(engine, "UPDATE alembic_version SET version_num = '0005'")
+    with pytest.raises(DatabaseUnavailable, match="halftone migrate"):
         check_database(engine)
 
 

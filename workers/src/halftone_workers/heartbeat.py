@@ -1,8 +1,7 @@
-"""Says every ten seconds that this worker lives, and what it has in hand (worker_registry.py)."""
+"""Reports every ten seconds that this worker lives, and how busy it is (halftone_shared.db.workers)."""
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -11,45 +10,38 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.workers import HEARTBEAT_SECONDS, WorkerReport, forget_worker, report_worker
+from halftone_shared.service.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """`load` tells products in hand, codec processes and how many of these are busy. Nothing hangs
-    on a beat that fails.
+    """`load` gives products in progress, codec processes, and how many of these are busy. Nothing
+    depends on a single report.
     """
 
     def __init__(self, engine: Engine, load: Callable[[], tuple[int, int, int]]) -> None:
         self._engine = engine
         self._load = load
         self._id = uuid4()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = PeriodicThread("heartbeat", self._report, every_seconds=HEARTBEAT_SECONDS)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """The worker is gone for others at once."""
-        self._stopping.set()
-        self._thread.join()
+        """Delete this worker's row, so that others see at once that it is gone."""
+        self._thread.stop(timeout_seconds=None)
         try:
             with self._engine.connect() as connection:
                 forget_worker(connection, self._id)
         except SQLAlchemyError:
-            log.info("worker not signed off", reason="the database is away; its row ends by itself")
+            log.info("worker not signed off", reason="the database is away; its row expires")
 
-    def _run(self) -> None:
-        while True:
-            try:
-                with self._engine.connect() as connection:
-                    report_worker(connection, self._report())
-            except SQLAlchemyError as error:
-                log.warning("heartbeat failed", error=str(error).splitlines()[0])
-            if self._stopping.wait(HEARTBEAT_SECONDS):
-                return
-
-    def _report(self) -> WorkerReport:
-        in_hand, processes, busy = self._load()
-        return WorkerReport(self._id, socket.gethostname(), os.getpid(), in_hand, processes, busy)
+    def _report(self) -> None:
+        in_progress, processes, busy = self._load()
+        report = WorkerReport(
+            self._id, socket.gethostname(), os.getpid(), in_progress, processes, busy
+        )
+        with self._engine.connect() as connection:
+            report_worker(connection, report)

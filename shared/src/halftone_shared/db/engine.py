@@ -158,18 +158,23 @@ def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
 
 
 def check_database(engine: Engine) -> None:
-    """Raise DatabaseUnavailable, saying why, unless the database takes writes and its schema is
-    this code's.
+    """Raise DatabaseUnavailable, saying why, unless the database takes writes and this code can
+    work with its schema: its own, or a newer one whose migration says that this code still can.
     """
     try:
         with engine.connect() as connection:
             revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            works_since = (
+                connection.execute(text("SELECT works_since FROM schema_compatibility")).scalar()
+                if revision and revision > SCHEMA_REVISION
+                else SCHEMA_REVISION
+            )
             read_only = connection.execute(text("SHOW transaction_read_only")).scalar() == "on"
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and "alembic_version" in str(error.orig):
             raise DatabaseUnavailable("The database is empty: run `halftone migrate`.") from error
         raise unreachable(error) from error
-    if revision != SCHEMA_REVISION:
+    if not revision or revision < SCHEMA_REVISION or (works_since or "") > SCHEMA_REVISION:
         raise wrong_schema(revision)
     if read_only:
         engine.dispose()  # as _leave_read_only: it may be this connection alone
@@ -177,10 +182,10 @@ def check_database(engine: Engine) -> None:
 
 
 def wrong_schema(revision: str | None) -> DatabaseUnavailable:
-    """For a database whose schema is another than this code's."""
+    """The error for a database whose schema this code cannot work with."""
     newer = revision is not None and revision > SCHEMA_REVISION
     remedy = (
-        "a newer version of halftone has migrated it, and is to be run"
+        "a newer version of halftone has migrated it; run that version"
         if newer
         else "run `halftone migrate`"
     )

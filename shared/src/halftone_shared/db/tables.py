@@ -9,6 +9,7 @@ says which worker processes live.
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -273,6 +274,16 @@ webhook_attempts = Table(
     Column("status_code", SmallInteger),
     Column("error", Text),
     ForeignKeyConstraint(["event_id"], ["webhook_events.id"], ondelete="CASCADE"),
+)
+
+# One row: the oldest version of halftone, by the newest migration it knows, that works with this
+# schema. A migration that older code cannot work with sets it to its own revision.
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    Column("works_since", Text, nullable=False),
+    CheckConstraint("only_row", name="only_row"),
 )
 
 workers = Table(

@@ -5,7 +5,6 @@ so that five products uploaded behind a million would wait for all that was publ
 """
 
 import select
-import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -29,7 +28,6 @@ from halftone_shared.db.outbox import (
 from halftone_shared.db.products import RENEW_EVERY_SECONDS
 from halftone_shared.db.requests import WORK_CHANNEL
 from halftone_shared.db.upload_rates import forget_callers
-from halftone_shared.errors import QueueUnavailable
 from halftone_shared.model.messages import (
     PRODUCTS_QUEUE,
     WEBHOOKS_QUEUE,
@@ -37,6 +35,7 @@ from halftone_shared.model.messages import (
     webhook_message,
 )
 from halftone_shared.runtime.settings import CommonSettings
+from halftone_shared.service.periodic import PeriodicThread
 
 log = structlog.get_logger(__name__)
 
@@ -132,16 +131,19 @@ class Dispatcher:
         self._database_ahead: float | None = None
         self._agenda = Agenda(active=False, event_seconds=None)
         self._told = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._thread = PeriodicThread(
+            "dispatcher", self._dispatch, every_seconds=FAILURE_PAUSE_SECONDS
+        )
+        self._stopping = self._thread.stopping
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the round in hand and close the queue."""
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        """Stop after the round that is under way and close the queue."""
+        self._thread.stop()
+        self._queue.close()
+        self._engine.dispose()
 
     def _run_round(self) -> None:
         """Reap and look at the agenda when it is time; publish what is due and fits."""
@@ -220,22 +222,17 @@ class Dispatcher:
         if due:
             self._queue.publish(PRODUCTS_QUEUE, [product_message(key) for key in due])
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with self._listen() as listener:
-                    while not self._stopping.is_set():
-                        self._run_round()
-                        self._wait(listener)
-            except (QueueUnavailable, SQLAlchemyError, psycopg.Error) as error:
-                log.warning("dispatch waits", reason=str(error).strip().splitlines()[0])
-                if not isinstance(error, QueueUnavailable):
-                    self._next_reap = (
-                        time.monotonic() + FAILURE_PAUSE_SECONDS + LEASES_GRACE_SECONDS
-                    )
-                self._stopping.wait(FAILURE_PAUSE_SECONDS)
-        self._queue.close()
-        self._engine.dispose()
+    def _dispatch(self) -> None:
+        """Rounds until stopped. Raises what the database or the queue fails with."""
+        try:
+            with self._listen() as listener:
+                while not self._stopping.is_set():
+                    self._run_round()
+                    self._wait(listener)
+        except (SQLAlchemyError, psycopg.Error):
+            # Workers could not renew their leases either: they have time to, once it is back.
+            self._next_reap = time.monotonic() + FAILURE_PAUSE_SECONDS + LEASES_GRACE_SECONDS
+            raise
 
     def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
         # By the URL's parts, as the engine connects: put together again, a space in one would be

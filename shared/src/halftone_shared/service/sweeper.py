@@ -8,19 +8,18 @@ first, nothing would know of the files any more. A worker that still writes for 
 days are over would leave a file behind; it has at least one whole day for that.
 """
 
-import threading
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine, delete, exists, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.engine import make_engine
 from halftone_shared.db.tables import products, requests
 from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.image_names import storage_folder
 from halftone_shared.runtime.settings import CommonSettings
+from halftone_shared.service.periodic import PeriodicThread
 from halftone_shared.storage import ImageStore
 
 log = structlog.get_logger(__name__)
@@ -97,16 +96,15 @@ class Sweeper:
         self._engine = engine
         self._store = store
         self._days = retention_days
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread = PeriodicThread("sweeper", self._run, every_seconds=SWEEP_EVERY_SECONDS)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the request in hand; what it leaves, the next one deletes."""
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        """Stop after the request that is being deleted; the next sweeper deletes the rest."""
+        self._thread.stop()
+        self._engine.dispose()
 
     def sweep(self) -> int:
         """Delete all that has expired; how many requests. Nothing while another sweeper is at it.
@@ -125,7 +123,7 @@ class Sweeper:
                     found := self._next_expired(connection, kept)
                 ):
                     for request_id in found:
-                        if self._stopping.is_set():
+                        if self._thread.stopping.is_set():
                             return deleted
                         if self._delete(connection, request_id):
                             deleted += 1
@@ -150,15 +148,8 @@ class Sweeper:
         return True
 
     def _run(self) -> None:
-        while True:
-            try:
-                if deleted := self.sweep():
-                    log.info("expired requests deleted", count=deleted, retention_days=self._days)
-            except SQLAlchemyError as error:
-                log.warning("sweep waits", reason=str(error).strip().splitlines()[0])
-            if self._stopping.wait(SWEEP_EVERY_SECONDS):
-                self._engine.dispose()
-                return
+        if deleted := self.sweep():
+            log.info("expired requests deleted", count=deleted, retention_days=self._days)
 
 
 def make_sweeper(settings: CommonSettings) -> Sweeper:

@@ -1,0 +1,51 @@
+"""The thread in which a process does the same thing again and again, such as renewing leases."""
+
+import threading
+from collections.abc import Callable
+
+import psycopg
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from halftone_shared.errors import HalftoneError
+
+log = structlog.get_logger(__name__)
+
+
+class PeriodicThread:
+    """Calls `work` at its start and `every_seconds` after each return, until it is stopped.
+
+    An exception never ends the thread: it is logged, and `work` is called again as usual. `work`
+    may run for long, if it returns soon after `stopping` is set.
+    """
+
+    def __init__(self, name: str, work: Callable[[], None], *, every_seconds: float) -> None:
+        self.stopping = threading.Event()
+        self._name = name
+        self._work = work
+        self._every_seconds = every_seconds
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float | None = 10.0) -> None:
+        """Ask the thread to end and wait for it, at most so long."""
+        self.stopping.set()
+        self._thread.join(timeout_seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                self._work()
+            except (HalftoneError, SQLAlchemyError, psycopg.Error) as error:
+                # What is away comes back; the first line says what it is.
+                reason = str(error).strip().partition("\n")[0]
+                log.warning(f"{self._name} waits", reason=reason)  # noqa: G004 - an event's name
+            except Exception:
+                log.exception(f"{self._name} failed, and is tried again")  # noqa: G004
+            self.stopping.wait(self._every_seconds)
