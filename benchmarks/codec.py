@@ -25,8 +25,9 @@ from PIL import Image
 
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.photos import FOLDER, LARGE, graphics, originals, photos
+from halftone_shared.model.options import ImageOptions
 from halftone_workers.codec import requantising
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.handle import codec_environment
 
@@ -35,7 +36,7 @@ Codec = Callable[[bytes], bytes]
 
 
 def _ours(data: bytes) -> bytes:
-    return compress(data, CodecOptions(quality=QUALITY), CodecLimits()).data or data
+    return compress(data, ImageOptions(quality=QUALITY), CodecLimits()).data or data
 
 
 def _ours_by_pillow(data: bytes) -> bytes:

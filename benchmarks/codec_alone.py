@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.handle import codec_environment
 
@@ -27,10 +28,10 @@ def images_a_second(files: Sequence[Path], seconds: float) -> float:
 def main() -> None:
     seconds, images = float(sys.argv[1]), [Path(name).read_bytes() for name in sys.argv[2:]]
     for image in images:  # warms up
-        compress(image, CodecOptions(), CodecLimits())
+        compress(image, ImageOptions(), CodecLimits())
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        compress(images[done % len(images)], CodecOptions(), CodecLimits())
+        compress(images[done % len(images)], ImageOptions(), CodecLimits())
         done += 1
     print(done / (time.perf_counter() - started))
 

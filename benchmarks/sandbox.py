@@ -13,7 +13,8 @@ import time
 from statistics import median
 
 from halftone_samples import PRODUCTS, render_photo
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.handle import codec_environment
 from halftone_workers.codec_processes.pool import CodecPool
@@ -43,10 +44,10 @@ async def _compare(name: str, photos: list[bytes]) -> None:
     for round_number in range(ROUNDS + 1):
         started = time.perf_counter()
         for photo in photos:
-            compress(photo, CodecOptions(), CodecLimits())
+            compress(photo, ImageOptions(), CodecLimits())
         between = time.perf_counter()
         for photo in photos:
-            await pool.compress(photo, CodecOptions())
+            await pool.compress(photo, ImageOptions())
         if round_number:  # the first one warms up
             direct.append((between - started) / len(photos))
             pooled.append((time.perf_counter() - between) / len(photos))

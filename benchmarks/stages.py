@@ -23,9 +23,10 @@ from benchmarks.photos import LARGE, photos
 from benchmarks.service import new_folder
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.image_names import image_name
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.runtime.gc_tuning import collect_rarely
 from halftone_shared.storage import ImageStore
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
@@ -64,7 +65,7 @@ async def _run(stage: str, folder: str, urls: list[str]) -> float:
     fetcher = ImageFetcher(http, MemoryBudget(1 << 28), max_image_bytes=1 << 26, timeout_seconds=30)
     codec = CodecPool(os.cpu_count() or 1, CodecLimits(), timeout_seconds=30)
     await codec.start()
-    in_memory, options = [path.read_bytes() for path in photos(LARGE)], CodecOptions()
+    in_memory, options = [path.read_bytes() for path in photos(LARGE)], ImageOptions()
 
     async def do(number: int) -> None:
         if stage == "compressed":

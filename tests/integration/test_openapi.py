@@ -30,7 +30,7 @@ from halftone_api.openapi.document import describe_api
 from halftone_api.routes import ROUTES
 from halftone_shared.db.tables import webhook_events
 from halftone_shared.db.webhook_events import freeze_event
-from halftone_shared.model.states import Mode
+from halftone_shared.model.options import Mode
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.postgres import TestPostgres
 
@@ -173,7 +173,7 @@ def test_defaults_that_a_client_fills_in_fit_every_mode(api: Api, mode: Mode) ->
         for name, field in form.items()
         if "default" in field
     }
-    assert set(defaults) == {"mode", "format", "strict"}
+    assert {"mode", "format", "strict", "effort", "background"} <= set(defaults)
     assert api.upload(ONE_ROW, fields={**defaults, "mode": mode}).status_code == 202
 
 

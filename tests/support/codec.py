@@ -14,9 +14,10 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.states import Action
 from halftone_workers.codec.formats import Format, sniff
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
+from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.errors import ImageRefused
 from tests.support.images import encoded, picture
@@ -370,7 +371,7 @@ def assert_alike(result: bytes, source: Look, size: tuple[int, int] = SIZE) -> N
 
 
 def compress_image(data: bytes, limits: CodecLimits | None = None, **options: Any) -> Compressed:
-    return compress(data, CodecOptions(**options), limits or CodecLimits())
+    return compress(data, ImageOptions(**options), limits or CodecLimits())
 
 
 def compressed_bytes(data: bytes, **options: Any) -> tuple[bytes, Compressed]:

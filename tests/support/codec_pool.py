@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.states import Mode, OutputFormat
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
+from halftone_shared.model.options import ImageOptions, Mode, OutputFormat
+from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.errors import ImageRefused
 from tests.support.images import jpeg
@@ -25,9 +25,9 @@ linux_only = pytest.mark.skipif(
     sys.platform != "linux", reason="reads /proc; the limits go further on Linux"
 )
 
-FAST = CodecOptions()
+FAST = ImageOptions()
 # AVIF, five megapixels, a search of seven encodes: several seconds of C code that heeds no thread.
-SLOW = CodecOptions(mode=Mode.BYTES, ratio=0.01, format=OutputFormat.AVIF)
+SLOW = ImageOptions(mode=Mode.BYTES, ratio=0.01, format=OutputFormat.AVIF)
 
 
 def running_on(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Run[Any]:

@@ -17,9 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
-from halftone_shared.model.states import Mode
+from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec import requantising
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from tests.support.images import encoded, jpeg, opened, picture
 
@@ -351,7 +351,7 @@ def test_refusals_leave_no_memory_behind() -> None:
 
 
 def test_codec_uses_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = CodecOptions(quality=50)
+    options = ImageOptions(quality=50)
     assert compress(jpeg(), options, CodecLimits()).data == _requantise(jpeg())
     monkeypatch.setattr(requantising, "accelerator", None)
     assert compress(jpeg(), options, CodecLimits()).data == _by_pillow(jpeg())
@@ -362,17 +362,17 @@ def test_codec_decodes_what_the_accelerator_does_not_take(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _other_kinds()[kind]
-    result = compress(source, CodecOptions(), CodecLimits())
+    result = compress(source, ImageOptions(), CodecLimits())
     monkeypatch.setattr(requantising, "accelerator", None)
-    assert result == compress(source, CodecOptions(), CodecLimits())
+    assert result == compress(source, ImageOptions(), CodecLimits())
 
 
 def test_scaled_image_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requantising, "accelerator", "not to be asked")
-    assert compress(jpeg(), CodecOptions(Mode.SCALE), CodecLimits()).width == 160
+    assert compress(jpeg(), ImageOptions(mode=Mode.SCALE), CodecLimits()).width == 160
 
 
 def test_compressing_a_result_again_keeps_it() -> None:
-    result = compress(jpeg(), CodecOptions(), CodecLimits()).data
+    result = compress(jpeg(), ImageOptions(), CodecLimits()).data
     assert result is not None
-    assert compress(result, CodecOptions(), CodecLimits()).data is None
+    assert compress(result, ImageOptions(), CodecLimits()).data is None

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.states import Action
 from halftone_workers.codec.formats import Format
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec.stripping import strip
 from tests.support.images import encoded, opened, picture
@@ -136,7 +137,7 @@ def test_chunk_of_a_webp_that_is_no_picture_goes(kind: bytes) -> None:
         chunks = data[8:] + kind + struct.pack("<I", len(SECRET)) + SECRET + bytes(len(SECRET) % 2)
         result = compress(
             b"RIFF" + struct.pack("<I", len(chunks)) + chunks,
-            CodecOptions(quality=95),
+            ImageOptions(quality=95),
             CodecLimits(),
         )
         assert result.action is Action.KEPT_ORIGINAL
@@ -154,7 +155,7 @@ def test_broken_file_is_no_error(form: Format, cut: int) -> None:
 @pytest.mark.parametrize("form", [Format.JPEG, Format.WEBP])
 def test_kept_original_tells_no_place(form: Format) -> None:
     data = _told(form, orientation=6).split(b"<script>")[0]
-    result = compress(data, CodecOptions(quality=95), CodecLimits())
+    result = compress(data, ImageOptions(quality=95), CodecLimits())
     assert result.action is Action.KEPT_ORIGINAL
     assert result.data is not None
     assert SECRET not in result.data
@@ -164,8 +165,8 @@ def test_kept_original_tells_no_place(form: Format) -> None:
 def test_place_in_a_tiff_goes_even_when_the_result_is_larger() -> None:
     tiny = encoded(picture((8, 8)).convert("1"), "TIFF", compression="group4", exif=_exif())
     plain = encoded(picture((8, 8)).convert("1"), "TIFF", compression="group4")
-    told = compress(tiny, CodecOptions(), CodecLimits())
+    told = compress(tiny, ImageOptions(), CodecLimits())
     assert told.action is Action.COMPRESSED or told.data is None
     assert SECRET not in (told.data or tiny)
-    kept = compress(plain, CodecOptions(), CodecLimits())
+    kept = compress(plain, ImageOptions(), CodecLimits())
     assert kept.data is None or len(kept.data) < len(plain)

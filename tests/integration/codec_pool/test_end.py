@@ -67,15 +67,16 @@ def test_close_in_the_middle_of_a_job_leaves_no_child_and_no_wait(
 
 _HELPER = """
 import asyncio, sys
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
 
 async def main() -> None:
     pool = CodecPool(2, CodecLimits(), timeout_seconds=60)
     await pool.start()
     image, slow = (open(path, "rb").read() for path in sys.argv[1:3])
-    await asyncio.gather(*(pool.compress(image, CodecOptions()) for _ in range(2)))
-    options = CodecOptions.from_json({"mode": "bytes", "ratio": 0.01, "format": "avif"})
+    await asyncio.gather(*(pool.compress(image, ImageOptions()) for _ in range(2)))
+    options = ImageOptions.from_json({"mode": "bytes", "ratio": 0.01, "format": "avif"})
     busy = asyncio.ensure_future(pool.compress(slow, options))
     await asyncio.sleep(0.2)
     print(*(process.pid for process in pool._all), flush=True)

@@ -16,6 +16,7 @@ import pytest
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes import handle
+from halftone_workers.codec_processes import pool as pool_module
 from tests.support.codec_pool import (
     FAST,
     SLOW,
@@ -141,7 +142,7 @@ def test_process_that_cannot_be_started_is_started_later(
             await all_ready(pool)
             open_files = psutil.Process().num_fds()
             (pid,) = pids_of(pool)
-            monkeypatch.setattr(pool, "START_AGAIN_SECONDS", 0.05)
+            monkeypatch.setattr(pool_module, "START_AGAIN_SECONDS", 0.05)
             monkeypatch.setattr(subprocess, "Popen", start_or_not)
             os.kill(pid, signal.SIGKILL)
             await until(lambda: not is_alive(pid))

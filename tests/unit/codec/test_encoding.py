@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from halftone_samples import render_cutout
-from halftone_shared.model.states import Mode, OutputFormat
+from halftone_shared.model.options import Mode, OutputFormat
 from halftone_workers.codec import palettes
 from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import Format

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
-from halftone_shared.model.states import Action, Mode, OutputFormat
+from halftone_shared.model.options import Mode, OutputFormat
+from halftone_shared.model.states import Action
 from halftone_workers.codec.containers import gif_blocks, gif_head_bytes
 from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits
@@ -467,12 +468,13 @@ def _digest(data: bytes, **options: Any) -> str:
 
 _DIGESTS = """
 import hashlib, json, sys
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 for path in sys.argv[1:]:
     data = open(path, "rb").read()
     for form in ("keep", "webp"):
-        options = CodecOptions.from_json({"mode": "quality", "format": form})
+        options = ImageOptions.from_json({"mode": "quality", "format": form})
         result = compress(data, options, CodecLimits())
         print(hashlib.sha256(result.data or b"kept").hexdigest())
 """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.states import Mode, OutputFormat
+from halftone_shared.model.options import Mode, OutputFormat
 from halftone_workers.codec.containers import jpeg_has_more_scans
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.options import CodecLimits

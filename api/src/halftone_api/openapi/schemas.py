@@ -3,17 +3,11 @@
 from typing import Any
 
 from halftone_api.errors import ProblemCode
-from halftone_api.upload.form import (
-    DEFAULT_QUALITY,
-    DEFAULT_RATIO,
-    DEFAULT_SCALE,
-    FIELDS,
-    MAX_QUALITY,
-    MIN_QUALITY,
-)
+from halftone_api.upload.form import FIELDS
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.options import IMAGE_OPTIONS, default_of
 from halftone_shared.model.signing import MIN_SECRET_BYTES
-from halftone_shared.model.states import Action, Mode, Outcome, OutputFormat, Status, WebhookStatus
+from halftone_shared.model.states import Action, Outcome, Status, WebhookStatus
 from halftone_shared.model.status_object import event_type
 
 Schema = dict[str, Any]
@@ -46,17 +40,9 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_QUALITY: Schema = {"type": "integer", "minimum": MIN_QUALITY, "maximum": MAX_QUALITY}
-_SHARE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _OPTIONS = object_of(
-    {
-        "mode": enum_of(Mode),
-        "quality": _QUALITY,
-        "scale": _SHARE,
-        "ratio": _SHARE,
-        "format": enum_of(OutputFormat),
-    },
-    optional=("quality", "scale", "ratio"),
+    {name: option.schema for name, option in IMAGE_OPTIONS.items()},
+    optional=tuple(name for name in IMAGE_OPTIONS if name not in ("mode", "format")),
 )
 _WEBHOOK = object_of(
     {
@@ -214,6 +200,19 @@ _EVENT = object_of(
         "body": or_null(ref("Ending")),
     }
 )
+
+
+def _form_field(name: str) -> Schema:
+    """An image option as a form field.
+
+    A default is given only where sending it is never refused: clients fill defaults in.
+    """
+    option, default = IMAGE_OPTIONS[name], default_of(name)
+    if default in (None, ()) or option.modes or option.needs:
+        return option.schema
+    return option.schema | {"default": option.kind.write(default)}
+
+
 _FORM = object_of(
     {
         # `format` is of OpenAPI 3.0, and still what generators of clients tell a file from a text
@@ -224,30 +223,7 @@ _FORM = object_of(
             "contentMediaType": "text/csv",
             "description": "The CSV; its name ends in .csv.",
         },
-        "mode": {
-            **enum_of(Mode),
-            "default": Mode.QUALITY.value,
-            "description": "What is halved: the encoder's quality, both sides, or the bytes.",
-        },
-        # These have no `default`: who sends it with a mode that does not take it is refused.
-        "quality": {
-            **_QUALITY,
-            "description": f"Of the encoder, not with `mode=bytes`; {DEFAULT_QUALITY[Mode.QUALITY]} if left out, with"
-            f" `mode=scale` {DEFAULT_QUALITY[Mode.SCALE]}.",
-        },
-        "scale": {
-            **_SHARE,
-            "description": f"With `mode=scale`: what both sides are multiplied by; {DEFAULT_SCALE} if left out.",
-        },
-        "ratio": {
-            **_SHARE,
-            "description": f"With `mode=bytes`: the most that stays of an image's bytes; {DEFAULT_RATIO} if left out.",
-        },
-        "format": {
-            **enum_of(OutputFormat),
-            "default": OutputFormat.KEEP.value,
-            "description": "What images become; `keep`: each stays what it was.",
-        },
+        **{name: _form_field(name) for name in IMAGE_OPTIONS},
         "strict": {
             "type": "boolean",
             "default": False,

@@ -6,35 +6,35 @@ checked.
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 import structlog
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from halftone_api.endpoints.parameters import whole_number
 from halftone_api.errors import Problem, ProblemCode
 from halftone_shared.model.addresses import FetchRule
+from halftone_shared.model.options import (
+    IMAGE_OPTIONS,
+    ImageOptions,
+    InvalidOption,
+    parse_options,
+)
 from halftone_shared.model.signing import secret_problem
-from halftone_shared.model.states import Mode, OutputFormat
 from halftone_shared.model.urls import literal_address, url_problem
 
 log = structlog.get_logger(__name__)
 
-MAX_FIELDS = 20
-MAX_FIELD_BYTES = 8 * 1024
+MAX_FIELDS = 100
+MAX_FIELD_BYTES = 64 * 1024
 # What multipart adds around the file and the fields.
 FORM_OVERHEAD_BYTES = 256 * 1024
 MAX_FILENAME_CHARACTERS = 255
 
-MIN_QUALITY, MAX_QUALITY = 1, 95
-DEFAULT_QUALITY = {Mode.QUALITY: 50, Mode.SCALE: 80}
-DEFAULT_SCALE = 0.5
-DEFAULT_RATIO = 0.5
-
-# What a form may have beside `file`.
-FIELDS = ("webhook_url", "webhook_secret", "strict", "mode", "quality", "scale", "ratio", "format")
+# What a form may have beside `file` and the image options.
+REQUEST_FIELDS = ("strict", "webhook_url", "webhook_secret")
+FIELDS = (*REQUEST_FIELDS, *IMAGE_OPTIONS)
 
 # The first bytes of what people upload by mistake.
 _NOT_CSV = {
@@ -48,16 +48,13 @@ _NOT_CSV = {
 }
 
 
-ChoiceT = TypeVar("ChoiceT", Mode, OutputFormat)
-
-
 @dataclass(frozen=True)
 class Upload:
-    """An upload's form. `options` is stored with the request and shown in the status object."""
+    """An upload's form."""
 
     file: BinaryIO
     filename: str
-    options: dict[str, Any]
+    options: ImageOptions
     strict: bool
     webhook_url: str | None
     webhook_secret: str | None
@@ -148,9 +145,7 @@ def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Uplo
     strict = _flag(fields, "strict")
     webhook_url = _webhook_url(fields, fetch_rule)
     webhook_secret = _webhook_secret(fields)
-    options = _image_options(fields)
-    if fields:
-        raise _invalid_option(next(iter(fields)), "there is no such field")
+    options = _image_options(fields, fetch_rule)
     return Upload(
         file=file.file,
         filename=_check_file(file),
@@ -193,53 +188,17 @@ def _check_file(file: UploadFile) -> str:
     return filename
 
 
-def _image_options(fields: dict[str, str]) -> dict[str, Any]:
-    """The image options, taken out of the fields: exactly those that the mode has."""
-    mode = _choice(fields, "mode", Mode, Mode.QUALITY)
-    options: dict[str, Any] = {"mode": mode}
-    if mode is Mode.SCALE:
-        options["scale"] = _number(fields, "scale", DEFAULT_SCALE, above=0, at_most=1)
-    if mode is Mode.BYTES:
-        options["ratio"] = _number(fields, "ratio", DEFAULT_RATIO, above=0, at_most=1)
-    else:
-        options["quality"] = _quality(fields, DEFAULT_QUALITY[mode])
-    options["format"] = _choice(fields, "format", OutputFormat, OutputFormat.KEEP)
-    for name in ("quality", "scale", "ratio"):
-        if name in fields:
-            raise _invalid_option(name, f"mode={mode} has no {name}")
+def _image_options(fields: dict[str, str], fetch_rule: FetchRule) -> ImageOptions:
+    """The image options: all that the other functions have left of the fields."""
+    try:
+        options = parse_options(fields)
+    except InvalidOption as error:
+        raise _invalid_option(error.option, error.reason) from None
+    for output in options.outputs:
+        url = output.options.watermark_url
+        if url is not None and not _may_be_fetched(url, fetch_rule):
+            raise _invalid_option("watermark_url", _NOT_PUBLIC)
     return options
-
-
-def _quality(fields: dict[str, str], default: int) -> int:
-    text = fields.pop("quality", str(default))
-    quality = whole_number(text)
-    if quality is None or not MIN_QUALITY <= quality <= MAX_QUALITY:
-        raise _invalid_option(
-            "quality", f"{text[:100]!r} is no whole number from {MIN_QUALITY} to {MAX_QUALITY}"
-        )
-    return quality
-
-
-def _number(
-    fields: dict[str, str], name: str, default: float, *, above: float, at_most: float
-) -> float:
-    text = fields.pop(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = above
-    if not above < value <= at_most:
-        raise _invalid_option(name, f"{text!r} is no number above {above} and at most {at_most}")
-    return value
-
-
-def _choice(fields: dict[str, str], name: str, kind: type[ChoiceT], default: ChoiceT) -> ChoiceT:
-    text = fields.pop(name, default.value)
-    try:
-        return kind(text)
-    except ValueError:
-        choices = ", ".join(choice.value for choice in kind)
-        raise _invalid_option(name, f"{text!r} is none of {choices}") from None
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:
@@ -249,22 +208,27 @@ def _flag(fields: dict[str, str], name: str) -> bool:
     return text in ("true", "1")
 
 
+_NOT_PUBLIC = "its address is not a public one, or its port is neither 80 nor 443"
+
+
 def _webhook_url(fields: dict[str, str], fetch_rule: FetchRule) -> str | None:
     url = fields.pop("webhook_url", None)
     if url is None:
         return None
     problem = url_problem(url)
-    if (
-        problem is None
-        and (literal := literal_address(url)) is not None
-        and not fetch_rule.permits(*literal)
-    ):
-        problem = "Its address is not a public one, or its port is neither 80 nor 443."
+    if problem is None and not _may_be_fetched(url, fetch_rule):
+        problem = f"{_NOT_PUBLIC.capitalize()}."
     if problem is not None:
         raise Problem(
             ProblemCode.INVALID_WEBHOOK_URL, f"The webhook URL {url!r} cannot be used. {problem}"
         )
     return url
+
+
+def _may_be_fetched(url: str, fetch_rule: FetchRule) -> bool:
+    """False where the URL spells out an address that is refused. Names are judged when fetched."""
+    literal = literal_address(url)
+    return literal is None or fetch_rule.permits(*literal)
 
 
 def _webhook_secret(fields: dict[str, str]) -> str | None:

@@ -85,7 +85,7 @@ class Intake:
         request = NewRequest(
             id=uuid4(),
             owner_key_id=owner_key_id,
-            options=upload.options,
+            options=upload.options.to_json(),
             csv_filename=upload.filename,
             csv_header=products.header,
             csv_delimiter=products.delimiter,
@@ -152,7 +152,7 @@ def _fingerprint(upload: Upload) -> bytes:
         digest.update(chunk)
     fields = [
         upload.filename,
-        upload.options,
+        upload.options.to_json(),
         upload.strict,
         upload.webhook_url,
         upload.webhook_secret,

@@ -41,23 +41,6 @@ class Action(StrEnum):
     KEPT_ORIGINAL = "kept_original"
 
 
-class Mode(StrEnum):
-    """Three readings of "compress by 50 %": encoder quality, side length, share of the bytes."""
-
-    QUALITY = "quality"
-    SCALE = "scale"
-    BYTES = "bytes"
-
-
-class OutputFormat(StrEnum):
-    """The format to write. `keep`: the format of the input."""
-
-    KEEP = "keep"
-    JPEG = "jpeg"
-    WEBP = "webp"
-    AVIF = "avif"
-
-
 class WebhookStatus(StrEnum):
     """`failed`: the schedule is spent, or the receiver answered 410."""
 

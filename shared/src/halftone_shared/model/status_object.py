@@ -6,11 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status, WebhookStatus
-
-# In the order in which they are shown: PostgreSQL's jsonb has its own.
-_OPTIONS = ("mode", "quality", "scale", "ratio", "format")
 
 
 def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "bytes_in": row.bytes_in,
         "bytes_out": row.bytes_out,
         "bytes_saved": row.bytes_in - row.bytes_out,
-        "options": {name: row.options[name] for name in _OPTIONS if name in row.options},
+        "options": {name: row.options[name] for name in IMAGE_OPTIONS if name in row.options},
         "created_at": timestamp(row.created_at),
         "started_at": timestamp(row.started_at),
         "updated_at": timestamp(row.updated_at),

@@ -1,29 +1,8 @@
 """What is asked of the codec, and what it answers. Frozen values that go over a socket as JSON."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from halftone_shared.model.states import Action, Mode, OutputFormat
-
-
-@dataclass(frozen=True)
-class CodecOptions:
-    """How to compress. `quality` 1–95 (modes quality and scale), `scale` and `ratio` above 0 and at
-    most 1.
-    """
-
-    mode: Mode = Mode.QUALITY
-    quality: int = 50
-    scale: float = 0.5
-    ratio: float = 0.5
-    format: OutputFormat = OutputFormat.KEEP
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "CodecOptions":
-        """From a request's stored options, which hold what its mode has."""
-        return cls(
-            **{**stored, "mode": Mode(stored["mode"]), "format": OutputFormat(stored["format"])}
-        )
+from halftone_shared.model.states import Action
 
 
 @dataclass(frozen=True)

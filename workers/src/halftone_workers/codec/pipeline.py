@@ -20,7 +20,8 @@ from functools import partial
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.states import Action, Mode, OutputFormat
+from halftone_shared.model.options import ImageOptions, Mode, OutputFormat
+from halftone_shared.model.states import Action
 from halftone_workers.codec.containers import (
     gif_extent,
     is_lossless_webp,
@@ -31,7 +32,7 @@ from halftone_workers.codec.containers import (
 from halftone_workers.codec.encoders import GROWTH, Frames, copyright_exif, encode, fit
 from halftone_workers.codec.exif import COPYRIGHT_TAG, kept_exif, read_exif, upright_size
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
+from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.pixels import (
     bare,
     current_frame,
@@ -62,7 +63,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None
 
 
-def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compressed:
+def compress(data: bytes, options: ImageOptions, limits: CodecLimits) -> Compressed:
     """One image, compressed. The same bytes and options give the same result.
 
     Raises ImageRefused, with one of the public error codes. An image without copyright notice loses
@@ -72,7 +73,7 @@ def compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compres
         return _compress(data, options, limits)
 
 
-def _compress(data: bytes, options: CodecOptions, limits: CodecLimits) -> Compressed:
+def _compress(data: bytes, options: ImageOptions, limits: CodecLimits) -> Compressed:
     source = _identify(data, limits)
     with _opened(data, source) as image:
         count = _check_size(image, source, limits)
@@ -247,7 +248,7 @@ def _page_sizes(image: Image.Image, pages: int) -> Iterator[tuple[int, int]]:
 
 
 def _plan(
-    image: Image.Image, source: Format, options: CodecOptions, frames: int
+    image: Image.Image, source: Format, options: ImageOptions, frames: int
 ) -> tuple[Format, tuple[str, ...], tuple[str, ...]]:
     """The output format; in words, why it is another than asked for; and what it cannot hold of
     this image.
@@ -302,7 +303,7 @@ def _plays(image: Image.Image, source: Format) -> int:
 
 
 def _requantise(
-    data: bytes, image: Image.Image, options: CodecOptions, limits: CodecLimits
+    data: bytes, image: Image.Image, options: ImageOptions, limits: CodecLimits
 ) -> tuple[bytes, tuple[str, ...]] | None:
     """What `_encode` gives, of a JPEG that is not decoded; None where it must be."""
     with _decoding():
@@ -320,7 +321,7 @@ def _requantise(
 
 
 def _encode(
-    encode_at: Callable[[int], bytes], output: Format, options: CodecOptions, source_bytes: int
+    encode_at: Callable[[int], bytes], output: Format, options: ImageOptions, source_bytes: int
 ) -> tuple[bytes, tuple[str, ...]]:
     """The image as it is asked for, and what is to be said of that. `encode_at` writes it at a
     quality.
@@ -334,6 +335,6 @@ def _encode(
     return encoded, (f"No quality brings the image to {max_bytes} bytes; this is the smallest.",)
 
 
-def _max_bytes(options: CodecOptions, source_bytes: int) -> int:
+def _max_bytes(options: ImageOptions, source_bytes: int) -> int:
     """With mode=bytes."""
     return int(source_bytes * options.ratio)

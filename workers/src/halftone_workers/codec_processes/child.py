@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import Any
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_workers.codec.options import CodecLimits, CodecOptions
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec_processes.system_calls import forbid_system_calls
 from halftone_workers.errors import ImageRefused
@@ -43,7 +44,7 @@ def answer(job: dict[str, Any], data: bytes) -> Message:
     """What one job comes to: the facts and the new bytes, or why there are none."""
     try:
         result = compress(
-            data, CodecOptions.from_json(job["options"]), CodecLimits(**job["limits"])
+            data, ImageOptions.from_json(job["options"]), CodecLimits(**job["limits"])
         )
     except ImageRefused as refused:
         return _refusal(refused.code, refused.message)

@@ -14,7 +14,8 @@ from functools import lru_cache, partial
 import structlog
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_workers.codec.options import CodecLimits, CodecOptions, Compressed
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec_processes.handle import CodecProcess, Job
 from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES
 
@@ -63,7 +64,7 @@ class CodecPool:
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))
 
-    async def compress(self, data: bytes | bytearray, options: CodecOptions) -> Compressed:
+    async def compress(self, data: bytes | bytearray, options: ImageOptions) -> Compressed:
         """Compress in the next free process. Raises ImageRefused, also when the image took too long
         or broke its process.
         """
@@ -171,5 +172,5 @@ class CodecPool:
 
 
 @lru_cache
-def _head(options: CodecOptions, **limits: int) -> bytes:
-    return json.dumps({"options": asdict(options), "limits": limits}).encode()
+def _head(options: ImageOptions, **limits: int) -> bytes:
+    return json.dumps({"options": options.to_json(), "limits": limits}).encode()

@@ -10,10 +10,11 @@ from halftone_shared.db.products import Claim
 from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_name
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey
 from halftone_shared.model.share_links import sharing_service
 from halftone_shared.runtime.tracing import span
-from halftone_workers.codec.options import CodecOptions, Compressed
+from halftone_workers.codec.options import Compressed
 from halftone_workers.errors import FetchFailed, ImageRefused
 from halftone_workers.http.fetching import FetchedImage
 from halftone_workers.metrics import STAGE_SECONDS
@@ -41,7 +42,7 @@ def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
     They are fetched and compressed on the event loop, and stored here, where waiting for a disk
     holds up this product alone.
     """
-    options = CodecOptions.from_json(claim.options)
+    options = ImageOptions.from_json(claim.options)
     attempts = {
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
@@ -71,7 +72,7 @@ class _Output:
 
 
 async def _attempt(
-    runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
+    runtime: Runtime, key: ProductKey, position: int, url: str, options: ImageOptions
 ) -> "_Output | ImageAttempt":
     try:
         with span(
@@ -88,7 +89,7 @@ async def _attempt(
 
 
 async def _compressed(
-    runtime: Runtime, key: ProductKey, position: int, url: str, options: CodecOptions
+    runtime: Runtime, key: ProductKey, position: int, url: str, options: ImageOptions
 ) -> _Output:
     original = await runtime.fetcher.fetch(url)
     try:
