@@ -29,7 +29,8 @@ from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.http.client import OutgoingHttp
-from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
+from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.memory import MemoryBudget
 
 # Each does what those before it do, too.
 STAGES = ("compressed", "fetched", "stored")

@@ -13,7 +13,8 @@ from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.errors import FetchFailed
 from halftone_workers.http.client import OutgoingHttp
-from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
+from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.memory import MemoryBudget
 
 T = TypeVar("T")
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8", "::1/128"]))
@@ -36,12 +37,22 @@ async def fetcher_of(
     max_bytes: int = 1_000_000,
     per_host: int = 4,
     budget_bytes: int = 100_000_000,
+    max_redirects: int = 5,
     tls: ssl.SSLContext | None = _NO_AUTHORITIES,
 ) -> Any:
-    http = OutgoingHttp(LOOPBACK, connections_per_host=per_host, tls=tls)
+    http = OutgoingHttp(
+        LOOPBACK,
+        connections_per_host=per_host,
+        user_agent="halftone/7 (+http://halftone.test)",
+        tls=tls,
+    )
     try:
         yield ImageFetcher(
-            http, MemoryBudget(budget_bytes), max_image_bytes=max_bytes, timeout_seconds=timeout
+            http,
+            MemoryBudget(budget_bytes),
+            max_image_bytes=max_bytes,
+            timeout_seconds=timeout,
+            max_redirects=max_redirects,
         )
     finally:
         await http.close()

@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from halftone_workers.http.client import Deadline
-from halftone_workers.http.fetching import MemoryBudget, Reservation
+from halftone_workers.http.memory import MemoryBudget, Reservation
 
 
 async def _granted(reservation: Reservation, size: int) -> None:

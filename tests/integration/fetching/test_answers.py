@@ -119,7 +119,7 @@ def test_request_asks_for_an_unencoded_image_and_says_who_asks() -> None:
     assert head.startswith(b"GET /a%20b?c=d%2Fe HTTP/1.1\r\n")
     assert f"host: 127.0.0.1:{server.port}" in lines
     assert "accept-encoding: identity" in lines
-    assert any(line.startswith("user-agent: halftone/") for line in lines)
+    assert "user-agent: halftone/7 (+http://halftone.test)" in lines
 
 
 def test_cookies_of_one_image_are_not_sent_for_another() -> None:
@@ -300,14 +300,58 @@ def test_date_in_a_time_zone_that_cannot_be_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "encoding", ["gzip", "x-gzip", "deflate", "br", "zstd", "gzip, gzip", "GZIP", "identity, gzip"]
+    "encoding", ["UTF-8", "binary", "none", "base64", "image/jpeg", "aws-chunked", "identity,", "*"]
 )
-def test_encoded_image_is_refused(encoding: str) -> None:
+def test_encoding_that_is_none_is_passed_over(encoding: str) -> None:
+    answer = response(body=BODY, headers={"Content-Encoding": encoding})
+    with hostile_server(answering(answer)) as server:
+        assert fetch(server.url) == BODY
+
+
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "x-gzip", "GZIP", "identity, gzip", "aws-chunked,gzip"]
+)
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(BODY), gzip.compress(BODY[:99]) + gzip.compress(BODY[99:]), BODY],
+    ids=["packed", "in two members", "not packed"],
+)
+def test_gzip_is_undone(encoding: str, packed: bytes) -> None:
+    answer = response(body=packed, headers={"Content-Encoding": encoding})
+    with hostile_server(answering(answer)) as server:
+        assert fetch(server.url) == BODY
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(BODY)[:-9], gzip.compress(BODY)[:99] + bytes(99)])
+def test_damaged_gzip_is_bad_http(packed: bytes) -> None:
+    answer = response(body=packed, headers={"Content-Encoding": "gzip"})
+    with hostile_server(answering(answer)) as server:
+        assert code_of(server.url) == (ImageErrorCode.BAD_HTTP, False)
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "br, gzip"])
+def test_encoding_that_is_not_undone_is_refused(encoding: str) -> None:
     answer = response(body=gzip.compress(BODY), headers={"Content-Encoding": encoding})
     with hostile_server(answering(answer)) as server:
         error = failure_of(server.url).error
     assert (error.code, error.retryable) == (ImageErrorCode.HTTP_ERROR, False)
     assert encoding in error.message
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_gzip_bomb_is_cut_off_at_the_size_limit(chunked: bool) -> None:
+    bomb = gzip.compress(bytes(150_000_000), 9)
+    answer = response(body=bomb, headers={"Content-Encoding": "gzip"})
+    if chunked:
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(bomb), bomb)
+    with hostile_server(answering(answer)) as server:
+        tracemalloc.start()
+        try:
+            assert code_of(server.url, max_bytes=5_000_000) == (ImageErrorCode.TOO_LARGE, False)
+            assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_bomb_zipped_twice_is_refused_in_little_memory() -> None:

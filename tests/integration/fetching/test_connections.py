@@ -78,6 +78,17 @@ def _reset_in_the_body(visitor: Visitor) -> None:
     visitor.reset()
 
 
+def _trickling_banner(visitor: Visitor) -> None:
+    visitor.send(b"220 mail.test ESMTP\r\n")
+    visitor.wait_until_gone()
+
+
+def _preliminary(visitor: Visitor) -> None:
+    visitor.read_request()
+    while True:
+        visitor.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500)
+
+
 _BROKEN: dict[str, Script] = {
     "hangs up": _hang_up,
     "resets": _reset_at_once,
@@ -90,10 +101,12 @@ _BROKEN: dict[str, Script] = {
     "no last chunk": closing_after(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
     ),
+    "half a header": closing_after(b"HTTP/1.1 200 OK\r\nContent-Le"),
+}
+_NO_HTTP: dict[str, Script] = {
     "chunk of no size": closing_after(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"
     ),
-    "half a header": closing_after(b"HTTP/1.1 200 OK\r\nContent-Le"),
     "no HTTP": closing_after(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "a page without a header": closing_after(b"<html>hello</html>\r\n\r\n"),
     "status of no number": closing_after(b"HTTP/1.1 OK\r\n\r\n"),
@@ -105,6 +118,8 @@ _BROKEN: dict[str, Script] = {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"
     ),
     "nothing but zeros": closing_after(bytes(2000)),
+    "a banner, then silence": _trickling_banner,
+    "only preliminary answers": _preliminary,
 }
 
 
@@ -112,6 +127,12 @@ _BROKEN: dict[str, Script] = {
 def test_broken_answer_is_a_failed_connection_and_retried(script: Script) -> None:
     with hostile_server(script) as server:
         assert code_of(server.url) == (ImageErrorCode.CONNECT_FAILED, True)
+
+
+@pytest.mark.parametrize("script", _NO_HTTP.values(), ids=_NO_HTTP.keys())
+def test_answer_that_is_no_http_is_not_asked_for_again(script: Script) -> None:
+    with hostile_server(script) as server:
+        assert code_of(server.url, timeout=20) == (ImageErrorCode.BAD_HTTP, False)
 
 
 def test_endless_header_ends_soon() -> None:
@@ -122,7 +143,7 @@ def test_endless_header_ends_soon() -> None:
             visitor.send(b"X-More: " + b"x" * 8000 + b"\r\n")
 
     with hostile_server(endless) as server:
-        assert code_of(server.url, timeout=20) == (ImageErrorCode.CONNECT_FAILED, True)
+        assert code_of(server.url, timeout=20) == (ImageErrorCode.BAD_HTTP, False)
         assert server.bytes_sent < 20_000_000
 
 

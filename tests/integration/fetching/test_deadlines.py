@@ -48,7 +48,6 @@ _SLOW: dict[str, Script] = {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05
     ),
     "endless 103s, slow": _trickling(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.05),
-    "endless 103s, fast": _trickling(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500, 0),
     "endless 100s": _trickling(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
     "stops in the body": _stopping,
 }

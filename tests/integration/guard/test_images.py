@@ -13,7 +13,8 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.errors import FetchFailed
 from halftone_workers.http import client as http_client
 from halftone_workers.http.client import Deadline, GuardedNetwork, OutgoingHttp
-from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
+from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.memory import MemoryBudget
 from tests.support.fetching import fetched, run
 from tests.support.guarded import BODY, NO_EXCEPTIONS, PUBLIC, PUBLIC_IPV6, TLS, World, guarded
 from tests.support.hostile import Authority, closing_after, hostile_server, new_authority, response

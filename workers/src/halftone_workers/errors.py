@@ -23,6 +23,10 @@ class HostNotFound(HalftoneError):
         self.temporary = temporary
 
 
+class BadHttp(HalftoneError):
+    """What a server answers is not HTTP. The message says what is wrong with it, as a sentence."""
+
+
 class FetchFailed(HalftoneError):
     """An image could not be fetched. `retry_after_seconds` is the pause its server asked for, if
     any.

@@ -31,7 +31,8 @@ from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.http.client import OutgoingHttp, tls_context
-from halftone_workers.http.fetching import ImageFetcher, MemoryBudget
+from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.memory import MemoryBudget
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import IN_HAND
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
@@ -199,16 +200,23 @@ class Runtime:
         # Each with places of its own at a host: an event's lease does not wait for images to come
         # from there.
         self._http = OutgoingHttp(
-            settings.fetch_allow, connections_per_host=settings.connections_per_host, tls=tls
+            settings.fetch_allow,
+            connections_per_host=settings.connections_per_host,
+            user_agent=settings.sent_user_agent,
+            tls=tls,
         )
         self.webhook_http = OutgoingHttp(
-            settings.fetch_allow, connections_per_host=WEBHOOKS_AT_ONCE, tls=tls
+            settings.fetch_allow,
+            connections_per_host=WEBHOOKS_AT_ONCE,
+            user_agent=settings.sent_user_agent,
+            tls=tls,
         )
         self.fetcher = ImageFetcher(
             self._http,
             MemoryBudget(settings.fetch_memory_bytes),
             max_image_bytes=settings.max_image_bytes,
             timeout_seconds=settings.download_timeout_seconds,
+            max_redirects=settings.max_redirects,
         )
         self.codec = CodecPool(
             settings.codec_processes,

@@ -1,6 +1,7 @@
 """The workers' own settings, beside those they share with the API."""
 
 import os
+from importlib.metadata import version
 
 from pydantic import Field
 
@@ -32,6 +33,12 @@ class WorkerSettings(CommonSettings):
         30, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
     )
     connections_per_host: int = Field(4, ge=1, le=1000, description="a whole number from 1 to 1000")
+    max_redirects: int = Field(5, ge=0, le=50, description="a whole number from 0 to 50")
+    user_agent: str = Field(
+        "",
+        pattern=r"^[ -~]*$",
+        description="printable ASCII; nothing for halftone/VERSION (+HALFTONE_PUBLIC_URL)",
+    )
     fetch_memory_bytes: int = Field(
         268435456, ge=1048576, description="a whole number of bytes, at least 1048576"
     )
@@ -44,6 +51,11 @@ class WorkerSettings(CommonSettings):
     shutdown_grace_seconds: float = Field(
         25, ge=0, allow_inf_nan=False, description="a number of seconds, at least 0"
     )
+
+    @property
+    def sent_user_agent(self) -> str:
+        """What image fetches and webhooks send: it names the service and where to complain."""
+        return self.user_agent or f"halftone/{version('halftone-workers')} (+{self.public_url})"
 
     @property
     def most_products_at_once(self) -> int:

@@ -72,9 +72,15 @@ class ImageErrorCode(StrEnum):
         True,
         "Open the URL in a browser. 404: correct it. 401 or 403: let the service in.",
     )
+    BAD_HTTP = (
+        "bad_http",
+        "What the server answered is not HTTP, or contradicts itself.",
+        False,
+        "Have the server, or the proxy in front of it, corrected; then retry.",
+    )
     TOO_MANY_REDIRECTS = (
         "too_many_redirects",
-        "The server redirected too often.",
+        "The server redirected more often than the service follows (HALFTONE_MAX_REDIRECTS).",
         False,
         "Use the URL at the end of the redirects.",
     )

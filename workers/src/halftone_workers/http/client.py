@@ -39,7 +39,6 @@ RESOLVER_THREADS = 16
 # An address that is silent this long has another one tried. One lost packet is sent again after a
 # second.
 NEXT_ADDRESS_SECONDS = 2.0
-USER_AGENT = "halftone/0.1"
 # Where a request carries its Deadline, which the opening of its connection may put off.
 _UNTIL = "until"
 
@@ -100,8 +99,14 @@ class OutgoingHttp:
     """The way out. Open it on the event loop that uses it."""
 
     def __init__(
-        self, rule: FetchRule, *, connections_per_host: int, tls: ssl.SSLContext | None = None
+        self,
+        rule: FetchRule,
+        *,
+        connections_per_host: int,
+        user_agent: str = "halftone",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._user_agent = user_agent
         self._connections_per_host = connections_per_host
         self._hosts: WeakValueDictionary[tuple[bytes, int | None], asyncio.Semaphore] = (
             WeakValueDictionary()
@@ -131,7 +136,7 @@ class OutgoingHttp:
         deadline. Raises httpx.HTTPError, httpx.InvalidURL, BlockedAddress, HostNotFound.
         """
         parsed, extensions = httpx.URL(url), {_UNTIL: until}
-        headers = _headers(parsed, headers)
+        headers = _headers(parsed, self._user_agent) | headers
         request = httpx.Request(
             method, parsed, headers=headers, content=content, extensions=extensions
         )
@@ -145,16 +150,16 @@ class OutgoingHttp:
             yield response
 
 
-def _headers(url: httpx.URL, headers: dict[str, str]) -> dict[str, str]:
+def _headers(url: httpx.URL, user_agent: str) -> dict[str, str]:
     # httpx would read a host's name to write this, and raise what it raises where the name is none
     # by IDNA 2008.
     host = url.netloc.decode("ascii")
-    common = {"Host": host, "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    common = {"Host": host, "User-Agent": user_agent, "Accept-Encoding": "identity"}
     if url.username or url.password:
         common["Authorization"] = (
             "Basic " + base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
         )
-    return common | headers
+    return common
 
 
 def tls_context() -> ssl.SSLContext:
@@ -285,6 +290,7 @@ class GuardedNetwork:
             if not self._rule.permits(address, port):
                 raise BlockedAddress(
                     f"{host} port {port} is not on the public internet, or not on port 80 or 443."
+                    " The operator can allow its network with HALFTONE_FETCH_ALLOW."
                 )
         for last, address in enumerate(_by_turns(addresses), start=1 - len(addresses)):
             try:

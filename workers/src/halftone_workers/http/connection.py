@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection: an exchange at a time, read only when somebody asks for more.
 
-h11 reads and writes what has a grammar. A body of a told length has none, and goes from the socket
-to where it is wanted without passing through anything: with httpcore, anyio and h11 in between it
-was half of a worker's work.
+A body whose length the head tells goes from the socket to where it is wanted without passing
+through anything. What a server sends costs a bounded amount of work before other connections have
+their turn.
 """
 
 import asyncio
@@ -12,19 +12,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
-import h11
 import httpx
 
-# A head is refused beyond this size.
-MAX_HEAD_BYTES = 100 * 1024
+from halftone_workers.errors import BadHttp
+from halftone_workers.http.chunked_body import ChunkedBody
+from halftone_workers.http.response_head import ResponseHead, head_length, parse_head
+
 # Room for what uvloop decrypts at once, 256 KiB and a record: what did not fit would be lost where
 # the connection ends.
 SCRATCH_BYTES = 320 * 1024
-# As much goes on its way before others have their turn: a hostile server's chunks of a byte each
-# take h11 half a second for it. Without TLS no more is read at once: what of a body comes with its
-# head is copied twice.
+# Bytes read from one connection before others have their turn. Without TLS no more is read at once:
+# what of a body comes with its head is copied twice.
 TURN_BYTES = 64 * 1024
-_WITHOUT_BODY = frozenset({204, 304})
+# Answers of 100 or 103 before the real one. Few servers send two.
+MAX_INFORMATIONAL = 32
 
 
 class HttpConnection(asyncio.BufferedProtocol):
@@ -67,45 +68,45 @@ class HttpConnection(asyncio.BufferedProtocol):
             raise
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and its answer's head. The body is the response's stream, a Body. Raises
-        httpx.HTTPError; `has_answered` then tells whether any byte of an answer had come.
+        """Send a request, and read its answer's head. The body is the response's stream, a Body.
+
+        Raises httpx.HTTPError, BadHttp; `has_answered` then tells whether any byte of an answer had come.
         """
         self.has_answered = False
-        protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
-        try:
-            self._send(protocol, request)
-            head = await self._head(protocol)
-        except h11.LocalProtocolError as error:
-            raise httpx.LocalProtocolError(str(error)) from error
-        except h11.RemoteProtocolError as error:
-            raise httpx.RemoteProtocolError(str(error)) from error
-        body = Body(self, protocol, head)
+        self._transport.write(_request_bytes(request))
+        head, early = await self._head()
         return httpx.Response(
-            head.status_code, headers=head.headers.raw_items(), stream=body, request=request
+            head.status_code,
+            headers=head.headers,
+            stream=Body(self, head, early),
+            request=request,
         )
 
-    def _send(self, protocol: h11.Connection, request: httpx.Request) -> None:
-        content = request.content
-        parts = [
-            protocol.send(
-                h11.Request(
-                    method=request.method, target=request.url.raw_path, headers=request.headers.raw
-                )
-            ),
-            protocol.send(h11.Data(data=content)) if content else b"",
-            protocol.send(h11.EndOfMessage()),
-        ]
-        self._transport.write(b"".join(part for part in parts if part))
+    async def _head(self) -> tuple[ResponseHead, bytes]:
+        """The answer's head, and what has come of its body with it."""
+        received = bytearray()
+        searched = informational = 0
+        while True:
+            if (length := head_length(received, searched)) is None:
+                searched = len(received)
+                received += await self._more_of_head(received)
+                continue
+            head = parse_head(bytes(received[:length]))
+            del received[:length]
+            searched = 0
+            if not head.is_informational:
+                return head, bytes(received)
+            informational += 1
+            if head.status_code == 101 or informational > MAX_INFORMATIONAL:
+                raise BadHttp("The server answers with preliminary answers (1xx) only.")
 
-    async def _head(self, protocol: h11.Connection) -> h11.Response:
-        while not isinstance(event := protocol.next_event(), h11.Response):
-            if event is h11.NEED_DATA:
-                protocol.receive_data(await self.receive())
-            elif not isinstance(event, h11.InformationalResponse):
-                raise httpx.RemoteProtocolError(
-                    "The server closed the connection without an answer."
-                )
-        return event
+    async def _more_of_head(self, received: bytearray) -> bytes:
+        begun = received.lstrip(b"\r\n")[:5]
+        if begun != b"HTTP/"[: len(begun)]:
+            parse_head(bytes(received))  # raises: whatever follows, it is no head
+        if not (more := await self.receive()):
+            raise httpx.RemoteProtocolError("The server closed the connection without an answer.")
+        return more
 
     async def receive(self) -> bytes:
         """The next bytes; empty at the end. Raises httpx.ReadError."""
@@ -134,9 +135,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 await self._wait()
             if self._target:
                 self._check()
-                raise httpx.RemoteProtocolError(
-                    "The connection was closed before the body was whole."
-                )
+                raise _broken_off()
         finally:
             self._target = None
 
@@ -219,44 +218,79 @@ class Body(httpx.AsyncByteStream):
     quick way.
     """
 
-    def __init__(
-        self, connection: HttpConnection, protocol: h11.Connection, head: h11.Response
-    ) -> None:
+    def __init__(self, connection: HttpConnection, head: ResponseHead, early: bytes) -> None:
         self._connection = connection
-        self._protocol = protocol
-        headers = dict(head.headers)
-        self.told_bytes: int | None = None
-        if b"transfer-encoding" not in headers and b"content-length" in headers:
-            self.told_bytes = (
-                0 if head.status_code in _WITHOUT_BODY else int(headers[b"content-length"])
-            )
-        self._keeps_alive = (
-            head.http_version == b"1.1" and b"close" not in headers.get(b"connection", b"").lower()
-        )
+        self._head = head
+        self._early = early  # came with the head
         self._is_whole = False
+        self.told_bytes = head.body_bytes
+        self._left = head.body_bytes or 0
         self.on_close: Callable[[bool], None] = lambda _: connection.close()
 
     async def read_into(self, target: memoryview) -> None:
-        """Read all of a body of told length. Raises httpx.HTTPError."""
-        early, _ = self._protocol.trailing_data
-        target[: len(early)] = early[: len(target)]
+        """Fill `target` with the next bytes of a body of told length. Raises httpx.HTTPError."""
+        early, self._early = self._early[: len(target)], self._early[len(target) :]
+        target[: len(early)] = early
         await self._connection.receive_into(target[len(early) :])
-        self._is_whole = len(early) <= len(target)
+        self._left -= len(target)
+        self._is_whole = self._left == 0 and not self._early
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while not isinstance(event := self._protocol.next_event(), h11.EndOfMessage):
-                if isinstance(event, h11.Data):
-                    yield bytes(event.data)
-                else:
-                    self._protocol.receive_data(await self._connection.receive())
-        except h11.RemoteProtocolError as error:
-            raise httpx.RemoteProtocolError(str(error)) from error
-        self._is_whole = (
-            self._protocol.their_state is h11.DONE and not self._protocol.trailing_data[0]
-        )
+        if self._head.is_chunked:
+            pieces = self._chunks()
+        elif self.told_bytes is not None:
+            pieces = self._counted(self.told_bytes)
+        else:
+            pieces = self._until_closed()
+        async for piece in pieces:
+            yield piece
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        chunks = ChunkedBody()
+        chunks.feed(self._early)
+        while not chunks.is_done:
+            if data := chunks.read():
+                yield data
+                await asyncio.sleep(0)  # others have their turn
+            elif not chunks.is_done:
+                received = await self._connection.receive()
+                if not received and chunks.has_all_data:
+                    return
+                if not received:
+                    raise _broken_off()
+                chunks.feed(received)
+        self._is_whole = not chunks.rest
+
+    async def _counted(self, left: int) -> AsyncIterator[bytes]:
+        received = self._early
+        while left > 0:
+            received = received or await self._connection.receive()
+            if not received:
+                raise _broken_off()
+            yield received[:left]
+            received, left = received[left:], max(left - len(received), 0)
+        self._is_whole = not received
+
+    async def _until_closed(self) -> AsyncIterator[bytes]:
+        received = self._early or await self._connection.receive()
+        while received:
+            yield received
+            received = await self._connection.receive()
 
     async def aclose(self) -> None:
         """Give the connection back: to be used again where nothing of this exchange is left in it."""
         on_close, self.on_close = self.on_close, lambda _: None
-        on_close(self._is_whole and self._keeps_alive and self._connection.is_quiet())
+        on_close(self._is_whole and self._head.keeps_alive and self._connection.is_quiet())
+
+
+def _broken_off() -> httpx.RemoteProtocolError:
+    return httpx.RemoteProtocolError("The connection was closed before the body was whole.")
+
+
+def _request_bytes(request: httpx.Request) -> bytes:
+    """A request as it is sent. Raises httpx.LocalProtocolError for a header that would end early."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    if any(separator in line for line in lines for separator in (b"\r", b"\n", b"\0")):
+        raise httpx.LocalProtocolError("A header has a line break or a NUL in it.")
+    return b"\r\n".join((*lines, b"", request.content))

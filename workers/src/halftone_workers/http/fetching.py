@@ -2,7 +2,7 @@
 means.
 """
 
-import asyncio
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from queue import Empty, SimpleQueue
 from typing import cast
 
 import httpx
@@ -18,108 +17,27 @@ import httpx
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
 from halftone_shared.model.urls import image_url_problem
-from halftone_workers.errors import BlockedAddress, FetchFailed, HostNotFound
+from halftone_workers.errors import BadHttp, BlockedAddress, FetchFailed, HostNotFound
 from halftone_workers.http.client import Deadline, OutgoingHttp
 from halftone_workers.http.connection import Body
+from halftone_workers.http.content_encoding import Encoding, encoding_of, gunzipped
+from halftone_workers.http.cookies import Cookies
+from halftone_workers.http.memory import MemoryBudget, Reservation
 from halftone_workers.metrics import STAGE_SECONDS
 
-MAX_REDIRECTS = 5
 MAX_RETRY_AFTER_SECONDS = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Statuses that another attempt may change; every other one below 200 or above 299 is final.
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS = {"Accept": "image/*, */*;q=0.5"}
-
-
-class MemoryBudget:
-    """How many bytes of fetched images may be in memory at once: what the codec has not taken yet
-    holds fetching back.
-
-    Images whose length nobody told may all wait for each other with a part in hand. Then, and only
-    then, the one that asked first goes on beyond the budget, by itself at most, so that some image
-    always comes to its end.
-    """
-
-    def __init__(self, total_bytes: int) -> None:
-        self._free = total_bytes
-        # In the order in which they asked first. One that has not asked may wait for those that
-        # have: for a connection.
-        self._reservations: dict[Reservation, None] = {}
-        self._waiting: set[Reservation] = set()
-        # What other threads have given back.
-        self._returned: SimpleQueue[Reservation] = SimpleQueue()
-        self._changed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def reserve(self) -> "Reservation":
-        """A place in the budget, empty at first."""
-        return Reservation(self)
-
-    def give_back(self, reservation: "Reservation") -> None:
-        """From any thread. The event loop is told where somebody waits there, and otherwise looks
-        when it must.
-        """
-        self._returned.put(reservation)
-        if self._waiting:
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _take_back(self) -> None:
-        with suppress(Empty):
-            while True:
-                reservation = self._returned.get_nowait()
-                self._reservations.pop(reservation, None)
-                self._free += reservation.size
-
-    def _tell(self) -> None:
-        """Let all who wait look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def _has_room(self, reservation: "Reservation", more: int) -> bool:
-        self._take_back()
-        return self._free >= more or (
-            next(iter(self._reservations)) is reservation and self._is_stuck()
-        )
-
-    def _is_stuck(self) -> bool:
-        """Whether nobody who holds anything goes on by himself, to give it back."""
-        return all(other in self._waiting for other in self._reservations if other.size)
-
-    async def take(self, reservation: "Reservation", more: int, until: Deadline) -> None:
-        self._reservations.setdefault(reservation)
-        if not self._has_room(reservation, more):
-            await self._wait(reservation, more, until)
-        self._free -= more
-        reservation.size += more
-
-    async def _wait(self, reservation: "Reservation", more: int, until: Deadline) -> None:
-        with until.paused():
-            self._waiting.add(reservation)
-            self._tell()  # with one more who waits, all may
-            try:
-                while not self._has_room(reservation, more):
-                    await self._changed.wait()
-            finally:
-                self._waiting.discard(reservation)
-
-
-class Reservation:
-    """The bytes that one image holds of a MemoryBudget."""
-
-    def __init__(self, budget: MemoryBudget) -> None:
-        self._budget = budget
-        self.size = 0
-
-    async def grow_to(self, size: int, until: Deadline) -> None:
-        """Wait until the image may have this many bytes; the wait does not count against the
-        deadline.
-        """
-        if size > self.size:
-            await self._budget.take(self, size - self.size, until)
-
-    def give_back(self) -> None:
-        """Once, from any thread."""
-        self._budget.give_back(self)
+# A file that is not shared with everybody is answered, with 200, by a page to sign in on.
+_SHARING_HOSTS = re.compile(
+    r"(?:.+\.)?(?:dropbox\.com|drive\.google\.com|docs\.google\.com|sharepoint\.com"
+    r"|onedrive\.live\.com|1drv\.ms)",
+    re.IGNORECASE,
+)
+# A told length is believed so far; beyond it memory is taken as bytes arrive.
+_FIRST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -142,11 +60,13 @@ class ImageFetcher:
         *,
         max_image_bytes: int,
         timeout_seconds: float,
+        max_redirects: int = 5,
     ) -> None:
         self._http = http
         self._budget = budget
         self._max_image_bytes = max_image_bytes
         self._timeout_seconds = timeout_seconds
+        self._max_redirects = max_redirects
         # In all, for all images that were fetched or not, side by side.
         self.seconds = 0.0
 
@@ -165,25 +85,30 @@ class ImageFetcher:
             self.seconds += time.monotonic() - started
 
     async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes | bytearray:
-        for _ in range(MAX_REDIRECTS + 1):
+        cookies = Cookies()
+        is_shared = _is_share_link(url)
+        for _ in range(self._max_redirects + 1):
             if problem := image_url_problem(url):
                 raise _failed(
                     ImageErrorCode.INVALID_URL,
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",
                 )
-            async with self._http.request("GET", url, until, headers=_HEADERS) as response:
+            headers = _HEADERS | cookies.header(url)
+            async with self._http.request("GET", url, until, headers=headers) as response:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    _refuse_page_of_share_link(response, is_shared)
                     return await self._read(response, until, reserved)
+                cookies.take(url, response.headers)
                 url = str(response.url.join(response.headers["location"]))
         raise _failed(
             ImageErrorCode.TOO_MANY_REDIRECTS,
-            f"The URL was redirected more than {MAX_REDIRECTS} times.",
+            f"The URL was redirected more than {self._max_redirects} times.",
         )
 
     async def _read(
         self, response: httpx.Response, until: Deadline, reserved: Reservation
     ) -> bytes | bytearray:
-        self._check(response)
+        encoding = self._check(response)
         body = cast("Body", response.stream)
         data: bytes | bytearray
         if body.told_bytes is None:
@@ -191,9 +116,9 @@ class ImageFetcher:
         elif body.told_bytes > self._max_image_bytes:
             raise self._too_large()
         else:
-            await reserved.grow_to(body.told_bytes, until)
-            data = bytearray(body.told_bytes)
-            await body.read_into(memoryview(data))
+            data = await _read_told(body, body.told_bytes, until, reserved)
+        if encoding is Encoding.GZIP:
+            data = await self._unpacked(data, until, reserved)
         if not data:
             raise _failed(ImageErrorCode.EMPTY_BODY, "The server answered with an empty body.")
         return data
@@ -208,7 +133,19 @@ class ImageFetcher:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _check(self, response: httpx.Response) -> None:
+    async def _unpacked(
+        self, data: bytes | bytearray, until: Deadline, reserved: Reservation
+    ) -> bytes | bytearray:
+        parts, size = [], 0
+        async for part in gunzipped(data):
+            size += len(part)
+            if size > self._max_image_bytes:
+                raise self._too_large()
+            await reserved.grow_to(len(data) + size, until)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _check(self, response: httpx.Response) -> Encoding:
         status = response.status_code
         if not 200 <= status <= 299:
             raise FetchFailed(
@@ -220,17 +157,54 @@ class ImageFetcher:
                 ),
                 retry_after_seconds(response.headers),
             )
-        encoding = response.headers.get("content-encoding", "")
-        if encoding.lower() not in ("", "identity"):
+        told = response.headers.get("content-encoding", "")
+        encoding = encoding_of(told)
+        if encoding is Encoding.UNREADABLE:
             raise _failed(
                 ImageErrorCode.HTTP_ERROR,
-                f"The server sent the image {encoding[:40]}-encoded, although it was asked not to.",
+                f"The server sent the image {told[:40]}-encoded, although it was asked not to.",
                 http_status=status,
             )
+        return encoding
 
     def _too_large(self) -> FetchFailed:
         return _failed(
             ImageErrorCode.TOO_LARGE, f"The image has more than {self._max_image_bytes} bytes."
+        )
+
+
+async def _read_told(
+    body: Body, told_bytes: int, until: Deadline, reserved: Reservation
+) -> bytearray:
+    """A body of told length. Memory is reserved by what arrives: a server may announce much and
+    send little.
+    """
+    data, received = bytearray(), 0
+    while received < told_bytes:
+        size = min(told_bytes, max(2 * received, _FIRST_BYTES))
+        await reserved.grow_to(size, until)
+        grown = bytearray(size)
+        grown[:received] = data
+        data = grown
+        await body.read_into(memoryview(data)[received:])
+        received = size
+    return data
+
+
+def _is_share_link(url: str) -> bool:
+    with suppress(httpx.InvalidURL):
+        return _SHARING_HOSTS.fullmatch(httpx.URL(url).raw_host.decode("ascii")) is not None
+    return False
+
+
+def _refuse_page_of_share_link(response: httpx.Response, is_shared: bool) -> None:
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if is_shared and response.is_success and media_type == "text/html":
+        raise _failed(
+            ImageErrorCode.NOT_AN_IMAGE,
+            "The link leads to a web page, not to the image: the file is not shared with"
+            " everybody. Share it with anyone who has the link.",
+            http_status=response.status_code,
         )
 
 
@@ -289,6 +263,8 @@ def _failures_explained() -> Iterator[None]:
             ) from None
         message = "The server cannot be reached: it refused the connection, or no way leads to it."
         raise _failed(ImageErrorCode.CONNECT_FAILED, message, retryable=True) from None
+    except BadHttp as error:
+        raise _failed(ImageErrorCode.BAD_HTTP, str(error)) from None
     except httpx.HTTPError as error:
         message = f"The connection broke before the image was whole ({type(error).__name__})."
         raise _failed(ImageErrorCode.CONNECT_FAILED, message, retryable=True) from None

@@ -15,7 +15,7 @@ from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.signing import signed_headers
 from halftone_shared.model.states import WebhookStatus
 from halftone_shared.runtime.tracing import mark_failed, span
-from halftone_workers.errors import BlockedAddress, HostNotFound
+from halftone_workers.errors import BadHttp, BlockedAddress, HostNotFound
 from halftone_workers.http.client import Deadline, OutgoingHttp
 from halftone_workers.http.fetching import retry_after_seconds
 from halftone_workers.metrics import count_delivery
@@ -121,7 +121,7 @@ async def post_event(
         )
     except (BlockedAddress, HostNotFound) as refused:
         error = str(refused)
-    except (httpx.HTTPError, httpx.InvalidURL) as broken:
+    except (BadHttp, httpx.HTTPError, httpx.InvalidURL) as broken:
         error = (
             None if status_code else f"The receiver cannot be reached ({type(broken).__name__})."
         )

@@ -1,0 +1,47 @@
+"""Cookies of one fetch: some shops answer with a redirect to the same URL until they get one back.
+
+They are sent to the host that set them, within the same fetch, and then forgotten.
+"""
+
+import re
+
+import httpx
+
+MAX_COOKIES = 50
+MAX_COOKIE_BYTES = 4096
+_PAIR = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+=[ -:<-~]*")
+_DELETES = re.compile(r"max-age\s*=\s*(?:0|-[0-9]+)\s*", re.IGNORECASE)
+
+
+class Cookies:
+    """The cookies that the hosts of one image's redirects have set. Paths and domains do not count:
+    a cookie goes to exactly the host that set it.
+    """
+
+    def __init__(self) -> None:
+        self._by_host: dict[bytes, dict[str, tuple[str, bool]]] = {}
+
+    def take(self, url: str, headers: httpx.Headers) -> None:
+        """Remember what the answer from `url` sets. What cannot be sent back is passed over."""
+        cookies = self._by_host.setdefault(httpx.URL(url).raw_host, {})
+        for header in headers.get_list("set-cookie"):
+            pair, *attributes = (part.strip() for part in header.split(";"))
+            if not _PAIR.fullmatch(pair) or len(pair) > MAX_COOKIE_BYTES:
+                continue
+            name, _, value = pair.partition("=")
+            cookies.pop(name, None)
+            if any(_DELETES.fullmatch(attribute) for attribute in attributes):
+                continue
+            if len(cookies) < MAX_COOKIES:
+                is_secure = any(attribute.lower() == "secure" for attribute in attributes)
+                cookies[name] = value, is_secure
+
+    def header(self, url: str) -> dict[str, str]:
+        """The Cookie header of a request to `url`; empty when its host has set none."""
+        asked = httpx.URL(url)
+        sent = [
+            f"{name}={value}"
+            for name, (value, is_secure) in self._by_host.get(asked.raw_host, {}).items()
+            if asked.scheme == "https" or not is_secure
+        ]
+        return {"Cookie": "; ".join(sent)} if sent else {}

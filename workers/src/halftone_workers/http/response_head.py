@@ -1,0 +1,123 @@
+"""The head of an HTTP/1.x answer: status line and headers. Pure.
+
+It is read as browsers and curl read it: a header line that is not one is passed over, line ends may
+lack their CR. That is safe for a client that asks one server at a time: a wrong head can mislead
+nobody but the connection that it came on, and that one is not used again (`is_exact`). What tells
+where the body ends is read strictly.
+"""
+
+import re
+from dataclasses import dataclass
+
+from halftone_workers.errors import BadHttp
+
+# A head is refused beyond this size.
+MAX_HEAD_BYTES = 100 * 1024
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t].*)?", re.DOTALL)
+_EXACT_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}(?: .*)?", re.DOTALL)
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+@dataclass(frozen=True)
+class ResponseHead:
+    """A head that was read. `body_bytes` is None where the head does not tell the body's length: the
+    body then comes in chunks, or ends with the connection.
+    """
+
+    status_code: int
+    headers: list[tuple[bytes, bytes]]
+    body_bytes: int | None
+    is_chunked: bool
+    keeps_alive: bool
+
+    @property
+    def is_informational(self) -> bool:
+        return self.status_code < 200
+
+
+def head_length(received: bytes | bytearray, start: int = 0) -> int | None:
+    """How many bytes the head takes, its empty line included; None when it is not whole.
+
+    `start` is where the search begins: what was searched before needs no second look. Raises
+    BadHttp.
+    """
+    end = _HEAD_END.search(received, max(start - 3, 0))
+    if end is None and len(received) <= MAX_HEAD_BYTES:
+        return None
+    if end is None or end.end() > MAX_HEAD_BYTES:
+        raise BadHttp(f"The server's answer has a head of more than {MAX_HEAD_BYTES} bytes.")
+    return end.end()
+
+
+def parse_head(head: bytes) -> ResponseHead:
+    """Read a whole head. Raises BadHttp."""
+    first, *lines = re.split(rb"\r?\n", head.strip(b"\r\n"))
+    status = _STATUS_LINE.fullmatch(first)
+    if status is None or b"\0" in head:
+        raise BadHttp(f"The server's answer is not HTTP. It begins with {_shown(first)}.")
+    headers, is_exact = _headers(lines)
+    is_exact = is_exact and _EXACT_STATUS_LINE.fullmatch(first) is not None
+    status_code = int(status[2])
+    is_chunked = _is_chunked(headers)
+    length = _content_length(headers)
+    if status_code in _WITHOUT_BODY or status_code < 200:
+        is_chunked, length = False, 0
+    if is_chunked and length is not None:
+        # RFC 9112, 6.3: the chunks count, and the connection is not to be trusted further.
+        is_exact, length = False, None
+    closes = b"close" in _values(headers, b"connection")
+    return ResponseHead(
+        status_code, headers, length, is_chunked, is_exact and status[1] == b"1" and not closes
+    )
+
+
+def _headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """The headers, and whether each line was one."""
+    headers: list[tuple[bytes, bytes]] = []
+    is_exact = True
+    for line in lines:
+        if line[:1] in (b" ", b"\t") and headers:  # RFC 9112, 5.2: the line before goes on
+            name, value = headers.pop()
+            headers.append((name, b" ".join((value, line.strip(b" \t")))))
+            continue
+        raw_name, colon, value = line.partition(b":")
+        name = raw_name.rstrip(b" \t")
+        if not colon or not _NAME.fullmatch(name):
+            is_exact = False
+            continue
+        is_exact = is_exact and name == raw_name
+        headers.append((name, value.strip(b" \t")))
+    return headers, is_exact
+
+
+def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    """The members of all headers of this name, in small letters, without empty ones."""
+    values = (value for one, value in headers if one.lower() == name)
+    members = (member.strip(b" \t").lower() for value in values for member in value.split(b","))
+    return [member for member in members if member]
+
+
+def _is_chunked(headers: list[tuple[bytes, bytes]]) -> bool:
+    codings = [c for c in _values(headers, b"transfer-encoding") if c != b"identity"]
+    if codings not in ([], [b"chunked"]):
+        raise BadHttp(
+            f"The server sends its answer in a transfer encoding that is not read:"
+            f" {_shown(b', '.join(codings))}."
+        )
+    return bool(codings)
+
+
+def _content_length(headers: list[tuple[bytes, bytes]]) -> int | None:
+    lengths = set(_values(headers, b"content-length"))
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or not re.fullmatch(rb"[0-9]{1,18}", length):
+        raise BadHttp(f"The server's answer has no readable Content-Length: {_shown(length)}.")
+    return int(length)
+
+
+def _shown(part: bytes) -> str:
+    return repr(part[:60].decode("latin-1"))
