@@ -37,7 +37,7 @@ def _chunks(form: bytes, size: int = 1000) -> bytes:
         _OK + _LENGTH + _LENGTH + b"\r\n" + BODY,
         _OK + b"Transfer-Encoding: identity\r\n" + _LENGTH + b"\r\n" + BODY,
         _OK + b"Transfer-Encoding: identity\r\n\r\n" + BODY,
-        _OK + b"Transfer-Encoding: chunked\r\n" + _LENGTH + b"\r\n" + _chunks(b"%x\r\n") + b"0\r\n\r\n",
+        _OK + _LENGTH + _CHUNKED.removeprefix(_OK) + _chunks(b"%x\r\n") + b"0\r\n\r\n",
         _CHUNKED + _chunks(b"%x\n") + b"0\n\n",
         _CHUNKED + _chunks(b"%x\r\n").replace(b"\r\n", b"\r\n", 1) + b"0\r\n\r\n",
         _CHUNKED + _chunks(b"  %X ;a=b\r\n") + b"000;x\r\nX-Trailer: y\r\n\r\n",
