@@ -1,1 +1,32 @@
-"""halftone's API as a typed Python library."""
+"""halftone's API as a typed Python library.
+
+    import halftone
+
+    with halftone.Client("http://127.0.0.1:8000") as client:
+        request = client.upload("products.csv", quality=70)
+        status = request.wait()
+        request.download("output.csv")
+
+`Client` is for programs without asyncio, `AsyncClient` for those with it; both have the same calls.
+"""
+
+from halftone._async_client import AsyncClient, AsyncRequest
+from halftone._client import Client, Request
+from halftone._declared import *  # noqa: F403
+from halftone.errors import (
+    ApiError,
+    Conflict,
+    HalftoneError,
+    InvalidSetting,
+    InvalidUpload,
+    InvalidWebhook,
+    NotFound,
+    RateLimited,
+    Refused,
+    ServiceError,
+    StillRunning,
+    Unauthorized,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from halftone.webhooks import WebhookEvent, verify_webhook

@@ -1,0 +1,399 @@
+"""Writes the generated modules of the client library.
+
+    .venv/bin/python -m client.generate
+
+`_declared.py` has what the service declares: the shapes of its answers, the options of an upload,
+statuses and error codes, all taken from the OpenAPI document and from halftone_shared.
+`_client.py` is `_async_client.py` without asyncio. A test fails while either is not current.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent, wrap
+from typing import Any
+
+from halftone_api.openapi.document import describe_api
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.states import Outcome, Status, WebhookStatus
+
+PACKAGE = Path(__file__).parent / "src" / "halftone"
+Schema = dict[str, Any]
+
+ENUMERATIONS = (Status, Outcome, WebhookStatus)
+# The answers that have a class, and its name where it is not the schema's.
+ANSWERS = {
+    "Accepted": "Accepted",
+    "Status": "RequestStatus",
+    "Product": "Product",
+    "Image": "Image",
+    "RowError": "RowError",
+    "Webhooks": "Webhooks",
+    "Event": "WebhookDelivery",
+    "Check": "Check",
+    "Preset": "Preset",
+    "Origin": "Origin",
+}
+# Members of schemas that the library hands out another way: pages become iterators.
+LEFT_OUT = {("Status", "products"), ("Status", "next_cursor")}
+
+HEADER = '''"""What the service declares, generated from it: answers, options, statuses, error codes.
+
+`python -m client.generate` writes this file; do not edit it.
+"""
+'''
+
+
+def declared_module() -> str:
+    """The text of `_declared.py`."""
+    schemas = describe_api("0", "http://127.0.0.1:8000")["components"]["schemas"]
+    parts = [
+        HEADER,
+        IMPORTS,
+        *map(_enumeration, ENUMERATIONS),
+        *_Answers(schemas).classes(),
+        _options(schemas["Upload"]),
+        _error_codes(),
+    ]
+    return _formatted("\n\n".join(parts))
+
+
+IMPORTS = dedent("""\
+    from __future__ import annotations
+
+    from collections.abc import Mapping, Sequence
+    from dataclasses import dataclass, field
+    from datetime import datetime
+    from enum import StrEnum
+    from typing import Any, Literal, TypedDict
+
+    from halftone._json import Word, mapping, moment, number_or_zero
+
+    Json = Mapping[str, Any]
+""")
+
+
+def _enumeration(enumeration: Any) -> str:
+    members = "\n".join(f"    {member.name} = {member.value!r}" for member in enumeration)
+    return f'class {enumeration.__name__}(Word):\n    """{enumeration.__doc__}"""\n\n{members}\n'
+
+
+class _Answers:
+    """Frozen dataclasses, one for each schema of an answer and for each object inside it."""
+
+    def __init__(self, schemas: dict[str, Schema]) -> None:
+        self._schemas = schemas
+        self._written: dict[str, str] = {}
+
+    def classes(self) -> Iterator[str]:
+        for schema_name in ANSWERS:
+            if schema_name in self._schemas:
+                self._class_of(schema_name)
+        yield from self._written.values()
+
+    def _class_of(self, schema_name: str) -> str:
+        name = ANSWERS.get(schema_name, schema_name)
+        if name not in self._written:
+            self._write(name, schema_name, self._schemas[schema_name])
+        return name
+
+    def _write(self, name: str, schema_name: str, schema: Schema) -> None:
+        schema = self._merged(schema)
+        required = schema.get("required", [])
+        fields, reads = [], []
+        for member, described in schema["properties"].items():
+            if (schema_name, member) in LEFT_OUT:
+                continue
+            value = f"data.get({member!r})"
+            kind, read = self._kind(described, _class_name(name, member), value)
+            optional = member not in required and not kind.endswith("| None")
+            if optional and not kind.startswith("tuple"):
+                kind, read = f"{kind} | None", f"None if {value} is None else {read}"
+            if read.startswith("data.get") and not kind.endswith("| None"):
+                read = f"data[{member!r}]"
+            fields.append(f"    {member}: {kind}")
+            if text := described.get("description"):
+                fields.append(f'    """{_wrapped(text)}"""')
+            reads.append(f"            {member}={read},")
+        documentation = schema.get("description") or f"`{schema_name}` of the OpenAPI document."
+        self._written[name] = "\n".join(
+            [
+                "@dataclass(frozen=True)",
+                f"class {name}:",
+                f'    """{_wrapped(documentation)}"""',
+                "",
+                *fields,
+                "    raw: Json = field(repr=False, compare=False)",
+                '    """The JSON object as the service sent it."""',
+                "",
+                "    @classmethod",
+                f"    def from_json(cls, data: Json) -> {name}:",
+                "        return cls(",
+                *reads,
+                "            raw=data,",
+                "        )",
+                "",
+            ]
+        )
+
+    def _merged(self, schema: Schema) -> Schema:
+        if "$ref" in schema:
+            return self._merged(self._schemas[schema["$ref"].rpartition("/")[2]])
+        merged: Schema = {"properties": {}, "required": []}
+        for part in schema.get("allOf", []):
+            part = self._merged(part)
+            merged["properties"] |= part["properties"]
+            merged["required"] += part["required"]
+        return {
+            "description": schema.get("description"),
+            "properties": merged["properties"] | schema.get("properties", {}),
+            "required": merged["required"] + schema.get("required", []),
+        }
+
+    def _kind(self, schema: Schema, class_name: str, value: str) -> tuple[str, str]:
+        """The Python type of a schema and the expression that reads it from `value`."""
+        schema = _without_annotations(schema)
+        if "$ref" in schema:
+            target = schema["$ref"].rpartition("/")[2]
+            found = self._schemas[target]
+            if "properties" not in found and "allOf" not in found:
+                return self._kind(found, class_name, value)
+            return self._object(self._class_of(target), value)
+        if inner := _or_null(schema):
+            kind, read = self._kind(inner, class_name, value)
+            return f"{kind} | None", value if read == value else (
+                f"None if {value} is None else {read}"
+            )
+        if "enum" in schema or "const" in schema:
+            return self._word(schema, value)
+        if "allOf" in schema and len(schema["allOf"]) == 1:
+            return self._kind(schema["allOf"][0], class_name, value)
+        match schema.get("type"):
+            case "array":
+                kind, read = self._kind(schema.get("items", {}), class_name.removesuffix("s"), "item")
+                items = f"{value} or ()"
+                if read == "item":
+                    return f"tuple[{kind}, ...]", f"tuple({items})"
+                return f"tuple[{kind}, ...]", f"tuple({read} for item in {items})"
+            case "object" if schema.get("properties"):
+                if class_name not in self._written:
+                    self._write(class_name, class_name, schema)
+                return self._object(class_name, value)
+            case "object":
+                values = schema.get("additionalProperties", {})
+                kind, read = ("Any", "item")
+                if isinstance(values, dict) and values:
+                    kind, read = self._kind(values, class_name.removesuffix("s"), "item")
+                if read == "item":
+                    return f"Mapping[str, {kind}]", f"mapping({value})"
+                return (
+                    f"Mapping[str, {kind}]",
+                    f"{{key: {read} for key, item in mapping({value}).items()}}",
+                )
+            case "integer":
+                return "int", f"number_or_zero({value})"
+            case "number":
+                return "float", value
+            case "boolean":
+                return "bool", value
+            case "string" if schema.get("format") == "date-time":
+                return "datetime", f"moment({value})"
+            case "string":
+                return "str", value
+        return "Any", value
+
+    def _object(self, name: str, value: str) -> tuple[str, str]:
+        return name, f"{name}.from_json(mapping({value}))"
+
+    def _word(self, schema: Schema, value: str) -> tuple[str, str]:
+        """An enumeration where the values are all of one; any text elsewhere."""
+        values = set(schema.get("enum", [schema.get("const")]))
+        for enumeration in ENUMERATIONS:
+            known = {str(member) for member in enumeration}
+            if values == known or (enumeration is Status and values and values <= known):
+                return enumeration.__name__, f"{enumeration.__name__}({value})"
+        if values and all(isinstance(word, int) for word in values):
+            return "int", f"number_or_zero({value})"
+        return "str", value
+
+
+def _without_annotations(schema: Schema) -> Schema:
+    notes = ("description", "title", "default", "examples")
+    return {name: value for name, value in schema.items() if name not in notes}
+
+
+def _or_null(schema: Schema) -> Schema | None:
+    """What a schema is beside null; None where it is never null."""
+    choices = schema.get("anyOf") or schema.get("oneOf") or []
+    others = [choice for choice in choices if choice.get("type") != "null"]
+    if len(others) == 1 and len(choices) == 2:
+        return dict(others[0])
+    types = schema.get("type")
+    if isinstance(types, list) and "null" in types:
+        (kind,) = [kind for kind in types if kind != "null"]
+        return {**schema, "type": kind}
+    return None
+
+
+def _class_name(owner: str, member: str) -> str:
+    return owner + "".join(word.title() for word in member.split("_"))
+
+
+def _options(form: Schema) -> str:
+    """The fields of the upload form: their types for callers, and how each is written."""
+    types, table = [], []
+    for name, schema in form["properties"].items():
+        if name == "file":
+            continue
+        kind, python_type = _option_kind(schema)
+        description = schema.get("description", "")
+        types.append(f"    {name}: {python_type}")
+        types.append(f'    """{_wrapped(description)}"""')
+        given = {
+            "description": description,
+            "choices": tuple(schema.get("enum", ())),
+            "minimum": schema.get("minimum", schema.get("exclusiveMinimum")),
+            "maximum": schema.get("maximum"),
+            "default": schema.get("default"),
+        }
+        shown = "".join(f", {key}={value!r}" for key, value in given.items() if value or value == 0)
+        table.append(f"    UploadOption({name!r}, {kind!r}{shown}),")
+    return "\n".join(
+        [
+            "class UploadOptions(TypedDict, total=False):",
+            '    """What an upload may say beside its file."""',
+            "",
+            *types,
+            "",
+            "",
+            "@dataclass(frozen=True)",
+            "class UploadOption:",
+            '    """One option of an upload: its name, how it is written, and what it means."""',
+            "",
+            "    name: str",
+            '    kind: Literal["text", "choice", "integer", "number", "boolean", "list", "json"]',
+            '    description: str = ""',
+            "    choices: tuple[str, ...] = ()",
+            "    minimum: float | None = None",
+            "    maximum: float | None = None",
+            "    default: Any = None",
+            "",
+            "",
+            "UPLOAD_OPTIONS: tuple[UploadOption, ...] = (",
+            *table,
+            ")",
+            "",
+        ]
+    )
+
+
+def _option_kind(schema: Schema) -> tuple[str, str]:
+    """How an option is written in the form, and the Python type that callers may give."""
+    if "enum" in schema:
+        return "choice", f"Literal[{', '.join(map(repr, schema['enum']))}]"
+    if schema.get("contentMediaType") == "application/json" or schema.get("type") == "object":
+        return "json", "Sequence[Mapping[str, Any]] | Mapping[str, Any] | str"
+    match schema.get("type"):
+        case "array" if _without_annotations(schema.get("items", {})).get("type") == "object":
+            return "json", "Sequence[Mapping[str, Any]] | str"
+        case "array":
+            return "list", "Sequence[str] | str"
+        case "integer":
+            return "integer", "int"
+        case "number":
+            return "number", "float"
+        case "boolean":
+            return "boolean", "bool"
+    return "text", "str"
+
+
+def _error_codes() -> str:
+    rows = [
+        f"    {str(code)!r}: ErrorCode({code.meaning!r}, {code.retried!r}, {code.remedy!r}),"
+        for code in ImageErrorCode
+    ]
+    return "\n".join(
+        [
+            "@dataclass(frozen=True)",
+            "class ErrorCode:",
+            '    """Why an image failed, whether the service tried again by itself, what to do."""',
+            "",
+            "    meaning: str",
+            "    retried: bool",
+            "    remedy: str",
+            "",
+            "",
+            "ERROR_CODES: Mapping[str, ErrorCode] = {",
+            *rows,
+            "}",
+            "",
+        ]
+    )
+
+
+def _wrapped(text: str) -> str:
+    """Docstring text in lines that fit, however long it is."""
+    safe = text.replace("\\", "\\\\").replace('"""', "'''").strip()
+    lines = wrap(" ".join(safe.split()), 90, break_long_words=False)
+    return "\n    ".join(lines) + (" " if safe.endswith('"') else "")
+
+
+# Each asyncio form of `_async_client.py` and what it is without asyncio, in this order.
+WITHOUT_ASYNCIO = (
+    (r"AsyncIterator", "Iterator"),
+    (r"AsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),
+    (r"asynccontextmanager", "contextmanager"),
+    (r"import asyncio\n", "import time\n"),
+    (r"asyncio\.sleep", "time.sleep"),
+    (r"httpx\.AsyncClient", "httpx.Client"),
+    (r"AsyncClient", "Client"),
+    (r"AsyncRequest", "Request"),
+    (r"__aenter__", "__enter__"),
+    (r"__aexit__", "__exit__"),
+    (r"\baclose\b", "close"),
+    (r"\baiter_(bytes|lines)\b", r"iter_\1"),
+    (r"\baread\b", "read"),
+    (r"\banext\b", "next"),
+    (r"async (def|with|for) ", r"\1 "),
+    (r"\bawait ", ""),
+    (r"asyncio", "threads"),
+)
+
+
+def sync_module() -> str:
+    """The text of `_client.py`."""
+    text = (PACKAGE / "_async_client.py").read_text()
+    documentation, body = text.split('"""\n', 2)[1:]
+    del documentation
+    for pattern, replacement in WITHOUT_ASYNCIO:
+        body = re.sub(pattern, replacement, body)
+    header = (
+        '"""The client for programs without asyncio, generated from `_async_client.py`.\n\n'
+        "`python -m client.generate` writes this file; do not edit it.\n"
+        '"""\n'
+    )
+    return _formatted(header + body)
+
+
+def _formatted(text: str) -> str:
+    ruff = Path(sys.executable).with_name("ruff")
+    for command in (
+        [ruff, "check", "--quiet", "--fix-only", "--select", "I,F401", "-"],
+        [ruff, "format", "--quiet", "-"],
+    ):
+        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    return text
+
+
+MODULES = {"_declared.py": declared_module, "_client.py": sync_module}
+
+
+def main() -> None:
+    for name, make in MODULES.items():
+        (PACKAGE / name).write_text(make())
+
+
+if __name__ == "__main__":
+    main()

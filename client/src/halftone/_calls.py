@@ -1,0 +1,198 @@
+"""The calls of the API without any I/O: what to send, and how to read the answer.
+
+Each function returns a Call. The clients send it; nothing here knows httpx or asyncio.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from halftone._declared import Accepted, Json, Product, RequestStatus, Webhooks
+from halftone._json import mapping
+
+T = TypeVar("T")
+Parameters = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One call: method, path, query, body, and `read`, which makes the result of the JSON answer.
+
+    `repeatable`: sending it twice does no more than sending it once, so a lost answer is asked for
+    again.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    query: Parameters = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    repeatable: bool = True
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A page of a list, and the cursor of the next one."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+def status(request_id: str) -> Call[RequestStatus]:
+    return Call("GET", _path("/api/status/{}", request_id), RequestStatus.from_json)
+
+
+def products(
+    request_id: str, *, cursor: str | None, limit: int, status: str | None
+) -> Call[Page[Product]]:
+    query = _given(cursor=cursor, limit=limit, status=status)
+    read = _page_of("products", Product.from_json)
+    return Call("GET", _path("/api/details/{}", request_id), read, query)
+
+
+def requests(
+    *, cursor: str | None, limit: int, status: str | None
+) -> Call[Page[RequestStatus]]:
+    query = _given(cursor=cursor, limit=limit, status=status)
+    return Call("GET", "/api/requests", _page_of("requests", RequestStatus.from_json), query)
+
+
+def upload(idempotency_key: str) -> Call[Accepted]:
+    headers = {"Idempotency-Key": idempotency_key}
+    return Call("POST", "/api/upload", Accepted.from_json, headers=headers)
+
+
+def cancel(request_id: str) -> Call[RequestStatus]:
+    return _change("/api/cancel/{}", request_id)
+
+
+def retry(request_id: str) -> Call[RequestStatus]:
+    return _change("/api/retry/{}", request_id)
+
+
+def delete(request_id: str) -> Call[None]:
+    return Call("DELETE", _path("/api/requests/{}", request_id), _nothing)
+
+
+def webhooks(request_id: str) -> Call[Webhooks]:
+    return Call("GET", _path("/api/webhooks/{}", request_id), Webhooks.from_json)
+
+
+def replay(request_id: str) -> Call[None]:
+    return Call(
+        "POST", _path("/api/webhooks/{}/replay", request_id), _nothing, repeatable=False
+    )
+
+
+def events(request_id: str, last_event_id: str | None) -> Call[None]:
+    headers = {"Accept": "text/event-stream"}
+    if last_event_id is not None:
+        headers["Last-Event-ID"] = last_event_id
+    return Call("GET", _path("/api/events/{}", request_id), _nothing, headers=headers)
+
+
+def download(
+    request_id: str,
+    *,
+    report: str | None = None,
+    safe: str | None = None,
+    images: str | None = None,
+    as_: str | None = None,
+) -> Call[None]:
+    query = _given(report=report, safe=safe, images=images) | _given(**{"as": as_})
+    return Call("GET", _path("/api/download/{}", request_id), _nothing, query)
+
+
+def archive(request_id: str, *, variant: str | None) -> Call[None]:
+    query = _given(variant=variant)
+    return Call("GET", _path("/api/archive/{}", request_id), _nothing, query)
+
+
+def image(output_url: str) -> Call[None]:
+    return Call("GET", output_url, _nothing)
+
+
+def check() -> Call[Json]:
+    return Call("POST", "/api/check", mapping)
+
+
+def presets() -> Call[Json]:
+    return Call("GET", "/api/presets", mapping)
+
+
+def origins() -> Call[Json]:
+    return Call("GET", "/api/origins", mapping)
+
+
+def origin(host: str) -> Call[Json]:
+    return Call("GET", _path("/api/origins/{}", host), mapping)
+
+
+def set_origin(host: str, **members: Any) -> Call[Json]:
+    body = {name: value for name, value in members.items() if value is not None}
+    return Call("PUT", _path("/api/origins/{}", host), mapping, json=body)
+
+
+def remove_origin(host: str) -> Call[None]:
+    return Call("DELETE", _path("/api/origins/{}", host), _nothing)
+
+
+def service() -> Call[Json]:
+    return Call("GET", "/", mapping, headers={"Accept": "application/json"})
+
+
+def ready() -> Call[Json]:
+    return Call("GET", "/readyz", mapping)
+
+
+def form_fields(options: Mapping[str, Any]) -> dict[str, str]:
+    """The options of an upload as the form writes them; None is left out.
+
+    >>> form_fields({"quality": 70, "strict": True, "filters": ["sharpen", "blur:2"]})
+    {'quality': '70', 'strict': 'true', 'filters': 'sharpen,blur:2'}
+    >>> form_fields({"variants": [{"name": "thumb", "width": 200}], "format": None})
+    {'variants': '[{"name": "thumb", "width": 200}]'}
+    """
+    return {name: _written(value) for name, value in options.items() if value is not None}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if all(isinstance(item, str) for item in value):
+            return ",".join(value)
+        return json.dumps(value)
+    return str(value)
+
+
+def _change(template: str, request_id: str) -> Call[RequestStatus]:
+    return Call(
+        "POST", _path(template, request_id), RequestStatus.from_json, repeatable=False
+    )
+
+
+def _path(template: str, *names: str) -> str:
+    return template.format(*(quote(name, safe="", errors="surrogateescape") for name in names))
+
+
+def _given(**parameters: str | int | None) -> dict[str, str | int]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _page_of(member: str, read: Callable[[Json], T]) -> Callable[[Any], Page[T]]:
+    def read_page(data: Json) -> Page[T]:
+        return Page(tuple(map(read, data[member])), data.get("next_cursor"))
+
+    return read_page
+
+
+def _nothing(_: Any) -> None:
+    return None

@@ -1,0 +1,32 @@
+"""Reading JSON answers into typed values."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Word(StrEnum):
+    """A word of a set that may grow: one that this version does not know is kept as it is."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        word = str.__new__(cls, value)
+        word._name_ = word._value_ = value
+        return word
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 time."""
+    return datetime.fromisoformat(text)
+
+
+def number_or_zero(value: int | None) -> int:
+    """A count. A service that is older than this library does not send each of them."""
+    return value or 0
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
