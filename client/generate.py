@@ -38,8 +38,23 @@ ANSWERS = {
 }
 # Members of schemas that the library hands out another way: pages become iterators.
 LEFT_OUT = {("Status", "products"), ("Status", "next_cursor")}
+# Objects that grow with every feature; they stay mappings.
+OPEN_MEMBERS = {"options": "Mapping[str, Any]", "links": "Mapping[str, str]"}
+DOCUMENTATION = {
+    "Accepted": "The answer to an upload: the request's ID, what was counted, and warnings.",
+    "RequestStatus": "How a request is going, or how it went.",
+    "RequestStatusWebhook": "How the delivery of a request's webhook is going.",
+    "Product": "A row of the file, with its images in the order of its URLs.",
+    "Image": "One image: its input URL, and its output or its error.",
+    "ImageError": "Why an image failed. ERROR_CODES explains each code.",
+    "RowError": "What is wrong with a row of the file, or worth a warning.",
+    "Webhooks": "The webhook events of a request, newest first.",
+    "WebhookDelivery": "A webhook event: its state and the attempts to deliver it.",
+    "WebhookDeliveryLog": "One attempt to deliver a webhook event.",
+    "Ending": "The body of a webhook event.",
+}
 
-HEADER = '''"""What the service declares, generated from it: answers, options, statuses, error codes.
+HEADER = '''"""Answers, options, statuses and error codes, generated from the service's own.
 
 `python -m client.generate` writes this file; do not edit it.
 """
@@ -57,7 +72,9 @@ def declared_module() -> str:
         _options(schemas["Upload"]),
         _error_codes(),
     ]
-    return _formatted("\n\n".join(parts))
+    text = "\n\n".join(parts)
+    names = sorted(re.findall(r"^(?:class )?([A-Z]\w+)(?:\(|:)", text, re.MULTILINE))
+    return _formatted(f"{text}\n__all__ = {names!r}\n")
 
 
 IMPORTS = dedent("""\
@@ -106,18 +123,22 @@ class _Answers:
         for member, described in schema["properties"].items():
             if (schema_name, member) in LEFT_OUT:
                 continue
-            value = f"data.get({member!r})"
-            kind, read = self._kind(described, _class_name(name, member), value)
-            optional = member not in required and not kind.endswith("| None")
-            if optional and not kind.startswith("tuple"):
-                kind, read = f"{kind} | None", f"None if {value} is None else {read}"
-            if read.startswith("data.get") and not kind.endswith("| None"):
-                read = f"data[{member!r}]"
+            if member in OPEN_MEMBERS:
+                fields.append(f"    {member}: {OPEN_MEMBERS[member]}")
+                reads.append(f"            {member}=mapping(data.get({member!r})),")
+                continue
+            if member not in required and described.get("type") != "array":
+                described = {"anyOf": [described, {"type": "null"}]} | _notes(described)
+            kind, read = self._kind(described, _class_name(name, member), f"data[{member!r}]")
             fields.append(f"    {member}: {kind}")
             if text := described.get("description"):
                 fields.append(f'    """{_wrapped(text)}"""')
             reads.append(f"            {member}={read},")
-        documentation = schema.get("description") or f"`{schema_name}` of the OpenAPI document."
+        documentation = (
+            DOCUMENTATION.get(name)
+            or schema.get("description")
+            or f"`{schema_name}` of the OpenAPI document."
+        )
         self._written[name] = "\n".join(
             [
                 "@dataclass(frozen=True)",
@@ -163,17 +184,21 @@ class _Answers:
             return self._object(self._class_of(target), value)
         if inner := _or_null(schema):
             kind, read = self._kind(inner, class_name, value)
-            return f"{kind} | None", value if read == value else (
-                f"None if {value} is None else {read}"
-            )
+            if kind.endswith("| None"):
+                return kind, read
+            if read in (value, _number(value)):
+                return f"{kind} | None", _optional(value)
+            return f"{kind} | None", f"None if {_optional(value)} is None else {read}"
         if "enum" in schema or "const" in schema:
             return self._word(schema, value)
         if "allOf" in schema and len(schema["allOf"]) == 1:
             return self._kind(schema["allOf"][0], class_name, value)
         match schema.get("type"):
             case "array":
-                kind, read = self._kind(schema.get("items", {}), class_name.removesuffix("s"), "item")
-                items = f"{value} or ()"
+                kind, read = self._kind(
+                    schema.get("items", {}), class_name.removesuffix("s"), "item"
+                )
+                items = f"{_optional(value)} or ()"
                 if read == "item":
                     return f"tuple[{kind}, ...]", f"tuple({items})"
                 return f"tuple[{kind}, ...]", f"tuple({read} for item in {items})"
@@ -193,7 +218,7 @@ class _Answers:
                     f"{{key: {read} for key, item in mapping({value}).items()}}",
                 )
             case "integer":
-                return "int", f"number_or_zero({value})"
+                return "int", _number(value)
             case "number":
                 return "float", value
             case "boolean":
@@ -215,13 +240,28 @@ class _Answers:
             if values == known or (enumeration is Status and values and values <= known):
                 return enumeration.__name__, f"{enumeration.__name__}({value})"
         if values and all(isinstance(word, int) for word in values):
-            return "int", f"number_or_zero({value})"
+            return "int", _number(value)
         return "str", value
 
 
+def _optional(value: str) -> str:
+    """The expression for a member that may be missing."""
+    return re.sub(r"^data\[(.+)\]$", r"data.get(\1)", value)
+
+
+def _number(value: str) -> str:
+    return f"number_or_zero({_optional(value)})"
+
+
+NOTES = ("description", "title", "default", "examples")
+
+
+def _notes(schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name in NOTES}
+
+
 def _without_annotations(schema: Schema) -> Schema:
-    notes = ("description", "title", "default", "examples")
-    return {name: value for name, value in schema.items() if name not in notes}
+    return {name: value for name, value in schema.items() if name not in NOTES}
 
 
 def _or_null(schema: Schema) -> Schema | None:
@@ -344,10 +384,14 @@ def _wrapped(text: str) -> str:
 WITHOUT_ASYNCIO = (
     (r"AsyncIterator", "Iterator"),
     (r"AsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),
+    (r"AsyncGenerator", "Generator"),
     (r"asynccontextmanager", "contextmanager"),
     (r"import asyncio\n", "import time\n"),
     (r"asyncio\.sleep", "time.sleep"),
     (r"httpx\.AsyncClient", "httpx.Client"),
+    (r"AsyncHttp", "Http"),
+    (r"AsyncSend", "Send"),
+    (r"Awaitable\[([\w.]+)\]", r"\1"),
     (r"AsyncClient", "Client"),
     (r"AsyncRequest", "Request"),
     (r"__aenter__", "__enter__"),
@@ -365,8 +409,7 @@ WITHOUT_ASYNCIO = (
 def sync_module() -> str:
     """The text of `_client.py`."""
     text = (PACKAGE / "_async_client.py").read_text()
-    documentation, body = text.split('"""\n', 2)[1:]
-    del documentation
+    body = text.partition('"""\n')[2]
     for pattern, replacement in WITHOUT_ASYNCIO:
         body = re.sub(pattern, replacement, body)
     header = (
@@ -379,11 +422,14 @@ def sync_module() -> str:
 
 def _formatted(text: str) -> str:
     ruff = Path(sys.executable).with_name("ruff")
-    for command in (
-        [ruff, "check", "--quiet", "--fix-only", "--select", "I,F401", "-"],
+    commands: tuple[list[str | Path], ...] = (
+        [ruff, "check", "--quiet", "--fix-only", "--select", "I,F401,RUF022", "-"],
         [ruff, "format", "--quiet", "-"],
-    ):
-        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    )
+    for command in commands:
+        text = subprocess.run(
+            command, input=text, capture_output=True, text=True, check=True
+        ).stdout
     return text
 
 

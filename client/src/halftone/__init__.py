@@ -10,6 +10,7 @@
 `Client` is for programs without asyncio, `AsyncClient` for those with it; both have the same calls.
 """
 
+from halftone import _declared
 from halftone._async_client import AsyncClient, AsyncRequest
 from halftone._client import Client, Request
 from halftone._declared import *  # noqa: F403
@@ -30,3 +31,27 @@ from halftone.errors import (
     Unreachable,
 )
 from halftone.webhooks import WebhookEvent, verify_webhook
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncRequest",
+    "Client",
+    "Conflict",
+    "HalftoneError",
+    "InvalidSetting",
+    "InvalidUpload",
+    "InvalidWebhook",
+    "NotFound",
+    "RateLimited",
+    "Refused",
+    "Request",
+    "ServiceError",
+    "StillRunning",
+    "Unauthorized",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "WebhookEvent",
+    "verify_webhook",
+]
+__all__ += _declared.__all__

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, cast
 
 from halftone import _calls as calls
 from halftone._declared import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+AsyncSend: TypeAlias = "Callable[[], Awaitable[httpx.Response]]"
 Progress = Callable[[RequestStatus], object]
 
 # An upload is answered once every row is checked and stored: a million rows take a while.
@@ -65,7 +66,7 @@ class AsyncClient:
         self._policy = RetryPolicy(retries)
         options = _transport.client_options(url, key, timeout_seconds)
         self.url: str = options["base_url"]
-        self._http = _transport.httpx.AsyncClient(**options)
+        self._http = _transport.AsyncHttp(**options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +101,16 @@ class AsyncClient:
         the call makes its own, so that a retry after a lost answer never uploads twice.
 
         Raises Refused with the wrong rows in `errors`, RateLimited, InvalidUpload.
+
+        >>> request = await client.upload("products.csv", quality=70)
+        >>> request.accepted.total_images
+        2
+        >>> rows = [{"Serial Number": 1, "Product Name": "Mug", "Input Image Urls": "no URL"}]
+        >>> try:
+        ...     await client.upload(rows)
+        ... except halftone.Refused as refused:
+        ...     print(refused.errors[0].line, refused.errors[0].code)
+        2 no_valid_url
         """
         call = calls.upload(idempotency_key or str(uuid.uuid4()))
         accepted = await self._send_file(call, source, filename, options)
@@ -121,7 +132,12 @@ class AsyncClient:
     async def requests(
         self, *, status: str | None = None, page_size: int = PAGE_SIZE
     ) -> AsyncIterator[RequestStatus]:
-        """Requests, newest first; with `status` only those in that state."""
+        """Requests, newest first; with `status` only those in that state.
+
+        >>> newest = await anext(client.requests(status="COMPLETED"))
+        >>> newest.request_id == request.id
+        True
+        """
         cursor: str | None = None
         while True:
             call = calls.requests(cursor=cursor, limit=page_size, status=status)
@@ -146,6 +162,11 @@ class AsyncClient:
 
         `progress` is called with each status on the way. Goes on for a minute while the service is
         away. Raises StillRunning after `timeout_seconds`.
+
+        >>> status = await client.wait(request.id, progress=lambda status: print(status.progress))
+        100.0
+        >>> str(status.status)
+        'COMPLETED'
         """
         started = last_answer = time.monotonic()
         pause = FIRST_POLL_SECONDS
@@ -172,6 +193,11 @@ class AsyncClient:
         """The products of a request in the order of the file, with their images.
 
         With `status` only those in that state, such as `FAILED`.
+
+        >>> async for product in client.products(request.id):
+        ...     print(product.line, product.product_name, len(product.images))
+        2 Mug 1
+        3 Vase 1
         """
         cursor: str | None = None
         while True:
@@ -182,10 +208,14 @@ class AsyncClient:
             if (cursor := page.next_cursor) is None:
                 return
 
-    async def images(
-        self, request_id: str, *, page_size: int = PAGE_SIZE
-    ) -> AsyncIterator[Image]:
-        """The images of a request, in the order of the file."""
+    async def images(self, request_id: str, *, page_size: int = PAGE_SIZE) -> AsyncIterator[Image]:
+        """The images of a request, in the order of the file.
+
+        >>> async for image in client.images(request.id):
+        ...     print(image.format, image.error)
+        JPEG None
+        JPEG None
+        """
         async for product in self.products(request_id, page_size=page_size):
             for image in product.images:
                 yield image
@@ -194,6 +224,10 @@ class AsyncClient:
         """The status on every change, as the service sends it, until the request has ended.
 
         Connects again after a broken connection, without repeating what was seen.
+
+        >>> async for status in client.events(request.id):
+        ...     print(status.status)
+        COMPLETED
         """
         reader = EventReader()
         failures = 0
@@ -228,6 +262,10 @@ class AsyncClient:
         `images`: output URLs in a column of their own, or in place of the input URLs. `as_`: the
         kind of file. `safe`: no cell is taken for a formula by a spreadsheet. A file that exists is
         replaced only by a whole one. Raises Conflict until the request has ended.
+
+        >>> size = await client.download(request.id, "output.csv")
+        >>> size == Path("output.csv").stat().st_size
+        True
         """
         call = calls.download(
             request_id, images=images, as_=as_, safe="spreadsheet" if safe else None
@@ -235,7 +273,13 @@ class AsyncClient:
         return await self._save(call, to)
 
     async def report(self, request_id: str, to: Target, *, safe: bool = False) -> int:
-        """Write the report, a row for each image, to a path or an open file; how many bytes."""
+        """Write the report, a row for each image, to a path or an open file; how many bytes.
+
+        >>> report = io.BytesIO()
+        >>> size = await client.report(request.id, report)
+        >>> len(report.getvalue().splitlines())
+        3
+        """
         call = calls.download(request_id, report="images", safe="spreadsheet" if safe else None)
         return await self._save(call, to)
 
@@ -273,9 +317,7 @@ class AsyncClient:
         await self._send(calls.replay(request_id))
 
     @staticmethod
-    def verify_webhook(
-        body: bytes | str, headers: Mapping[str, str], secret: str
-    ) -> WebhookEvent:
+    def verify_webhook(body: bytes | str, headers: Mapping[str, str], secret: str) -> WebhookEvent:
         """The event of a webhook whose signature is right; see `halftone.verify_webhook`."""
         return verify_webhook(body, headers, secret)
 
@@ -356,18 +398,18 @@ class AsyncClient:
                     call.method,
                     call.path,
                     headers=dict(call.headers),
-                    files={"file": (name, file)},
+                    files={"file": (name, cast("IO[bytes]", file))},
                     data=fields,
                 )
 
             return self._read(call, await self._answer(call, send))
 
-    async def _answer(self, call: calls.Call[Any], send: Any) -> httpx.Response:
+    async def _answer(self, call: calls.Call[Any], send: AsyncSend) -> httpx.Response:
         """The successful answer of a call, sent as often as the policy allows."""
         attempt = 0
         while True:
             try:
-                response: httpx.Response = await send()
+                response = await send()
             except self._transport.FAILURES as error:
                 sent = not isinstance(error, self._transport.NOT_SENT)
                 pause = self._policy.pause_after_error(
@@ -418,6 +460,8 @@ class AsyncClient:
                 request = self._http.build_request(
                     call.method, call.path, params=dict(call.query), headers=dict(call.headers)
                 )
+                if call.keyless:
+                    request.headers.pop("Authorization", None)
                 response = await self._http.send(request, stream=True)
                 if not response.is_success:
                     await response.aread()
@@ -494,9 +538,7 @@ class AsyncRequest:
         self, *, timeout_seconds: float | None = None, progress: Progress | None = None
     ) -> RequestStatus:
         """Wait for its end; its last status. See `Client.wait`."""
-        return await self._client.wait(
-            self.id, timeout_seconds=timeout_seconds, progress=progress
-        )
+        return await self._client.wait(self.id, timeout_seconds=timeout_seconds, progress=progress)
 
     def products(
         self, *, status: str | None = None, page_size: int = PAGE_SIZE

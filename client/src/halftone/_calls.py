@@ -23,7 +23,7 @@ class Call(Generic[T]):
     """One call: method, path, query, body, and `read`, which makes the result of the JSON answer.
 
     `repeatable`: sending it twice does no more than sending it once, so a lost answer is asked for
-    again.
+    again. `keyless`: the API key is not sent, since the URL may be another server's.
     """
 
     method: str
@@ -33,6 +33,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     repeatable: bool = True
+    keyless: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,7 @@ def products(
     return Call("GET", _path("/api/details/{}", request_id), read, query)
 
 
-def requests(
-    *, cursor: str | None, limit: int, status: str | None
-) -> Call[Page[RequestStatus]]:
+def requests(*, cursor: str | None, limit: int, status: str | None) -> Call[Page[RequestStatus]]:
     query = _given(cursor=cursor, limit=limit, status=status)
     return Call("GET", "/api/requests", _page_of("requests", RequestStatus.from_json), query)
 
@@ -84,9 +83,7 @@ def webhooks(request_id: str) -> Call[Webhooks]:
 
 
 def replay(request_id: str) -> Call[None]:
-    return Call(
-        "POST", _path("/api/webhooks/{}/replay", request_id), _nothing, repeatable=False
-    )
+    return Call("POST", _path("/api/webhooks/{}/replay", request_id), _nothing, repeatable=False)
 
 
 def events(request_id: str, last_event_id: str | None) -> Call[None]:
@@ -114,7 +111,7 @@ def archive(request_id: str, *, variant: str | None) -> Call[None]:
 
 
 def image(output_url: str) -> Call[None]:
-    return Call("GET", output_url, _nothing)
+    return Call("GET", output_url, _nothing, keyless=True)
 
 
 def check() -> Call[Json]:
@@ -174,9 +171,7 @@ def _written(value: Any) -> str:
 
 
 def _change(template: str, request_id: str) -> Call[RequestStatus]:
-    return Call(
-        "POST", _path(template, request_id), RequestStatus.from_json, repeatable=False
-    )
+    return Call("POST", _path(template, request_id), RequestStatus.from_json, repeatable=False)
 
 
 def _path(template: str, *names: str) -> str:

@@ -46,7 +46,7 @@ class RetryPolicy:
         return self._backoff(attempt)
 
     def _backoff(self, attempt: int) -> float:
-        longest = min(self.base_seconds * 2**attempt, self.max_seconds)
+        longest: float = min(self.base_seconds * 2**attempt, self.max_seconds)
         return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads callers, no secret
 
 

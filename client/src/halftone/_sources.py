@@ -10,18 +10,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from halftone.errors import InvalidUpload
 
 Row: TypeAlias = Mapping[str, Any]
-Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | bytes | Iterable[Row]"
+
+
+@runtime_checkable
+class ReadableFile(Protocol):
+    """An open binary file."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
+    def seekable(self) -> bool: ...
+
+
+Source: TypeAlias = "str | os.PathLike[str] | ReadableFile | bytes | Iterable[Row]"
 
 DEFAULT_NAME = "products.csv"
 
 
 @contextmanager
-def opened(source: Source, filename: str | None) -> Iterator[tuple[str, IO[bytes]]]:
+def opened(source: Source, filename: str | None) -> Iterator[tuple[str, ReadableFile]]:
     """The source's file name and its content, which can be read more than once."""
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -35,7 +46,7 @@ def opened(source: Source, filename: str | None) -> Iterator[tuple[str, IO[bytes
             yield filename or _text(usual), content
     elif isinstance(source, bytes):
         yield filename or DEFAULT_NAME, io.BytesIO(source)
-    elif hasattr(source, "read"):
+    elif isinstance(source, ReadableFile):
         with _rewindable(source) as content:
             name = getattr(source, "name", None)
             usual = Path(name).name if isinstance(name, str) else DEFAULT_NAME
@@ -78,7 +89,7 @@ def _cell(value: Any) -> str:
 
 
 @contextmanager
-def _rewindable(file: IO[bytes]) -> Iterator[IO[bytes]]:
+def _rewindable(file: ReadableFile) -> Iterator[ReadableFile]:
     """The file itself, or its content where it can be read only once, as a pipe."""
     if file.seekable():
         yield file

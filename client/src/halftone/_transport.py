@@ -17,8 +17,8 @@ from halftone.errors import (
     ApiError,
     HalftoneError,
     InvalidSetting,
-    Unreachable,
     UnexpectedAnswer,
+    Unreachable,
     api_error,
 )
 
@@ -27,6 +27,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_SECONDS = 10.0
 NO_CONTENT = 204
 
+Http, AsyncHttp = httpx.Client, httpx.AsyncClient
 # Failures of a connection that cannot have carried the call out.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 FAILURES = (httpx.TransportError,)
@@ -89,9 +90,9 @@ def problem_of(response: httpx.Response) -> HalftoneError | None:
     if response.is_success:
         return None
     problem = _json_of(response)
-    if response.headers.get("content-type", "").startswith("application/problem+json"):
-        if isinstance(problem, Mapping):
-            return _api_error(problem, response)
+    media_type = response.headers.get("content-type", "")
+    if media_type.startswith("application/problem+json") and isinstance(problem, Mapping):
+        return _api_error(problem, response)
     text = (
         f"{response.url} answered {response.status_code}, and not as halftone does."
         " Is the URL right?"

@@ -1,19 +1,19 @@
 """Every error that the library raises. HalftoneError is the base of all of them.
 
-    HalftoneError
-    ├── ApiError            the service answered with a problem: `code`, `status`, `errors`
-    │   ├── Unauthorized    401: no API key, or one that the service does not know
-    │   ├── NotFound        404: no such request, or another owner's
-    │   ├── Conflict        409: not possible now, such as a download before the end
-    │   ├── Refused         400, 413, 415, 422: the upload or a parameter cannot be used
-    │   ├── RateLimited     429: too many uploads
-    │   └── ServiceError    5xx: the service cannot answer now
-    ├── Unreachable         no answer came
-    ├── UnexpectedAnswer    something answered, but not halftone
-    ├── InvalidSetting      the URL or the API key given to the client cannot be used
-    ├── InvalidUpload       the source given to `upload` cannot be used
-    ├── InvalidWebhook      the signature is not the service's, or too old
-    └── StillRunning        `wait` gave up; the request goes on
+HalftoneError
+├── ApiError            the service answered with a problem: `code`, `status`, `errors`
+│   ├── Unauthorized    401: no API key, or one that the service does not know
+│   ├── NotFound        404: no such request, or another owner's
+│   ├── Conflict        409: not possible now, such as a download before the end
+│   ├── Refused         400, 413, 415, 422: the upload or a parameter cannot be used
+│   ├── RateLimited     429: too many uploads
+│   └── ServiceError    5xx: the service cannot answer now
+├── Unreachable         no answer came
+├── UnexpectedAnswer    something answered, but not halftone
+├── InvalidSetting      the URL or the API key given to the client cannot be used
+├── InvalidUpload       the source given to `upload` cannot be used
+├── InvalidWebhook      the signature is not the service's, or too old
+└── StillRunning        `wait` gave up; the request goes on
 """
 
 from __future__ import annotations

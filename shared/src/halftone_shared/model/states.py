@@ -4,11 +4,11 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a request, a product or an image stands.
+    """The state of a request, a product or an image.
 
     A product goes PENDING → PROCESSING → COMPLETED | FAILED | CANCELLED, and back to PENDING when
-    its worker dies or a failure may pass. A request takes the same names from its products: see
-    barrier.py for when it ends.
+    its worker dies or a temporary failure is tried again. A request has ended when all of its
+    products have: COMPLETED where at least one image succeeded, FAILED where none did.
     """
 
     PENDING = "PENDING"

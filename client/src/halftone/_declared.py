@@ -1,0 +1,614 @@
+"""Answers, options, statuses and error codes, generated from the service's own.
+
+`python -m client.generate` writes this file; do not edit it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from halftone._json import Word, mapping, moment, number_or_zero
+
+Json = Mapping[str, Any]
+
+
+class Status(Word):
+    """The state of a request, a product or an image.
+
+    A product goes PENDING → PROCESSING → COMPLETED | FAILED | CANCELLED, and back to PENDING when
+    its worker dies or a temporary failure is tried again. A request has ended when all of its
+    products have: COMPLETED where at least one image succeeded, FAILED where none did.
+    """
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Outcome(Word):
+    """How it went, once it has ended. `partial`: at least one image succeeded and at least one did
+    not.
+    """
+
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class WebhookStatus(Word):
+    """`failed`: the schedule is spent, or the receiver answered 410."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class RowError:
+    """What is wrong with a row of the file, or worth a warning."""
+
+    line: int
+    column: str
+    code: str
+    message: str
+    value: str
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> RowError:
+        return cls(
+            line=number_or_zero(data.get("line")),
+            column=data["column"],
+            code=data["code"],
+            message=data["message"],
+            value=data["value"],
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to an upload: the request's ID, what was counted, and warnings."""
+
+    message: str
+    request_id: str
+    status: Status
+    total_products: int
+    total_images: int
+    warning_count: int
+    warnings: tuple[RowError, ...]
+    links: Mapping[str, str]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Accepted:
+        return cls(
+            message=data["message"],
+            request_id=data["request_id"],
+            status=Status(data["status"]),
+            total_products=number_or_zero(data.get("total_products")),
+            total_images=number_or_zero(data.get("total_images")),
+            warning_count=number_or_zero(data.get("warning_count")),
+            warnings=tuple(
+                RowError.from_json(mapping(item)) for item in data.get("warnings") or ()
+            ),
+            links=mapping(data.get("links")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class RequestStatusWebhook:
+    """How the delivery of a request's webhook is going."""
+
+    url: str
+    status: WebhookStatus
+    attempts: int
+    last_status_code: int | None
+    last_error: str | None
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> RequestStatusWebhook:
+        return cls(
+            url=data["url"],
+            status=WebhookStatus(data["status"]),
+            attempts=number_or_zero(data.get("attempts")),
+            last_status_code=data.get("last_status_code"),
+            last_error=data.get("last_error"),
+            next_attempt_at=None
+            if data.get("next_attempt_at") is None
+            else moment(data["next_attempt_at"]),
+            delivered_at=None if data.get("delivered_at") is None else moment(data["delivered_at"]),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class RequestStatus:
+    """How a request is going, or how it went."""
+
+    request_id: str
+    status: Status
+    """`COMPLETED`: ended, and at least one image succeeded. `FAILED`: ended, and none did."""
+    outcome: Outcome | None
+    """How it went: `partial` where some images failed. Null while it runs."""
+    progress: float
+    """The share of products that have ended; 100 exactly when the request has."""
+    csv_filename: str
+    total_products: int
+    processed_products: int
+    """At least one image succeeded."""
+    failed_products: int
+    """No image did."""
+    cancelled_products: int
+    total_images: int
+    processed_images: int
+    failed_images: int
+    kept_original_images: int
+    """Would not have become smaller."""
+    bytes_in: int
+    bytes_out: int
+    bytes_saved: int
+    options: Mapping[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    completed_at: datetime | None
+    expires_at: datetime | None
+    """When it is deleted with its images; null: not yet known, or never."""
+    output_csv_url: str | None
+    """Set once the output CSV can be downloaded."""
+    webhook: RequestStatusWebhook | None
+    links: Mapping[str, str]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> RequestStatus:
+        return cls(
+            request_id=data["request_id"],
+            status=Status(data["status"]),
+            outcome=None if data.get("outcome") is None else Outcome(data["outcome"]),
+            progress=data["progress"],
+            csv_filename=data["csv_filename"],
+            total_products=number_or_zero(data.get("total_products")),
+            processed_products=number_or_zero(data.get("processed_products")),
+            failed_products=number_or_zero(data.get("failed_products")),
+            cancelled_products=number_or_zero(data.get("cancelled_products")),
+            total_images=number_or_zero(data.get("total_images")),
+            processed_images=number_or_zero(data.get("processed_images")),
+            failed_images=number_or_zero(data.get("failed_images")),
+            kept_original_images=number_or_zero(data.get("kept_original_images")),
+            bytes_in=number_or_zero(data.get("bytes_in")),
+            bytes_out=number_or_zero(data.get("bytes_out")),
+            bytes_saved=number_or_zero(data.get("bytes_saved")),
+            options=mapping(data.get("options")),
+            created_at=moment(data["created_at"]),
+            started_at=None if data.get("started_at") is None else moment(data["started_at"]),
+            updated_at=moment(data["updated_at"]),
+            completed_at=None if data.get("completed_at") is None else moment(data["completed_at"]),
+            expires_at=None if data.get("expires_at") is None else moment(data["expires_at"]),
+            output_csv_url=data.get("output_csv_url"),
+            webhook=None
+            if data.get("webhook") is None
+            else RequestStatusWebhook.from_json(mapping(data["webhook"])),
+            links=mapping(data.get("links")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class ImageError:
+    """Why an image failed. ERROR_CODES explains each code."""
+
+    code: str
+    message: str
+    http_status: int | None
+    retryable: bool
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> ImageError:
+        return cls(
+            code=data["code"],
+            message=data["message"],
+            http_status=data.get("http_status"),
+            retryable=data["retryable"],
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its input URL, and its output or its error."""
+
+    position: int
+    input_url: str
+    output_url: str | None
+    status: Status
+    action: str | None
+    format: str | None
+    width: int | None
+    height: int | None
+    bytes_in: int | None
+    bytes_out: int | None
+    warnings: tuple[str, ...]
+    error: ImageError | None
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Image:
+        return cls(
+            position=number_or_zero(data.get("position")),
+            input_url=data["input_url"],
+            output_url=data.get("output_url"),
+            status=Status(data["status"]),
+            action=data.get("action"),
+            format=data.get("format"),
+            width=data.get("width"),
+            height=data.get("height"),
+            bytes_in=data.get("bytes_in"),
+            bytes_out=data.get("bytes_out"),
+            warnings=tuple(data.get("warnings") or ()),
+            error=None
+            if data.get("error") is None
+            else ImageError.from_json(mapping(data["error"])),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Product:
+    """A row of the file, with its images in the order of its URLs."""
+
+    line: int
+    serial_number: int
+    product_name: str
+    status: Status
+    outcome: Outcome | None
+    attempts: int
+    input_image_urls: tuple[str, ...]
+    output_image_urls: tuple[str | None, ...]
+    images: tuple[Image, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Product:
+        return cls(
+            line=number_or_zero(data.get("line")),
+            serial_number=number_or_zero(data.get("serial_number")),
+            product_name=data["product_name"],
+            status=Status(data["status"]),
+            outcome=None if data.get("outcome") is None else Outcome(data["outcome"]),
+            attempts=number_or_zero(data.get("attempts")),
+            input_image_urls=tuple(data.get("input_image_urls") or ()),
+            output_image_urls=tuple(data.get("output_image_urls") or ()),
+            images=tuple(Image.from_json(mapping(item)) for item in data.get("images") or ()),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class WebhookDeliveryLog:
+    """One attempt to deliver a webhook event."""
+
+    attempt: int
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> WebhookDeliveryLog:
+        return cls(
+            attempt=number_or_zero(data.get("attempt")),
+            started_at=moment(data["started_at"]),
+            duration_ms=number_or_zero(data.get("duration_ms")),
+            status_code=data.get("status_code"),
+            error=data.get("error"),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The body of a webhook event."""
+
+    type: str
+    timestamp: datetime
+    data: RequestStatus
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Ending:
+        return cls(
+            type=data["type"],
+            timestamp=moment(data["timestamp"]),
+            data=RequestStatus.from_json(mapping(data["data"])),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class WebhookDelivery:
+    """A webhook event: its state and the attempts to deliver it."""
+
+    webhook_id: str
+    run: int
+    status: WebhookStatus
+    attempts: int
+    last_status_code: int | None
+    last_error: str | None
+    created_at: datetime
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    log: tuple[WebhookDeliveryLog, ...]
+    body: Ending | None
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> WebhookDelivery:
+        return cls(
+            webhook_id=data["webhook_id"],
+            run=number_or_zero(data.get("run")),
+            status=WebhookStatus(data["status"]),
+            attempts=number_or_zero(data.get("attempts")),
+            last_status_code=data.get("last_status_code"),
+            last_error=data.get("last_error"),
+            created_at=moment(data["created_at"]),
+            next_attempt_at=None
+            if data.get("next_attempt_at") is None
+            else moment(data["next_attempt_at"]),
+            delivered_at=None if data.get("delivered_at") is None else moment(data["delivered_at"]),
+            log=tuple(
+                WebhookDeliveryLog.from_json(mapping(item)) for item in data.get("log") or ()
+            ),
+            body=None if data.get("body") is None else Ending.from_json(mapping(data["body"])),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """The webhook events of a request, newest first."""
+
+    request_id: str
+    url: str | None
+    events: tuple[WebhookDelivery, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Webhooks:
+        return cls(
+            request_id=data["request_id"],
+            url=data.get("url"),
+            events=tuple(
+                WebhookDelivery.from_json(mapping(item)) for item in data.get("events") or ()
+            ),
+            raw=data,
+        )
+
+
+class UploadOptions(TypedDict, total=False):
+    """What an upload may say beside its file."""
+
+    mode: Literal["quality", "scale", "bytes"]
+    """What is halved: the encoder's quality, both sides, or the bytes."""
+    quality: int
+    """Of the encoder, not with `mode=bytes`; 50 if left out, with `mode=scale` 80."""
+    scale: float
+    """With `mode=scale`: what both sides are multiplied by; 0.5 if left out."""
+    ratio: float
+    """With `mode=bytes`: the most that stays of an image's bytes; 0.5 if left out."""
+    format: Literal["keep", "jpeg", "webp", "avif"]
+    """What images become; `keep`: each stays what it was."""
+    strict: bool
+    """A single bad URL refuses the upload."""
+    webhook_url: str
+    """Where the request's end is reported to."""
+    webhook_secret: str
+    """whsec_ and at least 24 bytes in base64; never shown again."""
+
+
+@dataclass(frozen=True)
+class UploadOption:
+    """One option of an upload: its name, how it is written, and what it means."""
+
+    name: str
+    kind: Literal["text", "choice", "integer", "number", "boolean", "list", "json"]
+    description: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    default: Any = None
+
+
+UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
+    UploadOption(
+        "mode",
+        "choice",
+        description="What is halved: the encoder's quality, both sides, or the bytes.",
+        choices=("quality", "scale", "bytes"),
+        default="quality",
+    ),
+    UploadOption(
+        "quality",
+        "integer",
+        description="Of the encoder, not with `mode=bytes`; 50 if left out, with `mode=scale` 80.",
+        minimum=1,
+        maximum=95,
+    ),
+    UploadOption(
+        "scale",
+        "number",
+        description="With `mode=scale`: what both sides are multiplied by; 0.5 if left out.",
+        minimum=0,
+        maximum=1,
+    ),
+    UploadOption(
+        "ratio",
+        "number",
+        description="With `mode=bytes`: the most that stays of an image's bytes; 0.5 if left out.",
+        minimum=0,
+        maximum=1,
+    ),
+    UploadOption(
+        "format",
+        "choice",
+        description="What images become; `keep`: each stays what it was.",
+        choices=("keep", "jpeg", "webp", "avif"),
+        default="keep",
+    ),
+    UploadOption(
+        "strict", "boolean", description="A single bad URL refuses the upload.", default=False
+    ),
+    UploadOption("webhook_url", "text", description="Where the request's end is reported to."),
+    UploadOption(
+        "webhook_secret",
+        "text",
+        description="whsec_ and at least 24 bytes in base64; never shown again.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ErrorCode:
+    """Why an image failed, whether the service tried again by itself, what to do."""
+
+    meaning: str
+    retried: bool
+    remedy: str
+
+
+ERROR_CODES: Mapping[str, ErrorCode] = {
+    "invalid_url": ErrorCode(
+        "The text in the cell is not an http(s) URL.",
+        False,
+        "Correct the URL in the file and upload it again.",
+    ),
+    "blocked_address": ErrorCode(
+        "The host leads to an address inside a private network, which is never fetched.",
+        False,
+        "Serve the image from a public address, or ask the operator to allow the network (HALFTONE_FETCH_ALLOW).",
+    ),
+    "dns_failed": ErrorCode(
+        "The name of the host could not be resolved.",
+        True,
+        "Check the host in the URL; retry when its DNS answers again.",
+    ),
+    "connect_failed": ErrorCode(
+        "The server could not be reached, or broke the connection.",
+        True,
+        "Check that the server is up and lets the service through its firewall; then retry.",
+    ),
+    "tls_failed": ErrorCode(
+        "The server's certificate is not valid, or no secure connection could be made.",
+        False,
+        "Renew or correct the certificate of the host; then retry.",
+    ),
+    "timeout": ErrorCode(
+        "The image did not arrive in time.",
+        True,
+        "Retry when the server is faster, or offer a smaller image.",
+    ),
+    "http_error": ErrorCode(
+        "The server answered with an error, such as 404 or 403.",
+        True,
+        "Open the URL in a browser. 404: correct it. 401 or 403: let the service in.",
+    ),
+    "too_many_redirects": ErrorCode(
+        "The server redirected too often.", False, "Use the URL at the end of the redirects."
+    ),
+    "too_large": ErrorCode(
+        "The file has more bytes than the service accepts (HALFTONE_MAX_IMAGE_BYTES).",
+        False,
+        "Offer a smaller file, or ask the operator to raise the limit.",
+    ),
+    "empty_body": ErrorCode(
+        "The server sent an empty file.", False, "Upload the image to the shop again; then retry."
+    ),
+    "not_an_image": ErrorCode(
+        "What the server sent is not an image; often it is a web page.",
+        False,
+        "Open the URL in a browser without being signed in, and use one that shows the image alone.",
+    ),
+    "unsupported_format": ErrorCode(
+        "The image has a format that this service does not read.",
+        False,
+        "Offer it as JPEG, PNG, WebP, GIF, AVIF or TIFF.",
+    ),
+    "too_many_pixels": ErrorCode(
+        "The image has more pixels than the service accepts (HALFTONE_MAX_IMAGE_PIXELS).",
+        False,
+        "Offer a smaller image, or ask the operator to raise the limit.",
+    ),
+    "too_many_frames": ErrorCode(
+        "The animation has more frames than the service accepts (HALFTONE_MAX_IMAGE_FRAMES).",
+        False,
+        "Offer a shorter animation, or ask the operator to raise the limit.",
+    ),
+    "corrupt_image": ErrorCode(
+        "The file is damaged or incomplete.",
+        False,
+        "Open the image in an editor, save it again, and retry.",
+    ),
+    "encode_timeout": ErrorCode(
+        "Compressing the image took too long.",
+        False,
+        "Offer a smaller image, or choose a faster format or effort.",
+    ),
+    "encode_crashed": ErrorCode(
+        "The image made the encoder fail.",
+        False,
+        "Save the image again in an editor; if it still fails, report it to the operator.",
+    ),
+    "storage_failed": ErrorCode(
+        "The compressed image could not be stored.",
+        True,
+        "Operators: check the storage; then retry what failed with this code.",
+    ),
+    "internal": ErrorCode(
+        "The service failed.", True, "Retry; if it fails again, report it to the operator."
+    ),
+}
+
+__all__ = [
+    "ERROR_CODES",
+    "UPLOAD_OPTIONS",
+    "Accepted",
+    "Ending",
+    "ErrorCode",
+    "Image",
+    "ImageError",
+    "Outcome",
+    "Product",
+    "RequestStatus",
+    "RequestStatusWebhook",
+    "RowError",
+    "Status",
+    "UploadOption",
+    "UploadOptions",
+    "WebhookDelivery",
+    "WebhookDeliveryLog",
+    "WebhookStatus",
+    "Webhooks",
+]

@@ -1,0 +1,14 @@
+"""The examples in the docstrings of what needs no service."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["_calls", "_events", "_sources", "webhooks"])
+def test_examples_are_true(name: str) -> None:
+    module = importlib.import_module(f"halftone.{name}")
+    results = doctest.testmod(module, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert results.attempted > 0
+    assert results.failed == 0
