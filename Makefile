@@ -3,7 +3,7 @@ SHELL := /bin/sh
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos bench profile chart check format secrets clean
+.PHONY: help setup demo up test chaos bench profile chart check generate format secrets clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ check: setup ## Format, lint, types, import contract: what a commit must pass
 	$(RUN)lint-imports
 	$(RUN)python scripts/markdown_lines.py
 	.tools/bin/uv lock --check
+
+generate: setup ## Write the generated files again: the client library's declarations, the reference
+	$(RUN)python -m client.generate
 
 secrets: ## Make random passwords for docker-compose.yml, once
 	@sh scripts/make_secrets.sh

@@ -1,6 +1,6 @@
 """Writes the generated modules of the client library.
 
-    .venv/bin/python -m client.generate
+    make generate
 
 `_declared.py` has what the service declares: the shapes of its answers, the options of an upload,
 statuses and error codes, all taken from the OpenAPI document and from halftone_shared.
@@ -56,7 +56,7 @@ DOCUMENTATION = {
 
 HEADER = '''"""Answers, options, statuses and error codes, generated from the service's own.
 
-`python -m client.generate` writes this file; do not edit it.
+`make generate` writes this file; do not edit it.
 """
 '''
 
@@ -414,7 +414,7 @@ def sync_module() -> str:
         body = re.sub(pattern, replacement, body)
     header = (
         '"""The client for programs without asyncio, generated from `_async_client.py`.\n\n'
-        "`python -m client.generate` writes this file; do not edit it.\n"
+        "`make generate` writes this file; do not edit it.\n"
         '"""\n'
     )
     return _formatted(header + body)

@@ -1,6 +1,6 @@
 """The client for programs without asyncio, generated from `_async_client.py`.
 
-`python -m client.generate` writes this file; do not edit it.
+`make generate` writes this file; do not edit it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Answers, options, statuses and error codes, generated from the service's own.
 
-`python -m client.generate` writes this file; do not edit it.
+`make generate` writes this file; do not edit it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict
@@ -411,16 +411,81 @@ class Webhooks:
 class UploadOptions(TypedDict, total=False):
     """What an upload may say beside its file."""
 
-    mode: Literal["quality", "scale", "bytes"]
-    """What is halved: the encoder's quality, both sides, or the bytes."""
-    quality: int
-    """Of the encoder, not with `mode=bytes`; 50 if left out, with `mode=scale` 80."""
+    mode: Literal["quality", "scale", "bytes", "visual"]
+    """What decides the loss: the encoder's `quality`, half the sides (`scale`), half the bytes
+    (`bytes`), or a visible quality to reach (`visual`)."""
     scale: float
-    """With `mode=scale`: what both sides are multiplied by; 0.5 if left out."""
+    """With `mode=scale`: the factor that both sides are multiplied by."""
     ratio: float
-    """With `mode=bytes`: the most that stays of an image's bytes; 0.5 if left out."""
-    format: Literal["keep", "jpeg", "webp", "avif"]
-    """What images become; `keep`: each stays what it was."""
+    """With `mode=bytes`: the largest share of an image's bytes that the output may have."""
+    target: int
+    """With `mode=visual`: the SSIMULACRA2 score to reach with as few bytes as possible. 70 is
+    high quality, 90 is visually lossless."""
+    quality: int
+    """The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes."""
+    format: Literal["keep", "jpeg", "png", "webp", "avif", "gif", "tiff"]
+    """The output format. `keep` keeps the input's; formats that are only read become JPEG."""
+    effort: Literal["fast", "balanced", "best"]
+    """Processor time for bytes: `best` makes the smallest files of the same quality, `fast`
+    takes the least time."""
+    max_bytes: int
+    """No output is larger, in bytes: the quality is lowered as far as it takes."""
+    crop: str
+    """Keep this rectangle, `x,y,width,height` in pixels or per cent, before all other steps."""
+    trim: int
+    """Cut off a border of one colour, within this tolerance in levels of 255."""
+    width: int
+    """The width in pixels to fit the image into."""
+    height: int
+    """The height in pixels to fit the image into."""
+    fit: Literal["inside", "pad", "cover"]
+    """How the image meets `width` and `height`: `inside` the box, on a background that fills it
+    (`pad`), or covering it, cut by `gravity` (`cover`)."""
+    gravity: Literal[
+        "center",
+        "north",
+        "northeast",
+        "east",
+        "southeast",
+        "south",
+        "southwest",
+        "west",
+        "northwest",
+        "attention",
+    ]
+    """The part that `fit=cover` keeps."""
+    enlarge: bool
+    """Make small images larger to meet `width` and `height`."""
+    background: str
+    """The colour behind `fit=pad`, and in place of transparency that the format cannot hold."""
+    filters: Sequence[str] | str
+    """Filters in the order given: `grayscale`, `sharpen`, `blur:N`, `brightness:N`,
+    `contrast:N`, `saturation:N`, `autocontrast`."""
+    watermark_url: str
+    """An image to lay over every output."""
+    watermark_position: Literal[
+        "center",
+        "north",
+        "northeast",
+        "east",
+        "southeast",
+        "south",
+        "southwest",
+        "west",
+        "northwest",
+        "attention",
+    ]
+    """Where the watermark is placed."""
+    watermark_opacity: float
+    """How opaque the watermark is, up to 1."""
+    variants: Sequence[Mapping[str, Any]] | str
+    """Further outputs of each image, as a JSON array of objects with a `name` and any image
+    options. What a variant leaves out is as for the request, but for the size."""
+    preset: str
+    """Options and rules of a marketplace. Options given beside it win."""
+    names: str
+    """The output's file name without its ending, from `{key}`, `{name}`, `{serial}`,
+    `{position}`, `{original}`, `{variant}`."""
     strict: bool
     """A single bad URL refuses the upload."""
     webhook_url: str
@@ -446,37 +511,165 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     UploadOption(
         "mode",
         "choice",
-        description="What is halved: the encoder's quality, both sides, or the bytes.",
-        choices=("quality", "scale", "bytes"),
+        description="What decides the loss: the encoder's `quality`, half the sides (`scale`), half the bytes (`bytes`), or a visible quality to reach (`visual`).",
+        choices=("quality", "scale", "bytes", "visual"),
         default="quality",
-    ),
-    UploadOption(
-        "quality",
-        "integer",
-        description="Of the encoder, not with `mode=bytes`; 50 if left out, with `mode=scale` 80.",
-        minimum=1,
-        maximum=95,
     ),
     UploadOption(
         "scale",
         "number",
-        description="With `mode=scale`: what both sides are multiplied by; 0.5 if left out.",
+        description="With `mode=scale`: the factor that both sides are multiplied by.",
         minimum=0,
         maximum=1,
     ),
     UploadOption(
         "ratio",
         "number",
-        description="With `mode=bytes`: the most that stays of an image's bytes; 0.5 if left out.",
+        description="With `mode=bytes`: the largest share of an image's bytes that the output may have.",
         minimum=0,
         maximum=1,
     ),
     UploadOption(
+        "target",
+        "integer",
+        description="With `mode=visual`: the SSIMULACRA2 score to reach with as few bytes as possible. 70 is high quality, 90 is visually lossless.",
+        minimum=30,
+        maximum=95,
+    ),
+    UploadOption(
+        "quality",
+        "integer",
+        description="The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes.",
+        minimum=1,
+        maximum=95,
+    ),
+    UploadOption(
         "format",
         "choice",
-        description="What images become; `keep`: each stays what it was.",
-        choices=("keep", "jpeg", "webp", "avif"),
+        description="The output format. `keep` keeps the input's; formats that are only read become JPEG.",
+        choices=("keep", "jpeg", "png", "webp", "avif", "gif", "tiff"),
         default="keep",
+    ),
+    UploadOption(
+        "effort",
+        "choice",
+        description="Processor time for bytes: `best` makes the smallest files of the same quality, `fast` takes the least time.",
+        choices=("fast", "balanced", "best"),
+        default="balanced",
+    ),
+    UploadOption(
+        "max_bytes",
+        "integer",
+        description="No output is larger, in bytes: the quality is lowered as far as it takes.",
+        minimum=1000,
+    ),
+    UploadOption(
+        "crop",
+        "text",
+        description="Keep this rectangle, `x,y,width,height` in pixels or per cent, before all other steps.",
+    ),
+    UploadOption(
+        "trim",
+        "integer",
+        description="Cut off a border of one colour, within this tolerance in levels of 255.",
+        minimum=0,
+        maximum=100,
+    ),
+    UploadOption(
+        "width",
+        "integer",
+        description="The width in pixels to fit the image into.",
+        minimum=1,
+        maximum=16384,
+    ),
+    UploadOption(
+        "height",
+        "integer",
+        description="The height in pixels to fit the image into.",
+        minimum=1,
+        maximum=16384,
+    ),
+    UploadOption(
+        "fit",
+        "choice",
+        description="How the image meets `width` and `height`: `inside` the box, on a background that fills it (`pad`), or covering it, cut by `gravity` (`cover`).",
+        choices=("inside", "pad", "cover"),
+        default="inside",
+    ),
+    UploadOption(
+        "gravity",
+        "choice",
+        description="The part that `fit=cover` keeps.",
+        choices=(
+            "center",
+            "north",
+            "northeast",
+            "east",
+            "southeast",
+            "south",
+            "southwest",
+            "west",
+            "northwest",
+            "attention",
+        ),
+        default="center",
+    ),
+    UploadOption(
+        "enlarge",
+        "boolean",
+        description="Make small images larger to meet `width` and `height`.",
+        default=False,
+    ),
+    UploadOption(
+        "background",
+        "text",
+        description="The colour behind `fit=pad`, and in place of transparency that the format cannot hold.",
+        default="#ffffff",
+    ),
+    UploadOption(
+        "filters",
+        "list",
+        description="Filters in the order given: `grayscale`, `sharpen`, `blur:N`, `brightness:N`, `contrast:N`, `saturation:N`, `autocontrast`.",
+    ),
+    UploadOption("watermark_url", "text", description="An image to lay over every output."),
+    UploadOption(
+        "watermark_position",
+        "choice",
+        description="Where the watermark is placed.",
+        choices=(
+            "center",
+            "north",
+            "northeast",
+            "east",
+            "southeast",
+            "south",
+            "southwest",
+            "west",
+            "northwest",
+            "attention",
+        ),
+    ),
+    UploadOption(
+        "watermark_opacity",
+        "number",
+        description="How opaque the watermark is, up to 1.",
+        minimum=0,
+        maximum=1,
+    ),
+    UploadOption(
+        "variants",
+        "json",
+        description="Further outputs of each image, as a JSON array of objects with a `name` and any image options. What a variant leaves out is as for the request, but for the size.",
+    ),
+    UploadOption(
+        "preset",
+        "text",
+        description="Options and rules of a marketplace. Options given beside it win.",
+    ),
+    UploadOption(
+        "names",
+        "text",
+        description="The output's file name without its ending, from `{key}`, `{name}`, `{serial}`, `{position}`, `{original}`, `{variant}`.",
     ),
     UploadOption(
         "strict", "boolean", description="A single bad URL refuses the upload.", default=False

@@ -13,7 +13,7 @@ from halftone_api.openapi.document import describe_api
 @pytest.mark.parametrize("name", MODULES)
 def test_generated_module_is_current(name: str) -> None:
     written = (PACKAGE / name).read_text()
-    assert written == MODULES[name](), "Run `.venv/bin/python -m client.generate` and commit."
+    assert written == MODULES[name](), "Run `make generate` and commit what it writes."
 
 
 def test_every_answer_of_the_api_has_a_class() -> None:
