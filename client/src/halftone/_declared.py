@@ -728,8 +728,15 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         True,
         "Open the URL in a browser. 404: correct it. 401 or 403: let the service in.",
     ),
+    "bad_http": ErrorCode(
+        "What the server answered is not HTTP, or contradicts itself.",
+        False,
+        "Have the server, or the proxy in front of it, corrected; then retry.",
+    ),
     "too_many_redirects": ErrorCode(
-        "The server redirected too often.", False, "Use the URL at the end of the redirects."
+        "The server redirected more often than the service follows (HALFTONE_MAX_REDIRECTS).",
+        False,
+        "Use the URL at the end of the redirects.",
     ),
     "too_large": ErrorCode(
         "The file has more bytes than the service accepts (HALFTONE_MAX_IMAGE_BYTES).",
