@@ -12,9 +12,30 @@ from sqlalchemy import Engine
 from halftone_shared.db.engine import make_engine
 from tests.support import rabbitmq
 from tests.support.halftone import Service, running_separately, running_up
+from tests.support.leftovers import end_leftovers, mark_this_run
 from tests.support.origin import Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _is_controller(config):
+        mark_this_run()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-xdist has ended its workers
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run when it leaves a process behind."""
+    if not _is_controller(session.config):
+        return
+    if leftovers := end_leftovers():
+        print("", "The tests left processes behind, now killed:", *leftovers, sep="\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    """Whether this process is the run itself, not one of pytest-xdist's workers."""
+    return not hasattr(config, "workerinput")
 
 
 @pytest.fixture(scope="session", autouse=True)

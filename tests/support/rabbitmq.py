@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.halftone import free_port
+from tests.support.leftovers import MARK
 
 SERVER = next(
     iter(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")), None
@@ -145,8 +146,8 @@ class TestRabbitmq:
 
     def _make_environment(self) -> dict[str, str]:
         folder = self._folder
-        return {
-            "PATH": os.environ["PATH"],
+        kept = {name: os.environ[name] for name in ("PATH", MARK) if name in os.environ}
+        return kept | {
             "HOME": str(folder),
             "ERL_EPMD_PORT": str(self._ports["epmd"]),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
