@@ -149,7 +149,7 @@ def test_keys_have_a_limit_each(database_url: str, tmp_path: Path) -> None:
     settings = api_settings(database_url, tmp_path, auth="keys", upload_rate_limit="1/hour")
     with running_api(settings) as api:
         with api.engine.connect() as connection:
-            keys = [create_key(connection, name)[1] for name in ("anna", "bert")]
+            keys = [create_key(connection, name).secret for name in ("anna", "bert")]
         headers = [{"Authorization": f"Bearer {key}"} for key in keys]
         assert [
             api.upload(ONE_ROW, headers=header).status_code for header in (*headers, *headers)

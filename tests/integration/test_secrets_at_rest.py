@@ -23,16 +23,21 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
 def test_database_holds_no_key_and_no_secret(api: Api) -> None:
     secret = new_secret()
     with api.engine.connect() as connection:
-        key_id, key = create_key(connection, "anna")
+        made = create_key(connection, "anna")
     answer = api.upload(
         ONE_ROW,
         fields={"webhook_url": "http://shop.example/hook", "webhook_secret": secret},
-        headers={"Authorization": f"Bearer {key}", "Idempotency-Key": "once"},
+        headers={"Authorization": f"Bearer {made.secret}", "Idempotency-Key": "once"},
     )
     assert answer.status_code == 202
     dump = _dump(api)
-    assert str(key_id) in dump
-    for told in (key, key.removeprefix("ht_"), secret, secret.removeprefix("whsec_")):
+    assert str(made.id) in dump
+    for told in (
+        made.secret,
+        made.secret.removeprefix("ht_"),
+        secret,
+        secret.removeprefix("whsec_"),
+    ):
         assert told not in dump
         assert told.encode().hex() not in dump
     (row,) = query(api.engine, "SELECT webhook_secret FROM requests")

@@ -131,7 +131,8 @@ def forget_requests(engine: Engine) -> None:
     """
     with engine.connect() as connection:
         connection.execute(text("DELETE FROM requests"))
-        connection.execute(text("DELETE FROM api_keys"))
+        for table in ("idempotency_keys", "api_keys", "owners"):
+            connection.execute(text("DELETE FROM " + table))  # noqa: S608 - as above
 
 
 def path_of(url: str) -> str:

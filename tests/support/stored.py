@@ -22,12 +22,12 @@ def store_request(
     *,
     images: int = 1,
     webhook_url: str | None = None,
-    owner_key_id: UUID | None = None,
+    owner_id: UUID | None = None,
 ) -> UUID:
     """A new request with that many products of that many images each."""
     request = NewRequest(
         id=uuid4(),
-        owner_key_id=owner_key_id,
+        owner_id=owner_id,
         options={"mode": "quality", "quality": 50, "format": "keep"},
         csv_filename="products.csv",
         csv_header=["Serial Number", "Product Name", "Input Image Urls"],

@@ -53,5 +53,13 @@ class NothingToRetry(HalftoneError):
     """Every image of the request succeeded."""
 
 
+class KeyNameTaken(HalftoneError):
+    """The owner has a valid key of this name."""
+
+
+class KeyNameAmbiguous(HalftoneError):
+    """Several valid keys have this name; the message lists their IDs."""
+
+
 class KeyUsedOtherwise(HalftoneError):
     """The idempotency key came with another body before."""

@@ -17,7 +17,7 @@ from halftone_api.endpoints import events
 from halftone_api.endpoints.reading import find_request
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
-from halftone_shared.db.api_keys import create_key, revoke_key
+from halftone_shared.db.api_keys import create_key, find_key, revoke_key
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.storage import ImageStore
@@ -79,14 +79,16 @@ def test_stream_ends_with_the_key_that_opened_it(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     with engine.connect() as connection:
-        key_id, key = create_key(connection, "shop")
-    request_id = store_request(engine, 1, owner_key_id=key_id)
+        made = create_key(connection, "shop")
+        known = find_key(connection, made.secret)
+    assert known is not None
+    request_id = store_request(engine, 1, owner_id=known.owner_id)
 
     async def told(found: Services) -> int:
-        stream = _watch(found, request_id, key)
+        stream = _watch(found, request_id, made.secret)
         await anext(stream)
         with engine.connect() as connection:
-            assert revoke_key(connection, key_id)
+            assert revoke_key(connection, made.id)
         async with asyncio.timeout(10):
             return len([event async for event in stream])
 

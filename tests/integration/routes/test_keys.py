@@ -1,6 +1,7 @@
 """Who may call: keys, and that each sees its own alone."""
 
 import re
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,10 +9,11 @@ from starlette.routing import Route
 
 from halftone_api.routes import ROUTES
 from halftone_shared.db.api_keys import create_key, revoke_key
+from halftone_shared.errors import KeyNameAmbiguous, KeyNameTaken
 from tests.support.api import Api
 from tests.support.csv_files import HEADER
 from tests.support.routes import DATA, URL, ended_with_image, problem_of, upload
-from tests.support.stored import finish, query
+from tests.support.stored import execute, finish, query
 
 API_ROUTES = [
     route
@@ -24,10 +26,11 @@ KEYED = [(sorted(route.methods or ())[0], route.path) for route in API_ROUTES]
 OF_A_REQUEST = [(method, path) for method, path in KEYED if "{request_id}" in path]
 
 
-def new_key(api: Api, name: str = "test") -> dict[str, str]:
-    """The header of a new key."""
+def new_key(api: Api, owner: str | None = None, **how: Any) -> dict[str, str]:
+    """The header of a new key, by default of a new owner."""
     with api.engine.connect() as connection:
-        return {"Authorization": f"Bearer {create_key(connection, name)[1]}"}
+        made = create_key(connection, owner or f"owner {uuid4()}", **how)
+    return {"Authorization": f"Bearer {made.secret}"}
 
 
 def test_routes_with_keys_are_known_to_the_tests() -> None:
@@ -94,12 +97,12 @@ def test_key_is_asked_for_before_anything_else(guarded: Api, path: str) -> None:
 
 def test_revoked_key_is_401(guarded: Api) -> None:
     with guarded.engine.connect() as connection:
-        key_id, key = create_key(connection, "test")
-    header = {"Authorization": f"Bearer {key}"}
+        made = create_key(connection, "test")
+    header = {"Authorization": f"Bearer {made.secret}"}
     request_id = upload(guarded, headers=header)
     assert guarded.get(f"/api/status/{request_id}", headers=header).status_code == 200
     with guarded.engine.connect() as connection:
-        assert revoke_key(connection, key_id)
+        assert revoke_key(connection, made.id)
     for method, path in KEYED:
         response = guarded.call(method, path.format(request_id=request_id), headers=header)
         problem_of(response, 401, "unauthorized")
@@ -163,3 +166,81 @@ def test_key_is_stored_hashed(guarded: Api) -> None:
     (stored,) = query(guarded.engine, "SELECT to_jsonb(api_keys)::text AS columns FROM api_keys")
     assert key not in stored.columns
     assert key.encode().hex() not in stored.columns
+
+
+# --- owners ---
+
+
+def test_owner_sees_what_was_uploaded_with_any_of_their_keys(guarded: Api) -> None:
+    laptop, server = new_key(guarded, "shop", name="laptop"), new_key(guarded, "shop")
+    request_id = upload(guarded, headers=laptop)
+    assert guarded.get(f"/api/status/{request_id}", headers=server).status_code == 200
+    assert guarded.get("/api/requests", headers=server).json()["requests"]
+
+
+def test_admin_key_sees_every_owner_s_requests_and_may_cancel_them(guarded: Api) -> None:
+    request_id = upload(guarded, headers=new_key(guarded))
+    admin = new_key(guarded, "operator", is_admin=True)
+    assert guarded.get(f"/api/status/{request_id}", headers=admin).status_code == 200
+    assert len(guarded.get("/api/requests", headers=admin).json()["requests"]) == 1
+    assert guarded.call("POST", f"/api/cancel/{request_id}", headers=admin).status_code == 202
+
+
+def test_key_can_be_rotated_without_losing_requests(guarded: Api) -> None:
+    old = new_key(guarded, "shop")
+    request_id = upload(guarded, headers=old)
+    new = new_key(guarded, "shop")
+    with guarded.engine.connect() as connection:
+        assert revoke_key(connection, "shop") is not None
+    problem_of(guarded.get("/api/requests", headers=old), 401, "unauthorized")
+    assert guarded.get(f"/api/status/{request_id}", headers=new).status_code == 200
+
+
+def test_idempotency_key_counts_for_all_keys_of_an_owner(guarded: Api) -> None:
+    csv = f"{HEADER}1,A,{URL}\n"
+    answers = [
+        guarded.upload(csv, headers={**new_key(guarded, "shop"), "Idempotency-Key": "one"})
+        for _ in range(2)
+    ]
+    assert len({answer.json()["request_id"] for answer in answers}) == 1
+
+
+def test_last_use_is_noted_at_most_once_a_minute(guarded: Api) -> None:
+    key = new_key(guarded)
+    used = "SELECT last_used_at, xmin::text AS version FROM api_keys"
+    guarded.get("/api/requests", headers=key)
+    first = query(guarded.engine, used)
+    assert first[0].last_used_at is not None
+    guarded.get("/api/requests", headers=key)
+    assert query(guarded.engine, used) == first
+    execute(guarded.engine, "UPDATE api_keys SET last_used_at = now() - interval '2 minutes'")
+    guarded.get("/api/requests", headers=key)
+    assert query(guarded.engine, used)[0].last_used_at > first[0].last_used_at
+
+
+def test_key_without_a_name_is_called_as_its_owner(guarded: Api) -> None:
+    with guarded.engine.connect() as connection:
+        assert [create_key(connection, "shop").name for _ in range(3)] == [
+            "shop",
+            "shop-2",
+            "shop-3",
+        ]
+
+
+def test_name_of_a_valid_key_is_refused_for_the_same_owner(guarded: Api) -> None:
+    with guarded.engine.connect() as connection:
+        create_key(connection, "shop", name="laptop")
+        with pytest.raises(KeyNameTaken, match="'laptop'"):
+            create_key(connection, "shop", name="laptop")
+        revoke_key(connection, "laptop")
+        create_key(connection, "shop", name="laptop")
+
+
+def test_name_that_several_owners_use_is_not_revoked_by_guess(guarded: Api) -> None:
+    with guarded.engine.connect() as connection:
+        first, second = (create_key(connection, owner, name="laptop") for owner in "ab")
+        with pytest.raises(KeyNameAmbiguous, match=f"{first.id}.*{second.id}|{second.id}.*"):
+            revoke_key(connection, "laptop")
+        assert revoke_key(connection, str(second.id)) == second.id
+        assert revoke_key(connection, "laptop") == first.id
+        assert revoke_key(connection, "laptop") is None

@@ -1,33 +1,61 @@
-"""Who is calling: an API key, or anybody where HALFTONE_AUTH=off.
+"""Who is calling: the owner of an API key, or anybody where HALFTONE_AUTH=off.
 
-With keys, what one key uploads is not there for another.
+With keys, an owner's requests do not exist for another owner. An admin key sees all.
 """
 
+from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
-from halftone_shared.db.api_keys import find_key
+from halftone_shared.db.api_keys import find_key, note_key_use
+
+log = structlog.get_logger(__name__)
 
 
-def caller_key_id(request: Request) -> UUID | None:
-    """The ID of the caller's key, which owns what it uploads; None where keys are off. Raises
-    Problem 401.
-    """
+@dataclass(frozen=True)
+class Caller:
+    """`owner_id` owns what the caller uploads, and is None where keys are off."""
+
+    owner_id: UUID | None = None
+    is_admin: bool = False
+
+    @property
+    def sees_only(self) -> UUID | None:
+        """The owner whose requests exist for this caller; None: those of all owners."""
+        return None if self.is_admin else self.owner_id
+
+
+def find_caller(request: Request) -> Caller:
+    """Who sent a call, by the key in its Authorization header. Raises Problem 401."""
     if services(request).settings.auth == "off":
-        return None
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+        return Caller(is_admin=True)
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
         raise _unauthorized(
-            "This call wants the header 'Authorization: Bearer KEY'; `halftone keys create` makes a key."
+            "This call wants the header 'Authorization: Bearer KEY';"
+            " `halftone keys create` makes a key."
         )
+    return caller_by_key(request, secret.strip())
+
+
+def caller_by_key(request: Request, secret: str) -> Caller:
+    """Who has this key. Raises Problem 401."""
     with services(request).engine.connect() as connection:
-        key_id = find_key(connection, key.strip())
-    if key_id is None:
-        raise _unauthorized("This API key is not known, or it was revoked.")
-    return key_id
+        key = find_key(connection, secret)
+        if key is None:
+            raise _unauthorized("This API key is not known, or it was revoked.")
+        if not key.is_use_noted:
+            try:
+                note_key_use(connection, key.id)
+            except SQLAlchemyError as error:
+                # A read-only database answers reads all the same.
+                log.warning("key use not noted", error=str(error).splitlines()[0])
+    return Caller(key.owner_id, key.is_admin)
 
 
 def _unauthorized(detail: str) -> Problem:

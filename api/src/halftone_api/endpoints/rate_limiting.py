@@ -1,4 +1,4 @@
-"""How often a caller may upload: per key, or per address where keys are off."""
+"""How often a caller may upload: per owner, or per address where keys are off."""
 
 import ipaddress
 import math
@@ -16,7 +16,7 @@ MAX_NAME_CHARACTERS = 100
 _IPV6_NETWORK_BITS = 64
 
 
-def limit_rate(request: Request, key_id: UUID | None) -> None:
+def limit_rate(request: Request, owner_id: UUID | None) -> None:
     """Count an upload of this caller. Raises Problem 429, with Retry-After, when there were too
     many.
     """
@@ -24,7 +24,7 @@ def limit_rate(request: Request, key_id: UUID | None) -> None:
     if limit is None:
         return
     with services(request).engine.connect() as connection:
-        wait = seconds_to_wait(connection, caller_of(request, key_id), limit)
+        wait = seconds_to_wait(connection, caller_of(request, owner_id), limit)
     if wait:
         raise Problem(
             ProblemCode.RATE_LIMITED,
@@ -33,12 +33,12 @@ def limit_rate(request: Request, key_id: UUID | None) -> None:
         )
 
 
-def caller_of(request: Request, key_id: UUID | None) -> str:
-    """Whose calls are counted together: a key's, an IPv4 address's (also as IPv6 maps it), or an
-    IPv6 network's.
+def caller_of(request: Request, owner_id: UUID | None) -> str:
+    """Whose calls are counted together: an owner's, an IPv4 address's (also where IPv6 maps it), or
+    an IPv6 network's.
     """
-    if key_id is not None:
-        return f"key {key_id}"
+    if owner_id is not None:
+        return f"owner {owner_id}"
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host)

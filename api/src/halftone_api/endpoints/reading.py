@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from halftone_api.endpoints.authentication import caller_key_id
+from halftone_api.endpoints.authentication import find_caller
 from halftone_api.endpoints.parameters import (
     DEFAULT_LIMIT,
     choice_of,
@@ -66,7 +66,7 @@ def get_details(request: Request) -> Response:
 
 def list_requests(request: Request) -> Response:
     """The caller's requests, newest first."""
-    owner = caller_key_id(request)
+    owner = find_caller(request).sees_only
     before, limit, status = request_cursor_of(request), limit_of(request), status_of(request)
     with services(request).engine.connect() as connection:
         rows = list_status(connection, owner=owner, status=status, before=before, limit=limit + 1)
@@ -143,7 +143,7 @@ def etag_matches(request: Request, etag: str) -> bool:
 
 
 def find_request(request: Request) -> RequestStatus:
-    owner = caller_key_id(request)
+    owner = find_caller(request).sees_only
     request_id = request_id_of(request)
     with services(request).engine.connect() as connection:
         row = get_status(connection, request_id, owner=owner)

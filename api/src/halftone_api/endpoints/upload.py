@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from halftone_api.endpoints.authentication import caller_key_id
+from halftone_api.endpoints.authentication import find_caller
 from halftone_api.endpoints.rate_limiting import limit_rate
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.server.middleware import call_id
@@ -23,9 +23,9 @@ async def upload(request: Request) -> Response:
     """Take a CSV and answer 202 once its request is committed."""
     found = services(request)
     settings = found.settings
-    owner_key_id = await run_in_threadpool(caller_key_id, request)
+    owner_id = (await run_in_threadpool(find_caller, request)).owner_id
     idempotency_key = _idempotency_key(request)
-    await run_in_threadpool(limit_rate, request, owner_key_id)
+    await run_in_threadpool(limit_rate, request, owner_id)
     form = await read_upload(
         request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow
     )
@@ -35,7 +35,7 @@ async def upload(request: Request) -> Response:
         answer = await run_in_threadpool(
             intake.store,
             form,
-            owner_key_id=owner_key_id,
+            owner_id=owner_id,
             idempotency_key=idempotency_key,
             trace_id=call_id(),
         )

@@ -43,7 +43,7 @@ class Intake:
         self,
         upload: Upload,
         *,
-        owner_key_id: UUID | None,
+        owner_id: UUID | None,
         idempotency_key: str | None,
         trace_id: str | None = None,
     ) -> dict[str, Any]:
@@ -55,14 +55,12 @@ class Intake:
         try:
             with transaction(self.engine) as connection:
                 if idempotency_key is not None:
-                    before = claim_key(
-                        connection, owner_key_id, idempotency_key, _fingerprint(upload)
-                    )
+                    before = claim_key(connection, owner_id, idempotency_key, _fingerprint(upload))
                     if before is not None:
                         return before
-                answer = self._store(connection, upload, owner_key_id, trace_id)
+                answer = self._store(connection, upload, owner_id, trace_id)
                 if idempotency_key is not None:
-                    keep_answer(connection, owner_key_id, idempotency_key, answer)
+                    keep_answer(connection, owner_id, idempotency_key, answer)
         except CsvRefused as refused:
             raise Problem(refused.code, refused.detail, **refused.members) from None
         except KeyUsedOtherwise:
@@ -77,14 +75,14 @@ class Intake:
         self,
         connection: Connection,
         upload: Upload,
-        owner_key_id: UUID | None,
+        owner_id: UUID | None,
         trace_id: str | None,
     ) -> dict[str, Any]:
         """Rows are written while they are checked."""
         products = ProductCsv(upload.file, self.limits, strict=upload.strict)
         request = NewRequest(
             id=uuid4(),
-            owner_key_id=owner_key_id,
+            owner_id=owner_id,
             options=upload.options.to_json(),
             csv_filename=upload.filename,
             csv_header=products.header,

@@ -1,4 +1,8 @@
-"""Queries on API keys. A key is shown once, when it is made; the table holds its SHA-256."""
+"""Queries on owners and their API keys.
+
+An owner has any number of keys and sees the requests made with any of them, so that a key can be
+replaced without losing anything. A key is shown once, when it is made; the table holds its SHA-256.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -6,36 +10,107 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from halftone_shared.db.tables import api_keys
+from halftone_shared.db.tables import api_keys, owners
+from halftone_shared.errors import KeyNameAmbiguous, KeyNameTaken
 
 KEY_PREFIX = "ht_"
 
 
-def create_key(connection: Connection, name: str) -> tuple[UUID, str]:
-    """Make a key: its ID and the key itself, which cannot be had again."""
-    key = KEY_PREFIX + secrets.token_urlsafe(32)
-    key_id = connection.execute(
-        insert(api_keys).values(name=name, secret_sha256=hash_key(key)).returning(api_keys.c.id)
-    ).scalar_one()
-    return key_id, key
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made. `secret` is what callers send; it cannot be read again."""
+
+    id: UUID
+    owner: str
+    name: str
+    secret: str
 
 
-def hash_key(key: str) -> bytes:
-    """A key is 256 random bits: no slow hash is needed, and looking the hash up tells nothing of
-    the key by its timing.
+def create_key(
+    connection: Connection, owner: str, *, name: str | None = None, is_admin: bool = False
+) -> NewKey:
+    """Make a key for an owner, who is created with their first key.
+
+    A key that is given no name is called as its owner, with a number behind it where that name is
+    taken. Raises KeyNameTaken where the owner has a valid key of this name. Runs in the caller's
+    transaction.
     """
-    return sha256(key.encode()).digest()
-
-
-def find_key(connection: Connection, key: str) -> UUID | None:
-    """The ID of a key that was not revoked."""
-    return connection.execute(
-        select(api_keys.c.id).where(
-            api_keys.c.secret_sha256 == hash_key(key), api_keys.c.revoked_at.is_(None)
+    connection.execute(upsert(owners).values(name=owner).on_conflict_do_nothing())
+    # FOR UPDATE: two keys made at once take turns, and so get different names.
+    owner_id = connection.execute(
+        select(owners.c.id).where(owners.c.name == owner).with_for_update()
+    ).scalar_one()
+    valid = (api_keys.c.owner_id == owner_id, api_keys.c.revoked_at.is_(None))
+    taken = set(connection.execute(select(api_keys.c.name).where(*valid)).scalars())
+    if name in taken:
+        raise KeyNameTaken(
+            f"{owner!r} has a key named {name!r}. Choose another name, or revoke that key first."
         )
-    ).scalar()
+    secret = KEY_PREFIX + secrets.token_urlsafe(32)
+    key_name = name or _free_name(owner, taken)
+    key_id = connection.execute(
+        insert(api_keys)
+        .values(owner_id=owner_id, name=key_name, is_admin=is_admin, secret_sha256=hash_key(secret))
+        .returning(api_keys.c.id)
+    ).scalar_one()
+    return NewKey(key_id, owner, key_name, secret)
+
+
+def _free_name(owner: str, taken: set[str]) -> str:
+    names = (owner, *(f"{owner}-{number}" for number in range(2, len(taken) + 2)))
+    return next(name for name in names if name not in taken)
+
+
+def hash_key(secret: str) -> bytes:
+    """A key is 256 random bits, so no slow hash is needed, and the time of a look-up by its hash
+    reveals nothing about the key.
+    """
+    return sha256(secret.encode()).digest()
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    """A valid key, found by its secret. `is_use_noted`: its last use is less than a minute old."""
+
+    id: UUID
+    owner_id: UUID
+    is_admin: bool
+    is_use_noted: bool
+
+
+_FIND = text(
+    """
+    SELECT id, owner_id, is_admin,
+           coalesce(last_used_at > now() - interval '1 minute', false) AS is_use_noted
+    FROM api_keys WHERE secret_sha256 = :secret_sha256 AND revoked_at IS NULL
+    """
+)
+
+
+def find_key(connection: Connection, secret: str) -> KnownKey | None:
+    """The key with this secret; None where there is none or it was revoked."""
+    row = connection.execute(_FIND, {"secret_sha256": hash_key(secret)}).mappings().one_or_none()
+    return None if row is None else KnownKey(**row)
+
+
+_NOTE_USE = text(
+    """
+    UPDATE api_keys SET last_used_at = now() WHERE id IN (
+        SELECT id FROM api_keys
+        WHERE id = :key_id AND (last_used_at IS NULL OR last_used_at <= now() - interval '1 minute')
+        FOR NO KEY UPDATE SKIP LOCKED)
+    """
+)
+
+
+def note_key_use(connection: Connection, key_id: UUID) -> bool:
+    """Record that a key was used, at most once a minute, however many calls do so at once; whether
+    this call did.
+    """
+    return connection.execute(_NOTE_USE, {"key_id": key_id}).rowcount == 1
 
 
 @dataclass(frozen=True)
@@ -43,23 +118,55 @@ class KeyRow:
     """A key without its secret."""
 
     id: UUID
+    owner: str
     name: str
+    is_admin: bool
     created_at: datetime
+    last_used_at: datetime | None
     revoked_at: datetime | None
 
 
 def list_keys(connection: Connection) -> list[KeyRow]:
     """All keys, the oldest first, revoked ones included."""
-    columns = (api_keys.c.id, api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
-    rows = connection.execute(select(*columns).order_by(api_keys.c.created_at))
+    columns = (
+        api_keys.c.id,
+        owners.c.name.label("owner"),
+        api_keys.c.name,
+        api_keys.c.is_admin,
+        api_keys.c.created_at,
+        api_keys.c.last_used_at,
+        api_keys.c.revoked_at,
+    )
+    query = select(*columns).join(owners, owners.c.id == api_keys.c.owner_id)
+    rows = connection.execute(query.order_by(api_keys.c.created_at, api_keys.c.id))
     return [KeyRow(**row) for row in rows.mappings()]
 
 
-def revoke_key(connection: Connection, key_id: UUID) -> bool:
-    """Make a key useless from now on; False when there is no such key, or it was revoked before."""
-    revoked = connection.execute(
+def revoke_key(connection: Connection, name_or_id: str | UUID) -> UUID | None:
+    """Make a key invalid from now on; its ID, or None where no valid key has this name or ID.
+
+    Raises KeyNameAmbiguous where keys of several owners have the name.
+    """
+    same = [api_keys.c.name == str(name_or_id)]
+    if (key_id := _as_id(name_or_id)) is not None:
+        same.append(api_keys.c.id == key_id)
+    valid = api_keys.c.revoked_at.is_(None)
+    found = connection.execute(select(api_keys.c.id).where(or_(*same), valid)).scalars().all()
+    if len(found) > 1:
+        ids = ", ".join(str(one) for one in found)
+        raise KeyNameAmbiguous(
+            f"{len(found)} keys are named {name_or_id!r}. Revoke one by its ID: {ids}."
+        )
+    return connection.execute(
         update(api_keys)
-        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        .where(api_keys.c.id.in_(found), valid)
         .values(revoked_at=func.now())
-    )
-    return revoked.rowcount == 1
+        .returning(api_keys.c.id)
+    ).scalar()
+
+
+def _as_id(name_or_id: str | UUID) -> UUID | None:
+    try:
+        return name_or_id if isinstance(name_or_id, UUID) else UUID(name_or_id)
+    except ValueError:
+        return None

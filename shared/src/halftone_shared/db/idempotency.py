@@ -15,7 +15,7 @@ KEPT = text("interval '24 hours'")
 
 
 def claim_key(
-    connection: Connection, owner_key_id: UUID | None, key: str, fingerprint: bytes
+    connection: Connection, owner_id: UUID | None, key: str, fingerprint: bytes
 ) -> dict[str, Any] | None:
     """Take a key for this transaction: None when it is new, and what was answered when the same
     upload came before.
@@ -23,7 +23,7 @@ def claim_key(
     Waits for a transaction that holds the same key just now. Raises KeyUsedOtherwise.
     """
     same_key = (
-        idempotency_keys.c.owner_key_id.is_not_distinct_from(owner_key_id),
+        idempotency_keys.c.owner_id.is_not_distinct_from(owner_id),
         idempotency_keys.c.key == key,
     )
     before = None
@@ -37,7 +37,7 @@ def claim_key(
         )
         taken = connection.execute(
             insert(idempotency_keys)
-            .values(owner_key_id=owner_key_id, key=key, fingerprint=fingerprint)
+            .values(owner_id=owner_id, key=key, fingerprint=fingerprint)
             .on_conflict_do_nothing()
             .returning(idempotency_keys.c.id)
         ).one_or_none()
@@ -53,13 +53,13 @@ def claim_key(
 
 
 def keep_answer(
-    connection: Connection, owner_key_id: UUID | None, key: str, answer: dict[str, Any]
+    connection: Connection, owner_id: UUID | None, key: str, answer: dict[str, Any]
 ) -> None:
     """Keep what the upload is answered with, for when it comes again."""
     connection.execute(
         update(idempotency_keys)
         .where(
-            idempotency_keys.c.owner_key_id.is_not_distinct_from(owner_key_id),
+            idempotency_keys.c.owner_id.is_not_distinct_from(owner_id),
             idempotency_keys.c.key == key,
         )
         .values(answer=answer)

@@ -29,7 +29,7 @@ class NewRequest:
     """
 
     id: UUID
-    owner_key_id: UUID | None
+    owner_id: UUID | None
     options: dict[str, Any]
     csv_filename: str
     csv_header: Sequence[str]
@@ -96,7 +96,7 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
     connection.execute(
         insert(requests).values(
             id=request.id,
-            owner_key_id=request.owner_key_id,
+            owner_id=request.owner_id,
             options=request.options,
             csv_filename=request.csv_filename,
             csv_header=list(request.csv_header),
@@ -161,13 +161,13 @@ _SELECT_STATUS = f"""
 _GET_STATUS = text(
     f"""{_SELECT_STATUS}
     WHERE r.id = :request_id AND r.expired_at IS NULL
-      AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
+      AND (CAST(:owner AS uuid) IS NULL OR r.owner_id = :owner)
     """
 )
 
 _LIST_STATUS = text(
     f"""{_SELECT_STATUS}
-    WHERE r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_key_id = :owner)
+    WHERE r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_id = :owner)
       AND (CAST(:status AS text) IS NULL OR r.status = :status)
       AND (CAST(:before_time AS timestamptz) IS NULL
            OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))

@@ -2,7 +2,8 @@
 db/migrations.
 
 `requests` 1—n `products`, 1—64 `request_shards` (the completion barrier's counters), 1—n
-`webhook_events`, one an ending, each 1—n `webhook_attempts`. `api_keys` own requests. `workers`
+`webhook_events`, one an ending, each 1—n `webhook_attempts`. `owners` have
+`api_keys` and own requests. `workers`
 says which worker processes live.
 """
 
@@ -79,13 +80,26 @@ def _counters() -> list["Column[int]"]:
 
 COUNTERS = tuple(column.name for column in _counters())
 
+owners = Table(
+    "owners",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("name", Text, nullable=False, unique=True),
+    _time("created_at", nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("owner_id", Uuid, ForeignKey("owners.id"), nullable=False),
     Column("name", Text, nullable=False),
+    # An admin key sees every owner's requests.
+    Column("is_admin", Boolean, nullable=False, server_default=text("false")),
     Column("secret_sha256", LargeBinary, nullable=False, unique=True),
     _time("created_at", nullable=False),
+    # To the minute.
+    _time("last_used_at"),
     _time("revoked_at"),
 )
 
@@ -93,7 +107,8 @@ requests = Table(
     "requests",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("owner_key_id", Uuid, ForeignKey("api_keys.id")),
+    # Null for what was uploaded with HALFTONE_AUTH=off.
+    Column("owner_id", Uuid, ForeignKey("owners.id")),
     Column("status", Text, nullable=False, server_default="PENDING"),
     Column("outcome", Text),
     # 1, and one more for every retry: an ending is (id, run), and its webhook event exists once.
@@ -243,14 +258,15 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("owner_key_id", Uuid, ForeignKey("api_keys.id")),
+    # Null for what was uploaded with HALFTONE_AUTH=off.
+    Column("owner_id", Uuid, ForeignKey("owners.id")),
     Column("key", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
     # What the upload was answered with, its members in their order; null while its transaction is
     # open.
     Column("answer", JSON),
     _time("created_at", nullable=False),
-    UniqueConstraint("owner_key_id", "key", postgresql_nulls_not_distinct=True),
+    UniqueConstraint("owner_id", "key", postgresql_nulls_not_distinct=True),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
 
