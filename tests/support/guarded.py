@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from halftone_shared.model.addresses import FetchRule
-from halftone_workers.http import client as http_client
+from halftone_workers.http import guard
 from halftone_workers.http.client import OutgoingHttp
 from tests.support.hostile import (
     HostileServer,
@@ -47,9 +47,9 @@ class Internet:
     async def open(self, address: str, port: int) -> socket.socket:
         self.connects.append((address, port))
         if address in (PUBLIC, PUBLIC_IPV6):
-            return await http_client._open_socket("127.0.0.1", self.shop.port)
+            return await guard._open_socket("127.0.0.1", self.shop.port)
         if _is_this_machine(address):
-            return await http_client._open_socket("127.0.0.1", self.victim.port)
+            return await guard._open_socket("127.0.0.1", self.victim.port)
         raise ConnectionRefusedError("nobody is there")
 
 
@@ -91,7 +91,7 @@ def new_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             visitor.send(response(body=BODY, headers={"Connection": "close"}))
 
     names = StubResolver({"shop.test": [PUBLIC], "127.0.0.1.nip.test": ["127.0.0.1"]})
-    monkeypatch.setattr(http_client, "_look_up", names)
+    names.replace_look_ups(monkeypatch)
     with (
         hostile_server(shop) as public,
         hostile_server(closing_after(response(body=b"secret"))) as victim,
@@ -103,7 +103,7 @@ def new_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 async def guarded(world: World, rule: FetchRule = NO_EXCEPTIONS, per_host: int = 4) -> Any:
     """An HTTP client as workers have it, on the network of the test."""
     http = OutgoingHttp(rule, connections_per_host=per_host, tls=TLS)
-    http._transport.network._open = world.internet.open
+    http._pool.network._open = world.internet.open
     try:
         yield http
     finally:

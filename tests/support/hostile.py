@@ -15,6 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from halftone_workers.errors import HostNotFound
+from halftone_workers.http.resolver import Resolver
+
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -224,6 +229,21 @@ def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
+def replace_look_ups(
+    monkeypatch: pytest.MonkeyPatch, look_up: Callable[[str, int], list[str]]
+) -> None:
+    """Have `look_up` answer, or raise what getaddrinfo would, instead of a name server."""
+
+    async def answer(_: Resolver, host: str, port: int) -> list[str]:
+        try:
+            return look_up(host, port)
+        except socket.gaierror as error:
+            is_temporary = error.errno == socket.EAI_AGAIN
+            raise HostNotFound(f"{host} cannot be resolved.", temporary=is_temporary) from None
+
+    monkeypatch.setattr(Resolver, "look_up", answer)
+
+
 class StubResolver:
     """Stands in for getaddrinfo's network half: numbers in every spelling are read by the real one,
     names come from a table, and what is in neither does not exist. It answers what an attacker
@@ -233,6 +253,10 @@ class StubResolver:
     def __init__(self, names: Mapping[str, Sequence[str]] | None = None) -> None:
         self.names = {"localhost": ["127.0.0.1"], **(names or {})}
         self.asked: list[str] = []
+
+    def replace_look_ups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No name server is asked while the test runs."""
+        replace_look_ups(monkeypatch, self)
 
     def __call__(self, host: str, port: int) -> list[str]:
         self.asked.append(host)

@@ -2,9 +2,11 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
-from halftone_workers.http.client import Deadline
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.memory import MemoryBudget, Reservation
+from halftone_workers.sharing import Who
 
 
 async def _granted(reservation: Reservation, size: int) -> None:
@@ -69,7 +71,7 @@ def test_what_other_threads_give_back_is_there_for_who_waits_and_for_who_comes()
         with ThreadPoolExecutor(4) as pool:
             for _ in range(50):
                 parts, whole, next_one = (
-                    [budget.reserve() for _ in range(5)],
+                    [budget.reserve(Who(uuid4(), uuid4())) for _ in range(5)],
                     budget.reserve(),
                     budget.reserve(),
                 )

@@ -2,7 +2,6 @@
 
 import pytest
 
-from halftone_workers.http import client as http_client
 from tests.support.hostile import StubResolver
 
 
@@ -10,5 +9,5 @@ from tests.support.hostile import StubResolver
 def resolver(monkeypatch: pytest.MonkeyPatch) -> StubResolver:
     """No test looks up a name."""
     stub = StubResolver()
-    monkeypatch.setattr(http_client, "_look_up", stub)
+    stub.replace_look_ups(monkeypatch)
     return stub

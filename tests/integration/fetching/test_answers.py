@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_workers.http.client import Deadline
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import (
     MAX_RETRY_AFTER_SECONDS,
     ImageFetcher,

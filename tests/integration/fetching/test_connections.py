@@ -1,19 +1,15 @@
 """Connections, names and certificates that fail, and the environment, which has no say."""
 
-import asyncio
 import random
 import socket
 import ssl
-import threading
 import time
 
 import httpx
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_workers.errors import FetchFailed
-from halftone_workers.http import client as http_client
-from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetched, fetcher_of, run
+from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetcher_of, run
 from tests.support.hostile import (
     Authority,
     Script,
@@ -24,6 +20,7 @@ from tests.support.hostile import (
     full_backlog,
     hostile_server,
     new_authority,
+    replace_look_ups,
     response,
 )
 from tests.support.origin import Origin
@@ -179,9 +176,8 @@ def test_second_address_is_tried_when_the_first_is_silent(
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
         (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), False),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
-        (UnicodeError("label empty or too long"), False),
     ],
-    ids=["no such name", "resolver says never", "resolver is down", "no name"],
+    ids=["no such name", "resolver says never", "resolver is down"],
 )
 def test_name_that_does_not_resolve_is_retried_only_when_the_resolver_failed(
     monkeypatch: pytest.MonkeyPatch, error: Exception, retryable: bool
@@ -189,7 +185,7 @@ def test_name_that_does_not_resolve_is_retried_only_when_the_resolver_failed(
     def failing(host: str, port: int) -> list[str]:
         raise error
 
-    monkeypatch.setattr(http_client, "_look_up", failing)
+    replace_look_ups(monkeypatch, failing)
     assert code_of("http://shop.test/") == (ImageErrorCode.DNS_FAILED, retryable)
 
 
@@ -202,28 +198,6 @@ def test_name_that_only_older_rules_allow_is_fetched_from(
     port = origin.url.rpartition(":")[2]
     assert fetch(f"http://xn--i-7iq.test:{port}/image.jpg") == BODY
     assert code_of("http://xn--a.test/") == (ImageErrorCode.DNS_FAILED, False)
-
-
-def test_machine_without_room_for_a_look_up_fails_that_one_only(
-    monkeypatch: pytest.MonkeyPatch, origin: Origin
-) -> None:
-    class Thread(threading.Thread):
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
-
-    async def work() -> bytes:
-        async with fetcher_of(timeout=2) as fetcher:
-            with monkeypatch.context() as full:
-                full.setattr(threading, "Thread", Thread)
-                for _ in range(http_client.RESOLVER_THREADS):
-                    with pytest.raises(FetchFailed) as failed:
-                        await fetcher.fetch(origin.url)
-                    error = failed.value.error
-                    assert (error.code, error.retryable) == (ImageErrorCode.DNS_FAILED, True)
-            async with fetched(fetcher, origin.serve("/image.jpg", BODY)) as image:
-                return bytes(image)
-
-    assert run(asyncio.wait_for(work(), 10)) == BODY
 
 
 def test_name_without_an_address_is_a_failed_look_up(resolver: StubResolver) -> None:

@@ -2,9 +2,7 @@
 
 import asyncio
 import socket
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +10,14 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.errors import FetchFailed
 from halftone_workers.http import client as http_client
 from tests.support.fetching import BODY, GRACE_SECONDS, code_of, fetch, fetch_all, fetcher_of, run
-from tests.support.hostile import HostileServer, Script, Visitor, full_backlog, hostile_server
+from tests.support.hostile import (
+    HostileServer,
+    Script,
+    Visitor,
+    full_backlog,
+    hostile_server,
+    replace_look_ups,
+)
 from tests.support.origin import Answer, Origin
 
 # --- one deadline ---
@@ -107,52 +112,6 @@ def test_redirects_share_one_deadline(origin: Origin) -> None:
     _assert_times_out(f"{origin.url}/0")
 
 
-@pytest.fixture
-def stuck_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A resolver that hangs on names under slow.test until the test is over, and answers 127.0.0.1
-    for all others.
-    """
-    released = threading.Event()
-
-    def look_up(host: str, port: int) -> list[str]:
-        if host.endswith("slow.test"):
-            released.wait(20)
-        return ["127.0.0.1"]
-
-    monkeypatch.setattr(http_client, "_look_up", look_up)
-    yield released
-    released.set()
-
-
-def test_slow_look_up_ends_at_the_deadline(stuck_resolver: threading.Event) -> None:
-    _assert_times_out("http://slow.test/")
-
-
-def test_waiting_for_a_free_resolver_does_not_count(
-    stuck_resolver: threading.Event, origin: Origin
-) -> None:
-    # As many names as there are resolver threads hang: that is not the fault of the servers of the
-    # others.
-    url = origin.serve("/image", BODY).replace("127.0.0.1", "shop.test")
-
-    async def work() -> list[bytes | bytearray]:
-        async with fetcher_of(timeout=0.5) as fetcher:
-            hanging = [
-                f"http://{number}.slow.test/" for number in range(http_client.RESOLVER_THREADS)
-            ]
-            stuck = asyncio.gather(
-                *(fetch_all(fetcher, [name]) for name in hanging), return_exceptions=True
-            )
-            await asyncio.sleep(0.1)
-            asyncio.get_running_loop().call_later(0.8, stuck_resolver.set)
-            try:
-                return await fetch_all(fetcher, [url])
-            finally:
-                await stuck
-
-    assert run(work()) == [BODY]
-
-
 # --- what does not count against the deadline ---
 
 
@@ -185,7 +144,7 @@ def test_waiting_for_a_connection_of_our_own_does_not_count(
     monkeypatch: pytest.MonkeyPatch, origin: Origin
 ) -> None:
     monkeypatch.setattr(http_client, "MAX_CONNECTIONS", 1)
-    monkeypatch.setattr(http_client, "_look_up", lambda host, port: ["127.0.0.1"])
+    replace_look_ups(monkeypatch, lambda host, port: ["127.0.0.1"])
     origin.serve("/slow", lambda: Answer(BODY, delay_seconds=0.3))
 
     async def work() -> list[bytes | bytearray]:

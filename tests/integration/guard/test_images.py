@@ -3,7 +3,6 @@ within is called.
 """
 
 import asyncio
-import socket
 import threading
 
 import pytest
@@ -11,13 +10,22 @@ import pytest
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.errors import FetchFailed
-from halftone_workers.http import client as http_client
-from halftone_workers.http.client import Deadline, GuardedNetwork, OutgoingHttp
+from halftone_workers.http.client import OutgoingHttp
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.guard import Connected, GuardedNetwork
 from halftone_workers.http.memory import MemoryBudget
+from halftone_workers.sharing import Who
 from tests.support.fetching import fetched, run
 from tests.support.guarded import BODY, NO_EXCEPTIONS, PUBLIC, PUBLIC_IPV6, TLS, World, guarded
-from tests.support.hostile import Authority, closing_after, hostile_server, new_authority, response
+from tests.support.hostile import (
+    Authority,
+    closing_after,
+    hostile_server,
+    new_authority,
+    replace_look_ups,
+    response,
+)
 
 REFUSED = {ImageErrorCode.BLOCKED_ADDRESS, ImageErrorCode.INVALID_URL}
 
@@ -57,10 +65,10 @@ def test_every_connection_goes_through_the_guard(
     connect = GuardedNetwork.connect
 
     async def counting(
-        self: GuardedNetwork, host: str, port: int, until: Deadline
-    ) -> socket.socket:
+        self: GuardedNetwork, host: str, port: int, until: Deadline, who: Who
+    ) -> Connected:
         asked.append((host, port))
-        return await connect(self, host, port, until)
+        return await connect(self, host, port, until, who)
 
     monkeypatch.setattr(GuardedNetwork, "connect", counting)
     world.names.names["secure.test"] = ["127.0.0.1"]
@@ -365,7 +373,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
     monkeypatch: pytest.MonkeyPatch, world: World, requests: int, at_once: int
 ) -> None:
     resolver = FlippingResolver([PUBLIC], ["127.0.0.1"], [PUBLIC, "127.0.0.1"], [PUBLIC])
-    monkeypatch.setattr(http_client, "_look_up", resolver)
+    replace_look_ups(monkeypatch, resolver)
     ended: list[bytes | bytearray | ImageErrorCode] = []
 
     async def one(fetcher: ImageFetcher, number: int) -> None:
@@ -393,7 +401,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
 def test_redirect_to_itself_with_another_answer_reaches_nobody_inside(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
-    monkeypatch.setattr(http_client, "_look_up", FlippingResolver(["127.0.0.1"], [PUBLIC]))
+    replace_look_ups(monkeypatch, FlippingResolver(["127.0.0.1"], [PUBLIC]))
     world.locations[b"/start"] = b"http://rebinding.test/again"
     for _ in range(20):
         assert _code(world, "http://rebinding.test/start") is ImageErrorCode.BLOCKED_ADDRESS

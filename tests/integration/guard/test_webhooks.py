@@ -1,7 +1,5 @@
 """Webhooks go out through the same guard, and nothing that a receiver does holds a worker up."""
 
-import asyncio
-import threading
 import time
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -11,7 +9,6 @@ import pytest
 from halftone_shared.db.webhook_events import Delivery, DueEvent
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.signing import new_secret
-from halftone_workers.http import client as http_client
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.jobs import webhook
 from tests.support.fetching import run
@@ -147,38 +144,6 @@ def test_silent_receiver_of_a_webhook_is_given_up_at_the_deadline(
         assert 0.4 <= time.monotonic() - started < 0.9
         assert delivery.status_code is None
         assert delivery.error is not None
-
-
-def test_waiting_for_a_resolver_counts_against_the_deadline_of_a_webhook(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its event is in this worker's hand for 20 s and no longer."""
-    name_server_answers = threading.Event()
-
-    def look_up(host: str, port: int) -> list[str]:
-        name_server_answers.wait(60)
-        return []
-
-    async def work() -> list[Delivery]:
-        http = OutgoingHttp(_LOOPBACK, connections_per_host=4, tls=TLS)
-        try:
-            events = [_event(f"http://{name}.test/") for name in ("one", "two")]
-            attempts = (webhook.post_event(http, event, new_secret()) for event in events)
-            async with asyncio.timeout(10):  # neither waits for the name server to answer the other
-                return [delivery for delivery, _ in await asyncio.gather(*attempts)]
-        finally:
-            await http.close()
-
-    monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr(http_client, "RESOLVER_THREADS", 1)
-    monkeypatch.setattr(http_client, "_look_up", look_up)
-    deliveries = run(work())
-    threads = [thread for thread in threading.enumerate() if thread.name == "resolver"]
-    name_server_answers.set()
-    assert [thread.daemon for thread in threads] == [True], "a worker's end waits for it"
-    assert [delivery.error for delivery in deliveries] == [
-        "The receiver did not answer within 0.4 s."
-    ] * 2
 
 
 def test_retry_after_of_a_webhook_is_handed_on() -> None:

@@ -23,19 +23,49 @@ class HostNotFound(HalftoneError):
         self.temporary = temporary
 
 
+class HostBusy(HalftoneError):
+    """No place at the host came free: the image was not tried, and is to come again."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is busy with other images.")
+        self.host = host
+
+
+class MemoryBusy(HalftoneError):
+    """No memory came free: the image was not tried, and is to come again."""
+
+
+class HostDown(HalftoneError):
+    """The host did not answer again and again. `code` is how it failed last; `seconds` is how long
+    it is left alone.
+    """
+
+    def __init__(self, host: str, code: ImageErrorCode, failures: int, seconds: float) -> None:
+        super().__init__(
+            f"{host} did not answer {failures} times in a row, and is not asked for now."
+        )
+        self.host, self.code, self.seconds = host, code, seconds
+
+
 class BadHttp(HalftoneError):
     """What a server answers is not HTTP. The message says what is wrong with it, as a sentence."""
 
 
 class FetchFailed(HalftoneError):
     """An image could not be fetched. `retry_after_seconds` is the pause its server asked for, if
-    any.
+    any; `silent_host` the host, where it did not answer in time.
     """
 
-    def __init__(self, error: ImageError, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        error: ImageError,
+        retry_after_seconds: float | None = None,
+        silent_host: str | None = None,
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.retry_after_seconds = retry_after_seconds
+        self.silent_host = silent_host
 
 
 class ImageRefused(HalftoneError):

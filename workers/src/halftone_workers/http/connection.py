@@ -30,11 +30,13 @@ MAX_INFORMATIONAL = 32
 
 class HttpConnection(asyncio.BufferedProtocol):
     """A connection over an open socket. `scratch` is what it reads into; connections of one event
-    loop may share it.
+    loop may share it. `on_closed` is called once.
     """
 
-    def __init__(self, scratch: memoryview) -> None:
+    def __init__(self, scratch: memoryview, address: str, on_closed: Callable[[], None]) -> None:
         self._scratch = scratch
+        self.address = address
+        self._on_closed = on_closed
         self._target: memoryview | None = None
         self._received: deque[bytes] = deque()
         self._has_ended = False
@@ -60,11 +62,11 @@ class HttpConnection(asyncio.BufferedProtocol):
                 # While we read nothing, uvloop is not to see the connection's end: it throws away
                 # what came before.
                 cast("Any", self._transport).set_read_buffer_limits(high=1)
-        except OSError as error:
+        except BaseException as error:
             connected.close()
-            raise httpx.ConnectError(str(error)) from error
-        except BaseException:
-            connected.close()
+            self._has_closed()
+            if isinstance(error, OSError):
+                raise httpx.ConnectError(str(error)) from error
             raise
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
@@ -142,6 +144,11 @@ class HttpConnection(asyncio.BufferedProtocol):
     def close(self) -> None:
         self.on_end = None
         self._transport.abort()
+        self._has_closed()
+
+    def _has_closed(self) -> None:
+        on_closed, self._on_closed = self._on_closed, lambda: None
+        on_closed()
 
     def is_quiet(self) -> bool:
         """Whether it is open and has nothing to say: what comes between two exchanges belongs to

@@ -2,6 +2,7 @@
 means.
 """
 
+import random
 import re
 import ssl
 import time
@@ -17,13 +18,15 @@ import httpx
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
 from halftone_shared.model.urls import image_url_problem
-from halftone_workers.errors import BadHttp, BlockedAddress, FetchFailed, HostNotFound
-from halftone_workers.http.client import Deadline, OutgoingHttp
+from halftone_workers.errors import BadHttp, BlockedAddress, FetchFailed, HostDown, HostNotFound
+from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.connection import Body
 from halftone_workers.http.content_encoding import Encoding, encoding_of, gunzipped
 from halftone_workers.http.cookies import Cookies
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.memory import MemoryBudget, Reservation
 from halftone_workers.metrics import STAGE_SECONDS
+from halftone_workers.sharing import NOBODY, Who
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -70,9 +73,12 @@ class ImageFetcher:
         # In all, for all images that were fetched or not, side by side.
         self.seconds = 0.0
 
-    async def fetch(self, url: str) -> FetchedImage:
-        """The caller gives back what is reserved. Raises FetchFailed."""
-        reserved = self._budget.reserve()
+    async def fetch(self, url: str, who: Who = NOBODY) -> FetchedImage:
+        """The caller gives back what is reserved.
+
+        Raises FetchFailed; HostBusy or MemoryBusy where the image is to come again.
+        """
+        reserved = self._budget.reserve(who)
         started = time.monotonic()
         try:
             with STAGE_SECONDS["download"].time(), _failures_explained():
@@ -94,7 +100,9 @@ class ImageFetcher:
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",
                 )
             headers = _HEADERS | cookies.header(url)
-            async with self._http.request("GET", url, until, headers=headers) as response:
+            async with self._http.request(
+                "GET", url, until, headers=headers, who=reserved.who
+            ) as response:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     _refuse_page_of_share_link(response, is_shared)
                     return await self._read(response, until, reserved)
@@ -242,6 +250,13 @@ def _failures_explained() -> Iterator[None]:
     """
     try:
         yield
+    except HostDown as error:
+        spread = random.uniform(1.0, 1.2)  # noqa: S311 - jitter
+        raise FetchFailed(
+            ImageError(error.code, str(error), retryable=True),
+            retry_after_seconds=error.seconds * spread,
+            silent_host=error.host,
+        ) from None
     except TimeoutError:
         raise _failed(
             ImageErrorCode.TIMEOUT, "The image did not arrive in time.", retryable=True

@@ -4,20 +4,25 @@ import asyncio
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from halftone_workers.http.client import Deadline
+from halftone_workers.errors import MemoryBusy
+from halftone_workers.http.deadline import Deadline
+from halftone_workers.sharing import NOBODY, Share, Who
+
+# An image waits so long for memory; then its product is handed back.
+PATIENCE_SECONDS = 30.0
 
 
 class MemoryBudget:
     """How many bytes of fetched images may be in memory at once: what the codec has not taken yet
     holds fetching back.
 
-    Images whose length nobody told may all wait for each other with a part in hand. Then, and only
-    then, the one that asked first goes on beyond the budget, by itself at most, so that some image
-    always comes to its end.
+    Each owner and each request has a share (sharing.Share). Images may all wait for each other, each
+    with a part of its bytes. Then, and only then, the one that asked first goes on beyond its
+    share, and beyond the budget by itself at most, so that some image always comes to its end.
     """
 
     def __init__(self, total_bytes: int) -> None:
-        self._free = total_bytes
+        self._share = Share(total_bytes)
         # In the order in which they asked first. One that has not asked may wait for those that
         # have: for a connection.
         self._reservations: dict[Reservation, None] = {}
@@ -27,54 +32,69 @@ class MemoryBudget:
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def reserve(self) -> "Reservation":
+    def reserve(self, who: Who = NOBODY) -> "Reservation":
         """A place in the budget, empty at first."""
-        return Reservation(self)
+        return Reservation(self, who)
 
     def give_back(self, reservation: "Reservation") -> None:
-        """From any thread. The event loop is told where somebody waits there, and otherwise looks
+        """From any thread. The event loop is woken where an image waits there; otherwise it looks
         when it must.
         """
         self._returned.put(reservation)
         if self._waiting:
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon_threadsafe(self._wake_all)
 
     def _take_back(self) -> None:
         with suppress(Empty):
             while True:
                 reservation = self._returned.get_nowait()
                 self._reservations.pop(reservation, None)
-                self._free += reservation.size
+                self._share.give_back(reservation.who, reservation.size)
 
-    def _tell(self) -> None:
-        """Let all who wait look again."""
+    def _wake_all(self) -> None:
+        """Let all that wait look again."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     def _has_room(self, reservation: "Reservation", more: int) -> bool:
         self._take_back()
-        return self._free >= more or (
-            next(iter(self._reservations)) is reservation and self._is_stuck()
+        if self._share.free >= more and self._share.allows(reservation.who):
+            return True
+        first_of_owner = next(
+            other for other in self._reservations if other.who.owner == reservation.who.owner
         )
+        if first_of_owner is not reservation or not self._is_stuck(reservation.who):
+            return False
+        first = next(iter(self._reservations))
+        return self._share.free >= more or (first is reservation and self._is_stuck(None))
 
-    def _is_stuck(self) -> bool:
-        """Whether nobody who holds anything goes on by himself, to give it back."""
-        return all(other in self._waiting for other in self._reservations if other.size)
+    def _is_stuck(self, who: Who | None) -> bool:
+        """Whether nobody who holds anything, of this owner or at all, goes on by himself, to give
+        it back.
+        """
+        return all(
+            other in self._waiting
+            for other in self._reservations
+            if other.size and (who is None or other.who.owner == who.owner)
+        )
 
     async def take(self, reservation: "Reservation", more: int, until: Deadline) -> None:
         self._reservations.setdefault(reservation)
         if not self._has_room(reservation, more):
             await self._wait(reservation, more, until)
-        self._free -= more
+        self._share.take(reservation.who, more)
         reservation.size += more
 
     async def _wait(self, reservation: "Reservation", more: int, until: Deadline) -> None:
         with until.paused():
             self._waiting.add(reservation)
-            self._tell()  # with one more who waits, all may
+            self._wake_all()  # with one more that waits, all may
             try:
-                while not self._has_room(reservation, more):
-                    await self._changed.wait()
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while not self._has_room(reservation, more):
+                        await self._changed.wait()
+            except TimeoutError:
+                raise MemoryBusy("The worker's memory is full of other images.") from None
             finally:
                 self._waiting.discard(reservation)
 
@@ -82,13 +102,14 @@ class MemoryBudget:
 class Reservation:
     """The bytes that one image holds of a MemoryBudget."""
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, who: Who) -> None:
         self._budget = budget
+        self.who = who
         self.size = 0
 
     async def grow_to(self, size: int, until: Deadline) -> None:
         """Wait until the image may have this many bytes; the wait does not count against the
-        deadline.
+        deadline. Raises MemoryBusy after PATIENCE_SECONDS.
         """
         if size > self.size:
             await self._budget.take(self, size - self.size, until)

@@ -15,10 +15,11 @@ from halftone_shared.model.results import ImageError, ImageResult, ProductKey
 from halftone_shared.model.share_links import sharing_service
 from halftone_shared.runtime.tracing import span
 from halftone_workers.codec.options import Compressed
-from halftone_workers.errors import FetchFailed, ImageRefused
+from halftone_workers.errors import FetchFailed, HostBusy, ImageRefused, MemoryBusy
 from halftone_workers.http.fetching import FetchedImage
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
+from halftone_workers.sharing import Who
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,10 @@ async def _attempt(
             return await _compressed(runtime, key, position, url, options)
     except FetchFailed as failed:
         return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
+    except (HostBusy, MemoryBusy) as busy:
+        return ImageAttempt(
+            ImageResult(error=ImageError(ImageErrorCode.TIMEOUT, str(busy), retryable=True))
+        )
     except ImageRefused as refused:
         return ImageAttempt(ImageResult(error=_refused(url, refused)))
     except Exception:
@@ -91,7 +96,7 @@ async def _attempt(
 async def _compressed(
     runtime: Runtime, key: ProductKey, position: int, url: str, options: ImageOptions
 ) -> _Output:
-    original = await runtime.fetcher.fetch(url)
+    original = await runtime.fetcher.fetch(url, Who(None, key.request_id))
     try:
         compressed = await runtime.codec.compress(original.data, options)
         return _Output(

@@ -16,7 +16,8 @@ from halftone_shared.model.signing import signed_headers
 from halftone_shared.model.states import WebhookStatus
 from halftone_shared.runtime.tracing import mark_failed, span
 from halftone_workers.errors import BadHttp, BlockedAddress, HostNotFound
-from halftone_workers.http.client import Deadline, OutgoingHttp
+from halftone_workers.http.client import OutgoingHttp
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import retry_after_seconds
 from halftone_workers.metrics import count_delivery
 from halftone_workers.runtime import Runtime

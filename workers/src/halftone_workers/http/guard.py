@@ -1,0 +1,127 @@
+"""Opening connections, to judged addresses only.
+
+A host is resolved once, every answer is judged (halftone_shared.model.addresses), any bad one
+refuses the host, and the connection goes to a judged address, so that a name that answers
+differently the next time has nothing to win.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+
+import httpx
+
+from halftone_shared.model.addresses import FetchRule
+from halftone_workers.errors import BlockedAddress, HostBusy, HostNotFound
+from halftone_workers.http.deadline import Deadline
+from halftone_workers.http.hosts import PATIENCE_SECONDS
+from halftone_workers.http.resolver import Resolver
+from halftone_workers.sharing import NoPlace, Places, Who
+
+# An address that is silent this long has another one tried. One lost packet is sent again after a
+# second.
+NEXT_ADDRESS_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A connected socket. `on_close` is to be called once, when it is closed: its address then has
+    a place for another one.
+    """
+
+    socket: socket.socket
+    address: str
+    on_close: Callable[[], None]
+
+
+class GuardedNetwork:
+    """Opens connections to judged addresses only. The host's name stays, for Host, SNI and the
+    certificate.
+
+    One server may answer for any number of names: connections are counted by address too.
+    `make_room` is asked to close one that is kept to an address, so that another may be opened.
+    """
+
+    def __init__(
+        self, rule: FetchRule, connections_per_address: int, make_room: Callable[[str], None]
+    ) -> None:
+        self._rule = rule
+        self._connections_per_address = connections_per_address
+        self._make_room = make_room
+        self._addresses: dict[str, Places] = {}
+        self._resolver = Resolver()
+        self._open = _open_socket
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+    async def connect(self, host: str, port: int, until: Deadline, who: Who) -> Connected:
+        """A connection to one of the host's addresses. Raises BlockedAddress, HostNotFound,
+        HostBusy, httpx.ConnectError.
+        """
+        addresses = await self._resolver.look_up(host, port)
+        for address in addresses:
+            if not self._rule.permits(address, port):
+                raise BlockedAddress(
+                    f"{host} port {port} is not on the public internet, or not on port 80 or 443."
+                    " The operator can allow its network with HALFTONE_FETCH_ALLOW."
+                )
+        for last, address in enumerate(_by_turns(addresses), start=1 - len(addresses)):
+            await self._take_place(host, address, until, who)
+            try:
+                async with asyncio.timeout(NEXT_ADDRESS_SECONDS if last else None):
+                    opened = await self._open(address, port)
+                return Connected(opened, address, partial(self._release, address, who))
+            except BaseException as error:
+                self._release(address, who)
+                if not isinstance(error, OSError):
+                    raise
+                if last == 0:
+                    raise httpx.ConnectError(str(error)) from error
+        raise HostNotFound(f"{host} has no address.", temporary=False)
+
+    def is_wanted(self, address: str) -> bool:
+        """Whether somebody waits for a connection to this address."""
+        return address in self._addresses and self._addresses[address].is_waited_for
+
+    async def _take_place(self, host: str, address: str, until: Deadline, who: Who) -> None:
+        places = self._addresses.setdefault(address, Places(self._connections_per_address))
+        if not places.has_place(who):
+            self._make_room(address)
+        try:
+            with until.paused():
+                await places.acquire(who, PATIENCE_SECONDS)
+        except NoPlace:
+            raise HostBusy(host) from None
+
+    def _release(self, address: str, who: Who) -> None:
+        places = self._addresses[address]
+        places.release(who)
+        if not places.in_use:
+            del self._addresses[address]
+
+
+def _by_turns(addresses: list[str]) -> list[str]:
+    """IPv4 and IPv6 by turns, the preferred one first (RFC 8305, 4): one of them may not work at
+    all.
+    """
+    by_family: dict[bool, list[str]] = {}
+    for address in addresses:
+        by_family.setdefault(":" in address, []).append(address)
+    return [address for turn in zip_longest(*by_family.values()) for address in turn if address]
+
+
+async def _open_socket(address: str, port: int) -> socket.socket:
+    opened = socket.socket(
+        socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM
+    )
+    opened.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(opened, (address, port))
+    except BaseException:
+        opened.close()
+        raise
+    return opened

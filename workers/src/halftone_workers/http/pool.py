@@ -1,0 +1,139 @@
+"""Connections that are kept for the next request to the same origin."""
+
+import ssl
+import time
+from collections import defaultdict
+from functools import partial
+from typing import cast
+
+import httpx
+
+from halftone_shared.model.addresses import FetchRule
+from halftone_workers.http.connection import SCRATCH_BYTES, Body, HttpConnection
+from halftone_workers.http.deadline import Deadline
+from halftone_workers.http.guard import GuardedNetwork
+from halftone_workers.sharing import Who
+
+KEEPALIVE_SECONDS = 15.0
+Origin = tuple[str, bytes, int]
+
+
+class ConnectionPool:
+    """Connections kept for the next request to the same origin.
+
+    How many are in use at once is bounded outside, where waiting for one costs nobody's deadline;
+    those that are kept make room for them.
+    """
+
+    def __init__(
+        self,
+        rule: FetchRule,
+        tls: ssl.SSLContext,
+        *,
+        max_connections: int,
+        connections_per_address: int,
+    ) -> None:
+        self.network = GuardedNetwork(rule, connections_per_address, self._make_room)
+        self._tls = tls
+        self._max_connections = max_connections
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        # Each with its origin and the time of its coming back, in that order: the oldest is the
+        # first to go.
+        self._idle: dict[HttpConnection, tuple[Origin, float]] = {}
+        # In the order of their coming back too: there may be a thousand of an origin, and one
+        # leaves from anywhere.
+        self._by_origin: defaultdict[Origin, dict[HttpConnection, None]] = defaultdict(dict)
+        self._in_use = 0
+
+    async def exchange(self, request: httpx.Request, until: Deadline, who: Who) -> httpx.Response:
+        """Send a request over a kept or a new connection, and read its answer's head.
+
+        Closing the response gives the connection back. Raises httpx.HTTPError, BadHttp,
+        BlockedAddress, HostNotFound, HostBusy.
+        """
+        url = request.url
+        origin = (url.scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
+        self._in_use += 1
+        try:
+            while kept := self._take(origin):
+                try:
+                    return await self._exchange(kept, origin, request)
+                except (httpx.NetworkError, httpx.RemoteProtocolError):
+                    # A server may close what it keeps at any time, as this request is on its way to
+                    # it (RFC 9112, 9.5).
+                    if kept.has_answered:
+                        raise
+            opened = await self._open(origin, until, who)
+            return await self._exchange(opened, origin, request)
+        except BaseException:
+            self._in_use -= 1
+            raise
+
+    async def _exchange(
+        self, connection: HttpConnection, origin: Origin, request: httpx.Request
+    ) -> httpx.Response:
+        try:
+            response = await connection.exchange(request)
+        except BaseException:
+            connection.close()
+            raise
+        cast("Body", response.stream).on_close = partial(self._give_back, connection, origin)
+        return response
+
+    async def close(self) -> None:
+        while self._idle:
+            self._drop(next(iter(self._idle)))
+        await self.network.close()
+
+    async def _open(self, origin: Origin, until: Deadline, who: Who) -> HttpConnection:
+        if self._idle and len(self._idle) + self._in_use > self._max_connections:
+            self._drop(next(iter(self._idle)))
+        scheme, raw_host, port = origin
+        host = raw_host.decode("ascii")
+        connected = await self.network.connect(host, port, until, who)
+        connection = HttpConnection(self._scratch, connected.address, connected.on_close)
+        tls = self._tls if scheme == "https" else None
+        await connection.open(connected.socket, tls, host)
+        return connection
+
+    def _make_room(self, address: str) -> None:
+        """Close the oldest kept connection to an address, if there is one."""
+        for connection in self._idle:
+            if connection.address == address:
+                self._drop(connection)
+                return
+
+    def _take(self, origin: Origin) -> HttpConnection | None:
+        """The one that came back last: where it is too old, all are."""
+        self._drop_expired()
+        if not (idle := self._by_origin.get(origin)):
+            return None
+        connection = next(reversed(idle))
+        self._forget(connection)
+        return connection
+
+    def _give_back(self, connection: HttpConnection, origin: Origin, reusable: bool) -> None:
+        self._in_use -= 1
+        if not reusable or self.network.is_wanted(connection.address):
+            connection.close()
+            return
+        self._idle[connection] = origin, time.monotonic()
+        self._by_origin[origin][connection] = None
+        connection.wait_for_end(partial(self._drop, connection))
+        self._drop_expired()
+
+    def _drop_expired(self) -> None:
+        expired = time.monotonic() - KEEPALIVE_SECONDS
+        while self._idle and next(iter(self._idle.values()))[1] < expired:
+            self._drop(next(iter(self._idle)))
+
+    def _forget(self, connection: HttpConnection) -> None:
+        connection.on_end = None
+        origin, _ = self._idle.pop(connection)
+        del self._by_origin[origin][connection]
+        if not self._by_origin[origin]:
+            del self._by_origin[origin]
+
+    def _drop(self, connection: HttpConnection) -> None:
+        self._forget(connection)
+        connection.close()

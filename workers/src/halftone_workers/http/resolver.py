@@ -1,0 +1,71 @@
+"""Looking up the addresses of a host, on the event loop.
+
+c-ares asks the machine's name servers and reads /etc/hosts. A name server that does not answer
+costs a socket and a timer: with getaddrinfo it cost a thread for 20 s and longer, and 16 of them
+were all there were.
+"""
+
+import asyncio
+import socket
+
+import aiodns
+import pycares.errno
+
+from halftone_workers.errors import HostNotFound
+
+# A query is sent this often to each name server, with twice the time to answer each time.
+QUERY_SECONDS, TRIES = 2.0, 2
+# And all of it ends by then.
+LOOK_UP_SECONDS = 10.0
+_NO_SUCH_NAME = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA})
+_NO_NAME = frozenset(
+    {pycares.errno.ARES_EBADNAME, pycares.errno.ARES_EBADQUERY, pycares.errno.ARES_EBADSTR}
+)
+
+
+class Resolver:
+    """Opens nothing until the first name is looked up. `options` are those of aiodns.DNSResolver."""
+
+    def __init__(self, **options: object) -> None:
+        self._options = {"timeout": QUERY_SECONDS, "tries": TRIES} | options
+        self._channel: aiodns.DNSResolver | None = None
+
+    async def look_up(self, host: str, port: int) -> list[str]:
+        """Every address of a host, IPv4 and IPv6, each once, in the order of preference.
+
+        Numbers are read in every spelling that the system knows. Raises HostNotFound.
+        """
+        try:
+            answers = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+            return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answers))
+        except (socket.gaierror, UnicodeError):
+            return await self._ask(host)
+
+    async def _ask(self, host: str) -> list[str]:
+        if self._channel is None:
+            self._channel = aiodns.DNSResolver(**self._options)  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                answer = await self._channel.getaddrinfo(
+                    host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM
+                )
+        except TimeoutError:
+            raise HostNotFound(f"{host}: no name server answers.", temporary=True) from None
+        except aiodns.error.DNSError as error:
+            raise _not_found(host, error) from None
+        return list(dict.fromkeys(node.addr[0].decode("ascii") for node in answer.nodes))
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def _not_found(host: str, error: aiodns.error.DNSError) -> HostNotFound:
+    code = error.args[0]
+    if code in _NO_NAME:
+        return HostNotFound(f"{host} is no host name.", temporary=False)
+    if code in _NO_SUCH_NAME:
+        return HostNotFound(f"{host} cannot be resolved: there is no such name.", temporary=False)
+    return HostNotFound(f"{host} cannot be resolved now: {error.args[1]}.", temporary=True)

@@ -1,0 +1,225 @@
+"""How scarce things are shared: in turns by owner, then by request.
+
+docs/explanation/sharing.md says what is shared by which of these. None of them knows what it
+shares.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+T = TypeVar("T")
+# Of what is free, an owner may hold three times as much, and a request twice as much. So one owner
+# alone has three quarters of everything, and whoever comes next finds a quarter free.
+OWNER_SHARE, REQUEST_SHARE = 3, 2
+
+
+@dataclass(frozen=True)
+class Who:
+    """For whom something is done. `owner` is None where the service knows no owners."""
+
+    owner: UUID | None
+    request_id: UUID | None
+
+    @property
+    def payer(self) -> UUID | None:
+        """Who bears the consequences of what this request's servers do."""
+        return self.owner or self.request_id
+
+
+NOBODY = Who(None, None)
+
+
+class Held:
+    """How much each owner and each request holds of something."""
+
+    def __init__(self) -> None:
+        self._by_owner: Counter[UUID | None] = Counter()
+        self._by_request: Counter[Who] = Counter()
+
+    def add(self, who: Who, amount: int = 1) -> None:
+        """A negative amount takes away."""
+        self._by_owner[who.owner] += amount
+        self._by_request[who] += amount
+        if not self._by_owner[who.owner]:
+            del self._by_owner[who.owner]
+        if not self._by_request[who]:
+            del self._by_request[who]
+
+    def by_owner(self, owner: UUID | None) -> int:
+        return self._by_owner[owner]
+
+    def by_request(self, who: Who) -> int:
+        return self._by_request[who]
+
+    def total(self) -> int:
+        return self._by_owner.total()
+
+
+class Share:
+    """How much of a total each may hold, so that whoever comes later finds some free.
+
+    Nothing is reserved and nobody waits here: the caller asks, and then takes.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._held = Held()
+
+    @property
+    def free(self) -> int:
+        return self.total - self._held.total()
+
+    def allows(self, who: Who) -> bool:
+        """Whether this request may take more. Who holds nothing may, while anything is free."""
+        free = self.free
+        return (
+            free > 0
+            and self._held.by_owner(who.owner) < OWNER_SHARE * free
+            and self._held.by_request(who) < REQUEST_SHARE * free
+        )
+
+    def take(self, who: Who, amount: int = 1) -> None:
+        self._held.add(who, amount)
+
+    def give_back(self, who: Who, amount: int = 1) -> None:
+        self._held.add(who, -amount)
+
+
+class Turns(Generic[T]):
+    """What waits, in the order in which it has its turn: the owner that holds the least, of it the
+    request that holds the least, of it what came first. Equals take turns.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._waiting: dict[UUID | None, dict[Who, deque[T]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def __iter__(self) -> Iterator[T]:
+        return (
+            one
+            for requests in self._waiting.values()
+            for queue in requests.values()
+            for one in queue
+        )
+
+    def push(self, who: Who, one: T, *, first: bool = False) -> None:
+        """`first`: before all others of the same request."""
+        queue = self._waiting.setdefault(who.owner, {}).setdefault(who, deque())
+        (queue.appendleft if first else queue.append)(one)
+
+    def next(self) -> tuple[Who, T] | None:
+        """Whose turn it is, and what waits there; it is left where it is."""
+        if not self._waiting:
+            return None
+        requests = self._waiting[min(self._waiting, key=self._held.by_owner)]
+        who = min(requests, key=self._held.by_request)
+        return who, requests[who][0]
+
+    def pop(self) -> tuple[Who, T]:
+        """Take out what has its turn; its owner and its request come after their equals then."""
+        taken = self.next()
+        assert taken is not None  # noqa: S101 - the caller has looked
+        who, one = taken
+        self.remove(who, one)
+        if who.owner in self._waiting:
+            requests = self._waiting.pop(who.owner)
+            self._waiting[who.owner] = requests
+            if who in requests:
+                requests[who] = requests.pop(who)
+        return taken
+
+    def remove(self, who: Who, one: T) -> None:
+        """Raises KeyError or ValueError where it does not wait."""
+        requests = self._waiting[who.owner]
+        requests[who].remove(one)
+        if not requests[who]:
+            del requests[who]
+        if not requests:
+            del self._waiting[who.owner]
+
+
+class NoPlace(Exception):
+    """No place came free for as long as the caller wanted to wait."""
+
+
+class Places:
+    """A number of places on an event loop, each held for the time of a block.
+
+    `leaves_room`: nobody takes all of them; see Share.
+    """
+
+    def __init__(self, total: int, *, leaves_room: bool = False) -> None:
+        self._total = total
+        self._share = Share(total) if leaves_room else None
+        self._held = Held()
+        self._turns: Turns[asyncio.Future[None]] = Turns(self._held)
+
+    @property
+    def in_use(self) -> int:
+        return self._held.total()
+
+    @property
+    def is_waited_for(self) -> bool:
+        return bool(self._turns)
+
+    def has_place(self, who: Who) -> bool:
+        """Whether acquire() would not wait."""
+        return not self._turns and self._may_take(who)
+
+    async def acquire(self, who: Who, patience_seconds: float) -> None:
+        """Take a place, waiting for it at most so long. Raises NoPlace."""
+        if self.has_place(who):
+            self._take(who)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.push(who, turn)
+        self._hand_out()  # those before may wait for their share only
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.release(who)  # it came free in the same moment
+            else:
+                with suppress(KeyError, ValueError):  # release() may have passed over it
+                    self._turns.remove(who, turn)
+            if isinstance(error, TimeoutError):
+                raise NoPlace from None
+            raise
+
+    def release(self, who: Who) -> None:
+        self._held.add(who, -1)
+        if self._share:
+            self._share.give_back(who)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while (waiting := self._turns.next()) and self._may_take(waiting[0]):
+            who, turn = self._turns.pop()
+            if not turn.done():  # its task was cancelled, and has not run since
+                self._take(who)
+                turn.set_result(None)
+
+    def _may_take(self, who: Who) -> bool:
+        return self.in_use < self._total and (self._share is None or self._share.allows(who))
+
+    def _take(self, who: Who) -> None:
+        self._held.add(who)
+        if self._share:
+            self._share.take(who)
+
+    @contextmanager
+    def taken(self, who: Who) -> Iterator[None]:
+        """Hold, until the block ends, the place that acquire() gave."""
+        try:
+            yield
+        finally:
+            self.release(who)
