@@ -13,7 +13,7 @@ from halftone_shared.db.engine import always_by_index, make_engine
 from halftone_shared.db.products import Claim, claim_products, postpone_product, renew_leases
 from halftone_shared.db.requests import get_status
 from halftone_shared.model.results import ProductKey, ProductResult
-from halftone_shared.model.status_object import status_object
+from halftone_shared.model.status_object import StatusObject, status_object
 from tests.support.stored import (
     claim_product,
     claimed,
@@ -247,7 +247,7 @@ def test_requests_that_end_side_by_side_do_not_deadlock(engine: Engine) -> None:
     assert sum(result.ended for result in results) == len(requests)
 
 
-def _status(engine: Engine, request_id: UUID) -> dict[str, object]:
+def _status(engine: Engine, request_id: UUID) -> StatusObject:
     with engine.connect() as connection:
         row = get_status(connection, request_id, owner=None)
     assert row is not None

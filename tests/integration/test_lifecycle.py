@@ -358,7 +358,7 @@ def _status(engine: Engine, request_id: UUID) -> dict[str, Any]:
     with engine.connect() as connection:
         row = get_status(connection, request_id, owner=None)
     assert row is not None
-    return status_object(row, URL)
+    return {**status_object(row, URL)}
 
 
 def _assert_sound(engine: Engine) -> None:

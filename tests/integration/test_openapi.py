@@ -2,11 +2,15 @@
 describe.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import schemathesis
@@ -21,13 +25,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from sqlalchemy import Engine, select
-from starlette.routing import Route
+from starlette.responses import Response
 
+from halftone_api import endpoints
 from halftone_api.app import create_app
-from halftone_api.endpoints.index import ENDPOINTS
+from halftone_api.endpoints import all_endpoints
 from halftone_api.errors import ProblemCode
 from halftone_api.openapi.document import describe_api
-from halftone_api.routes import ROUTES
 from halftone_shared.db.tables import webhook_events
 from halftone_shared.db.webhook_events import freeze_event
 from halftone_shared.model.options import Mode
@@ -42,7 +46,6 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-UNDESCRIBED = {"/", "/openapi.json", "/docs", "/upload", "/status/{request_id}"}
 
 
 @pytest.fixture
@@ -51,23 +54,48 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
         yield running
 
 
-def test_every_route_is_described_and_no_other(api: Api) -> None:
+def test_every_route_is_described_and_in_the_index_and_in_the_page(api: Api) -> None:
     document = api.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     described = {
         (path, method.upper()) for path, methods in document["paths"].items() for method in methods
     }
-    served = {
-        (route.path, method)
-        for route in ROUTES
-        if isinstance(route, Route) and route.path not in UNDESCRIBED
-        for method in (route.methods or set()) - {"HEAD"}
-    }
-    assert described == served
-    assert {path for _, path, _ in ENDPOINTS.values()} == {path for path, _ in served} | {
-        "/openapi.json",
-        "/docs",
-    }
+    declared = {(each.path, each.method) for each in all_endpoints() if each.described}
+    assert described == declared
+    links = api.get("/").json()["links"].values()
+    page = api.get("/docs").text
+    for path, method in declared:
+        assert api.settings.public_url + path in links
+        assert f"{method} {path}" in page
+
+
+def test_every_handler_is_declared() -> None:
+    """A handler without `@endpoint` has no route, and nothing else would say so."""
+    declared = {each.handler for each in all_endpoints()}
+    for module in iter_modules(endpoints.__path__):
+        found = import_module(f"{endpoints.__name__}.{module.name}")
+        for name, function in inspect.getmembers(found, inspect.isfunction):
+            signature = inspect.signature(function)
+            takes_a_call = [*signature.parameters] == ["request"]
+            public = not name.startswith("_") and function.__module__ == found.__name__
+            if public and takes_a_call and signature.return_annotation is Response:
+                assert function in declared, f"{module.name}.{name}"
+
+
+def test_path_of_every_endpoint_has_a_parameter_for_each_variable() -> None:
+    for each in all_endpoints():
+        variables = set(re.findall(r"\{(\w+)", each.path))
+        assert variables == {one.name for one in each.parameters if one.where == "path"}, each.path
+
+
+def test_links_of_a_request_lead_to_endpoints(api: Api) -> None:
+    accepted = api.upload(ONE_ROW).json()
+    patterns = [re.sub(r"\{\w+\}", "[^/]+", each.path) for each in all_endpoints()]
+    for link in accepted["links"].values():
+        path = urlsplit(link).path
+        assert any(re.fullmatch(pattern, path) for pattern in patterns), link
+    status = api.get(f"/api/status/{accepted['request_id']}").json()
+    assert accepted["links"] == status["links"] | {"status": status["links"]["self"]}
 
 
 def test_every_code_is_raised_somewhere_and_explained_in_the_page(api: Api) -> None:
@@ -157,7 +185,7 @@ def test_every_member_of_an_answer_is_described(api: Api) -> None:
     [event] = api.get(f"/api/webhooks/{request_id}").json()["events"]
     for name, answered in (
         ("Accepted", accepted),
-        ("Status", status),
+        ("StatusWithProducts", status),
         ("Product", status["products"][0]),
         ("Image", status["products"][0]["images"][0]),
         ("Event", event),
@@ -190,9 +218,8 @@ def schema(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> 
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-OPERATIONS = [
-    (path, method) for path, methods in describe_api("", "")["paths"].items() for method in methods
-]
+DOCUMENT = describe_api(all_endpoints(), "", "")
+OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from halftone_api.server.middleware import LINGER_BYTES
-from halftone_api.upload.form import FIELDS, FORM_OVERHEAD_BYTES
+from halftone_api.upload.fields import FIELDS
+from halftone_api.upload.form import FORM_OVERHEAD_BYTES
 from halftone_shared.db.outbox import take_due_products
 from tests.support.api import (
     ONE_ROW,

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status
-from halftone_shared.model.status_object import event_type, status_object, timestamp
+from halftone_shared.model.status_object import StatusObject, event_type, status_object, timestamp
 
 REQUEST = UUID("8243ff57-0000-4000-8000-000000000001")
 URL = "https://halftone.example"
 CREATED = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 
 
-def status(**columns: Any) -> dict[str, Any]:
+def status(**columns: Any) -> StatusObject:
     defaults: dict[str, Any] = {
         "id": REQUEST,
         "status": "PROCESSING",
@@ -59,7 +59,7 @@ def progress(ended: int, total: int) -> float:
 
 
 def test_members_are_those_of_the_contract() -> None:
-    found = status()
+    found: dict[str, Any] = {**status()}
     del found["progress"]
     assert found == {
         "request_id": str(REQUEST),
@@ -89,6 +89,12 @@ def test_members_are_those_of_the_contract() -> None:
             "self": f"{URL}/api/status/{REQUEST}",
             "details": f"{URL}/api/details/{REQUEST}",
             "download": f"{URL}/api/download/{REQUEST}",
+            "report": f"{URL}/api/download/{REQUEST}?report=images",
+            "events": f"{URL}/api/events/{REQUEST}",
+            "cancel": f"{URL}/api/cancel/{REQUEST}",
+            "retry": f"{URL}/api/retry/{REQUEST}",
+            "webhooks": f"{URL}/api/webhooks/{REQUEST}",
+            "replay": f"{URL}/api/webhooks/{REQUEST}/replay",
         },
     }
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halftone_api.endpoints.views import image_views, output_csv, product_view, report_csv
+from halftone_api.endpoints.tables import output_csv, report_csv
+from halftone_api.endpoints.views import image_views, product_view
 from halftone_shared.db.products import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult
@@ -174,7 +175,10 @@ def test_outcome_says_how_the_product_went(
 def test_failed_product_has_no_output() -> None:
     view = product_view(product(MISSING, REFUSED, status=Status.FAILED), PUBLIC_URL)
     assert view["output_image_urls"] == [None, None]
-    assert [image["error"]["code"] for image in view["images"]] == ["http_error", "blocked_address"]
+    assert [image["error"] and image["error"]["code"] for image in view["images"]] == [
+        "http_error",
+        "blocked_address",
+    ]
 
 
 def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:

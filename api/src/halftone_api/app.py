@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from halftone_api.errors import EXCEPTION_HANDLERS
 from halftone_api.metrics import Measured, ServiceGauges
-from halftone_api.routes import ROUTES
+from halftone_api.routes import make_routes
 from halftone_api.server.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
 from halftone_api.services import Services
@@ -41,7 +41,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         watch_engine.dispose()
         engine.dispose()
 
-    app = Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
+    app = Starlette(routes=make_routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(
         settings, engine, watch_engine, store, SecretBox(settings.webhook_secret)
     )

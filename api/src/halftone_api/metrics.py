@@ -14,14 +14,12 @@ from typing import cast
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import REGISTRY, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halftone_shared.db.backlog import Backlog, read_backlog
@@ -128,6 +126,10 @@ class ServiceGauges(Collector):
         elif look is self._look:
             self._look, self._backlog, self._read_at = None, look.result(), time.monotonic()
 
+    def exposition(self) -> bytes:
+        """All metrics of this API and of the service, in Prometheus' text format."""
+        return generate_latest(REGISTRY) + generate_latest(self.registry)
+
     def collect(self) -> Iterable[GaugeMetricFamily]:
         backlog = self._backlog
         yield _gauge(
@@ -202,15 +204,3 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, documentation, value=value)
-
-
-async def get_metrics(request: Request) -> Response:
-    """Everything, in Prometheus' text format. Without a key, as scrapers have none: keep it from
-    the public.
-    """
-    gauges: ServiceGauges = request.app.state.service_gauges
-    await gauges.refresh()
-    content = await run_in_threadpool(
-        lambda: generate_latest(REGISTRY) + generate_latest(gauges.registry)
-    )
-    return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -1,38 +1,43 @@
-"""Every route, by path. The aliases without /api are those of the documents that this service
-replaces.
-"""
+"""Starlette's routes, made of the declared endpoints."""
 
-from starlette.routing import BaseRoute, Route
+import inspect
+from collections.abc import Iterable
 
-from halftone_api.endpoints.cancel_retry import cancel, retry
-from halftone_api.endpoints.events import watch
-from halftone_api.endpoints.health import healthz, readyz
-from halftone_api.endpoints.images import get_image
-from halftone_api.endpoints.index import home
-from halftone_api.endpoints.reading import download, get_details, get_request_status, list_requests
-from halftone_api.endpoints.upload import upload
-from halftone_api.endpoints.webhooks import get_webhooks, replay_webhook
-from halftone_api.metrics import get_metrics
-from halftone_api.openapi.page import docs, openapi_json
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-ROUTES: list[BaseRoute] = [
-    Route("/", home),
-    Route("/healthz", healthz),
-    Route("/readyz", readyz),
-    Route("/openapi.json", openapi_json),
-    Route("/docs", docs),
-    Route("/metrics", get_metrics),
-    Route("/api/upload", upload, methods=["POST"]),
-    Route("/upload", upload, methods=["POST"]),
-    Route("/api/status/{request_id}", get_request_status),
-    Route("/status/{request_id}", get_request_status),
-    Route("/api/details/{request_id}", get_details),
-    Route("/api/download/{request_id}", download),
-    Route("/api/cancel/{request_id}", cancel, methods=["POST"]),
-    Route("/api/retry/{request_id}", retry, methods=["POST"]),
-    Route("/api/webhooks/{request_id}", get_webhooks),
-    Route("/api/webhooks/{request_id}/replay", replay_webhook, methods=["POST"]),
-    Route("/api/events/{request_id}", watch),
-    Route("/api/requests", list_requests),
-    Route("/api/image/{filename}", get_image),
-]
+from halftone_api.endpoints import all_endpoints
+from halftone_api.endpoints.declaration import Endpoint, Handler
+
+
+def make_routes() -> list[Route]:
+    """One route for each path and alias, whatever number of methods it has: so a 405 can list all
+    of them.
+    """
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in all_endpoints():
+        for path in endpoint.paths:
+            by_path.setdefault(path, []).append(endpoint)
+    # {filename} would also match what a more exact path is for.
+    exact_first = sorted(by_path, key=lambda path: path.count("{"))
+    return [_route(path, by_path[path]) for path in exact_first]
+
+
+def _route(path: str, endpoints: Iterable[Endpoint]) -> Route:
+    handlers = {endpoint.method: endpoint.handler for endpoint in endpoints}
+    handler = next(iter(handlers.values())) if len(handlers) == 1 else _by_method(handlers)
+    return Route(path, handler, methods=list(handlers))
+
+
+def _by_method(handlers: dict[str, Handler]) -> Handler:
+    async def answer(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = handlers[method]
+        if inspect.iscoroutinefunction(handler):
+            answered: Response = await handler(request)
+            return answered
+        return await run_in_threadpool(handler, request)  # type: ignore[arg-type]
+
+    return answer

@@ -1,7 +1,6 @@
 """What the routes work with, built once in create_app."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Engine
 from starlette.requests import Request
@@ -9,7 +8,7 @@ from starlette.requests import Request
 from halftone_api.settings import ApiSettings
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
-from halftone_shared.model.status_object import status_object
+from halftone_shared.model.status_object import StatusObject, status_object
 from halftone_shared.storage import ImageStore
 
 
@@ -25,7 +24,7 @@ class Services:
     store: ImageStore
     secret_box: SecretBox
 
-    def status_object(self, row: RequestStatus) -> dict[str, Any]:
+    def status_object(self, row: RequestStatus) -> StatusObject:
         """A request as clients see it, by this API's settings."""
         return status_object(row, self.settings.public_url, self.settings.retention_days)
 

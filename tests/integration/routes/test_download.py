@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from halftone_api.endpoints import reading
+from halftone_api.endpoints import download
 from halftone_shared.db.cancel_retry import retry_request
 from halftone_shared.db.products import product_page
 from tests.support.api import Api, multipart
@@ -133,7 +133,7 @@ def test_download_that_meets_a_retry_before_its_first_row_is_answered_as_of_a_ru
         retry_request(api.engine, request_id, "http://api.example")
         return product_page(*arguments, **named)
 
-    monkeypatch.setattr(reading, "product_page", retried_meanwhile)
+    monkeypatch.setattr(download, "product_page", retried_meanwhile)
     problem_of(api.get(f"/api/download/{request_id}?report=images"), 409, "not_ended")
 
 

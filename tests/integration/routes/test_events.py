@@ -14,7 +14,7 @@ from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
 from halftone_api.endpoints import events
-from halftone_api.endpoints.reading import find_request
+from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
 from halftone_shared.db.api_keys import create_key, find_key, revoke_key

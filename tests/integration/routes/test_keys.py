@@ -1,13 +1,11 @@
 """Who may call: keys, and that each sees its own alone."""
 
-import re
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from starlette.routing import Route
 
-from halftone_api.routes import ROUTES
+from halftone_api.endpoints import all_endpoints
 from halftone_shared.db.api_keys import create_key, revoke_key
 from halftone_shared.errors import KeyNameAmbiguous, KeyNameTaken
 from tests.support.api import Api
@@ -15,14 +13,12 @@ from tests.support.csv_files import HEADER
 from tests.support.routes import DATA, URL, ended_with_image, problem_of, upload
 from tests.support.stored import execute, finish, query
 
-API_ROUTES = [
-    route
-    for route in ROUTES
-    if isinstance(route, Route)
-    and re.match("/(api|upload|status)", route.path)
-    and "filename" not in route.path
+KEYED = [
+    (endpoint.method, path)
+    for endpoint in all_endpoints()
+    if not endpoint.keyless
+    for path in endpoint.paths
 ]
-KEYED = [(sorted(route.methods or ())[0], route.path) for route in API_ROUTES]
 OF_A_REQUEST = [(method, path) for method, path in KEYED if "{request_id}" in path]
 
 

@@ -1,4 +1,18 @@
-"""The routes, one module a subject: the handlers and what they answer.
+"""One module for each subject: handlers, each with its declaration beside it.
 
-A handler parses, calls one function and answers.
+A module that is added here is found by itself.
 """
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from halftone_api.endpoints.declaration import Endpoint, declared_endpoints
+
+
+@cache
+def all_endpoints() -> tuple[Endpoint, ...]:
+    """Every endpoint of the API, in the order of `/docs`."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    return tuple(declared_endpoints())

@@ -1,4 +1,4 @@
-"""The routes that change a request: cancel it, and retry what failed in it."""
+"""Cancelling a request, and retrying what failed in it."""
 
 from urllib.parse import urlsplit
 
@@ -6,11 +6,14 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from halftone_api.endpoints.reading import find_request
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.parameters import REQUEST_ID
+from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.errors import AlreadyEnded, NotEnded, NothingToRetry
+from halftone_shared.model.status_object import StatusObject
 
 log = structlog.get_logger(__name__)
 
@@ -18,8 +21,17 @@ log = structlog.get_logger(__name__)
 CANCEL_PATIENCE_SECONDS = 2.0
 
 
+@endpoint(
+    "POST",
+    "/api/cancel/{request_id}",
+    name="cancel",
+    tag=Tag.REQUESTS,
+    summary="Cancel the request; finished products keep their results",
+    parameters=(REQUEST_ID,),
+    answers={202: Answer("The status object.", StatusObject)},
+    problems=(ProblemCode.NOT_FOUND, ProblemCode.ALREADY_ENDED),
+)
 def cancel(request: Request) -> Response:
-    """End what has not ended yet; what has finished keeps its results."""
     row = find_request(request)
     try:
         cancel_request(services(request).engine, row.id, patience_seconds=CANCEL_PATIENCE_SECONDS)
@@ -33,8 +45,17 @@ def cancel(request: Request) -> Response:
     return _accepted(request)
 
 
+@endpoint(
+    "POST",
+    "/api/retry/{request_id}",
+    name="retry",
+    tag=Tag.REQUESTS,
+    summary="Try again what failed, under the same ID",
+    parameters=(REQUEST_ID,),
+    answers={202: Answer("The status object.", StatusObject)},
+    problems=(ProblemCode.NOT_FOUND, ProblemCode.NOT_ENDED, ProblemCode.NOTHING_TO_RETRY),
+)
 def retry(request: Request) -> Response:
-    """Try what failed again, under the same ID."""
     row = find_request(request)
     try:
         settings = services(request).settings

@@ -1,6 +1,4 @@
-"""The route that tells a request's progress as it happens: server-sent events, one for every
-change.
-"""
+"""A request's progress as it happens: one server-sent event for every change."""
 
 import asyncio
 import hashlib
@@ -13,8 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from halftone_api.endpoints.reading import find_request
-from halftone_api.errors import Problem
+from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
+from halftone_api.endpoints.parameters import REQUEST_ID, TEXT
+from halftone_api.endpoints.request_lookup import find_request
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.engine import is_unavailable
 from halftone_shared.model.request_status import RequestStatus
@@ -25,16 +25,39 @@ PING_EVERY_SECONDS = 15
 _RECONNECT_MILLISECONDS = 2000
 
 
+LAST_EVENT_ID: Parameter[str | None] = Parameter(
+    name="Last-Event-ID",
+    where="header",
+    description="The `id` of the last event received; an unchanged status is not sent again.",
+    schema=TEXT,
+    parse=str,
+    expected="an event's id",
+    default=None,
+)
+
+
+@endpoint(
+    "GET",
+    "/api/events/{request_id}",
+    name="events",
+    tag=Tag.REQUESTS,
+    summary="Its progress as server-sent events, until it has ended",
+    parameters=(REQUEST_ID, LAST_EVENT_ID),
+    answers={
+        200: Answer("`status` events with the status object.", media_types=("text/event-stream",)),
+        204: Answer("The request has ended, and Last-Event-ID is that of its last event."),
+    },
+    problems=(ProblemCode.NOT_FOUND,),
+)
 async def watch(request: Request) -> Response:
     """`status` events, each with the status object: the first at once, the last when the request
     has ended.
 
-    Who comes again with the Last-Event-ID of what is still so is not told it twice; where that was
-    the last event, the answer is 204: a browser's EventSource connects anew to whatever ends, and
-    to this alone it does not.
+    A client that reconnects with the current Last-Event-ID gets no repeat. After the last event the
+    answer is 204: a browser's EventSource reconnects after any other end.
     """
     row = await run_in_threadpool(find_request, request)
-    if row.has_ended and _event(request, row).id == _last_event_id(request):
+    if row.has_ended and _event(request, row).id == LAST_EVENT_ID.of(request):
         return Response(status_code=204)
     return EventSourceResponse(
         _changes(request, row),
@@ -44,7 +67,7 @@ async def watch(request: Request) -> Response:
 
 
 async def _changes(request: Request, row: RequestStatus | None) -> AsyncIterator[ServerSentEvent]:
-    told = _last_event_id(request)
+    told = LAST_EVENT_ID.of(request)
     while row is not None:
         event = _event(request, row)
         if event.id != told:
@@ -63,10 +86,6 @@ def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
     )
     event_id = hashlib.blake2b(data.encode(), digest_size=12).hexdigest()
     return ServerSentEvent(data, event="status", id=event_id, retry=_RECONNECT_MILLISECONDS)
-
-
-def _last_event_id(request: Request) -> str | None:
-    return request.headers.get("last-event-id")
 
 
 def _look(request: Request, seen: RequestStatus) -> RequestStatus | None:

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 import pika
 from anyio import CapacityLimiter, to_thread
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
 
+from halftone_api.endpoints.declaration import Answer, endpoint
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.engine import check_database
@@ -23,13 +26,37 @@ ANSWER_SECONDS = 6.0
 _THREADS = CapacityLimiter(4)
 
 
+class Alive(TypedDict):
+    status: Literal["ok"]
+
+
+class Ready(TypedDict):
+    status: Literal["ready"]
+    checks: dict[str, Literal["ok"]]
+
+
+@endpoint(
+    "GET",
+    "/healthz",
+    name="health",
+    summary="Alive",
+    answers={200: Answer("The process answers.", Alive)},
+    keyless=True,
+)
 async def healthz(request: Request) -> Response:
-    """Alive: the process answers."""
     return JSONResponse({"status": "ok"})
 
 
+@endpoint(
+    "GET",
+    "/readyz",
+    name="ready",
+    summary="Ready: database and broker reached",
+    answers={200: Answer("Ready.", Ready)},
+    problems=(ProblemCode.NOT_READY,),
+    keyless=True,
+)
 async def readyz(request: Request) -> Response:
-    """Ready: what a call needs is there. 503 names what is not."""
     checks = await _check(services(request))
     failing = {name: problem for name, problem in checks.items() if problem}
     if failing:

@@ -9,23 +9,56 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from halftone_api.endpoints.reading import etag_matches
+from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
+from halftone_api.endpoints.etags import etag_matches
+from halftone_api.endpoints.parameters import TEXT
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.products import image_is_known
 from halftone_shared.errors import ImageNotStored, StorageUnavailable
-from halftone_shared.model.image_names import parse_image_name
+from halftone_shared.model.image_names import MEDIA_TYPES, parse_image_name
 
 log = structlog.get_logger(__name__)
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
+FILENAME = Parameter(
+    name="filename",
+    where="path",
+    description="The file name in an output URL.",
+    schema=TEXT,
+    parse=str,
+    expected="the name of an image",
+    default="",
+)
+_IMAGE_TYPES = tuple(sorted(set(MEDIA_TYPES.values())))
+
+
+@endpoint(
+    "GET",
+    "/api/image/{filename}",
+    name="image",
+    tag=Tag.RESULTS,
+    summary="An output image; its name is its key",
+    parameters=(FILENAME,),
+    answers={
+        200: Answer("The image.", media_types=_IMAGE_TYPES),
+        206: Answer("The part in Range.", media_types=_IMAGE_TYPES),
+        304: Answer("The ETag in If-None-Match is the image's."),
+    },
+    problems=(
+        ProblemCode.NOT_FOUND,
+        ProblemCode.RANGE_NOT_SATISFIABLE,
+        ProblemCode.STORAGE_UNAVAILABLE,
+    ),
+    keyless=True,
+)
 async def get_image(request: Request) -> Response:
     """An output image. A name stands for the same bytes for ever, so it is its own ETag and may be
     cached for good.
     """
-    name = request.path_params["filename"]
+    name = FILENAME.of(request)
     slot = parse_image_name(name)
     if slot is None:
         raise _not_found(name)

@@ -1,4 +1,4 @@
-"""The route that takes a CSV."""
+"""Uploading a file of products."""
 
 import re
 from urllib.parse import urlsplit
@@ -8,23 +8,76 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.authentication import find_caller
+from halftone_api.endpoints.declaration import Answer, Body, Parameter, Tag, endpoint
 from halftone_api.endpoints.rate_limiting import limit_rate
-from halftone_api.errors import Problem, ProblemCode
+from halftone_api.errors import ProblemCode
 from halftone_api.server.middleware import call_id
 from halftone_api.services import services
+from halftone_api.upload.fields import form_schema
 from halftone_api.upload.form import read_upload
 from halftone_api.upload.products import CsvLimits
-from halftone_api.upload.store import Intake
+from halftone_api.upload.store import Accepted, Intake
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 
+def _parse_idempotency_key(text: str) -> str:
+    if not _IDEMPOTENCY_KEY.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+IDEMPOTENCY_KEY: Parameter[str | None] = Parameter(
+    name="Idempotency-Key",
+    where="header",
+    description="The same key and upload give the same request, for 24 hours.",
+    schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
+    parse=_parse_idempotency_key,
+    expected="1 to 255 visible ASCII characters",
+    default=None,
+)
+
+
+@endpoint(
+    "POST",
+    "/api/upload",
+    name="upload",
+    aliases=("/upload",),
+    tag=Tag.UPLOAD,
+    summary="Upload a file of products; answers with a request ID",
+    parameters=(IDEMPOTENCY_KEY,),
+    body=Body(form_schema, media_type="multipart/form-data", component="Upload"),
+    answers={202: Answer("Stored; the images are being processed.", Accepted)},
+    problems=(
+        ProblemCode.MISSING_FILE,
+        ProblemCode.MALFORMED_FORM,
+        ProblemCode.NOT_MULTIPART,
+        ProblemCode.INVALID_OPTION,
+        ProblemCode.INVALID_WEBHOOK_URL,
+        ProblemCode.INVALID_PARAMETER,
+        ProblemCode.BAD_FRAMING,
+        ProblemCode.TOO_LARGE,
+        ProblemCode.UPLOAD_TIMEOUT,
+        ProblemCode.NOT_CSV,
+        ProblemCode.EMPTY_CSV,
+        ProblemCode.BAD_ENCODING,
+        ProblemCode.MALFORMED_CSV,
+        ProblemCode.MISSING_COLUMNS,
+        ProblemCode.DUPLICATE_COLUMNS,
+        ProblemCode.NO_ROWS,
+        ProblemCode.TOO_MANY_ROWS,
+        ProblemCode.INVALID_ROWS,
+        ProblemCode.IDEMPOTENCY_KEY_REUSED,
+        ProblemCode.RATE_LIMITED,
+        ProblemCode.STORAGE_UNAVAILABLE,
+    ),
+)
 async def upload(request: Request) -> Response:
-    """Take a CSV and answer 202 once its request is committed."""
+    """Answers once the request is committed."""
     found = services(request)
     settings = found.settings
     owner_id = (await run_in_threadpool(find_caller, request)).owner_id
-    idempotency_key = _idempotency_key(request)
+    idempotency_key = IDEMPOTENCY_KEY.of(request)
     await run_in_threadpool(limit_rate, request, owner_id)
     form = await read_upload(
         request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow
@@ -43,11 +96,3 @@ async def upload(request: Request) -> Response:
         form.file.close()
     headers = {"Location": urlsplit(answer["links"]["status"]).path, "Retry-After": "1"}
     return JSONResponse(answer, status_code=202, headers=headers)
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        detail = "An Idempotency-Key has 1 to 255 visible ASCII characters."
-        raise Problem(ProblemCode.INVALID_PARAMETER, detail, parameter="Idempotency-Key")
-    return key

@@ -1,46 +1,111 @@
-"""Rows of the database as clients see them: products as JSON, output and report as CSV. Pure."""
+"""Products and webhook events as clients see them. Pure."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
 
-from halftone_api.upload.products import DELIMITERS
+from pydantic import Field
+from typing_extensions import TypedDict
+
 from halftone_shared.db.products import ProductRow
 from halftone_shared.db.webhook_events import WebhookAttemptRow, WebhookEventRow
-from halftone_shared.model.results import ImageResult
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.json_types import Count, Number, Time, Url
+from halftone_shared.model.results import ImageError, ImageResult
 from halftone_shared.model.signing import webhook_id
-from halftone_shared.model.states import Outcome, Status, outcome_of
-from halftone_shared.model.status_object import timestamp
-
-OUTPUT_COLUMN = "Output Image Urls"
-REPORT_COLUMNS = (
-    "line",
-    "serial_number",
-    "product_name",
-    "position",
-    "input_url",
-    "output_url",
-    "status",
-    "action",
-    "error_code",
-    "http_status",
-    "message",
-    "bytes_in",
-    "bytes_out",
-    "saved_percent",
-    "width",
-    "height",
-    "format",
-)
-# Rows are handed on in pieces of about this size.
-_PIECE_CHARACTERS = 64 * 1024
-# What a spreadsheet takes for a formula, the full-width forms included (OWASP, CSV injection).
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+from halftone_shared.model.states import Action, Outcome, Status, WebhookStatus, outcome_of
+from halftone_shared.model.status_object import StatusObject, timestamp
 
 
-def product_view(row: ProductRow, public_url: str) -> dict[str, Any]:
+class ImageErrorObject(TypedDict):
+    code: Annotated[ImageErrorCode, Field(description="`/docs` explains each.")]
+    message: str
+    http_status: int | None
+    retryable: Annotated[bool, Field(description="Another attempt may succeed.")]
+
+
+class Image(TypedDict):
+    """One input URL and what became of it."""
+
+    position: Annotated[Number, Field(description="From 1, in the order of the input URLs.")]
+    input_url: str
+    output_url: Url | None
+    status: Status
+    action: Annotated[
+        Action | None,
+        Field(description="`kept_original`: compressing would not have made it smaller."),
+    ]
+    format: str | None
+    width: Annotated[Count | None, Field(description="In pixels, of the output.")]
+    height: Annotated[Count | None, Field(description="In pixels, of the output.")]
+    bytes_in: Count | None
+    bytes_out: Count | None
+    warnings: list[str]
+    error: ImageErrorObject | None
+
+
+class Product(TypedDict):
+    """A row of the uploaded file."""
+
+    line: Annotated[
+        Number, Field(description="The line of the file on which the row starts; the header is 1.")
+    ]
+    serial_number: int
+    product_name: str
+    status: Status
+    outcome: Outcome | None
+    attempts: Count
+    input_image_urls: list[str]
+    output_image_urls: Annotated[
+        list[Url | None], Field(description="One entry an input URL; null where it failed.")
+    ]
+    images: list[Image]
+
+
+class Attempt(TypedDict):
+    """One attempt to deliver a webhook event."""
+
+    attempt: Count
+    started_at: Time
+    duration_ms: Count
+    status_code: int | None
+    error: str | None
+
+
+class EndingType(StrEnum):
+    COMPLETED = "request.completed"
+    FAILED = "request.failed"
+    CANCELLED = "request.cancelled"
+
+
+class Ending(TypedDict):
+    """The body of a webhook."""
+
+    type: EndingType
+    timestamp: Time
+    data: StatusObject
+
+
+class Event(TypedDict):
+    """A webhook event with its delivery log."""
+
+    webhook_id: str
+    run: Annotated[Count, Field(description="1, and one more for every retry.")]
+    status: WebhookStatus
+    attempts: Count
+    last_status_code: int | None
+    last_error: str | None
+    created_at: Time
+    next_attempt_at: Time | None
+    delivered_at: Time | None
+    log: list[Attempt]
+    body: Annotated[
+        Ending | None, Field(description="What every attempt sends; null until the first.")
+    ]
+
+
+def product_view(row: ProductRow, public_url: str) -> Product:
     """A product with one entry an input URL, in the order of the input."""
     images = image_views(row, public_url)
     return {
@@ -56,7 +121,7 @@ def product_view(row: ProductRow, public_url: str) -> dict[str, Any]:
     }
 
 
-def image_views(row: ProductRow, public_url: str) -> list[dict[str, Any]]:
+def image_views(row: ProductRow, public_url: str) -> list[Image]:
     unset = row.status if row.has_ended else Status.PENDING
     return [
         _image_view(position, url, image, public_url, unset)
@@ -68,7 +133,7 @@ def image_views(row: ProductRow, public_url: str) -> list[dict[str, Any]]:
 
 def _image_view(
     position: int, input_url: str, image: ImageResult | None, public_url: str, unset: Status
-) -> dict[str, Any]:
+) -> Image:
     facts = image or ImageResult()
     return {
         "position": position,
@@ -82,17 +147,26 @@ def _image_view(
         "bytes_in": facts.bytes_in,
         "bytes_out": facts.bytes_out,
         "warnings": list(facts.warnings),
-        "error": facts.error.to_json() if facts.error else None,
+        "error": _error_view(facts.error) if facts.error else None,
     }
 
 
-def _product_outcome(row: ProductRow, images: list[dict[str, Any]]) -> Outcome | None:
+def _error_view(error: ImageError) -> ImageErrorObject:
+    return {
+        "code": error.code,
+        "message": error.message,
+        "http_status": error.http_status,
+        "retryable": error.retryable,
+    }
+
+
+def _product_outcome(row: ProductRow, images: list[Image]) -> Outcome | None:
     if row.status not in (Status.COMPLETED, Status.FAILED):
         return None
     return outcome_of(sum(image["status"] == Status.COMPLETED for image in images), len(images))
 
 
-def event_view(event: WebhookEventRow, attempts: Iterable[WebhookAttemptRow]) -> dict[str, Any]:
+def event_view(event: WebhookEventRow, attempts: Iterable[WebhookAttemptRow]) -> Event:
     """A webhook event with its delivery log. `body` is what every attempt sends, null until the
     first.
     """
@@ -118,85 +192,3 @@ def event_view(event: WebhookEventRow, attempts: Iterable[WebhookAttemptRow]) ->
         ],
         "body": json.loads(event.body) if event.body else None,
     }
-
-
-def output_csv(
-    header: list[str], rows: Iterable[ProductRow], public_url: str, *, delimiter: str, safe: bool
-) -> Iterator[str]:
-    """The uploaded columns and rows, verbatim and in their order, then the output URLs; a failed
-    slot is empty (`u1,,u3`).
-    """
-    return _csv(_output_rows(header, rows, public_url), delimiter, safe=safe)
-
-
-def _output_rows(
-    header: list[str], rows: Iterable[ProductRow], public_url: str
-) -> Iterator[list[str]]:
-    yield [*header, OUTPUT_COLUMN]
-    for row in rows:
-        yield [
-            *row.cells,
-            ",".join(f"{public_url}/api/image/{file}" if file else "" for file in row.files),
-        ]
-
-
-def report_csv(rows: Iterable[ProductRow], public_url: str, *, safe: bool) -> Iterator[str]:
-    """One row an image, with everything that is known of it."""
-    return _csv(_report_rows(rows, public_url), ",", safe=safe)
-
-
-def _report_rows(rows: Iterable[ProductRow], public_url: str) -> Iterator[list[Any]]:
-    yield list(REPORT_COLUMNS)
-    for row in rows:
-        for image in image_views(row, public_url):
-            error = image["error"] or {}
-            yield [
-                row.line,
-                row.serial_number,
-                row.product_name,
-                image["position"],
-                image["input_url"],
-                image["output_url"],
-                image["status"],
-                image["action"],
-                error.get("code"),
-                error.get("http_status"),
-                error.get("message"),
-                image["bytes_in"],
-                image["bytes_out"],
-                _saved_percent(image),
-                image["width"],
-                image["height"],
-                image["format"],
-            ]
-
-
-def _saved_percent(image: dict[str, Any]) -> str | None:
-    if not image["bytes_in"]:
-        return None
-    return f"{100 * (1 - image['bytes_out'] / image['bytes_in']):.1f}"
-
-
-def _csv(rows: Iterable[list[Any]], delimiter: str, *, safe: bool) -> Iterator[str]:
-    buffer = io.StringIO(newline="")
-    plain, quoted = (
-        csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
-        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
-    )
-    others = [other for other in DELIMITERS if other != delimiter]
-    for cells in rows:
-        # Who opens the file with another separator would have such a cell come apart, perhaps into
-        # formulas.
-        comes_apart = safe and any(other in str(cell) for cell in cells for other in others)
-        (quoted if comes_apart else plain).writerow(
-            [_formula_safe(cell) for cell in cells] if safe else cells
-        )
-        if buffer.tell() >= _PIECE_CHARACTERS:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _formula_safe(cell: Any) -> Any:
-    return "'" + cell if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

@@ -3,18 +3,42 @@
 import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
 
-from halftone_api.endpoints.reading import find_request
-from halftone_api.endpoints.views import event_view
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.parameters import REQUEST_ID
+from halftone_api.endpoints.request_lookup import find_request
+from halftone_api.endpoints.views import Event, event_view
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.webhook_events import attempts_of, events_of, replay_event
+from halftone_shared.model.json_types import Uuid
 
 log = structlog.get_logger(__name__)
 
 
+class Webhooks(TypedDict):
+    request_id: Uuid
+    url: str | None
+    events: list[Event]
+
+
+class Replayed(TypedDict):
+    message: str
+    request_id: Uuid
+
+
+@endpoint(
+    "GET",
+    "/api/webhooks/{request_id}",
+    name="webhooks",
+    tag=Tag.WEBHOOKS,
+    summary="How its webhook was delivered",
+    parameters=(REQUEST_ID,),
+    answers={200: Answer("Its events, newest first, with the attempts of each.", Webhooks)},
+    problems=(ProblemCode.NOT_FOUND,),
+)
 def get_webhooks(request: Request) -> Response:
-    """The events of a request, newest first, each with the attempts to deliver it."""
     row = find_request(request)
     with services(request).engine.connect() as connection:
         events = events_of(connection, row.id)
@@ -23,8 +47,18 @@ def get_webhooks(request: Request) -> Response:
     return JSONResponse({"request_id": str(row.id), "url": row.webhook_url, "events": views})
 
 
+@endpoint(
+    "POST",
+    "/api/webhooks/{request_id}/replay",
+    name="replay",
+    tag=Tag.WEBHOOKS,
+    summary="Send its newest webhook event again",
+    description="Same ID, same body; the schedule of attempts starts again.",
+    parameters=(REQUEST_ID,),
+    answers={202: Answer("The event is due again.", Replayed)},
+    problems=(ProblemCode.NOT_FOUND, ProblemCode.NO_WEBHOOK, ProblemCode.NOT_ENDED),
+)
 def replay_webhook(request: Request) -> Response:
-    """Send the newest event again: same ID, same body, the schedule from its start."""
     row = find_request(request)
     if row.webhook_url is None:
         raise Problem(ProblemCode.NO_WEBHOOK, "No webhook URL was given with this request.")

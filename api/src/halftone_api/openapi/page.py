@@ -1,33 +1,44 @@
-"""The API's description for programs and for people: /openapi.json, and a page of it that loads
-nothing else.
-"""
+"""`/docs` and the index as pages that load nothing else."""
 
 import json
+from collections.abc import Iterable
 from html import escape
 from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-
-from halftone_api.endpoints.index import VERSION, page
+from halftone_api.endpoints.declaration import Endpoint
 from halftone_api.errors import ProblemCode
-from halftone_api.openapi.document import describe_api
-from halftone_api.services import services
+from halftone_api.openapi.version import VERSION
+from halftone_shared.model.error_codes import ImageErrorCode
 
 
-async def openapi_json(request: Request) -> Response:
-    """The OpenAPI document."""
-    return JSONResponse(describe_api(VERSION, services(request).settings.public_url))
+def index_page(endpoints: Iterable[Endpoint], public_url: str) -> str:
+    """Every endpoint with its summary."""
+    rows = "\n".join(
+        f"<tr><td>{each.method}</td><td><code>{escape(each.path)}</code></td>"
+        f"<td>{escape(each.summary)}</td></tr>"
+        for each in endpoints
+        if each.described
+    )
+    return page(
+        f"halftone {VERSION}",
+        f"""
+<p>Upload a file of products with image URLs; get every image back smaller.</p>
+<pre>curl -F file=@products.csv {escape(public_url)}/api/upload</pre>
+<p><a href="/docs">The API in detail</a></p>
+<table>
+{rows}
+</table>
+""",
+    )
 
 
-async def docs(request: Request) -> Response:
-    """The OpenAPI document as a page. A problem's `type` leads to its code here."""
-    document = describe_api(VERSION, services(request).settings.public_url)
+def docs_page(document: dict[str, Any]) -> str:
+    """The OpenAPI document as a page."""
     form = document["components"]["schemas"]["Upload"]
     members = "\n".join(
         f"<tr><td><code>{name}</code></td><td>{_text(member.get('description', ''))}</td></tr>"
-        for name, member in document["components"]["schemas"]["Status"]["properties"].items()
+        for name, member in document["components"]["schemas"]["StatusObject"]["properties"].items()
     )
     webhook = document["webhooks"]["ended"]["post"]
     ending = document["components"]["schemas"]["Ending"]["properties"]
@@ -41,10 +52,14 @@ async def docs(request: Request) -> Response:
         f"<td>{_text(code.meaning)} {_text(code.remedy)}</td></tr>"
         for code in ProblemCode
     )
-    return HTMLResponse(
-        page(
-            "halftone: the API",
-            f"""
+    images = "\n".join(
+        f'<tr id="image-{code}"><td><code>{code}</code></td><td>{_text(code.meaning)}</td>'
+        f"<td>{'retried' if code.retried else ''}</td><td>{_text(code.remedy)}</td></tr>"
+        for code in ImageErrorCode
+    )
+    return page(
+        "halftone: the API",
+        f"""
 <p>For programs: <a href="/openapi.json">/openapi.json</a>. A trailing slash is accepted everywhere; every answer has an
 <code>X-Request-Id</code>; errors are <code>application/problem+json</code>, each with a <a href="#codes">code</a>.</p>
 {operations}
@@ -60,8 +75,11 @@ async def docs(request: Request) -> Response:
 <table>
 {problems}
 </table>
+<h2 id="image-errors">Codes of images that failed</h2>
+<table>
+{images}
+</table>
 """,
-        )
     )
 
 
@@ -98,7 +116,8 @@ def _values(schema: dict[str, Any]) -> str:
         for name, sign in (("minimum", "≥"), ("exclusiveMinimum", "&gt;"), ("maximum", "≤"))
         if name in schema
     ]
-    return ", ".join([escape(schema.get("format", schema["type"])), *bounds, *default])
+    kind = escape(schema.get("format") or schema.get("type", ""))
+    return ", ".join([kind, *bounds, *default])
 
 
 def _code(value: object) -> str:
@@ -111,3 +130,24 @@ def _text(text: str) -> str:
     return "".join(
         f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts)
     )
+
+
+def page(title: str, content: str) -> str:
+    """A page in the service's style, which loads nothing."""
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title>
+<style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; }}
+  code, pre {{ font-family: ui-monospace, monospace; background: #f4f4f2; }}
+  pre {{ padding: .8rem 1rem; overflow-x: auto; }}
+  h2 {{ margin-top: 2.5rem; font-size: 1.1rem; }}
+  table {{ border-collapse: collapse; width: 100%; margin-bottom: 1rem; }}
+  td {{ padding: .35rem .6rem .35rem 0; border-top: 1px solid #ddd; vertical-align: top; }}
+</style>
+<h1>{escape(title)}</h1>
+{content}
+</html>
+"""

@@ -14,9 +14,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.upload.fields import FIELDS
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.options import (
-    IMAGE_OPTIONS,
     ImageOptions,
     InvalidOption,
     parse_options,
@@ -31,10 +31,6 @@ MAX_FIELD_BYTES = 64 * 1024
 # What multipart adds around the file and the fields.
 FORM_OVERHEAD_BYTES = 256 * 1024
 MAX_FILENAME_CHARACTERS = 255
-
-# What a form may have beside `file` and the image options.
-REQUEST_FIELDS = ("strict", "webhook_url", "webhook_secret")
-FIELDS = (*REQUEST_FIELDS, *IMAGE_OPTIONS)
 
 # The first bytes of what people upload by mistake.
 _NOT_CSV = {

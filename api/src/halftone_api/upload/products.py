@@ -9,11 +9,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from typing_extensions import TypedDict
 
 from halftone_api.upload.cells import read_urls
 from halftone_api.upload.csv_rows import CsvRefused, CsvRows
 from halftone_shared.db.requests import NewProduct
+from halftone_shared.model.json_types import Count
 from halftone_shared.model.urls import MAX_URL_CHARACTERS, image_url_problem
 
 MAX_REPORTED = 100
@@ -46,6 +49,16 @@ class CsvLimits:
     max_urls_per_product: int
 
 
+class RowError(TypedDict):
+    """What is wrong in one cell, as clients see it."""
+
+    line: Count
+    column: str
+    code: str
+    message: str
+    value: str
+
+
 @dataclass(frozen=True)
 class RowProblem:
     """What is wrong in one cell. `line` is the line of the file on which the row starts, the header
@@ -58,7 +71,7 @@ class RowProblem:
     message: str
     value: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RowError:
         return {
             "line": self.line,
             "column": self.column,

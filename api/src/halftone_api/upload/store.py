@@ -5,29 +5,51 @@ transaction.
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID, uuid4
 
 import structlog
+from pydantic import Field
 from sqlalchemy import Connection, Engine
+from typing_extensions import TypedDict
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
 from halftone_api.upload.csv_rows import CsvRefused
 from halftone_api.upload.form import Upload
-from halftone_api.upload.products import CsvLimits, ProductCsv
+from halftone_api.upload.products import CsvLimits, ProductCsv, RowError
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.idempotency import claim_key, keep_answer
 from halftone_shared.db.requests import NewRequest, insert_request
 from halftone_shared.errors import KeyUsedOtherwise
+from halftone_shared.model.json_types import Count, Url, Uuid
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.states import Status
-from halftone_shared.model.status_object import request_links
+from halftone_shared.model.status_object import RequestLinks, request_links
 from halftone_shared.runtime.tracing import span
 
 log = structlog.get_logger(__name__)
 
 _READ_BYTES = 1024 * 1024
+
+
+class UploadLinks(RequestLinks):
+    """The links of the status object; `status` is its `self`."""
+
+    status: Url
+
+
+class Accepted(TypedDict):
+    """What the 202 says."""
+
+    message: str
+    request_id: Uuid
+    status: Literal[Status.PENDING]
+    total_products: Count
+    total_images: Count
+    warning_count: Count
+    warnings: Annotated[list[RowError], Field(max_length=100)]
+    links: UploadLinks
 
 
 @dataclass(frozen=True)
@@ -46,7 +68,7 @@ class Intake:
         owner_id: UUID | None,
         idempotency_key: str | None,
         trace_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Accepted:
         """Write an upload's request and products; what the 202 says.
 
         On return they are committed, and whoever dispatches knows of them. With a key that came
@@ -57,10 +79,12 @@ class Intake:
                 if idempotency_key is not None:
                     before = claim_key(connection, owner_id, idempotency_key, _fingerprint(upload))
                     if before is not None:
-                        return before
+                        return cast("Accepted", before)
                 answer = self._store(connection, upload, owner_id, trace_id)
                 if idempotency_key is not None:
-                    keep_answer(connection, owner_id, idempotency_key, answer)
+                    keep_answer(
+                        connection, owner_id, idempotency_key, cast("dict[str, Any]", answer)
+                    )
         except CsvRefused as refused:
             raise Problem(refused.code, refused.detail, **refused.members) from None
         except KeyUsedOtherwise:
@@ -77,7 +101,7 @@ class Intake:
         upload: Upload,
         owner_id: UUID | None,
         trace_id: str | None,
-    ) -> dict[str, Any]:
+    ) -> Accepted:
         """Rows are written while they are checked."""
         products = ProductCsv(upload.file, self.limits, strict=upload.strict)
         request = NewRequest(
@@ -109,15 +133,11 @@ class Intake:
             "total_images": writer.total_images,
             "warning_count": products.warnings.count,
             "warnings": [warning.to_json() for warning in products.warnings.first],
-            "links": {
-                "status": links["self"],
-                "details": links["details"],
-                "download": links["download"],
-            },
+            "links": {"status": links["self"], **links},
         }
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def _tell(answer: Accepted) -> None:
     log.info(
         "request accepted",
         request_id=answer["request_id"],

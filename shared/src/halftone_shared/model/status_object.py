@@ -3,15 +3,98 @@ webhook alike.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, overload
 from uuid import UUID
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from halftone_shared.model.json_types import Count, Time, Url, Uuid
 from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.request_status import RequestStatus
-from halftone_shared.model.states import Status, WebhookStatus
+from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
 
-def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) -> dict[str, Any]:
+class RequestLinks(TypedDict):
+    """Every call that a request has, and its page."""
+
+    self: Url
+    details: Url
+    download: Url
+    report: Annotated[Url, Field(description="`download` with one row an image.")]
+    events: Url
+    cancel: Url
+    retry: Url
+    webhooks: Url
+    replay: Url
+
+
+class WebhookState(TypedDict):
+    url: str
+    status: WebhookStatus
+    attempts: Count
+    last_status_code: int | None
+    last_error: str | None
+    next_attempt_at: Time | None
+    delivered_at: Time | None
+
+
+class StatusObject(TypedDict):
+    """A request, as clients see it."""
+
+    request_id: Uuid
+    status: Annotated[
+        Status,
+        Field(
+            description="`COMPLETED`: ended, and at least one image succeeded. "
+            "`FAILED`: ended, and none did."
+        ),
+    ]
+    outcome: Annotated[
+        Outcome | None,
+        Field(description="How it went: `partial` where some images failed. Null while it runs."),
+    ]
+    progress: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="The share of products that have ended; 100 exactly when the request has.",
+        ),
+    ]
+    csv_filename: Annotated[str, Field(description="The name of the uploaded file.")]
+    total_products: Count
+    processed_products: Annotated[Count, Field(description="At least one image succeeded.")]
+    failed_products: Annotated[Count, Field(description="No image succeeded.")]
+    cancelled_products: Annotated[Count, Field(description="Cancelled before they ended.")]
+    total_images: Count
+    processed_images: Count
+    failed_images: Count
+    kept_original_images: Annotated[
+        Count, Field(description="Kept as they were, since compressing made them no smaller.")
+    ]
+    bytes_in: Count
+    bytes_out: Count
+    bytes_saved: int
+    options: Annotated[dict[str, Any], Field(description="The image options that apply.")]
+    created_at: Time
+    started_at: Time | None
+    updated_at: Time
+    completed_at: Time | None
+    expires_at: Annotated[
+        Time | None,
+        Field(description="When it is deleted with its images. Null: not yet known, or never."),
+    ]
+    output_csv_url: Annotated[
+        Url | None, Field(description="Set once the output file can be downloaded.")
+    ]
+    webhook: Annotated[
+        WebhookState | None, Field(description="Null where no webhook was asked for.")
+    ]
+    links: RequestLinks
+
+
+def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) -> StatusObject:
     """A request as JSON values. URLs are absolute, from `public_url`.
 
     `retention_days` is HALFTONE_RETENTION_DAYS: until when the request is kept follows from it,
@@ -53,14 +136,26 @@ def _expires_at(completed_at: datetime | None, retention_days: int) -> datetime 
     return completed_at + timedelta(days=retention_days)
 
 
-def request_links(request_id: UUID, public_url: str) -> dict[str, str]:
+def request_links(request_id: UUID, public_url: str) -> RequestLinks:
     return {
         "self": f"{public_url}/api/status/{request_id}",
         "details": f"{public_url}/api/details/{request_id}",
         "download": f"{public_url}/api/download/{request_id}",
+        "report": f"{public_url}/api/download/{request_id}?report=images",
+        "events": f"{public_url}/api/events/{request_id}",
+        "cancel": f"{public_url}/api/cancel/{request_id}",
+        "retry": f"{public_url}/api/retry/{request_id}",
+        "webhooks": f"{public_url}/api/webhooks/{request_id}",
+        "replay": f"{public_url}/api/webhooks/{request_id}/replay",
     }
 
 
+@overload
+def timestamp(moment: datetime) -> str: ...
+@overload
+def timestamp(moment: None) -> None: ...
+@overload
+def timestamp(moment: datetime | None) -> str | None: ...
 def timestamp(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC, to the millisecond, with Z."""
     if moment is None:
@@ -76,7 +171,7 @@ def _progress(row: RequestStatus) -> float:
     return min(round(100 * ended / row.total_products, 1), 99.9)
 
 
-def _webhook(row: RequestStatus) -> dict[str, Any] | None:
+def _webhook(row: RequestStatus) -> WebhookState | None:
     if row.webhook_url is None:
         return None
     return {

@@ -1,0 +1,69 @@
+"""The products and images of a request, page by page."""
+
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
+
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.parameters import (
+    LIMIT,
+    PRODUCT_CURSOR,
+    REQUEST_ID,
+    STATUS,
+    encode_cursor,
+)
+from halftone_api.endpoints.request_lookup import find_request
+from halftone_api.endpoints.views import Product, product_view
+from halftone_api.errors import ProblemCode
+from halftone_api.services import Services, services
+from halftone_shared.db.products import product_page
+from halftone_shared.model.states import Status
+from halftone_shared.model.status_object import StatusObject
+
+
+class ProductsPage(TypedDict):
+    products: list[Product]
+    next_cursor: str | None
+
+
+class Details(StatusObject, ProductsPage):
+    """The status object with a page of products."""
+
+
+@endpoint(
+    "GET",
+    "/api/details/{request_id}",
+    name="details",
+    tag=Tag.REQUESTS,
+    summary="Its products and images, page by page",
+    parameters=(REQUEST_ID, LIMIT, PRODUCT_CURSOR, STATUS),
+    answers={200: Answer("The status object and a page of products.", Details)},
+    problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND),
+)
+def get_details(request: Request) -> Response:
+    row = find_request(request)
+    page = products_page(
+        services(request),
+        row.id,
+        after_seq=PRODUCT_CURSOR.of(request),
+        limit=LIMIT.of(request),
+        status=STATUS.of(request),
+    )
+    return JSONResponse({**services(request).status_object(row), **page})
+
+
+def products_page(
+    services: Services, request_id: UUID, *, after_seq: int, limit: int, status: Status | None
+) -> ProductsPage:
+    """At most `limit` products behind the `after_seq`-th, in the order of the file."""
+    with services.engine.connect() as connection:
+        rows = product_page(
+            connection, request_id, after_seq=after_seq, limit=limit + 1, status=status
+        )
+    page = rows[:limit]
+    return {
+        "products": [product_view(row, services.settings.public_url) for row in page],
+        "next_cursor": encode_cursor(page[-1].seq) if len(rows) > limit else None,
+    }

@@ -1,0 +1,42 @@
+"""The API's description: for programs and for people."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from halftone_api.endpoints import all_endpoints
+from halftone_api.endpoints.declaration import Answer, endpoint
+from halftone_api.openapi.document import describe_api
+from halftone_api.openapi.page import docs_page
+from halftone_api.openapi.version import VERSION
+from halftone_api.services import services
+
+
+@endpoint(
+    "GET",
+    "/openapi.json",
+    name="openapi",
+    summary="All of this for programs: OpenAPI 3.1",
+    answers={200: Answer("The OpenAPI document.", dict[str, Any])},
+    keyless=True,
+)
+async def openapi_json(request: Request) -> Response:
+    return JSONResponse(_document(request))
+
+
+@endpoint(
+    "GET",
+    "/docs",
+    name="docs",
+    summary="All of this for people",
+    answers={200: Answer("A page.", media_types=("text/html",))},
+    keyless=True,
+)
+async def docs(request: Request) -> Response:
+    """A problem's `type` leads to its code here."""
+    return HTMLResponse(docs_page(_document(request)))
+
+
+def _document(request: Request) -> dict[str, Any]:
+    return describe_api(all_endpoints(), VERSION, services(request).settings.public_url)

@@ -1,0 +1,84 @@
+"""The fields of the upload form: which names exist, and what OpenAPI and `/docs` say of each.
+
+The image options are declared in halftone_shared.model.options; the others here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from halftone_shared.model.options import IMAGE_OPTIONS, default_of
+from halftone_shared.model.signing import MIN_SECRET_BYTES
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FormField:
+    """A field of the form that is not an image option. `schema` is the JSON schema of its value."""
+
+    name: str
+    schema: Schema
+    description: str
+
+
+FILE = FormField(
+    "file",
+    # `format` is of OpenAPI 3.0; generators of clients still tell a file from a text by it.
+    {"type": "string", "format": "binary", "contentMediaType": "text/csv"},
+    "The CSV; its name ends in .csv.",
+)
+
+UPLOAD_FIELDS = (
+    FormField(
+        "strict",
+        {"type": "boolean", "default": False},
+        "A single bad URL refuses the upload.",
+    ),
+    FormField(
+        "webhook_url",
+        {"type": "string", "format": "uri"},
+        "Where the end of the request is reported to.",
+    ),
+    FormField(
+        "webhook_secret",
+        {"type": "string"},
+        f"whsec_ and at least {MIN_SECRET_BYTES} bytes in base64; never shown again.",
+    ),
+)
+
+# The names that a form may have beside `file`.
+FIELDS = (*(field.name for field in UPLOAD_FIELDS), *IMAGE_OPTIONS)
+
+
+def form_schema() -> Schema:
+    """The form as a JSON schema."""
+    return {
+        "type": "object",
+        "properties": {
+            FILE.name: _described(FILE),
+            **{name: _image_option(name) for name in IMAGE_OPTIONS},
+            **{field.name: _described(field) for field in UPLOAD_FIELDS},
+        },
+        "required": [FILE.name],
+    }
+
+
+def options_schema() -> Schema:
+    """The image options as the status object shows them."""
+    properties = {name: option.schema for name, option in IMAGE_OPTIONS.items()}
+    return {"type": "object", "properties": properties, "required": ["mode", "format"]}
+
+
+def _described(field: FormField) -> Schema:
+    return {**field.schema, "description": field.description}
+
+
+def _image_option(name: str) -> Schema:
+    """An image option as a form field.
+
+    A default is given only where sending it is never refused: clients fill defaults in.
+    """
+    option, default = IMAGE_OPTIONS[name], default_of(name)
+    if default in (None, ()) or option.modes or option.needs:
+        return option.schema
+    return option.schema | {"default": option.kind.write(default)}
