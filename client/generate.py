@@ -26,18 +26,19 @@ ENUMERATIONS = (Status, Outcome, WebhookStatus)
 # The answers that have a class, and its name where it is not the schema's.
 ANSWERS = {
     "Accepted": "Accepted",
-    "Status": "RequestStatus",
+    "StatusObject": "RequestStatus",
+    "WebhookState": "RequestStatusWebhook",
     "Product": "Product",
     "Image": "Image",
+    "ImageErrorObject": "ImageError",
     "RowError": "RowError",
     "Webhooks": "Webhooks",
     "Event": "WebhookDelivery",
+    "Attempt": "WebhookDeliveryLog",
     "Check": "Check",
     "Preset": "Preset",
     "Origin": "Origin",
 }
-# Members of schemas that the library hands out another way: pages become iterators.
-LEFT_OUT = {("Status", "products"), ("Status", "next_cursor")}
 # Objects that grow with every feature; they stay mappings.
 OPEN_MEMBERS = {"options": "Mapping[str, Any]", "links": "Mapping[str, str]"}
 DOCUMENTATION = {
@@ -121,8 +122,6 @@ class _Answers:
         required = schema.get("required", [])
         fields, reads = [], []
         for member, described in schema["properties"].items():
-            if (schema_name, member) in LEFT_OUT:
-                continue
             if member in OPEN_MEMBERS:
                 fields.append(f"    {member}: {OPEN_MEMBERS[member]}")
                 reads.append(f"            {member}=mapping(data.get({member!r})),")

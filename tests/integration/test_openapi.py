@@ -218,7 +218,7 @@ def schema(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -> 
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-DOCUMENT = describe_api(all_endpoints(), "", "")
+DOCUMENT = describe_api("", "")
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 
@@ -229,7 +229,7 @@ def test_no_call_gets_an_answer_that_is_not_described(schema: Any, path: str, me
     operation = schema[path][method]
 
     @settings(
-        max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     @given(
         case=st.sampled_from(GenerationMode).flatmap(

@@ -146,17 +146,19 @@ class RequestStatus:
     progress: float
     """The share of products that have ended; 100 exactly when the request has."""
     csv_filename: str
+    """The name of the uploaded file."""
     total_products: int
     processed_products: int
     """At least one image succeeded."""
     failed_products: int
-    """No image did."""
+    """No image succeeded."""
     cancelled_products: int
+    """Cancelled before they ended."""
     total_images: int
     processed_images: int
     failed_images: int
     kept_original_images: int
-    """Would not have become smaller."""
+    """Kept as they were, since compressing made them no smaller."""
     bytes_in: int
     bytes_out: int
     bytes_saved: int
@@ -166,10 +168,11 @@ class RequestStatus:
     updated_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
-    """When it is deleted with its images; null: not yet known, or never."""
+    """When it is deleted with its images. Null: not yet known, or never."""
     output_csv_url: str | None
-    """Set once the output CSV can be downloaded."""
+    """Set once the output file can be downloaded."""
     webhook: RequestStatusWebhook | None
+    """Null where no webhook was asked for."""
     links: Mapping[str, str]
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -213,9 +216,11 @@ class ImageError:
     """Why an image failed. ERROR_CODES explains each code."""
 
     code: str
+    """`/docs` explains each."""
     message: str
     http_status: int | None
     retryable: bool
+    """Another attempt may succeed."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
@@ -235,13 +240,17 @@ class Image:
     """One image: its input URL, and its output or its error."""
 
     position: int
+    """From 1, in the order of the input URLs."""
     input_url: str
     output_url: str | None
     status: Status
     action: str | None
+    """`kept_original`: compressing would not have made it smaller."""
     format: str | None
     width: int | None
+    """In pixels, of the output."""
     height: int | None
+    """In pixels, of the output."""
     bytes_in: int | None
     bytes_out: int | None
     warnings: tuple[str, ...]
@@ -275,6 +284,7 @@ class Product:
     """A row of the file, with its images in the order of its URLs."""
 
     line: int
+    """The line of the file on which the row starts; the header is 1."""
     serial_number: int
     product_name: str
     status: Status
@@ -282,6 +292,7 @@ class Product:
     attempts: int
     input_image_urls: tuple[str, ...]
     output_image_urls: tuple[str | None, ...]
+    """One entry an input URL; null where it failed."""
     images: tuple[Image, ...]
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -352,6 +363,7 @@ class WebhookDelivery:
 
     webhook_id: str
     run: int
+    """1, and one more for every retry."""
     status: WebhookStatus
     attempts: int
     last_status_code: int | None
@@ -361,6 +373,7 @@ class WebhookDelivery:
     delivered_at: datetime | None
     log: tuple[WebhookDeliveryLog, ...]
     body: Ending | None
+    """What every attempt sends; null until the first."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
@@ -489,7 +502,7 @@ class UploadOptions(TypedDict, total=False):
     strict: bool
     """A single bad URL refuses the upload."""
     webhook_url: str
-    """Where the request's end is reported to."""
+    """Where the end of the request is reported to."""
     webhook_secret: str
     """whsec_ and at least 24 bytes in base64; never shown again."""
 
@@ -674,7 +687,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     UploadOption(
         "strict", "boolean", description="A single bad URL refuses the upload.", default=False
     ),
-    UploadOption("webhook_url", "text", description="Where the request's end is reported to."),
+    UploadOption("webhook_url", "text", description="Where the end of the request is reported to."),
     UploadOption(
         "webhook_secret",
         "text",

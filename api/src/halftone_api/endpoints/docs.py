@@ -5,7 +5,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from halftone_api.endpoints import all_endpoints
 from halftone_api.endpoints.declaration import Answer, endpoint
 from halftone_api.openapi.document import describe_api
 from halftone_api.openapi.page import docs_page
@@ -39,4 +38,4 @@ async def docs(request: Request) -> Response:
 
 
 def _document(request: Request) -> dict[str, Any]:
-    return describe_api(all_endpoints(), VERSION, services(request).settings.public_url)
+    return describe_api(VERSION, services(request).settings.public_url)

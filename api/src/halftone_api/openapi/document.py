@@ -1,10 +1,10 @@
 """The OpenAPI 3.1 document, made of the declared endpoints."""
 
-from collections.abc import Iterable
 from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from halftone_api.endpoints import all_endpoints
 from halftone_api.endpoints.declaration import Answer, Endpoint, Parameter, Tag
 from halftone_api.endpoints.views import Ending
 from halftone_api.errors import ProblemCode
@@ -55,9 +55,9 @@ class Problem(TypedDict):
     error_count: NotRequired[Count]
 
 
-def describe_api(endpoints: Iterable[Endpoint], version: str, public_url: str) -> Schema:
+def describe_api(version: str, public_url: str) -> Schema:
     """The OpenAPI document of this API."""
-    described = [each for each in endpoints if each.described]
+    described = [each for each in all_endpoints() if each.described]
     answers = [answer for each in described for answer in each.answers.values() if answer.type]
     schemas = Schemas([*(answer.type for answer in answers), Ending, Problem])
     content = {answer: schemas[number] for number, answer in enumerate(answers)}
