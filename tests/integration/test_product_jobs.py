@@ -19,6 +19,7 @@ from halftone_shared.db.barrier import Settled, settle_products
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.products import Claim
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.storage import ImageStore
 from halftone_workers.jobs import product
@@ -230,3 +231,48 @@ def test_more_products_are_in_hand_for_a_shop(
         assert _processed(ProductJobs(worker), request_id, range(1, 25)) == [None] * 24
     assert set(_statuses(engine)) == {"COMPLETED"}
     assert max(in_hand) == most
+
+
+# --- API and workers of different versions ---
+
+
+def _with_options(engine: Engine, options: str) -> UUID:
+    request_id = store_request(engine)
+    execute(engine, "UPDATE requests SET options = CAST(:options AS jsonb)", options=options)
+    return request_id
+
+
+def test_product_with_an_option_of_a_newer_version_waits_for_a_newer_worker(
+    runtime: Runtime, engine: Engine
+) -> None:
+    request_id = _with_options(engine, '{"mode": "quality", "hologram": 3}')
+    jobs = ProductJobs(runtime)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            execute(engine, "UPDATE products SET next_attempt_at = NULL")
+            jobs.process(ProductKey(request_id, 1))
+    (row,) = query(
+        engine,
+        "SELECT status, attempts, lease_until, next_attempt_at - now() AS wait FROM products",
+    )
+    assert (row.status, row.attempts, row.lease_until) == ("PENDING", 0, None)
+    assert 7 < row.wait.total_seconds() <= 12.5
+    warnings = [each for each in logs if each["event"] == "product is newer than this worker"]
+    assert [each["option"] for each in warnings] == ["hologram"]
+
+
+def test_value_of_a_newer_version_waits_for_a_newer_worker(
+    runtime: Runtime, engine: Engine
+) -> None:
+    request_id = _with_options(engine, '{"mode": "neural"}')
+    ProductJobs(runtime).process(ProductKey(request_id, 1))
+    assert _statuses(engine) == ["PENDING"]
+
+
+def test_options_of_an_older_api_are_completed_by_their_defaults(
+    runtime: Runtime, engine: Engine, attempts: list[Claim]
+) -> None:
+    request_id = _with_options(engine, '{"mode": "quality", "quality": 50, "format": "keep"}')
+    ProductJobs(runtime).process(ProductKey(request_id, 1))
+    assert ImageOptions.from_json(attempts[0].options) == ImageOptions()
+    assert _statuses(engine) == ["COMPLETED"]

@@ -69,7 +69,7 @@ for _code in ImageErrorCode:
     IMAGE_ERRORS.labels(_code)
 for _status in (Status.COMPLETED, Status.FAILED):
     PRODUCTS.labels(_status)
-for _reason in ("retry", "stopping"):
+for _reason in ("retry", "stopping", "newer"):
     POSTPONED.labels(_reason)
 for _outcome in ("delivered", "postponed", "failed"):
     WEBHOOK_ATTEMPTS.labels(_outcome)

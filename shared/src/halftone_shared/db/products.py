@@ -190,6 +190,33 @@ def postpone_product(
     return postponed.rowcount == 1
 
 
+_HAND_BACK = text(
+    """
+    UPDATE products
+    SET status = 'PENDING', lease_until = NULL, attempts = attempts - 1,
+        next_attempt_at = now() + make_interval(secs => :delay_seconds)
+    WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
+    """
+)
+
+
+def hand_back_product(connection: Connection, claim: Claim, *, delay_seconds: float) -> bool:
+    """Give a product back as it was claimed, due again after the delay; the attempt does not count.
+
+    For a product that this worker could not begin. False where the claim is void.
+    """
+    handed_back = connection.execute(
+        _HAND_BACK,
+        {
+            "request_id": claim.key.request_id,
+            "seq": claim.key.seq,
+            "token": claim.token,
+            "delay_seconds": delay_seconds,
+        },
+    )
+    return handed_back.rowcount == 1
+
+
 @dataclass(frozen=True)
 class ProductRow:
     """A product as its request's owner reads it: what was uploaded and what became of it.

@@ -6,6 +6,7 @@ statement and its commit cost more than what they do for one product.
 """
 
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.barrier import Settled, settle_products
-from halftone_shared.db.products import Claim, claim_products, postpone_product
+from halftone_shared.db.products import Claim, claim_products, hand_back_product, postpone_product
+from halftone_shared.model.options import UnknownOption
 from halftone_shared.model.results import ImageResult, ProductKey, ProductResult
 from halftone_shared.model.states import Status
 from halftone_shared.runtime.tracing import mark_failed, span
@@ -31,6 +33,10 @@ log = structlog.get_logger(__name__)
 
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 300.0
+# How long a product with an option that this worker does not know waits for a newer worker, and
+# how often the log says so.
+NEWER_WORKER_SECONDS = 10.0
+NEWER_WARNING_SECONDS = 60.0
 
 Attempts = Sequence[ImageAttempt | None]
 _Write = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -56,6 +62,7 @@ class ProductJobs:
         )
         self._statements: Batched[_Statement, Any] = Batched(self._execute)
         self._is_stopping = False
+        self._next_newer_warning = time.monotonic()
 
     def stop(self) -> None:
         """Begin nothing more: products that wait for their turn are not done."""
@@ -82,7 +89,11 @@ class ProductJobs:
             _bound(claim),
             span("product", key.request_id, **facts),
         ):
-            attempts = attempt_images(self._runtime, claim)
+            try:
+                attempts = attempt_images(self._runtime, claim)
+            except UnknownOption as newer:
+                self._leave_to_a_newer_worker(claim, newer)
+                return
             if (delay := self._delay_seconds(claim, attempts)) is None:
                 self._settle(
                     claim, ProductResult([attempt.result for attempt in attempts if attempt])
@@ -111,6 +122,17 @@ class ProductJobs:
             _log_void()
         if settled.ended:
             log.info("request ended")
+
+    def _leave_to_a_newer_worker(self, claim: Claim, newer: UnknownOption) -> None:
+        """Hand the product back: an API newer than this worker has stored an option for it."""
+        delay = NEWER_WORKER_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        self._runtime.persist(
+            lambda connection: hand_back_product(connection, claim, delay_seconds=delay)
+        )
+        POSTPONED.labels("newer").inc()
+        if time.monotonic() >= self._next_newer_warning:
+            self._next_newer_warning = time.monotonic() + NEWER_WARNING_SECONDS
+            log.warning("product is newer than this worker", option=newer.option)
 
     def _delay_seconds(self, claim: Claim, attempts: Attempts) -> float | None:
         """In how many seconds to try again; None when the product has ended."""
