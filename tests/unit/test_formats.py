@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
+from halftone_workers.codec.sources.webp import is_lossless
 from tests.support.images import encoded, picture
 
 _SIZE = (40, 30)
@@ -254,7 +254,7 @@ def test_lossless_webp_is_told_by_its_first_picture(
     data: bytes, expected: bool, first_chunk: bytes
 ) -> None:
     assert data[12:16] == first_chunk
-    assert is_lossless_webp(data) is expected
+    assert is_lossless(data) is expected
 
 
 def test_odd_chunk_before_the_picture_is_padded() -> None:
@@ -269,17 +269,17 @@ def test_odd_chunk_before_the_picture_is_padded() -> None:
         + picture_chunk
     )
     data = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
-    assert is_lossless_webp(data)
+    assert is_lossless(data)
 
 
 @pytest.mark.parametrize("cut", [0, 11, 12, 16, 20, 30, 60])
 def test_cut_webp_is_not_called_lossless_without_its_picture(cut: int) -> None:
-    assert not is_lossless_webp(_webp(lossless=True, **_ICC_BEFORE)[:cut])
+    assert not is_lossless(_webp(lossless=True, **_ICC_BEFORE)[:cut])
 
 
 def test_chunk_that_lies_about_its_length_ends_the_search() -> None:
     data = b"RIFF\xff\xff\xff\xffWEBPVP8X\xff\xff\xff\xff" + bytes(20) + _webp(lossless=True)[12:]
-    assert not is_lossless_webp(data)
+    assert not is_lossless(data)
 
 
 def test_avif_that_pillow_writes_opens_as_what_it_was_told_to_be() -> None:

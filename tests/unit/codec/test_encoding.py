@@ -10,8 +10,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 from halftone_samples import render_cutout
 from halftone_shared.model.options import Mode, OutputFormat
 from halftone_workers.codec import palettes
-from halftone_workers.codec.containers import is_lossless_webp
 from halftone_workers.codec.formats import Format
+from halftone_workers.codec.sources.webp import is_lossless
 from tests.support.codec import (
     RAW,
     SIZE,
@@ -51,7 +51,7 @@ def test_strip_of_noise_becomes_a_jpeg_of_any_quality(size: tuple[int, int], qua
 @pytest.mark.parametrize("name", ["WEBP lossless", "WEBP lossless alpha"])
 def test_lossless_webp_stays_lossless(name: str) -> None:
     data, _ = compressed_bytes(wasteful(name))
-    assert is_lossless_webp(data)
+    assert is_lossless(data)
     before, after = look(sample(name)).frames[0], look(data).frames[0]
     assert (
         ImageChops.difference(on_ground("white", before), on_ground("white", after)).getbbox()
@@ -62,7 +62,7 @@ def test_lossless_webp_stays_lossless(name: str) -> None:
 def test_animated_lossless_webp_stays_lossless() -> None:
     source = film("WEBP", four_frames(), lossless=True, quality=0, method=0)
     data, _ = compressed_bytes(source + bytes(400_000))
-    assert is_lossless_webp(data)
+    assert is_lossless(data)
     for before, after in zip(look(source).frames, look(data).frames, strict=True):
         assert ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox() is None
 
@@ -70,18 +70,18 @@ def test_animated_lossless_webp_stays_lossless() -> None:
 def test_lossless_webp_becomes_lossy_where_its_bytes_are_too_many() -> None:
     source = encoded(colourful(), "WEBP", lossless=True)
     data, result = compressed_bytes(source, mode=Mode.BYTES, ratio=0.5)
-    assert not is_lossless_webp(data)
+    assert not is_lossless(data)
     assert len(data) <= len(source) // 2
     assert result.warnings == ()
 
 
 def test_lossless_webp_stays_lossless_where_its_bytes_are_few_enough() -> None:
     data, _ = compressed_bytes(wasteful("WEBP lossless"), mode=Mode.BYTES, ratio=0.5)
-    assert is_lossless_webp(data)
+    assert is_lossless(data)
 
 
 def test_lossy_webp_stays_lossy() -> None:
-    assert not is_lossless_webp(compressed_bytes(sample("WEBP rgb"))[0])
+    assert not is_lossless(compressed_bytes(sample("WEBP rgb"))[0])
 
 
 _cut_out_product = cache(partial(render_cutout, seed=1, size=(320, 320)))

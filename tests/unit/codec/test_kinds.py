@@ -17,9 +17,9 @@ from PIL import Image, ImageChops
 
 from halftone_shared.model.options import Mode, OutputFormat
 from halftone_shared.model.states import Action
-from halftone_workers.codec.containers import gif_blocks, gif_head_bytes
 from halftone_workers.codec.formats import FACTS, Format, sniff
 from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec.sources.gif import blocks, head_bytes
 from tests.support.codec import (
     ALPHA_TOLERANCE,
     ANIMATED,
@@ -164,7 +164,7 @@ def test_animation_that_plays_once_does_not_play_twice(
 
 def _gif_parts(data: bytes) -> tuple[bytes, list[bytes]]:
     """The head, and the blocks up to the trailer."""
-    return data[: gif_head_bytes(data)], [data[start:end] for _, start, end in gif_blocks(data)]
+    return data[: head_bytes(data)], [data[start:end] for _, start, end in blocks(data)]
 
 
 def test_gif_that_shows_one_picture_for_longer_than_a_frame_can_be_shown_stays_whole() -> None:

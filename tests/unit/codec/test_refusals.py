@@ -14,10 +14,9 @@ from PIL import Image
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import Mode, OutputFormat
-from halftone_workers.codec.containers import jpeg_has_more_scans
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.options import CodecLimits
-from halftone_workers.codec.pipeline import MAX_JPEG_SCANS
+from halftone_workers.codec.sources.jpeg import MAX_JPEG_SCANS, has_more_scans
 from halftone_workers.codec_processes.child import answer
 from halftone_workers.errors import ImageRefused
 from tests.support.codec import (
@@ -238,7 +237,7 @@ def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # So that only those that may have many are searched for them.
-    monkeypatch.setattr("halftone_workers.codec.pipeline.MAX_JPEG_SCANS", 10**6)
+    monkeypatch.setattr("halftone_workers.codec.sources.jpeg.MAX_JPEG_SCANS", 10**6)
     data = encoded(colourful())
     scan = data[data.rindex(b"\xff\xda") : -2]
     assert refusal(data[:-2] + scan * 10_000 + data[-2:]) is ImageErrorCode.CORRUPT_IMAGE
@@ -250,9 +249,9 @@ def test_scans_of_a_component_each_are_counted() -> None:
     data = encoded(colourful())
     scan = data.rindex(b"\xff\xda")
     of_one = data[scan : scan + 4] + b"\x01" + data[scan + 5 : -2]
-    assert jpeg_has_more_scans(data[:scan] + of_one * 3 + data[-2:], 2)
-    assert not jpeg_has_more_scans(data[:scan] + of_one * 2 + data[-2:], 2)
-    assert not jpeg_has_more_scans(data, 0)
+    assert has_more_scans(data[:scan] + of_one * 3 + data[-2:], 2)
+    assert not has_more_scans(data[:scan] + of_one * 2 + data[-2:], 2)
+    assert not has_more_scans(data, 0)
 
 
 @both_ways

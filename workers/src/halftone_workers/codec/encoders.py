@@ -4,22 +4,22 @@ throughout.
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import oxipng
 from PIL import Image
 
 from halftone_workers.codec.containers import without_times
-from halftone_workers.codec.exif import COPYRIGHT_TAG
 from halftone_workers.codec.formats import FACTS, Format
+from halftone_workers.codec.metadata import Kept
 from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
 from halftone_workers.codec.search import Growth
+from halftone_workers.codec.stripping import with_metadata
 
-# What the formats' fields hold: a JPEG's metadata is a segment of 64 KiB, a WebP counts in 16 and
-# in 24 bits.
-_MAX_COPYRIGHT_BYTES = 60_000
+_XMP_TAG = 0x02BC
+# What the formats' fields hold: a WebP counts in 16 and in 24 bits.
 # oxipng takes half a second for 2 megapixels and saves 7 %; a search for a share of the bytes needs
 # it often.
 _OXIPNG_PIXELS, _OXIPNG_LEVEL = 4_000_000, 2
@@ -48,7 +48,7 @@ class Frames:
     still_first: bool = False
     lossless: bool = False
     frugal: bool = False
-    copyright: bytes | None = None
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def first(self) -> Image.Image:
@@ -72,13 +72,13 @@ def fit(frames: Frames, output: Format) -> Frames:
 
 def encode(frames: Frames, output: Format, quality: int) -> bytes:
     """Fitted frames in the output format. The same frames and quality give the same bytes."""
-    return _ENCODERS[output](frames, quality)
+    return with_metadata(_ENCODERS[output](frames, quality), output, frames.kept)
 
 
 def _jpeg(frames: Frames, quality: int) -> bytes:
     try:
         return _save(frames, Format.JPEG, quality=quality, optimize=True)
-    except OSError:  # few pixels a side fill up to a block: more bytes than Pillow has room for, which only this needs
+    except OSError:  # tiny images fill up to a block: more bytes than Pillow has room for
         return _save(frames, Format.JPEG, quality=quality)
 
 
@@ -220,26 +220,15 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
     icc = frames.pictures[0].icc if FACTS[output].icc else None
     # Given even when empty: what is not given, Pillow takes from the source image.
     how["icc_profile"] = icc
-    if output is not Format.GIF:
-        how["exif"] = (
-            _copyright(frames.copyright)
-            if output is Format.TIFF
-            else copyright_exif(frames.copyright)
-        )
+    if output is Format.TIFF:
+        how["exif"] = frames.kept.exif_tags()
+        if xmp := frames.kept.xmp():
+            how["exif"][_XMP_TAG] = xmp
+    elif output is not Format.GIF:
+        how["exif"] = b"" if output is Format.PNG else frames.kept.exif()
+        how["xmp"] = b"" if output in (Format.JPEG, Format.PNG) else frames.kept.xmp()
     frames.first.save(buffer, output.value, **how)
     return buffer.getvalue()
-
-
-def copyright_exif(notice: bytes | None) -> bytes:
-    """EXIF that holds this notice and nothing else; empty where there is none."""
-    return _copyright(notice).tobytes() if notice else b""
-
-
-def _copyright(notice: bytes | None) -> Image.Exif:
-    exif = Image.Exif()
-    if notice:
-        exif[COPYRIGHT_TAG] = notice[:_MAX_COPYRIGHT_BYTES]
-    return exif
 
 
 def _colours(quality: int) -> int:

@@ -1,10 +1,9 @@
-"""The two things in an image's EXIF that outlive compression: how it is turned, and whose it is."""
+"""What is read of an image's EXIF: its orientation and its copyright notice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 ORIENTATION_TAG, COPYRIGHT_TAG = 0x0112, 0x8298
 EXIF_HEAD = b"Exif\0\0"
@@ -30,12 +29,11 @@ def kept_exif(image: Image.Image) -> Image.Exif:
 
 
 def read_exif(image: Image.Image) -> Image.Exif:
-    """An image's EXIF, empty where it is broken: every viewer shows the picture all the same.
+    """An image's EXIF, empty if it is broken: every viewer shows the picture all the same.
 
-    Raises what decoding a broken PNG raises: its EXIF may stand behind the pixels.
+    Pillow would take the orientation from XMP, too. Browsers do not: it is often out of date.
     """
-    if isinstance(image, PngImageFile):
-        image.load()
+    image.info.pop("xmp", None)
     with _broken_is_none():
         return image.getexif()
     return Image.Exif()
@@ -54,7 +52,7 @@ def only_kept(exif: Image.Exif) -> Image.Exif:
 
 @contextmanager
 def _broken_is_none() -> Iterator[None]:
-    """Pillow raises whatever the broken bytes lead it into; beside the picture none of it matters."""
+    """Ignore whatever Pillow raises for broken metadata: the picture is shown all the same."""
     try:
         yield
     except MemoryError:

@@ -69,6 +69,64 @@ def sniff(data: bytes) -> Format | None:
     return None
 
 
+# Files that are no JPEG, PNG, ... and what to call them.
+_OTHER_KINDS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"BM", "a BMP"),
+    (0, b"8BPS", "a Photoshop document (PSD)"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"%!", "PostScript (EPS)"),
+    (0, b"\0\0\x01\0", "an icon (ICO)"),
+    (0, b"\0\0\x02\0", "a cursor (CUR)"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (4, b"JXL \r\n", "a JPEG XL"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (4, b"jP  \r\n", "a JPEG 2000"),
+    (0, b"II\xbc\x01", "a JPEG XR"),
+    (0, b"FORM", "an IFF or DjVu file"),
+    (0, b"AT&TFORM", "a DjVu file"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (0, b"#?RADIANCE", "a Radiance HDR image"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"qoif", "a QOI image"),
+    (0, b"gimp xcf", "a GIMP image (XCF)"),
+    (0, b"FLIF", "a FLIF image"),
+    (0, b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)"),
+    (0, b"FUJIFILMCCD-RAW", "a camera raw"),
+    (0, b"IIU\0", "a camera raw"),
+    (0, b"IIRO", "a camera raw"),
+    (0, b"IIRS", "a camera raw"),
+    (0, b"FOVb", "a camera raw"),
+    (0, b"\0MRM", "a camera raw"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
+    (0, b"OggS", "an Ogg file"),
+    (0, b"ID3", "an MP3"),
+    (8, b"AVI ", "an AVI video"),
+    (8, b"WAVE", "a WAV sound"),
+)
+_MEDIA_BRANDS = {
+    b"heic": "a HEIC", b"heix": "a HEIC", b"heim": "a HEIC", b"heis": "a HEIC", b"hevc": "a HEIC",
+    b"hevx": "a HEIC", b"mif1": "a HEIF", b"msf1": "a HEIF", b"crx ": "a camera raw",
+    b"qt  ": "a QuickTime video", b"isom": "an MP4 video", b"mp41": "an MP4 video",
+    b"mp42": "an MP4 video", b"M4V ": "an MP4 video", b"avc1": "an MP4 video",
+}  # fmt: skip
+
+
+def other_kind(data: bytes) -> str | None:
+    """What a file is that is not read, with its article; None if that is not known."""
+    if _SVG.match(data[:_PREAMBLE_BYTES]):
+        return "an SVG"
+    if data[4:8] == b"ftyp":
+        return _MEDIA_BRANDS.get(data[8:12], "a video or an image in an ISO media file")
+    for at, signature, name in _OTHER_KINDS:
+        if data.startswith(signature, at):
+            return name
+    return None
+
+
 def _is_avif(data: bytes) -> bool:
     # An ISO media file names its brand, and those it is compatible with, in its first box.
     box = data[: min(int.from_bytes(data[:4]), _HEAD_BYTES)]

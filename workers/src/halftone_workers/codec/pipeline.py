@@ -12,7 +12,7 @@ choose      the original, without its metadata, unless the result is smaller
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,22 +22,19 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions, Mode, OutputFormat
 from halftone_shared.model.states import Action
-from halftone_workers.codec.containers import (
-    gif_extent,
-    is_lossless_webp,
-    jpeg_has_more_scans,
-    png_bits,
-    webp_canvas,
-)
-from halftone_workers.codec.encoders import GROWTH, Frames, copyright_exif, encode, fit
-from halftone_workers.codec.exif import COPYRIGHT_TAG, kept_exif, read_exif, upright_size
-from halftone_workers.codec.formats import FACTS, Format, is_text, sniff
+from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES, usable_profile
+from halftone_workers.codec.encoders import GROWTH, Frames, encode, fit
+from halftone_workers.codec.exif import COPYRIGHT_TAG, read_exif, upright_size
+from halftone_workers.codec.formats import FACTS, Format, is_text, other_kind, sniff
+from halftone_workers.codec.metadata import Kept, kept
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.pixels import (
+    Picture,
     bare,
     current_frame,
     eight_bits,
     flatten,
+    in_srgb,
     resized,
     scale_key,
     scaled_size,
@@ -45,12 +42,20 @@ from halftone_workers.codec.pixels import (
 )
 from halftone_workers.codec.requantising import can_requantise, requantise
 from halftone_workers.codec.search import best_that_fits
-from halftone_workers.codec.stripping import strip, tells_place
+from halftone_workers.codec.sources import avif, gif, jpeg, png, tiff, webp
+from halftone_workers.codec.sources.prepared import Prepared, check_pixels
+from halftone_workers.codec.sources.webp import is_lossless
+from halftone_workers.codec.stripping import strip, tells_place, with_metadata
 from halftone_workers.errors import ImageRefused, MustDecode
 
-# A progressive JPEG has about ten scans; thousands of them are a way to burn a processor (388 KB:
-# 40 s).
-MAX_JPEG_SCANS = 64
+_PREPARE: dict[Format, Callable[[bytes, CodecLimits], Prepared]] = {
+    Format.JPEG: jpeg.prepare,
+    Format.PNG: png.prepare,
+    Format.WEBP: webp.prepare,
+    Format.GIF: gif.prepare,
+    Format.AVIF: avif.prepare,
+    Format.TIFF: tiff.prepare,
+}
 # All frames of an animation are in memory at once: together they may have this many times the
 # pixels of one image.
 ANIMATION_PIXELS_FACTOR = 3
@@ -74,18 +79,22 @@ def compress(data: bytes, options: ImageOptions, limits: CodecLimits) -> Compres
 
 
 def _compress(data: bytes, options: ImageOptions, limits: CodecLimits) -> Compressed:
-    source = _identify(data, limits)
-    with _opened(data, source) as image:
-        count = _check_size(image, source, limits)
+    source = _identify(data)
+    prepared = _PREPARE[source](data, limits)
+    with _opened(prepared, source) as image:
+        count = _check_size(image, prepared, source, limits)
         output, warned, lost = _plan(image, source, options, count)
         stays_jpeg = source is output is Format.JPEG and options.mode is not Mode.SCALE
-        requantised = _requantise(data, image, options, limits) if stays_jpeg else None
+        kept = _kept(image, prepared)
+        requantised = (
+            _requantise(prepared.data, image, kept, options, limits) if stays_jpeg else None
+        )
         if requantised is None:
             with _decoding():
-                frames = _decode(image, source, output, count)
+                frames = _decode(image, prepared, source, output, kept)
     if requantised is None:
         if source is output is Format.WEBP:
-            frames = replace(frames, lossless=is_lossless_webp(data))
+            frames = replace(frames, lossless=is_lossless(data))
         if options.mode is Mode.SCALE:
             frames = replace(
                 frames, pictures=[resized(picture, options.scale) for picture in frames.pictures]
@@ -116,66 +125,87 @@ def _compress(data: bytes, options: ImageOptions, limits: CodecLimits) -> Compre
         encoded, search_warned = requantised
         size = image.size
     warned += search_warned
-    if len(encoded) >= len(data) and (kept := _keep(data, source)) is not None:
+    if len(encoded) >= len(data) and (original := _keep(data, prepared, source)) is not None:
         if output is not source or (
-            options.mode is Mode.SCALE and size != (kept.width, kept.height)
+            options.mode is Mode.SCALE and size != (original.width, original.height)
         ):
             asked = f"as {output} of {size[0]} × {size[1]} pixels"
             warned += (
                 f"The image was kept: {asked} it would have {len(encoded)} bytes, and it had {len(data)}.",
             )
-        return replace(kept, warnings=warned)
+        return replace(original, warnings=warned)
     return Compressed(
-        encoded, Action.COMPRESSED, output, FACTS[output].extension, *size, warnings=warned + lost
+        encoded,
+        Action.COMPRESSED,
+        output,
+        FACTS[output].extension,
+        *size,
+        warnings=warned + lost + prepared.warnings,
     )
 
 
-def _keep(data: bytes, source: Format) -> Compressed | None:
-    """The original without its metadata; None where it cannot be handed on, as it may tell where it
-    was taken.
+def _keep(data: bytes, prepared: Prepared, source: Format) -> Compressed | None:
+    """The original without its metadata; None if it cannot be kept, as it may tell where it was
+    taken.
     """
-    with _opened(data, source) as image, _decoding():
-        stripped = strip(data, source, read_exif(image))
+    with _opened(prepared, source) as image, _decoding():
+        kept = _kept(image, prepared)
+        # A PNG's colours may be declared in chunks that Pillow was not given.
+        readable = data if source is Format.PNG else prepared.data
+        stripped = strip(readable, source, read_exif(image), kept)
         if stripped is None and tells_place(image):
             return None
         unchanged = stripped is None or stripped == data or len(stripped) > len(data)
         stored = None if unchanged else stripped
         return Compressed(
-            stored, Action.KEPT_ORIGINAL, source, FACTS[source].extension, *upright_size(image)
+            stored,
+            Action.KEPT_ORIGINAL,
+            source,
+            FACTS[source].extension,
+            *(prepared.canvas or upright_size(image)),
         )
 
 
-def _identify(data: bytes, limits: CodecLimits) -> Format:
+def _identify(data: bytes) -> Format:
     source = sniff(data)
-    if source is None and is_text(data):
+    if source is not None:
+        return source
+    if is_text(data):
         raise ImageRefused(
             ImageErrorCode.NOT_AN_IMAGE, "The URL leads to a page or a text, not to an image."
         )
-    if source is None:
-        readable = ", ".join(Format)
-        raise ImageRefused(
-            ImageErrorCode.UNSUPPORTED_FORMAT, f"The image is in none of the formats {readable}."
-        )
-    if source is Format.JPEG and jpeg_has_more_scans(data, MAX_JPEG_SCANS):
-        raise ImageRefused(
-            ImageErrorCode.CORRUPT_IMAGE, f"The JPEG has more than {MAX_JPEG_SCANS} scans."
-        )
-    # These two are allocated for before Pillow tells a size.
-    if source is Format.WEBP and (canvas := webp_canvas(data)) is not None:
-        _check_pixels(canvas, limits)
-    if source is Format.GIF:
-        _check_pixels(gif_extent(data), limits)
-    return source
+    kind, readable = other_kind(data), ", ".join(Format)
+    what = f"The file is {kind}" if kind else "The file's kind is not known"
+    raise ImageRefused(
+        ImageErrorCode.UNSUPPORTED_FORMAT, f"{what}, which is not read. These are: {readable}."
+    )
 
 
 @contextmanager
-def _opened(data: bytes, source: Format) -> Iterator[Image.Image]:
+def _opened(prepared: Prepared, source: Format) -> Iterator[Image.Image]:
     with _decoding():
-        image = Image.open(io.BytesIO(data), formats=[source.value])
+        try:
+            image = Image.open(io.BytesIO(prepared.data), formats=[source.value])
+        except UnidentifiedImageError:
+            if source is Format.TIFF and (kind := tiff.kind_of(prepared.data)) is not None:
+                raise ImageRefused(
+                    ImageErrorCode.UNSUPPORTED_FORMAT, f"The TIFF is {kind}, which is not read."
+                ) from None
+            raise
         if source is Format.PNG:
-            scale_key(image, png_bits(data))
+            scale_key(image, png.bits_a_channel(prepared.data))
+        if prepared.own_icc:
+            image.info["icc_profile"] = prepared.icc
     with image:
         yield image
+
+
+def _kept(image: Image.Image, prepared: Prepared) -> Kept:
+    """What results keep of the metadata."""
+    xmp = prepared.xmp or image.info.get("xmp") or b""
+    with _decoding():
+        notice = read_exif(image).get(COPYRIGHT_TAG)
+    return kept(notice, xmp, prepared.iptc, prepared.text)
 
 
 @contextmanager
@@ -187,43 +217,36 @@ def _decoding() -> Iterator[None]:
         yield
     except (ImageRefused, MemoryError):
         raise
-    except (
-        UnidentifiedImageError
-    ):  # it names the object that was read, and where that lies in memory
+    except UnidentifiedImageError:
         raise ImageRefused(
             ImageErrorCode.CORRUPT_IMAGE, "The image cannot be decoded: its head is broken."
         ) from None
     except Exception as error:
+        # Pillow's own words name classes and objects. They are for the log.
+        is_cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        reason = "it ends too early" if is_cut else "its data are damaged"
         raise ImageRefused(
-            ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {error}."
+            ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {reason}."
         ) from error
 
 
-def _check_pixels(size: tuple[int, int], limits: CodecLimits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise ImageRefused(
-            ImageErrorCode.TOO_MANY_PIXELS,
-            f"The image has {width} × {height} pixels; {limits.max_pixels} are allowed.",
-        )
-
-
-def _check_size(image: Image.Image, source: Format, limits: CodecLimits) -> int:
+def _check_size(image: Image.Image, prepared: Prepared, source: Format, limits: CodecLimits) -> int:
     """How many frames there are, after they have been judged by what their headers say."""
-    _check_pixels(image.size, limits)
+    size = prepared.canvas or image.size
+    check_pixels(size, limits)
     with _decoding():
-        frames = _frame_count(image, source)
+        frames = prepared.frame_count or _frame_count(image, source)
     if frames > limits.max_frames:
         raise ImageRefused(
             ImageErrorCode.TOO_MANY_FRAMES,
             f"The image has {frames} frames; {limits.max_frames} are allowed.",
         )
-    pixels = frames * image.width * image.height
+    pixels = frames * size[0] * size[1]
     if source is Format.TIFF:
         with _decoding():
-            sizes = list(_page_sizes(image, frames))
+            sizes = list(_page_sizes(image, prepared.pages or range(frames)))
         for size in sizes:
-            _check_pixels(size, limits)
+            check_pixels(size, limits)
         pixels = sum(width * height for width, height in sizes)
     if pixels > limits.max_pixels * ANIMATION_PIXELS_FACTOR:
         raise ImageRefused(
@@ -239,12 +262,12 @@ def _frame_count(image: Image.Image, source: Format) -> int:
     return 1 if source is Format.JPEG else int(getattr(image, "n_frames", 1))
 
 
-def _page_sizes(image: Image.Image, pages: int) -> Iterator[tuple[int, int]]:
+def _page_sizes(image: Image.Image, pages: Sequence[int]) -> Iterator[tuple[int, int]]:
     """A TIFF's pages may each have a size of their own."""
-    for page in range(pages):
+    for page in pages:
         image.seek(page)
         yield image.size
-    image.seek(0)
+    image.seek(pages[0])
 
 
 def _plan(
@@ -272,27 +295,38 @@ def _plan(
     return output, (), tuple(lost)
 
 
-def _decode(image: Image.Image, source: Format, output: Format, count: int) -> Frames:
+def _decode(
+    image: Image.Image, prepared: Prepared, source: Format, output: Format, kept: Kept
+) -> Frames:
     facts = FACTS[output]
-    notice = _copyright_notice(image)
     pictures, durations = [], []
-    for number in range(count if facts.animation else 1):
-        image.seek(number)
-        picture = eight_bits(bare(upright(current_frame(image))))
+    for picture, duration in _frames(image, prepared, source):
+        picture = eight_bits(bare(picture))
+        if picture.icc is not None and len(picture.icc) > MAX_PROFILE_BYTES:
+            picture = in_srgb(picture)
         pictures.append(flatten(picture) if picture.has_alpha and not facts.alpha else picture)
-        durations.append(round(image.info.get("duration", 0)) or _DEFAULT_FRAME_MILLISECONDS)
+        durations.append(duration or _DEFAULT_FRAME_MILLISECONDS)
+        if not facts.animation:
+            break
     return Frames(
         pictures,
         durations,
         plays=_plays(image, source),
         still_first=bool(image.info.get("default_image")),
-        copyright=notice,
+        kept=kept,
     )
 
 
-def _copyright_notice(image: Image.Image) -> bytes | None:
-    notice: bytes | None = kept_exif(image).get(COPYRIGHT_TAG)
-    return notice
+def _frames(
+    image: Image.Image, prepared: Prepared, source: Format
+) -> Iterator[tuple[Picture, int]]:
+    if prepared.frames is not None:
+        for frame, milliseconds in prepared.frames():
+            yield Picture(frame, None), milliseconds
+        return
+    for number in prepared.pages or range(_frame_count(image, source)):
+        image.seek(number)
+        yield upright(current_frame(image)), round(image.info.get("duration", 0))
 
 
 def _plays(image: Image.Image, source: Format) -> int:
@@ -303,21 +337,30 @@ def _plays(image: Image.Image, source: Format) -> int:
 
 
 def _requantise(
-    data: bytes, image: Image.Image, options: ImageOptions, limits: CodecLimits
+    data: bytes, image: Image.Image, kept: Kept, options: ImageOptions, limits: CodecLimits
 ) -> tuple[bytes, tuple[str, ...]] | None:
     """What `_encode` gives, of a JPEG that is not decoded; None where it must be."""
     with _decoding():
         if not can_requantise(image):
             return None
-        icc, exif = image.info.get("icc_profile"), copyright_exif(_copyright_notice(image))
-    encode_at = partial(requantise, data, max_pixels=limits.max_pixels, icc=icc, exif=exif)
+        icc = usable_profile(image.info.get("icc_profile"), image.mode)
+    if icc is not None and len(icc) > MAX_PROFILE_BYTES:
+        return None
+    requantise_at = partial(
+        requantise, data, max_pixels=limits.max_pixels, icc=icc, exif=kept.exif()
+    )
+
+    def encode_at(quality: int) -> bytes:
+        encoded = requantise_at(quality)
+        return data if encoded is data else with_metadata(encoded, Format.JPEG, kept)
+
     try:
         encoded, warned = _encode(encode_at, Format.JPEG, options, len(data))
     except MustDecode:
         return None
-    # What is no smaller that way is the original itself, which may have to be encoded for what it
-    # tells.
-    return None if encoded is data and _keep(data, Format.JPEG) is None else (encoded, warned)
+    # What is no smaller that way is the original itself. It is encoded if it cannot be stripped.
+    must_encode = encoded is data and strip(data, Format.JPEG, read_exif(image), kept) is None
+    return None if must_encode and tells_place(image) else (encoded, warned)
 
 
 def _encode(

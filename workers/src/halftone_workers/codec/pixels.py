@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageCms
 from PIL.TiffImagePlugin import TiffImageFile
 
+from halftone_workers.codec.colour_profiles import usable_profile
 from halftone_workers.codec.exif import ORIENTATION_TAG, TURNS, kept_exif
 
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _ICC_TAG = 0x0102, 0x0106, 0x0153, 0x8773
@@ -41,14 +42,14 @@ class Picture:
 def current_frame(image: Image.Image) -> Picture:
     """The frame that a file is at, as it is stored, with its own profile."""
     if not isinstance(image, TiffImageFile):
-        return Picture(image, image.info.get("icc_profile"))
+        return Picture(image, usable_profile(image.info.get("icc_profile"), image.mode))
     # Pillow's info of a page without a profile has that of the page before.
     tags = image.tag_v2
     icc = tags.get(_ICC_TAG)
     signed = tags.get(_SAMPLE_FORMAT_TAG, (1,))[0] == _SIGNED
     return Picture(
         image,
-        icc if isinstance(icc, bytes) else None,
+        usable_profile(icc, image.mode),
         full=2 ** (tags.get(_BITS_TAG, (1,))[0] - signed) - 1,
         inverted=tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO,
     )
@@ -62,6 +63,7 @@ def upright(picture: Picture) -> Picture:
     stands upright.
     """
     image = picture.image
+    image.info.pop("xmp", None)  # Pillow would turn a TIFF by what its XMP says
     image.load()
     if (turn := TURNS.get(kept_exif(image).get(ORIENTATION_TAG, 1))) is not None:
         return replace(picture, image=image.transpose(turn))
@@ -155,7 +157,7 @@ def _scaled(picture: Picture, image: Image.Image, full: float) -> Image.Image:
 
 
 def to_mode(picture: Picture, modes: tuple[str, ...]) -> Picture:
-    """In one of the modes that an encoder takes, the first of them being its fallback for colour."""
+    """In one of the modes that an encoder takes; the first is its fallback for colour."""
     image = picture.image
     if image.mode in modes:
         return picture
@@ -206,10 +208,12 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     if image.mode == "LAB":
         return _transformed(image, ImageCms.createProfile("LAB"))
     if icc:
+        if image.mode == "L" and icc[16:20] == b"RGB ":
+            image = image.convert("RGB")
         try:
             return _transformed(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
         except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one of other channels: what every viewer does is to look past it
+            pass  # viewers ignore a broken profile
     return image.convert("RGB")
 
 

@@ -1,41 +1,40 @@
-"""Files without what they tell beside their picture: places, names, comments, and whatever hangs on
-behind the end.
+"""Files without their metadata: places, names, comments, and whatever follows the picture's end.
 
 For images that are kept because compressing makes them no smaller. The picture's own bytes stay as
-they are; of the metadata stay the colour profile, the orientation and the copyright notice.
+they are. Of the metadata, the colour profile, the orientation, the copyright notice and the mark of
+pictures made by AI stay.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
 from PIL import Image
 
-from halftone_workers.codec.containers import GIF_IMAGE, gif_blocks, gif_head_bytes, media_boxes
-from halftone_workers.codec.exif import EXIF_HEAD, only_kept, read_exif
+from halftone_workers.codec import metadata
+from halftone_workers.codec.containers import media_boxes
+from halftone_workers.codec.exif import COPYRIGHT_TAG, EXIF_HEAD, only_kept, read_exif
 from halftone_workers.codec.formats import Format
+from halftone_workers.codec.metadata import Kept
+from halftone_workers.codec.sources.gif import GIF_IMAGE, blocks, head_bytes
+from halftone_workers.codec.sources.png import chunk
 from halftone_workers.codec.tiff_pages import without_metadata
 
 _GPS_TAG, _XMP_TAG = 0x8825, 0x02BC
+_XMP_HEAD, _XMP_KEYWORD = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 
 _JPEG_STARTS_SCAN, _JPEG_END = 0xDA, 0xD9
 # A lone 255 in a scan's data, and restart markers. They have no length, and outside a scan decoders
 # pass over them.
 _JPEG_WITHOUT_LENGTH = frozenset({0x00, *range(0xD0, 0xD8)})
-_JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = (
-    0xE0,
-    0xE1,
-    0xE2,
-    0xEE,
-    0xEF,
-    0xFE,
-)
+_JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP13 = 0xE0, 0xE1, 0xE2, 0xED
+_JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = 0xEE, 0xEF, 0xFE
 
 # PNG's chunks that say how the picture looks (critical ones begin with a capital anyway).
 _PNG_LOOKS = frozenset(
     b"tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split()
 )
+_PNG_HEAD_BYTES = 33
 _AVIF_AROUND_ITEMS = frozenset({b"moov", b"trak"})
 _AVIF_FILLERS = frozenset({b"free", b"skip", b"uuid", b"udta"})
 _NO_EXIF = Image.Exif().tobytes().removeprefix(EXIF_HEAD)
@@ -44,26 +43,32 @@ _WEBP_LOOKS = frozenset({b"VP8X", b"ICCP", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b
 _WEBP_EXIF_FLAG, _WEBP_XMP_FLAG = 0x08, 0x04
 
 
-def strip(data: bytes, source: Format, exif: Image.Exif) -> bytes | None:
-    """The file without its metadata, `exif` being what it has of these; None of an oddly built
-    file.
+def strip(data: bytes, source: Format, exif: Image.Exif, kept: Kept | None = None) -> bytes | None:
+    """The file without its metadata; None for an oddly built file.
+
+    `exif`: all that the file has, for its orientation. `kept`: what it keeps beside that, by
+    default EXIF's copyright notice.
     """
-    remaining = only_kept(exif)
-    kept = remaining.tobytes().removeprefix(EXIF_HEAD) if remaining else b""
+    kept = kept or metadata.kept(exif.get(COPYRIGHT_TAG))
+    tags = only_kept(exif)
+    if kept.notice:
+        tags[COPYRIGHT_TAG] = kept.notice
+    kept_exif = tags.tobytes().removeprefix(EXIF_HEAD) if tags else b""
     try:
         match source:
             case Format.JPEG:
-                return _jpeg(data, kept)
+                return _jpeg(data, kept_exif, kept)
             case Format.PNG:
-                return _png(data, kept)
+                return _png(data, kept_exif, kept)
             case Format.WEBP:
-                return _webp(data, kept)
+                return _webp(data, kept_exif, kept.xmp())
             case Format.GIF:
-                return _gif(data)
+                return _gif(data, kept)
             case Format.AVIF:
-                return _avif(data, kept)
+                return _avif(data, kept_exif, kept.xmp())
             case Format.TIFF:
-                return without_metadata(data)
+                notice = kept.notice + b"\0" if kept.notice else b""
+                return without_metadata(data, {COPYRIGHT_TAG: notice, _XMP_TAG: kept.xmp()})
     except (ValueError, LookupError, OverflowError, struct.error):
         return None
 
@@ -83,12 +88,11 @@ def tells_place(image: Image.Image) -> bool:
     return False
 
 
-def _jpeg(data: bytes, exif: bytes) -> bytes:
+def _jpeg(data: bytes, exif: bytes, kept: Kept) -> bytes:
     parts = [data[:2]]
     if exif:
-        parts.append(
-            struct.pack(">BBH", 0xFF, _JPEG_APP1, 2 + len(EXIF_HEAD) + len(exif)) + EXIF_HEAD + exif
-        )
+        parts.append(jpeg_segment(_JPEG_APP1, EXIF_HEAD + exif))
+    parts.append(jpeg_metadata(kept))
     for marker, start, end in _jpeg_parts(data):
         if not _jpeg_part_goes(marker, data[start + 4 : end]):
             parts.append(data[start:end])
@@ -130,7 +134,36 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
-def _png(data: bytes, exif: bytes) -> bytes:
+def with_metadata(encoded: bytes, output: Format, kept: Kept) -> bytes:
+    """What Pillow wrote, with the metadata to keep that Pillow does not write."""
+    match output:
+        case Format.JPEG:
+            added, at = jpeg_metadata(kept), 2
+            # Behind JFIF's segment, which comes first, and EXIF.
+            while encoded[at + 1] in (_JPEG_APP0, _JPEG_APP1):
+                at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
+        case Format.PNG:
+            added, at = png_metadata(kept.exif().removeprefix(EXIF_HEAD), kept), _PNG_HEAD_BYTES
+        case Format.GIF:
+            added, at = gif_comment(kept), head_bytes(encoded)
+        case _:
+            return encoded
+    return encoded[:at] + added + encoded[at:] if added else encoded
+
+
+def jpeg_metadata(kept: Kept) -> bytes:
+    """The segments of XMP and IPTC that a JPEG keeps."""
+    xmp, iptc = kept.xmp(), kept.iptc()
+    segments = jpeg_segment(_JPEG_APP1, _XMP_HEAD + xmp) if xmp else b""
+    return segments + (jpeg_segment(_JPEG_APP13, iptc) if iptc else b"")
+
+
+def jpeg_segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
+
+
+def _png(data: bytes, exif: bytes, kept: Kept) -> bytes:
+    added = png_metadata(exif, kept)
     parts, position = [data[:8]], 8
     while position + 12 <= len(data):
         size, kind = (
@@ -138,14 +171,9 @@ def _png(data: bytes, exif: bytes) -> bytes:
             data[position + 4 : position + 8],
         )
         end = position + 12 + size
-        if kind == b"IDAT" and exif:
-            parts.append(
-                struct.pack(">I", len(exif))
-                + b"eXIf"
-                + exif
-                + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
-            )
-            exif = b""
+        if kind == b"IDAT" and added:
+            parts.append(added)
+            added = b""
         if kind[:1].isupper() or kind in _PNG_LOOKS:
             parts.append(data[position:end])
         position = end
@@ -154,7 +182,21 @@ def _png(data: bytes, exif: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _webp(data: bytes, exif: bytes) -> bytes:
+def png_metadata(exif: bytes, kept: Kept) -> bytes:
+    """The chunks that a PNG keeps beside its picture."""
+    chunks = chunk(b"eXIf", exif) if exif else b""
+    if kept.in_text and kept.notice:
+        text = kept.text()
+        try:
+            chunks += chunk(b"tEXt", b"Copyright\0" + text.encode("latin-1"))
+        except UnicodeEncodeError:
+            chunks += chunk(b"iTXt", b"Copyright\0\0\0\0\0" + text.encode())
+    if xmp := kept.xmp():
+        chunks += chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + xmp)
+    return chunks
+
+
+def _webp(data: bytes, exif: bytes, xmp: bytes) -> bytes:
     parts, position = [], 12
     end = min(8 + int.from_bytes(data[4:8], "little"), len(data))
     while position + 8 <= end:
@@ -168,24 +210,33 @@ def _webp(data: bytes, exif: bytes) -> bytes:
         position = following
     if parts and parts[0].startswith(b"VP8X"):
         parts[0][8] &= ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG) & 0xFF
-        if exif:
-            parts[0][8] |= _WEBP_EXIF_FLAG
-            parts.append(
-                bytearray(b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2))
-            )
+        for flag, name, added in (
+            (_WEBP_EXIF_FLAG, b"EXIF", exif),
+            (_WEBP_XMP_FLAG, b"XMP ", xmp),
+        ):
+            if added:
+                parts[0][8] |= flag
+                head = name + struct.pack("<I", len(added))
+                parts.append(bytearray(head + added + bytes(len(added) % 2)))
     content = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
-def _gif(data: bytes) -> bytes:
-    """Without comments and applications' extensions other than the one that says how often an
-    animation plays.
-    """
-    parts = [data[: gif_head_bytes(data)]]
-    for kind, start, end in gif_blocks(data):
+def _gif(data: bytes, kept: Kept) -> bytes:
+    """Without comments and extensions, but for how often an animation plays and the notice."""
+    parts = [data[: head_bytes(data)], gif_comment(kept)]
+    for kind, start, end in blocks(data):
         if kind == GIF_IMAGE or _gif_extension_stays(data[start:end]):
             parts.append(data[start:end])
     return b"".join([*parts, b";"])
+
+
+def gif_comment(kept: Kept) -> bytes:
+    """The notice as a GIF's comment; empty if there is none."""
+    if not kept.notice:
+        return b""
+    parts = [kept.notice[at : at + 255] for at in range(0, len(kept.notice), 255)]
+    return b"\x21\xfe" + b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
 
 
 def _gif_extension_stays(extension: bytes) -> bool:
@@ -193,13 +244,11 @@ def _gif_extension_stays(extension: bytes) -> bool:
     return label == 0xF9 or (label == 0xFF and extension[3:14] in (b"NETSCAPE2.0", b"ANIMEXTS1.0"))
 
 
-def _avif(data: bytes, exif: bytes) -> bytes:
-    """Of the same length, as its parts are found by their places: what tells something is written
-    over.
-    """
+def _avif(data: bytes, exif: bytes, xmp: bytes) -> bytes:
+    """Of the same length, as its parts are found by their places: metadata is overwritten."""
     result = bytearray(data)
     end = _avif_end(result)
-    _clear_boxes(result, 0, end, exif or _NO_EXIF)
+    _clear_boxes(result, 0, end, exif or _NO_EXIF, xmp)
     return bytes(result[:end]).ljust(len(data), b"\0")
 
 
@@ -215,17 +264,17 @@ def _avif_end(data: bytearray) -> int:
     return end
 
 
-def _clear_boxes(data: bytearray, start: int, end: int, exif: bytes) -> None:
+def _clear_boxes(data: bytearray, start: int, end: int, exif: bytes, xmp: bytes) -> None:
     for kind, inside, following in media_boxes(data, start, end):
         if kind in _AVIF_AROUND_ITEMS:
-            _clear_boxes(data, inside, following, exif)
+            _clear_boxes(data, inside, following, exif, xmp)
         elif kind == b"meta":
-            _clear_items(data, inside + 4, following, exif)
+            _clear_items(data, inside + 4, following, exif, xmp)
         elif kind in _AVIF_FILLERS:
             data[inside:following] = bytes(following - inside)
 
 
-def _clear_items(data: bytearray, start: int, end: int, exif: bytes) -> None:
+def _clear_items(data: bytearray, start: int, end: int, exif: bytes, xmp: bytes) -> None:
     boxes = {kind: (inside, following) for kind, inside, following in media_boxes(data, start, end)}
     if b"iinf" not in boxes:
         return
@@ -236,7 +285,9 @@ def _clear_items(data: bytearray, start: int, end: int, exif: bytes) -> None:
         if at + size > len(data) or held > len(data):
             raise ValueError("It speaks of more than it has.")
         if kinds.get(item) == b"mime":  # XMP; blanks are what it is padded with
-            data[at : at + size] = b" " * size
+            if size < len(xmp):
+                raise ValueError("There is no room for what is kept.")
+            data[at : at + size] = xmp.ljust(size)
         elif kinds.get(item) == b"Exif":
             if size < 4 + len(exif):
                 raise ValueError("There is no room for what is kept.")

@@ -1,22 +1,21 @@
-"""A TIFF written anew, of nothing but what its pages look like. Pixels are copied as they are
-stored.
-"""
+"""TIFF files read page by page and written again, with their pixels copied as they are stored."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_COMPRESSION, _OLD_JPEG = 259, 6
+COMPRESSION, _OLD_JPEG = 259, 6
 # Where the pixels are, and how many bytes of them: of strips, and of tiles.
-_EXTENTS = ((273, 279), (324, 325))
+EXTENTS = ((273, 279), (324, 325))
 # The tags (TIFF 6.0 and its supplements) that say how the picture looks, with the page's number,
 # the copyright notice (33432) and the colour profile (34675).
 _LOOKS = frozenset(
     int(tag)
     for tag in (
-        b"254 255 256 257 258 259 262 263 266 273 274 277 278 279 280 281 282 283 284 290 291 292 293 296 297 301 317"
-        b" 318 319 320 321 322 323 324 325 332 334 336 338 339 340 341 342 347 529 530 531 532 33432 34675 50674"
+        b"254 255 256 257 258 259 262 263 266 273 274 277 278 279 280 281 282 283 284 290 291"
+        b" 292 293 296 297 301 317 318 319 320 321 322 323 324 325 332 334 336 338 339 340 341"
+        b" 342 347 529 530 531 532 33432 34675 50674"
     ).split()
 )
 _TYPE_BYTES = {
@@ -39,24 +38,32 @@ _TYPE_BYTES = {
 }
 # A few bytes that a thousand entries speak of are a way to fill the memory.
 _OVERLAPPING = "It speaks of more than it has."
-_UNSIGNED = {3: "H", 4: "I", 13: "I", 16: "Q"}
+_BYTES = 1
+_UNSIGNED = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 
-class _Value(NamedTuple):
+class Value(NamedTuple):
+    """A tag's value: its type, how many numbers, their bytes, and where these are in the file."""
+
     kind: int
     length: int
     stored: bytes
+    at: int = 0
 
 
-_Page = dict[int, _Value]
+Page = dict[int, Value]
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Byte order and widths: of a TIFF, or of a BigTIFF."""
 
     order: str
     big: bool
+
+    @classmethod
+    def of(cls, data: bytes) -> "Layout":
+        return cls("<" if data.startswith(b"II") else ">", big=data[2:4] in (b"+\0", b"\0+"))
 
     @property
     def word(self) -> struct.Struct:
@@ -75,56 +82,100 @@ class _Layout:
         """Where the file says where its first page is described."""
         return 8 if self.big else 4
 
-    def numbers(self, value: _Value) -> tuple[int, ...]:
+    def numbers(self, value: Value) -> tuple[int, ...]:
+        """Raises LookupError for a type other than an unsigned number."""
         return struct.unpack(f"{self.order}{value.length}{_UNSIGNED[value.kind]}", value.stored)
 
-    def of_words(self, numbers: list[int]) -> _Value:
+    def of_words(self, numbers: list[int]) -> Value:
         stored = b"".join(self.word.pack(number) for number in numbers)
-        return _Value(16 if self.big else 4, len(numbers), stored)
+        return Value(16 if self.big else 4, len(numbers), stored)
 
 
-def without_metadata(data: bytes) -> bytes:
-    """The same pages in a file of their own, or the file itself where that is no smaller.
+def without_metadata(data: bytes, added: Mapping[int, bytes]) -> bytes:
+    """The same pages in a file of their own, or the file itself if that is no smaller.
 
-    Raises ValueError, LookupError, OverflowError or struct.error for what is oddly built.
+    `added`: byte tags of the first page, such as a copyright notice. Raises ValueError,
+    LookupError, OverflowError or struct.error for what is oddly built.
     """
-    layout = _Layout("<" if data.startswith(b"II") else ">", big=data[2:4] in (b"+\0", b"\0+"))
+    written = _rewritten(data, None, None, added)
+    return written if len(written) < len(data) else data
+
+
+def with_stored_pixels(data: bytes, store: Callable[[bytes], bytes], compression: int) -> bytes:
+    """The file with the pixels of uncompressed pages stored in another way.
+
+    Raises as `without_metadata` does.
+    """
+    return _rewritten(data, store, compression, {})
+
+
+def _rewritten(
+    data: bytes,
+    store: Callable[[bytes], bytes] | None,
+    compression: int | None,
+    added: Mapping[int, bytes],
+) -> bytes:
+    layout = Layout.of(data)
     written = bytearray(data[: layout.link_at]) + bytes(layout.word.size)
     link_at = layout.link_at
-    copied: dict[tuple[int, int], int] = {}
-    for page in _pages(data, layout):
-        if _COMPRESSION in page and layout.numbers(page[_COMPRESSION]) == (_OLD_JPEG,):
+    copies = _Copies(data, written)
+    for number, page in enumerate(pages(data, layout, _LOOKS)):
+        if COMPRESSION in page and layout.numbers(page[COMPRESSION]) == (_OLD_JPEG,):
             raise ValueError("Its tables are stored apart from its pixels.")
-        for offsets, sizes in _EXTENTS:
+        is_uncompressed = COMPRESSION not in page or layout.numbers(page[COMPRESSION]) == (1,)
+        stores = store if is_uncompressed else None
+        for offsets, sizes in EXTENTS:
             if offsets in page:
                 extents = zip(
                     layout.numbers(page[offsets]), layout.numbers(page[sizes]), strict=True
                 )
-                page[offsets] = layout.of_words(
-                    [_copy(data, extent, written, copied) for extent in extents]
-                )
+                places = [copies.place(extent, stores) for extent in extents]
+                page[offsets] = layout.of_words([start for start, _ in places])
+                page[sizes] = layout.of_words([size for _, size in places])
+        if stores is not None and compression is not None:
+            page[COMPRESSION] = Value(3, 1, struct.pack(layout.order + "H", compression))
+        if number == 0:
+            page |= {tag: Value(_BYTES, len(value), value) for tag, value in added.items() if value}
         link_at = _write_page(page, layout, written, link_at)
-    return bytes(written) if len(written) < len(data) else data
+    return bytes(written)
 
 
-def _pages(data: bytes, layout: _Layout) -> Iterator[_Page]:
+def has_more_pages(data: bytes, most: int) -> bool:
+    """Whether a TIFF has more pages than that, whatever their tags say."""
+    layout = Layout.of(data)
+    link_at, seen = layout.link_at, set[int]()
+    try:
+        while (at := layout.word.unpack_from(data, link_at)[0]) and at not in seen:
+            seen.add(at)
+            if len(seen) > most:
+                return True
+            (count,) = layout.entry_count.unpack_from(data, at)
+            entry_bytes = layout.entry_head.size + layout.word.size
+            link_at = at + layout.entry_count.size + count * entry_bytes
+    except (struct.error, OverflowError):
+        pass  # the chain ends outside the file
+    return False
+
+
+def pages(data: bytes, layout: Layout, tags: frozenset[int]) -> Iterator[Page]:
+    """The pages' values of these tags. Raises as `without_metadata` does."""
     (at,) = layout.word.unpack_from(data, layout.link_at)
     seen, held = set(), 0
     while at and at not in seen:
         seen.add(at)
         (count,) = layout.entry_count.unpack_from(data, at)
         at += layout.entry_count.size
-        page: _Page = {}
+        page: Page = {}
         for _ in range(count):
             tag, kind, length = layout.entry_head.unpack_from(data, at)
             at += layout.entry_head.size
-            if tag in _LOOKS:
+            if tag in tags:
                 size = _TYPE_BYTES[kind] * length
                 held += size
                 if held > len(data):
                     raise ValueError(_OVERLAPPING)
                 (start,) = layout.word.unpack_from(data, at) if size > layout.word.size else (at,)
-                page[tag] = _Value(kind, length, _part(data, start, size))
+                page[tag] = Value(kind, length, _part(data, start, size), start)
             at += layout.word.size
         yield page
         (at,) = layout.word.unpack_from(data, at)
@@ -137,16 +188,27 @@ def _part(data: bytes, start: int, size: int) -> bytes:
     return part
 
 
-def _copy(
-    data: bytes, extent: tuple[int, int], written: bytearray, copied: dict[tuple[int, int], int]
-) -> int:
-    """Where the pixels now are. Pages may share them."""
-    if extent not in copied:
-        copied[extent] = len(written)
-        written += _part(data, *extent)
-        if len(written) > len(data):
-            raise ValueError(_OVERLAPPING)
-    return copied[extent]
+class _Copies:
+    """Pixels that are copied to the new file. Pages may share them."""
+
+    def __init__(self, data: bytes, written: bytearray) -> None:
+        self._data, self._written = data, written
+        self._places: dict[tuple[int, int], tuple[int, int]] = {}
+        self._copied = 0
+
+    def place(
+        self, extent: tuple[int, int], store: Callable[[bytes], bytes] | None
+    ) -> tuple[int, int]:
+        """Where these pixels now are, and how many bytes they have."""
+        if extent not in self._places:
+            part = _part(self._data, *extent)
+            self._copied += len(part)
+            if self._copied > len(self._data):
+                raise ValueError(_OVERLAPPING)
+            part = store(part) if store else part
+            self._places[extent] = len(self._written), len(part)
+            self._written += part
+        return self._places[extent]
 
 
 def _append_aligned(written: bytearray, part: bytes) -> int:
@@ -156,10 +218,8 @@ def _append_aligned(written: bytearray, part: bytes) -> int:
     return len(written) - len(part)
 
 
-def _write_page(page: _Page, layout: _Layout, written: bytearray, link_at: int) -> int:
-    """Append a page's description, and tell where it is there; gives where the next one is to be
-    told.
-    """
+def _write_page(page: Page, layout: Layout, written: bytearray, link_at: int) -> int:
+    """Append a page's description and link it. Returns where the next page's link goes."""
     entries = layout.entry_count.pack(len(page))
     for tag, value in sorted(page.items()):
         stored = value.stored

@@ -1,0 +1,183 @@
+"""JPEG input: its kind, segments, scans, and an end marker if it has none."""
+
+import io
+import re
+from collections.abc import Iterator
+
+from PIL import Image
+
+from halftone_workers.codec.metadata import photoshop_iptc
+from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec.sources.prepared import (
+    Prepared,
+    check_pixels,
+    corrupt,
+    unsupported,
+)
+
+# A progressive JPEG has about ten scans. Thousands of them burn CPU time (388 KB: 40 s).
+MAX_JPEG_SCANS = 64
+# Metadata of 50 MB has 800 segments. Pillow keeps each: millions cost minutes and gigabytes.
+MAX_JPEG_SEGMENTS = 4096
+
+# A marker other than the escapes and restarts inside a scan's data.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_SEQUENTIAL_FRAMES, _PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2
+_FRAMES = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
+_KINDS = {
+    0xC3: "lossless",
+    0xC5: "hierarchical",
+    0xC6: "hierarchical",
+    0xC7: "hierarchical",
+    0xC9: "arithmetic-coded",
+    0xCA: "arithmetic-coded",
+    0xCB: "arithmetic-coded",
+    0xCD: "arithmetic-coded",
+    0xCE: "arithmetic-coded",
+    0xCF: "arithmetic-coded",
+}
+_SCAN, _END, _APP1, _APP13 = 0xDA, 0xD9, 0xE1, 0xED
+_WITHOUT_LENGTH = frozenset({0x01, 0xD8, 0xD9})
+_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+_END_MARKER = b"\xff\xd9"
+# Decoded as picture data, these give something else than the zeros that libjpeg goes on with.
+_NOISE = bytes(range(1, 255)) * 2
+
+
+def prepare(data: bytes, limits: CodecLimits) -> Prepared:
+    """Raises ImageRefused for kinds that libjpeg does not read and for more than the limits."""
+    xmp, iptc = b"", b""
+    frame: tuple[int, int] | None = None
+    for count, (marker, start) in enumerate(segments(data)):
+        if count > MAX_JPEG_SEGMENTS:
+            raise corrupt(f"The JPEG has more than {MAX_JPEG_SEGMENTS} segments.")
+        content = data[start + 2 : start + int.from_bytes(data[start : start + 2])]
+        if marker == _APP1 and content.startswith(_XMP_HEAD):
+            xmp = content[len(_XMP_HEAD) :]
+        elif marker == _APP13:
+            iptc = iptc or photoshop_iptc(content)
+        elif marker in _FRAMES:
+            frame = frame or (marker, start)
+        elif marker == _SCAN:
+            break
+    if frame is not None:
+        _check_kind(data, *frame, limits)
+    if has_more_scans(data, MAX_JPEG_SCANS):
+        raise corrupt(f"The JPEG has more than {MAX_JPEG_SCANS} scans.")
+    if not data.endswith(_END_MARKER) and not _has_end(data):
+        data = _ended(data, progressive=frame is not None and frame[0] == _PROGRESSIVE)
+    return Prepared(data, xmp=xmp, iptc=iptc)
+
+
+def _check_kind(data: bytes, marker: int, start: int, limits: CodecLimits) -> None:
+    bits = data[start + 2] if start + 2 < len(data) else 8
+    if marker in _KINDS:
+        raise unsupported(f"The JPEG is {_KINDS[marker]}; only baseline and progressive are read.")
+    if bits != 8:
+        raise unsupported(f"The JPEG has {bits} bits a channel; only 8 are read.")
+    if start + 7 <= len(data):
+        height, width = (int.from_bytes(data[start + at : start + at + 2]) for at in (3, 5))
+        check_pixels((width, height), limits)
+
+
+def has_more_scans(data: bytes, most: int) -> bool:
+    """Whether a JPEG has more scans than that. A scan marker's bytes in a profile or behind the end
+    do not count.
+    """
+    if _has_one_scan(data):
+        return False
+    # Counting the bytes is quick, and there are no more scans than that.
+    if data.count(b"\xff\xda") <= most:
+        return False
+    scans = 0
+    for count, (marker, _) in enumerate(segments(data)):
+        scans += marker == _SCAN
+        if scans > most:
+            return True
+        if count > MAX_JPEG_SEGMENTS:
+            raise corrupt(f"The JPEG has more than {MAX_JPEG_SEGMENTS} segments.")
+    return False
+
+
+def _has_one_scan(data: bytes) -> bool:
+    """Whether it is sequential with all components in its first scan: libjpeg refuses a second."""
+    components = b""
+    for marker, start in segments(data):
+        if marker in _SEQUENTIAL_FRAMES:
+            components = data[start + 7 : start + 8]
+        if marker == _SCAN:
+            return components == data[start + 2 : start + 3] != b""
+    return False
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The markers before the end marker, and where the segment of each begins."""
+    position = 2
+    while (found := _MARKER.search(data, position)) is not None:
+        marker, position = found[1][0], found.end()
+        if marker == _END:
+            return
+        yield marker, position
+        if marker not in _WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2])
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether an end marker follows the last scan's data, whatever follows it."""
+    if _END_MARKER not in data:
+        return False
+    position = 2
+    for count, (marker, start) in enumerate(segments(data)):
+        if count > MAX_JPEG_SEGMENTS:
+            return True  # more than a picture has, and so not worth a search
+        position = (
+            start if marker in _WITHOUT_LENGTH else start + int.from_bytes(data[start : start + 2])
+        )
+    found = _MARKER.search(data, position)
+    return found is not None and found[1][0] == _END
+
+
+def _ended(data: bytes, *, progressive: bool) -> bytes:
+    """A JPEG without end marker, with one; as it is if parts of the picture are missing, too.
+
+    Cameras and phones lose the marker. Where the picture is whole, noise in place of the marker is
+    passed over; where it stops early, the noise is decoded as picture.
+    """
+    if progressive and not _is_refined(data):
+        return data
+    ended = data + _END_MARKER
+    try:
+        whole = _decoded(ended) == _decoded(data + _NOISE + _END_MARKER)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow's decoders raise anything; the one who decodes it says so
+        return data
+    return ended if whole else data
+
+
+def _decoded(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        return image.tobytes()
+
+
+def _is_refined(data: bytes) -> bool:
+    """Whether a progressive JPEG's scans bring every coefficient to its last bit."""
+    components: set[int] = set()
+    missing_bits: dict[tuple[int, int], int] = {}
+    for marker, start in segments(data):
+        if marker == _PROGRESSIVE:
+            components = {data[start + 8 + 3 * at] for at in range(data[start + 7])}
+        elif marker == _SCAN and start + 2 < len(data):
+            count = data[start + 2]
+            scan = data[start + 3 : start + 3 + 2 * count + 3]
+            if len(scan) < 2 * count + 3:
+                return False
+            first, last, bits = scan[2 * count :]
+            for component in scan[: 2 * count : 2]:
+                for coefficient in range(first, min(last, 63) + 1):
+                    missing_bits[component, coefficient] = bits & 0xF
+    return all(
+        missing_bits.get((component, coefficient)) == 0
+        for component in components
+        for coefficient in range(64)
+    )
