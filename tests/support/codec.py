@@ -405,3 +405,12 @@ def exif_of(**tags: Any) -> Image.Exif:
             {"orientation": ORIENTATION, "copyright": COPYRIGHT, "description": DESCRIPTION}[name]
         ] = value
     return exif
+
+
+def refused_message(data: bytes) -> str | None:
+    """What a client reads of a refusal; None if the image is not refused."""
+    try:
+        compress_image(data)
+    except ImageRefused as refused:
+        return refused.message
+    return None
