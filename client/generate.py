@@ -17,6 +17,7 @@ from typing import Any
 
 from halftone_api.openapi.document import describe_api
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
 PACKAGE = Path(__file__).parent / "src" / "halftone"
@@ -298,7 +299,7 @@ def _options(form: Schema) -> str:
             "default": schema.get("default"),
         }
         shown = "".join(f", {key}={value!r}" for key, value in given.items() if value or value == 0)
-        table.append(f"    UploadOption({name!r}, {kind!r}{shown}),")
+        table.append(f"    UploadOption({name!r}, {name in IMAGE_OPTIONS}, {kind!r}{shown}),")
     return "\n".join(
         [
             "class UploadOptions(TypedDict, total=False):",
@@ -312,6 +313,8 @@ def _options(form: Schema) -> str:
             '    """One option of an upload: its name, how it is written, and what it means."""',
             "",
             "    name: str",
+            "    of_images: bool",
+            '    """Whether it is an option of images, which a variant may have too."""',
             '    kind: Literal["text", "choice", "integer", "number", "boolean", "list", "json"]',
             '    description: str = ""',
             "    choices: tuple[str, ...] = ()",

@@ -175,7 +175,7 @@ def test_warning_and_product_have_a_line_each_however_long(
     source = tmp_path / "products.csv"
     source.write_text(f'{HEADER}1,{name},"{origin.serve("/a.jpg", jpeg())},{bad_url}"\n')
     submitted = _halftone("submit", str(source), "--url", service.url, columns=80)
-    accepted, warning = submitted.stdout.splitlines()
+    accepted, warning, _ = submitted.stdout.splitlines()
     assert warning.startswith("  line 2, Input Image Urls: ")
     assert warning.endswith(f"({bad_url!r})")
     request_id = accepted.split()[1].rstrip(":")
@@ -226,7 +226,7 @@ def test_download_that_breaks_off_leaves_the_output_as_it_was(tmp_path: Path) ->
         closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf a CSV")
     ) as server:
         answer = _halftone("download", "any", "--url", server.url, "--output", str(output))
-    assert (answer.returncode, answer.stderr.count("broke")) == (3, 1)
+    assert (answer.returncode, answer.stderr.count("broke")) == (4, 1)
     assert output.read_text() == "yesterday's"
     assert list(tmp_path.iterdir()) == [output]
 
@@ -278,7 +278,7 @@ def test_name_that_the_terminal_has_no_signs_for_is_no_traceback(service: Servic
         (["status", "x\ny"], 1),
         (["status", "../../healthz"], 1),
         (["details", os.fsdecode(b"\xff")], 1),
-        (["status", "1", "--url", "http://[::1"], 3),
+        (["status", "1", "--url", "http://[::1"], 4),
     ],
 )
 def test_odd_arguments_are_no_tracebacks(
@@ -293,7 +293,7 @@ def test_odd_arguments_are_no_tracebacks(
 
 @pytest.mark.parametrize(
     ("key", "exit_code", "said"),
-    [("ht_key\n", 1, "There is no request"), ("ht_clé", 3, "HALFTONE_API_KEY is no key")],
+    [("ht_key\n", 1, "There is no request"), ("ht_clé", 4, "HALFTONE_API_KEY is not an API key")],
 )
 def test_key_may_end_in_a_line_and_else_is_named(
     service: Service, key: str, exit_code: int, said: str
@@ -307,7 +307,7 @@ def test_key_may_end_in_a_line_and_else_is_named(
 
 def test_what_is_no_halftone_is_said(origin: Origin) -> None:
     origin.serve("/api/status/1", jpeg())
-    for request_id, exit_code in (("1", 3), ("2", 1)):  # something, and an error
+    for request_id, exit_code in (("1", 4), ("2", 1)):  # something, and an error
         answer = _halftone("status", request_id, "--url", origin.url)
         assert answer.returncode == exit_code
         assert "as halftone does" in answer.stderr
@@ -388,28 +388,34 @@ def test_unreachable_service_is_said() -> None:
     answer = _halftone(
         "status", "8243ff57-4d97-4733-bd91-3bb51286b55e", "--url", f"http://127.0.0.1:{free_port()}"
     )
-    assert answer.returncode == 3
+    assert answer.returncode == 4
     assert "No halftone answers at" in answer.stderr
+    assert "halftone up` starts one" in answer.stderr
 
 
 COMMANDS = [
     "up",
     "demo",
     "submit",
+    "check",
+    "requests",
     "status",
     "details",
     "download",
     "cancel",
     "retry",
+    "delete",
+    "webhooks",
+    "presets",
     "migrate",
     "doctor",
     "queues",
 ]
+GROUPS = {"keys": ["create", "list", "revoke"], "origins": ["set", "list", "remove"]}
+IN_GROUPS = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
 
 
-@pytest.mark.parametrize(
-    "command", ["", *COMMANDS, "keys", "keys create", "keys list", "keys revoke"]
-)
+@pytest.mark.parametrize("command", ["", *COMMANDS, *GROUPS, *IN_GROUPS])
 def test_every_command_explains_itself(command: str) -> None:
     answer = _halftone(*command.split(), "--help")
     assert answer.returncode == 0
@@ -431,6 +437,10 @@ _COUNTS = {
     for things in ("products", "images")
 }
 _STATUS = _COUNTS | {
+    "request_id": "1",
+    "csv_filename": "products.csv",
+    "created_at": "2026-01-01T00:00:00.000Z",
+    "updated_at": "2026-01-01T00:00:00.000Z",
     "bytes_in": 2,
     "bytes_out": 1,
     "bytes_saved": 1,
@@ -463,7 +473,9 @@ def _submit_to(
     request.
     """
     accepted = {
+        "message": "CSV received and processing started.",
         "request_id": "1",
+        "status": "PENDING",
         "total_products": 1,
         "total_images": 1,
         "warning_count": 0,

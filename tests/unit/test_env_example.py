@@ -6,7 +6,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from halftone_api.settings import ApiSettings
-from halftone_cli.client_commands import DEFAULT_URL
+from halftone_cli.service import DEFAULT_URL
 from halftone_shared.runtime.settings import PREFIX, load_settings
 from halftone_workers.settings import WorkerSettings
 

@@ -4,37 +4,66 @@ imported when it runs.
 
 import os
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from halftone_cli.client_commands import cancel, details, download, retry, status, submit
-from halftone_cli.doctor_command import doctor
+from halftone_cli.commands.doctor import doctor
+from halftone_cli.commands.origins import origins, presets
+from halftone_cli.commands.queues import queues
+from halftone_cli.commands.registering import command
+from halftone_cli.commands.requests import (
+    cancel,
+    delete,
+    details,
+    download,
+    requests,
+    status,
+)
+from halftone_cli.commands.retry import retry
+from halftone_cli.commands.upload import check, submit
+from halftone_cli.commands.webhooks import webhooks
 from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.key_commands import keys
-from halftone_cli.queues_command import queues
+from halftone_cli.program import NAME
 from halftone_cli.terminal import (
     EXIT_FAILED,
     EXIT_REFUSED,
     HomeOption,
-    console,
     failing_with,
-    show_what_can_be_shown,
+    print_json,
+    replace_unprintable,
+    say,
 )
+from halftone_cli.upload_options import upload_parameters
 
 app = typer.Typer(
+    name=NAME,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Make the images of a product catalogue smaller.",
 )
-app.add_typer(keys, name="keys")
-for command in (submit, status, details, download, cancel, retry, doctor, queues):
-    app.command()(command)
 
 
-@app.command()
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"{NAME} {version(NAME)}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Make the images of a product catalogue smaller."""
+
+
 def up(
     host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
     port: Annotated[
@@ -57,19 +86,22 @@ def up(
         run_up(host=host, port=port, home_folder=home, workers=workers)
 
 
-@app.command()
-def demo() -> None:
-    """Show the whole way: sample photos, a CSV, its progress, the webhook, the output CSV, and what
-    was saved.
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the service running until Ctrl-C, to look at it.")
+    ] = False,
+) -> None:
+    """Run the main job on sample pictures on this machine: upload, progress, webhook, output file.
+
+    Starts the whole service on a free port, and stops it at the end.
     """
-    from halftone_cli.client import Refused, Unreachable
     from halftone_cli.demo.run import DemoFailed, run_demo
+    from halftone_cli.service import errors_reported
 
-    with failing_with(EXIT_FAILED, DemoFailed, Refused, Unreachable):
-        raise typer.Exit(run_demo(console))
+    with failing_with(EXIT_FAILED, DemoFailed), errors_reported("http://127.0.0.1"):
+        raise typer.Exit(run_demo(keep=keep))
 
 
-@app.command()
 def migrate(home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema."""
     from halftone_cli.local_database import database_url, failing_on_bad_database
@@ -77,14 +109,42 @@ def migrate(home: HomeOption = DEFAULT_HOME) -> None:
 
     with failing_on_bad_database(), database_url(home) as url:
         run_migrations(url)
-    console.print("The database is at the newest schema.")
+    print_json({"migrated": True})
+    say("The database is at the newest schema.")
+
+
+SERVICE: tuple[Callable[..., None], ...] = (up, demo)
+UPLOADS: tuple[Callable[..., None], ...] = (submit, check)
+REQUESTS: tuple[Callable[..., None], ...] = (
+    requests,
+    status,
+    details,
+    download,
+    cancel,
+    retry,
+    delete,
+    webhooks,
+    presets,
+)
+OPERATION: tuple[Callable[..., None], ...] = (migrate, doctor, queues)
+
+for function in SERVICE:
+    command(app, function)
+for function in UPLOADS:
+    command(app, function, further=upload_parameters())
+for function in REQUESTS:
+    command(app, function)
+app.add_typer(origins, name="origins")
+app.add_typer(keys, name="keys")
+for function in OPERATION:
+    command(app, function)
 
 
 def main() -> None:
     """The command's entry. What no command foresees of files and terminals, such as a full disk
     under standard output, is a line too; a pipe that nobody reads any more is none, as elsewhere.
     """
-    show_what_can_be_shown()
+    replace_unprintable()
     try:
         app()
     except OSError as error:

@@ -1,14 +1,18 @@
-"""What every command shares: the terminal, the home's option, exit codes, and errors as text
-instead of tracebacks.
+"""What every command shares: exit codes, what is printed in which mode, and errors as text.
+
+Three modes: text for people, `--json` for programs, and `--quiet`, which prints errors and little
+else. Rich leaves out colours and bars where the output is not a terminal or NO_COLOR is set.
 """
 
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,17 +22,36 @@ error_console = Console(stderr=True)
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
-EXIT_UNREACHABLE = 3
-
+EXIT_PARTIAL = 3
+EXIT_UNREACHABLE = 4
+EXIT_INTERRUPTED = 130
 
 HomeOption = Annotated[
-    Path, typer.Option("--home", help="The folder of `halftone up`, where no database is named.")
+    Path,
+    typer.Option("--home", help="The folder of `halftone up`; used where no database is named."),
 ]
 
 
-def show_what_can_be_shown() -> None:
-    """What the terminal's encoding has no sign for is shown as one it has: a product's name must
-    not end a command.
+@dataclass
+class Mode:
+    """What the command line asked for. At most one of them is true."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+mode = Mode()
+
+
+def set_mode(*, as_json: bool, quiet: bool) -> None:
+    mode.json = as_json
+    mode.quiet = quiet and not as_json
+    console.quiet = mode.json or mode.quiet
+
+
+def replace_unprintable() -> None:
+    """Show `?` for what the terminal's encoding cannot show: a product's name must not end a
+    command.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -46,8 +69,8 @@ def is_stdout(path: Path) -> bool:
 
 
 def say(text: str, *, style: str | None = None, to: Console = console) -> None:
-    """Print it as it is, however long its lines; a product's name or a server's answer has no say
-    over the terminal.
+    """Print a text as it is, however long its lines. Control characters are replaced: neither a
+    product's name nor a server's answer may steer the terminal.
     """
     shown = "".join(
         character if character.isprintable() or character == "\n" else "\ufffd"
@@ -56,14 +79,35 @@ def say(text: str, *, style: str | None = None, to: Console = console) -> None:
     to.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def fail(message: str, exit_code: int) -> NoReturn:
-    say(message, style="red", to=error_console)
+def print_json(data: Any) -> None:
+    """One JSON value on a line of standard output, in JSON mode; nothing in the others."""
+    if mode.json:
+        _print(json.dumps(data, ensure_ascii=False, default=str))
+
+
+def print_quiet(text: object) -> None:
+    """What --quiet prints instead of all other text; nothing in the other modes."""
+    if mode.quiet:
+        _print(str(text))
+
+
+def _print(text: str) -> None:
+    # Where a file goes to standard output, everything else goes to standard error.
+    print(text, file=sys.stderr if console.stderr else sys.stdout)
+
+
+def fail(message: str, exit_code: int, **members: Any) -> NoReturn:
+    """Say what is wrong and end the command. `members` describe the error in JSON mode."""
+    if mode.json:
+        print_json({"error": {"detail": message, "exit_code": exit_code} | members})
+    else:
+        say(message, style="red", to=error_console)
     raise typer.Exit(exit_code)
 
 
 @contextmanager
 def failing_with(exit_code: int, *errors: type[Exception]) -> Iterator[None]:
-    """These errors carry their message for people: print it and exit."""
+    """Errors whose text is for people: print it and exit with this code."""
     try:
         yield
     except errors as error:

@@ -1,8 +1,8 @@
-"""`halftone demo`: the whole way in a minute, on this machine and nothing else.
+"""`halftone demo`: the main job from file to webhook, in seconds, on this machine alone.
 
-It runs `halftone up` as anyone would, plays the shop and the webhook's receiver itself, and ends
-with 0 only when everything came out as it should: the broken link and the oversized picture failed,
-everything else got smaller.
+It runs `halftone up` as anyone would, serves the pictures and receives the webhook itself, and
+exits with 0 only when everything came out as expected: the broken link and the oversized picture
+failed, everything else got smaller.
 """
 
 import os
@@ -14,14 +14,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from pathlib import Path
 from queue import Empty, Queue
-from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from halftone_cli.client import ApiClient, Unreachable
+import halftone
 from halftone_cli.demo.catalogue import (
     BROKEN_LINK,
     MAX_IMAGE_BYTES,
@@ -31,7 +29,9 @@ from halftone_cli.demo.catalogue import (
 )
 from halftone_cli.demo.servers import receiver, shop
 from halftone_cli.home import DEFAULT_HOME
+from halftone_cli.program import command_line
 from halftone_cli.progress import megabytes, watch
+from halftone_cli.terminal import console, print_json, say
 from halftone_shared.model.signing import new_secret
 from halftone_shared.runtime.settings import PREFIX
 
@@ -45,68 +45,93 @@ class DemoFailed(Exception):
     """The demo cannot be shown; the message says why."""
 
 
-def run_demo(console: Console) -> int:
-    """The demo; its exit code. Raises DemoFailed, and what ApiClient raises."""
+def run_demo(*, keep: bool) -> int:
+    """Run the demo; its exit code. `keep`: leave the service running until Ctrl-C.
+
+    Raises DemoFailed and HalftoneError.
+    """
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     secret = new_secret()
-    events: Queue[dict[str, Any]] = Queue()
+    events: Queue[halftone.WebhookEvent] = Queue()
     with (
         shop(PICTURES) as shop_url,
         receiver(secret, events) as webhook_url,
-        _service(console) as url,
+        _service() as url,
+        halftone.Client(url) as client,
     ):
-        write_csv(FOLDER / "products.csv", shop_url)
-        with ApiClient(url) as client, (FOLDER / "products.csv").open("rb") as file:
-            console.print(f"\nUploading {FOLDER / 'products.csv'}", highlight=False)
-            accepted = client.upload(
-                "products.csv", file, {"webhook_url": webhook_url, "webhook_secret": secret}
-            )
-            status = watch(client, accepted["request_id"], console)
-            images = [
-                image
-                for page in client.details(accepted["request_id"])
-                for product in page["products"]
-                for image in product["images"]
-            ]
-            client.download(accepted["request_id"], FOLDER / "output.csv")
+        request = _upload(client, shop_url, webhook_url, secret)
+        status = watch(client, request.id)
+        images = list(request.images())
+        request.download(FOLDER / "output.csv")
         event = _next_event(events)
-    _show(console, status, images, event)
+        _show(status, images, event)
+        if keep:
+            _keep_running(url, request.id)
+    if not keep:
+        kept = command_line("demo", "--keep")
+        say(f"Stopped everything. `{kept}` leaves it running, with the request's page at /r/ID.")
+    print_json({"request": status.raw, "webhook": event.type if event else None})
     return 0 if _as_expected(status, images, event) else 1
 
 
+def _upload(
+    client: halftone.Client, shop_url: str, webhook_url: str, secret: str
+) -> halftone.Request:
+    source = FOLDER / "products.csv"
+    write_csv(source, shop_url)
+    say(f"\nUploading {source}")
+    return client.upload(source, webhook_url=webhook_url, webhook_secret=secret)
+
+
+def _keep_running(url: str, request_id: str) -> None:
+    say(f"Page of the request: {url}/r/{request_id}")
+    say("Everything runs until Ctrl-C.")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        say("")
+
+
 @contextmanager
-def _service(console: Console) -> Iterator[str]:
+def _service() -> Iterator[str]:
     """`halftone up` on a free port, its log beside the demo's files; its URL once it is ready."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
-    } | {
-        PREFIX + "FETCH_ALLOW": "127.0.0.0/8",
-        PREFIX + "MAX_IMAGE_BYTES": str(MAX_IMAGE_BYTES),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(port),
-        "--home",
-        str(FOLDER / "home"),
-    ]
-    with (FOLDER / "up.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    log_file = FOLDER / "up.log"
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            _up_command(port),
+            env=_up_environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the demo, which stops it then
+        )
     try:
-        with console.status("Starting PostgreSQL, API and worker (halftone up)"):
-            _wait_until_ready(url, process)
-        console.print(f"halftone up: {url}", highlight=False)
+        if console.is_terminal:
+            with console.status("Starting PostgreSQL, API and worker (halftone up)"):
+                _wait_until_ready(url, process, log_file)
+        else:
+            _wait_until_ready(url, process, log_file)
+        say(f"halftone up: {url}")
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
-    console.print("Stopped everything.")
+
+
+def _up_command(port: int) -> list[str]:
+    options = ["--port", str(port), "--home", str(FOLDER / "home")]
+    return [sys.executable, "-m", "halftone_cli", "up", *options]
+
+
+def _up_environment() -> dict[str, str]:
+    """Nothing that the environment sets for another halftone reaches the demo's."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return others | {
+        PREFIX + "FETCH_ALLOW": "127.0.0.0/8",
+        PREFIX + "MAX_IMAGE_BYTES": str(MAX_IMAGE_BYTES),
+    }
 
 
 def _free_port() -> int:
@@ -115,20 +140,20 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log_file: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    with ApiClient(url) as client:
+    with halftone.Client(url, retries=0) as client:
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                if client.is_ready():
-                    return
-            except Unreachable:
-                pass
-            time.sleep(0.2)
-    raise DemoFailed(f"`halftone up` did not start; its log is {FOLDER / 'up.log'}.")
+                client.ready()
+            except (halftone.Unreachable, halftone.ServiceError):
+                time.sleep(0.1)
+            else:
+                return
+    raise DemoFailed(f"`halftone up` did not start; its log is {log_file}.")
 
 
-def _next_event(events: "Queue[dict[str, Any]]") -> dict[str, Any] | None:
+def _next_event(events: "Queue[halftone.WebhookEvent]") -> halftone.WebhookEvent | None:
     try:
         return events.get(timeout=WEBHOOK_SECONDS)
     except Empty:
@@ -136,65 +161,51 @@ def _next_event(events: "Queue[dict[str, Any]]") -> dict[str, Any] | None:
 
 
 def _show(
-    console: Console,
-    status: dict[str, Any],
-    images: list[dict[str, Any]],
-    event: dict[str, Any] | None,
+    status: halftone.RequestStatus,
+    images: list[halftone.Image],
+    event: halftone.WebhookEvent | None,
 ) -> None:
     table = Table("Image", "Format", "Before", "After", "Saved")
     for column in table.columns[2:]:
         column.justify = "right"
     for image in images:
-        name = image["input_url"].rpartition("/")[2]
-        if image["error"]:
-            table.add_row(name, "", "", "", image["error"]["code"], style="red")
-            continue
-        before, after = image["bytes_in"], image["bytes_out"]
-        table.add_row(
-            name,
-            image["format"],
-            megabytes(before),
-            megabytes(after),
-            f"{100 * (1 - after / before):.0f} %",
-        )
-    before, after = status["bytes_in"], status["bytes_out"]
+        name = _name(image)
+        if image.error is not None:
+            table.add_row(name, "", "", "", image.error.code, style="red")
+        else:
+            table.add_row(name, image.format, *_sizes(image.bytes_in or 0, image.bytes_out or 0))
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        megabytes(before),
-        megabytes(after),
-        f"{100 * (1 - after / before):.0f} %",
-        style="bold",
-    )
+    table.add_row("all", "", *_sizes(status.bytes_in, status.bytes_out), style="bold")
     console.print(table)
-    started, ended = (
-        datetime.fromisoformat(status[name]) for name in ("started_at", "completed_at")
-    )
-    seconds = (ended - started).total_seconds()
-    console.print(
-        f"{status['processed_images']} images in {seconds:.1f} s on {os.cpu_count()} cores.",
-        highlight=False,
-    )
+    if status.started_at is not None and status.completed_at is not None:
+        seconds = (status.completed_at - status.started_at).total_seconds()
+        say(f"{status.processed_images} images in {seconds:.1f} s on {os.cpu_count()} cores.")
     if event is None:
-        console.print("No webhook came.", style="red")
+        say("No webhook came.", style="red")
     else:
-        console.print(f"Webhook: {event['type']}, its signature verified.")
-    console.print(f"Output CSV: {FOLDER / 'output.csv'}", highlight=False)
+        say(f"Webhook: {event.type}, its signature verified.")
+    say(f"Output CSV: {FOLDER / 'output.csv'}")
+
+
+def _sizes(before: int, after: int) -> tuple[str, str, str]:
+    saved = f"{100 * (1 - after / before):.0f} %" if before else ""
+    return megabytes(before), megabytes(after), saved
+
+
+def _name(image: halftone.Image) -> str:
+    return image.input_url.rpartition("/")[2]
 
 
 def _as_expected(
-    status: dict[str, Any], images: list[dict[str, Any]], event: dict[str, Any] | None
+    status: halftone.RequestStatus,
+    images: list[halftone.Image],
+    event: halftone.WebhookEvent | None,
 ) -> bool:
-    failures = {
-        image["input_url"].rpartition("/")[2]: image["error"]["code"]
-        for image in images
-        if image["error"]
-    }
+    failures = {_name(image): image.error.code for image in images if image.error is not None}
     return (
-        status["status"] == "COMPLETED"
+        status.status is halftone.Status.COMPLETED
         and failures == EXPECTED_FAILURES
-        and status["bytes_out"] < status["bytes_in"]
+        and status.bytes_out < status.bytes_in
         and event is not None
-        and event["type"] == "request.completed"
+        and event.type == "request.completed"
     )

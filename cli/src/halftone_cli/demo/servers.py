@@ -1,6 +1,4 @@
-"""The two servers that the demo plays the world with: the shop that has the pictures, the receiver
-of the webhook.
-"""
+"""The two servers of the demo: the shop that has the pictures, and the receiver of the webhook."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +9,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from standardwebhooks import Webhook, WebhookVerificationError
+import halftone
 
 
 @contextmanager
@@ -22,11 +20,11 @@ def shop(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def receiver(secret: str, events: "Queue[dict[str, Any]]") -> Iterator[str]:
-    """Take webhooks on loopback: each event whose signature is right goes into `events`; the URL to
+def receiver(secret: str, events: "Queue[halftone.WebhookEvent]") -> Iterator[str]:
+    """Receive webhooks on loopback and put each whose signature is right into `events`; the URL to
     send them to.
     """
-    with _serving(partial(_Receiver, Webhook(secret), events)) as url:
+    with _serving(partial(_Receiver, secret, events)) as url:
         yield f"{url}/webhook"
 
 
@@ -42,16 +40,16 @@ class _Shop(_Quiet, SimpleHTTPRequestHandler):
 
 
 class _Receiver(_Quiet):
-    def __init__(self, webhook: Webhook, events: "Queue[dict[str, Any]]", *args: Any) -> None:
-        self._webhook = webhook
+    def __init__(self, secret: str, events: "Queue[halftone.WebhookEvent]", *args: Any) -> None:
+        self._secret = secret
         self._events = events
         super().__init__(*args)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
-            event = self._webhook.verify(body, dict(self.headers))
-        except WebhookVerificationError:
+            event = halftone.verify_webhook(body, dict(self.headers), self._secret)
+        except halftone.InvalidWebhook:
             self.send_response(401)
         else:
             self._events.put(event)

@@ -284,7 +284,11 @@ _REOPEN = text(
     f"""
     WITH product AS (
         SELECT request_id, seq, status, images, output_files, input_image_urls FROM products
-        WHERE request_id = :request_id AND (failed_images > 0 OR status = 'CANCELLED') ORDER BY seq
+        WHERE request_id = :request_id AND (failed_images > 0 OR status = 'CANCELLED')
+          AND (CAST(:code AS text) IS NULL OR EXISTS (
+              SELECT FROM jsonb_array_elements(images) AS image
+              WHERE image -> 'error' ->> 'code' = :code))
+        ORDER BY seq
         FOR UPDATE
     ), fact AS (
         SELECT product.request_id, product.seq, product.status, done.*,
@@ -331,10 +335,12 @@ _REOPEN = text(
 )
 
 
-def reopen_request(connection: Connection, request_id: UUID) -> bool:
+def reopen_request(connection: Connection, request_id: UUID, code: str | None = None) -> bool:
     """Start an ended request again with what failed or was cancelled; False when nothing did.
 
-    Images that succeeded stay, with their names. Runs in the caller's transaction, which holds the
-    request's row.
+    With `code` only with the products in which an image failed with this error code. Images that
+    succeeded stay, with their names. Runs in the caller's transaction, which holds the request's
+    row.
     """
-    return connection.execute(_REOPEN, {"request_id": request_id}).rowcount == 1
+    parameters = {"request_id": request_id, "code": code}
+    return connection.execute(_REOPEN, parameters).rowcount == 1

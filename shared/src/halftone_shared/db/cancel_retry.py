@@ -82,12 +82,17 @@ def carry_out_cancel(engine: Engine, request_id: UUID, *, patience_seconds: floa
 
 
 def retry_request(
-    engine: Engine, request_id: UUID, public_url: str, retention_days: int = 0
+    engine: Engine,
+    request_id: UUID,
+    public_url: str,
+    retention_days: int = 0,
+    *,
+    code: str | None = None,
 ) -> None:
     """Start an ended request again with what failed or was cancelled in it, under the same ID.
 
-    Raises NotEnded or NothingToRetry. The event of the ending that this undoes keeps what it was to
-    say.
+    With `code` only the products in which an image failed with this error code. The webhook event
+    of the former end keeps its body. Raises NotEnded or NothingToRetry.
     """
     with transaction(engine) as connection:
         unexpired = (requests.c.id == request_id, requests.c.expired_at.is_(None))
@@ -97,6 +102,31 @@ def retry_request(
         unsent = select(webhook_events.c.id).where(webhook_events.c.request_id == request_id)
         for event_id in connection.execute(unsent).scalars().all():
             freeze_event(connection, event_id, public_url, retention_days)
-        if not reopen_request(connection, request_id):
+        if not reopen_request(connection, request_id, code):
             raise NothingToRetry
         connection.execute(text(f"NOTIFY {WORK_CHANNEL}"))
+
+
+_FAILED_WITH = text(
+    """
+    SELECT id FROM requests AS r
+    WHERE completed_at > now() - make_interval(secs => :since_seconds) AND expired_at IS NULL
+      AND EXISTS (
+          SELECT FROM products AS p CROSS JOIN LATERAL jsonb_array_elements(p.images) AS image
+          WHERE p.request_id = r.id AND p.failed_images > 0
+            AND (CAST(:code AS text) IS NULL OR image -> 'error' ->> 'code' = :code))
+    ORDER BY completed_at
+    """
+)
+
+
+def ended_with_failures(
+    connection: Connection, *, code: str | None, since_seconds: float
+) -> Sequence[UUID]:
+    """Requests that ended within `since_seconds` with a failed image, the oldest ending first.
+
+    With `code` only those in which an image failed with this error code. Reads the products of
+    every request that ended in that time.
+    """
+    parameters = {"code": code, "since_seconds": since_seconds}
+    return connection.execute(_FAILED_WITH, parameters).scalars().all()

@@ -1,0 +1,1 @@
+"""The commands, one module a subject. Each function reads its options and calls one thing."""

@@ -1,0 +1,115 @@
+"""`halftone origins` and `halftone presets`: what the service keeps beside requests."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+import halftone
+from halftone_cli.commands.registering import command
+from halftone_cli.terminal import EXIT_REFUSED, console, fail, print_json, print_quiet, say
+
+HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host, as in its URLs.")]
+
+origins = typer.Typer(
+    no_args_is_help=True, help="Hosts that want a password or headers, or come at a limited rate."
+)
+
+
+def set_(
+    client: halftone.Client,
+    host: HostArgument,
+    headers: Annotated[
+        list[str] | None,
+        typer.Option("--header", help='A header to send, as "Name: value". May be repeated.'),
+    ] = None,
+    username: Annotated[str | None, typer.Option("--username", help="For HTTP Basic.")] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            "--password", help="For HTTP Basic. Without it, the password is read from the terminal."
+        ),
+    ] = None,
+    requests_per_second: Annotated[
+        float | None, typer.Option("--requests-per-second", help="At most, over all workers.")
+    ] = None,
+    connections: Annotated[
+        int | None, typer.Option("--connections", min=1, help="At once, over all workers.")
+    ] = None,
+) -> None:
+    """Set what image fetches send to a host, and how fast they come. Replaces what was set."""
+    if username is not None and password is None:
+        password = _read_password()
+    found = client.set_origin(
+        host,
+        headers=dict(map(_header, headers)) if headers else None,
+        username=username,
+        password=password,
+        requests_per_second=requests_per_second,
+        connections=connections,
+    )
+    print_json(found)
+    say(f"Set for {host}. Passwords and header values are stored encrypted and never shown.")
+
+
+def _read_password() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True))
+    return sys.stdin.readline().rstrip("\n")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        fail(f'A header is written as "Name: value", not {name!r}.', EXIT_REFUSED)
+    return name.strip(), value.strip()
+
+
+def list_(client: halftone.Client) -> None:
+    """List the hosts with settings of their own; secrets are not shown."""
+    table = Table("Host", "Settings")
+    for origin in _listed(client.origins(), "origins"):
+        print_json(origin)
+        print_quiet(origin.get("host"))
+        shown = {name: value for name, value in origin.items() if name != "host" and value}
+        table.add_row(
+            Text(str(origin.get("host"))),
+            Text(", ".join(f"{name}: {_value_text(value)}" for name, value in shown.items())),
+        )
+    if table.row_count:
+        console.print(table)
+    else:
+        say("No host has settings of its own.")
+
+
+def remove(client: halftone.Client, host: HostArgument) -> None:
+    """Forget what was set for a host."""
+    client.remove_origin(host)
+    print_json({"host": host, "removed": True})
+    say(f"Nothing is set for {host} any more.")
+
+
+def presets(client: halftone.Client) -> None:
+    """List the presets of marketplaces: options and rules that `submit --preset` takes."""
+    for preset in _listed(client.presets(), "presets"):
+        print_json(preset)
+        print_quiet(preset.get("name"))
+        say(f"{preset.get('name')}: {preset.get('title') or preset.get('description') or ''}")
+        options = preset.get("options") or {}
+        say("  " + ", ".join(f"{name}={_value_text(value)}" for name, value in options.items()))
+
+
+def _listed(answer: Any, member: str) -> list[dict[str, Any]]:
+    found = answer.get(member, [])
+    return list(found) if isinstance(found, list) else []
+
+
+def _value_text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple, dict)) else str(value)
+
+
+command(origins, set_, name="set")
+command(origins, list_, name="list")
+command(origins, remove)

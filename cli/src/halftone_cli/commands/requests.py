@@ -1,0 +1,205 @@
+"""Commands on requests: list, status, details, download, cancel, retry, delete."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+import halftone
+from halftone_cli.progress import megabytes, watch
+from halftone_cli.request_text import show_failures, show_product, show_status
+from halftone_cli.service import hint
+from halftone_cli.terminal import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    console,
+    fail,
+    failing_with,
+    is_stdout,
+    print_json,
+    print_quiet,
+    say,
+)
+
+UUID_CHARACTERS = 36
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's ID.")]
+
+
+def requests(
+    client: halftone.Client,
+    status: Annotated[
+        halftone.Status | None, typer.Option("--status", help="Only requests in this state.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
+) -> None:
+    """List requests, newest first."""
+    table = Table(
+        Column("ID", no_wrap=True, min_width=UUID_CHARACTERS),
+        "Status",
+        Column("Done", justify="right"),
+        Column("Images", justify="right"),
+        Column("Failed", justify="right"),
+        Column("Saved", justify="right"),
+        "Created",
+        Column("File", overflow="fold"),
+    )
+    listed = client.requests(status=status, page_size=min(limit, 100))
+    for _, one in zip(range(limit), listed, strict=False):
+        print_json(one.raw)
+        print_quiet(one.request_id)
+        table.add_row(
+            one.request_id,
+            one.status,
+            f"{one.progress:g} %",
+            f"{one.total_images:,}",
+            f"{one.failed_images:,}",
+            megabytes(one.bytes_saved),
+            f"{one.created_at:%Y-%m-%d %H:%M}",
+            Text(one.csv_filename),
+        )
+    if table.row_count:
+        console.print(table)
+    else:
+        say(f"There are no requests. `{hint(client.url, 'submit', 'FILE')}` makes one.")
+
+
+def status(
+    client: halftone.Client,
+    request_id: IdArgument,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Show the progress until the end.")
+    ] = False,
+) -> None:
+    """Show how a request is going, and what failed in it."""
+    found = watch(client, request_id) if watching else client.status(request_id)
+    print_json(found.raw)
+    print_quiet(found.status)
+    show_status(found)
+    if found.completed_at is not None:
+        show_failures(client, found)
+
+
+def details(
+    client: halftone.Client,
+    request_id: IdArgument,
+    status: Annotated[
+        halftone.Status | None, typer.Option("--status", help="Only products in this state.")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only products with a failed image, and only those.")
+    ] = False,
+) -> None:
+    """List a request's products with their images: output URL, or why the image failed."""
+    for product in client.products(request_id, status=status):
+        if failed and not any(image.error for image in product.images):
+            continue
+        print_json(product.raw)
+        print_quiet(product.line)
+        show_product(product, failed_only=failed)
+
+
+def _writable(output: Path | None) -> Path | None:
+    """Checked before anything is done. Where the file goes to standard output, everything else
+    goes to standard error.
+    """
+    if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
+        fail(f"{str(output)!r} cannot be written. Name another with --output.", EXIT_REFUSED)
+    if output is not None and is_stdout(output):
+        console.stderr = True
+    return output
+
+
+OutputOption = typer.Option(
+    "--output", "-o", dir_okay=False, callback=_writable, help="Write the file here."
+)
+
+
+def download(
+    client: halftone.Client,
+    request_id: IdArgument,
+    output: Annotated[Path, OutputOption],
+    report: Annotated[
+        bool, typer.Option("--report", help="The report instead: a row for each image.")
+    ] = False,
+    archive: Annotated[
+        bool, typer.Option("--zip", help="A ZIP of all output images instead.")
+    ] = False,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="With --zip: only the images of this variant.")
+    ] = None,
+    images: Annotated[
+        Literal["append", "replace"] | None,
+        typer.Option("--images", help="Output URLs in a new column, or in place of the input's."),
+    ] = None,
+    as_: Annotated[
+        Literal["csv", "xlsx"] | None,
+        typer.Option("--as", help="The kind of file, where it is not that of the upload."),
+    ] = None,
+    safe: Annotated[
+        bool, typer.Option("--safe", help="No cell is taken for a formula by a spreadsheet.")
+    ] = False,
+) -> None:
+    """Save the output file of a request that has ended, its report, or a ZIP of its images."""
+    if report and archive:
+        fail("Name one of --report and --zip.", EXIT_REFUSED)
+    request = client.request(request_id)
+    if archive:
+        saved = _save(client, request_id, output, partial(request.archive, variant=variant))
+    elif report:
+        saved = _save(client, request_id, output, partial(request.report, safe=safe))
+    else:
+        saved = save_output(client, request_id, output, images=images, as_=as_, safe=safe)
+    print_json({"request_id": request_id, "output": str(output), "bytes": saved})
+
+
+def save_output(client: halftone.Client, request_id: str, output: Path, **how: Any) -> int:
+    """Write the output file of a request; how many bytes."""
+    return _save(client, request_id, output, partial(client.download, request_id, **how))
+
+
+def _save(client: halftone.Client, request_id: str, output: Path, write: Any) -> int:
+    with failing_with(EXIT_FAILED, OSError):  # the disk is full
+        try:
+            if is_stdout(output):
+                # Opened by its name, a file that the shell appends to would be emptied.
+                with open(1, "wb", closefd=False) as file:
+                    size: int = write(file)
+            else:
+                size = write(output)
+        except halftone.Conflict as error:
+            if error.code != "not_ended":
+                raise
+            fail(_not_ended_text(client, request_id, error), EXIT_FAILED, code=error.code)
+    say(f"Written: {output} ({size:,} bytes)")
+    return size
+
+
+def _not_ended_text(client: halftone.Client, request_id: str, error: halftone.Conflict) -> str:
+    state = error.problem.get("request_status", "running")
+    progress = error.problem.get("progress")
+    done = f", {progress:g} %" if isinstance(progress, (int, float)) else ""
+    waiting = hint(client.url, "status", request_id, "--watch")
+    return f"The request is {state}{done}: it has not ended yet. `{waiting}` waits for its end."
+
+
+def cancel(client: halftone.Client, request_id: IdArgument) -> None:
+    """Cancel a request. Finished products keep their results."""
+    found = client.cancel(request_id)
+    print_json(found.raw)
+    print_quiet(found.status)
+    show_status(found)
+
+
+def delete(
+    client: halftone.Client,
+    request_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The requests' IDs.")],
+) -> None:
+    """Delete requests that have ended, with their files."""
+    for request_id in request_ids:
+        client.delete(request_id)
+        print_json({"request_id": request_id, "deleted": True})
+        say(f"Request {request_id} and its files are deleted.")

@@ -1,0 +1,106 @@
+"""`halftone submit` and `halftone check`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+import halftone
+from halftone_cli.commands.requests import OutputOption, save_output
+from halftone_cli.progress import watch
+from halftone_cli.request_text import show_accepted, show_failures, show_status, show_warnings
+from halftone_cli.service import errors_reported, hint
+from halftone_cli.terminal import (
+    EXIT_FAILED,
+    EXIT_PARTIAL,
+    EXIT_REFUSED,
+    console,
+    print_json,
+    print_quiet,
+    say,
+)
+
+FileArgument = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, help="The file of products, such as a CSV."),
+]
+
+
+def submit(
+    client: halftone.Client,
+    file: FileArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the progress and wait for the end.")
+    ] = False,
+    output: Annotated[Path | None, OutputOption] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key",
+            help="Uploads with the same key and content within 24 hours are one request.",
+        ),
+    ] = None,
+    **options: Any,
+) -> None:
+    """Upload a file of products; its images are compressed. --output waits for the end, too.
+
+    Exit codes: 0 all images succeeded, or the upload was accepted (without --wait and --output);
+    1 the request failed or was cancelled; 2 the upload was refused, and nothing was stored;
+    3 some images failed; 4 the service cannot be reached.
+    """
+    with errors_reported(client.url, refused=EXIT_REFUSED):
+        request = client.upload(file, idempotency_key=idempotency_key, **options)
+    accepted = request.accepted
+    assert accepted is not None  # noqa: S101 - an upload has it
+    show_accepted(accepted)
+    print_quiet(request.id)
+    if not wait and output is None:
+        print_json(accepted.raw)
+        say(f"`{hint(client.url, 'status', request.id, '--watch')}` shows how it goes.")
+        return
+    ended = watch(client, request.id)
+    print_json(ended.raw)
+    show_status(ended)
+    show_failures(client, ended)
+    if output is not None:
+        save_output(client, request.id, output)
+    if ended.status is not halftone.Status.COMPLETED:
+        raise typer.Exit(EXIT_FAILED)
+    if ended.failed_images:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def check(client: halftone.Client, file: FileArgument, **options: Any) -> None:
+    """Show what the service understands of a file, and what is wrong with it. Stores nothing.
+
+    Exit code 2 where an upload of the file would be refused, with every wrong row on a line.
+    """
+    with errors_reported(client.url, refused=EXIT_REFUSED):
+        found = client.check(file, **options)
+    print_json(found)
+    print_quiet(found.get("products", ""))
+    say(f"{file.name}: {found['products']:,} products, {found['images']:,} images", style="bold")
+    lines = {
+        "read as": found.get("profile"),
+        "rows": f"{found.get('rows', 0):,} ({found.get('skipped_rows', 0):,} skipped)",
+    }
+    for name, value in lines.items():
+        say(f"  {name:<9}{value}")
+    for role, column in (found.get("columns") or {}).items():
+        shown = ", ".join(map(str, column)) if isinstance(column, list) else column
+        say(f"  {role:<9}{shown}")
+    _show_hosts(found.get("hosts") or [])
+    warnings = tuple(map(halftone.RowError.from_json, found.get("warnings") or ()))
+    show_warnings(warnings, found.get("warning_count") or 0)
+
+
+def _show_hosts(hosts: list[dict[str, Any]]) -> None:
+    if not hosts:
+        return
+    table = Table("Host", "Images")
+    table.columns[1].justify = "right"
+    for host in hosts:
+        table.add_row(Text(str(host["host"])), f"{host['images']:,}")
+    console.print(table)
