@@ -512,6 +512,8 @@ class UploadOption:
     """One option of an upload: its name, how it is written, and what it means."""
 
     name: str
+    of_images: bool
+    """Whether it is an option of images, which a variant may have too."""
     kind: Literal["text", "choice", "integer", "number", "boolean", "list", "json"]
     description: str = ""
     choices: tuple[str, ...] = ()
@@ -523,6 +525,7 @@ class UploadOption:
 UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     UploadOption(
         "mode",
+        True,
         "choice",
         description="What decides the loss: the encoder's `quality`, half the sides (`scale`), half the bytes (`bytes`), or a visible quality to reach (`visual`).",
         choices=("quality", "scale", "bytes", "visual"),
@@ -530,6 +533,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "scale",
+        True,
         "number",
         description="With `mode=scale`: the factor that both sides are multiplied by.",
         minimum=0,
@@ -537,6 +541,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "ratio",
+        True,
         "number",
         description="With `mode=bytes`: the largest share of an image's bytes that the output may have.",
         minimum=0,
@@ -544,6 +549,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "target",
+        True,
         "integer",
         description="With `mode=visual`: the SSIMULACRA2 score to reach with as few bytes as possible. 70 is high quality, 90 is visually lossless.",
         minimum=30,
@@ -551,6 +557,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "quality",
+        True,
         "integer",
         description="The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes.",
         minimum=1,
@@ -558,6 +565,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "format",
+        True,
         "choice",
         description="The output format. `keep` keeps the input's; formats that are only read become JPEG.",
         choices=("keep", "jpeg", "png", "webp", "avif", "gif", "tiff"),
@@ -565,6 +573,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "effort",
+        True,
         "choice",
         description="Processor time for bytes: `best` makes the smallest files of the same quality, `fast` takes the least time.",
         choices=("fast", "balanced", "best"),
@@ -572,17 +581,20 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "max_bytes",
+        True,
         "integer",
         description="No output is larger, in bytes: the quality is lowered as far as it takes.",
         minimum=1000,
     ),
     UploadOption(
         "crop",
+        True,
         "text",
         description="Keep this rectangle, `x,y,width,height` in pixels or per cent, before all other steps.",
     ),
     UploadOption(
         "trim",
+        True,
         "integer",
         description="Cut off a border of one colour, within this tolerance in levels of 255.",
         minimum=0,
@@ -590,6 +602,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "width",
+        True,
         "integer",
         description="The width in pixels to fit the image into.",
         minimum=1,
@@ -597,6 +610,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "height",
+        True,
         "integer",
         description="The height in pixels to fit the image into.",
         minimum=1,
@@ -604,6 +618,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "fit",
+        True,
         "choice",
         description="How the image meets `width` and `height`: `inside` the box, on a background that fills it (`pad`), or covering it, cut by `gravity` (`cover`).",
         choices=("inside", "pad", "cover"),
@@ -611,6 +626,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "gravity",
+        True,
         "choice",
         description="The part that `fit=cover` keeps.",
         choices=(
@@ -629,24 +645,28 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "enlarge",
+        True,
         "boolean",
         description="Make small images larger to meet `width` and `height`.",
         default=False,
     ),
     UploadOption(
         "background",
+        True,
         "text",
         description="The colour behind `fit=pad`, and in place of transparency that the format cannot hold.",
         default="#ffffff",
     ),
     UploadOption(
         "filters",
+        True,
         "list",
         description="Filters in the order given: `grayscale`, `sharpen`, `blur:N`, `brightness:N`, `contrast:N`, `saturation:N`, `autocontrast`.",
     ),
-    UploadOption("watermark_url", "text", description="An image to lay over every output."),
+    UploadOption("watermark_url", True, "text", description="An image to lay over every output."),
     UploadOption(
         "watermark_position",
+        True,
         "choice",
         description="Where the watermark is placed.",
         choices=(
@@ -664,6 +684,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "watermark_opacity",
+        True,
         "number",
         description="How opaque the watermark is, up to 1.",
         minimum=0,
@@ -671,25 +692,35 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
     ),
     UploadOption(
         "variants",
+        True,
         "json",
         description="Further outputs of each image, as a JSON array of objects with a `name` and any image options. What a variant leaves out is as for the request, but for the size.",
     ),
     UploadOption(
         "preset",
+        True,
         "text",
         description="Options and rules of a marketplace. Options given beside it win.",
     ),
     UploadOption(
         "names",
+        True,
         "text",
         description="The output's file name without its ending, from `{key}`, `{name}`, `{serial}`, `{position}`, `{original}`, `{variant}`.",
     ),
     UploadOption(
-        "strict", "boolean", description="A single bad URL refuses the upload.", default=False
+        "strict",
+        False,
+        "boolean",
+        description="A single bad URL refuses the upload.",
+        default=False,
     ),
-    UploadOption("webhook_url", "text", description="Where the end of the request is reported to."),
+    UploadOption(
+        "webhook_url", False, "text", description="Where the end of the request is reported to."
+    ),
     UploadOption(
         "webhook_secret",
+        False,
         "text",
         description="whsec_ and at least 24 bytes in base64; never shown again.",
     ),
