@@ -161,7 +161,7 @@ def _settle_part(
     with engine.connect() as connection:
         _wait_for_all()
         for seq in _sequence(part, share, connections, duplicates):
-            claim = Claim(ProductKey(request_id, seq), 1, 1, ["u"], [None], {})
+            claim = Claim(ProductKey(request_id, seq), 1, 1, ["u"], [None], {}, request_id)
             if settle_product(connection, claim, result).counted:
                 moments.append(time.time())
     engine.dispose()

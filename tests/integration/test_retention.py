@@ -18,7 +18,7 @@ from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.invariants import examine
 from halftone_shared.db.requests import list_status
 from halftone_shared.errors import NotEnded, StorageUnavailable
-from halftone_shared.model.image_names import image_name, storage_folder, storage_path
+from halftone_shared.model.image_names import image_name, image_token, storage_folder, storage_path
 from halftone_shared.service import sweeper as sweeper_module
 from halftone_shared.service.sweeper import Sweeper, delete_rows, expire_requests, expired_requests
 from halftone_shared.storage import ImageStore
@@ -181,7 +181,7 @@ def test_what_dies_in_between_is_carried_on(step: str, api: Api, sweeper: Sweepe
     with api.engine.connect() as connection:
         expire_requests(connection, DAYS)
     if step == "products":
-        api.store.delete_folder(storage_folder(request_id))
+        api.store.delete_folder(storage_folder(image_token(request_id)))
         execute(api.engine, "DELETE FROM products WHERE seq = 1")
     assert [finding for _, finding in examine(api.engine) if finding] == []
     assert sweeper.sweep() == 1
@@ -227,7 +227,7 @@ def test_files_that_cannot_be_deleted_keep_no_other_request(
     delete = ImageStore.delete_folder
 
     def refuse_one(store: ImageStore, folder: str) -> None:
-        if folder == storage_folder(locked):
+        if folder == storage_folder(image_token(locked)):
             raise StorageUnavailable(folder)
         delete(store, folder)
 
@@ -274,7 +274,7 @@ def test_bucket_is_emptied_page_by_page(tmp_path: Path, monkeypatch: pytest.Monk
                 bucket._store, storage_path(image_name(request_id, seq, 1, "jpg")), b"image"
             )
     for _ in range(2):
-        bucket.delete_folder(storage_folder(gone))
+        bucket.delete_folder(storage_folder(image_token(gone)))
         left = [file["path"] for page in obstore.list(bucket._store) for file in page]
         assert left == [storage_path(image_name(stays, 1, 1, "jpg"))]
 

@@ -18,7 +18,7 @@ from obstore.store import MemoryStore
 
 from halftone_shared import storage
 from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
-from halftone_shared.model.image_names import image_name, storage_folder, storage_path
+from halftone_shared.model.image_names import image_name, image_token, storage_folder, storage_path
 from halftone_shared.storage import ImageStore
 from tests.support.bucket import Bucket, running_bucket
 
@@ -92,9 +92,9 @@ def test_folder_that_another_deletes_too_is_not_gone_before_it_is(
     store.put(NAME, b"image")
     monkeypatch.setattr(shutil, "rmtree", meet_the_other)
     with pytest.raises(StorageUnavailable, match="by another"):
-        store.delete_folder(storage_folder(REQUEST_ID))
-    delete(tmp_path / storage_folder(REQUEST_ID))
-    store.delete_folder(storage_folder(REQUEST_ID))
+        store.delete_folder(storage_folder(image_token(REQUEST_ID)))
+    delete(tmp_path / storage_folder(image_token(REQUEST_ID)))
+    store.delete_folder(storage_folder(image_token(REQUEST_ID)))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_bucket_takes_gives_and_forgets_an_image(bucket: Bucket) -> None:
     store.put(NAME, b"an image")
     assert bucket.files == {f"a prefix/{storage_path(NAME)}": (b"an image", "image/jpeg")}
     assert asyncio.run(_read(store, 3)) == b"image"
-    store.delete_folder(storage_folder(REQUEST_ID))
+    store.delete_folder(storage_folder(image_token(REQUEST_ID)))
     assert bucket.files == {}
     with pytest.raises(ImageNotStored):
         asyncio.run(store.size(NAME))

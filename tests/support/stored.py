@@ -12,7 +12,14 @@ from halftone_shared.db.engine import transaction
 from halftone_shared.db.products import Claim, claim_products
 from halftone_shared.db.requests import NewProduct, NewRequest, insert_request
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.results import (
+    ImageError,
+    ImageFacts,
+    ImageResult,
+    ProductKey,
+    ProductResult,
+    StoredImage,
+)
 from halftone_shared.model.states import Action
 
 
@@ -24,9 +31,11 @@ def store_request(
     webhook_url: str | None = None,
     owner_id: UUID | None = None,
 ) -> UUID:
-    """A new request with that many products of that many images each."""
+    """A new request with that many products of that many images each. Its image key is its ID."""
+    request_id = uuid4()
     request = NewRequest(
-        id=uuid4(),
+        id=request_id,
+        image_key=request_id,
         owner_id=owner_id,
         options={"mode": "quality", "quality": 50, "format": "keep"},
         csv_filename="products.csv",
@@ -60,16 +69,14 @@ def before_statement(start: str, do: Callable[[], object]) -> Iterator[None]:
     assert not waiting, f"no statement began with {start!r}"
 
 
-def good_image(file: str = "x") -> ImageResult:
-    return ImageResult(
-        file=file,
-        action=Action.COMPRESSED,
-        format="JPEG",
-        width=8,
-        height=8,
-        bytes_in=100,
-        bytes_out=40,
-    )
+def stored_image(file: str, **facts: Any) -> StoredImage:
+    """A stored output, with the facts of a small JPEG but for those given."""
+    usual = {"format": "JPEG", "width": 8, "height": 8, "bytes_in": 100, "bytes_out": 40}
+    return StoredImage(file, ImageFacts(**{"action": Action.COMPRESSED, **usual, **facts}))
+
+
+def good_image(file: str = "x", **facts: Any) -> ImageResult:
+    return ImageResult(stored_image(file, **facts))
 
 
 def failed_image(*, retryable: bool = False) -> ImageResult:

@@ -10,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halftone_api.endpoints.tables import output_csv, report_csv
-from halftone_api.endpoints.views import image_views, product_view
+from halftone_api.endpoints.views import NO_FACTS, image_views, product_view
 from halftone_shared.db.products import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError, ImageResult
 from halftone_shared.model.states import Action, Status
+from tests.support.stored import good_image
 
 PUBLIC_URL = "https://halftone.example"
 HEADER = ["Serial Number", "Product Name", "Input Image Urls"]
 
-GOOD = ImageResult(
-    file="a.jpg",
+GOOD = good_image(
+    "a.jpg",
     action=Action.COMPRESSED,
     format="JPEG",
     width=1500,
@@ -28,8 +29,8 @@ GOOD = ImageResult(
     bytes_in=326800,
     bytes_out=98040,
 )
-KEPT = ImageResult(
-    file="c.png",
+KEPT = good_image(
+    "c.png",
     action=Action.KEPT_ORIGINAL,
     format="PNG",
     width=8,
@@ -85,13 +86,8 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
     slot: dict[str, Any] = {
         "output_url": None,
         "status": "PENDING",
-        "action": None,
-        "format": None,
-        "width": None,
-        "height": None,
-        "bytes_in": None,
-        "bytes_out": None,
-        "warnings": [],
+        **NO_FACTS,
+        "variants": {},
         "error": None,
     }
     assert product_view(pending, PUBLIC_URL) == {
@@ -406,9 +402,7 @@ def test_report_shows_images_that_never_ran_as_cancelled() -> None:
 def test_saved_percent_is_the_share_of_the_bytes(
     bytes_in: int, bytes_out: int, percent: str
 ) -> None:
-    image = ImageResult(
-        file="a.jpg", action=Action.COMPRESSED, bytes_in=bytes_in, bytes_out=bytes_out
-    )
+    image = good_image("a.jpg", action=Action.COMPRESSED, bytes_in=bytes_in, bytes_out=bytes_out)
     (found,) = report(product(image))
     assert found["saved_percent"] == percent
 

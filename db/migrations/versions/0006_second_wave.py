@@ -16,6 +16,10 @@ CREATE TABLE schema_compatibility (
     CONSTRAINT pk_schema_compatibility PRIMARY KEY (only_row),
     CONSTRAINT ck_schema_compatibility_only_row CHECK (only_row)
 );
+ALTER TABLE requests ADD COLUMN image_key UUID;
+UPDATE requests SET image_key = id;
+ALTER TABLE requests ALTER COLUMN image_key SET NOT NULL;
+ALTER TABLE products ADD COLUMN output_names TEXT[];
 INSERT INTO schema_compatibility (works_since) VALUES ('0006');
 
 CREATE TABLE owners (
@@ -71,6 +75,8 @@ ALTER TABLE requests
     ADD CONSTRAINT fk_requests_owner_key_id FOREIGN KEY (owner_key_id) REFERENCES api_keys (id);
 ALTER TABLE api_keys DROP COLUMN owner_id, DROP COLUMN is_admin, DROP COLUMN last_used_at;
 DROP TABLE owners;
+ALTER TABLE products DROP COLUMN output_names;
+ALTER TABLE requests DROP COLUMN image_key;
 DROP TABLE schema_compatibility;
 ALTER TABLE requests ADD COLUMN csv_url_column SMALLINT DEFAULT 0 NOT NULL;
 ALTER TABLE requests ALTER COLUMN csv_url_column DROP DEFAULT;

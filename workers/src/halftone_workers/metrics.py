@@ -85,9 +85,10 @@ def serve_metrics(host: str, port: int) -> None:
 def count_images(images: Iterable[ImageResult]) -> None:
     """These have ended, and were recorded."""
     for image in images:
-        INPUT_BYTES.inc(image.bytes_in or 0)
-        OUTPUT_BYTES.inc(image.bytes_out or 0)
-        IMAGES.labels(image.action or "failed").inc()
+        if image.facts:
+            INPUT_BYTES.inc(image.facts.bytes_in)
+            OUTPUT_BYTES.inc(image.facts.bytes_out)
+        IMAGES.labels(image.facts.action if image.facts else "failed").inc()
         if image.error:
             IMAGE_ERRORS.labels(image.error.code).inc()
 

@@ -66,7 +66,7 @@ async def get_image(request: Request) -> Response:
     if not await run_in_threadpool(_is_known, found, name):
         raise _not_found(name)
     headers = {
-        "ETag": f'"{name}"',
+        "ETag": f'"{name.partition("/")[0]}"',
         "Cache-Control": "public, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",

@@ -12,10 +12,14 @@ from halftone_shared.db.products import ProductRow
 from halftone_shared.db.webhook_events import WebhookAttemptRow, WebhookEventRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.json_types import Count, Number, Time, Url
-from halftone_shared.model.results import ImageError, ImageResult
+from halftone_shared.model.image_names import image_url
+from halftone_shared.model.results import FACT_NAMES, FactsObject, ImageError, ImageResult
 from halftone_shared.model.signing import webhook_id
-from halftone_shared.model.states import Action, Outcome, Status, WebhookStatus, outcome_of
+from halftone_shared.model.states import Outcome, Status, WebhookStatus, outcome_of
 from halftone_shared.model.status_object import StatusObject, timestamp
+
+# The facts of an image that has none.
+NO_FACTS = dict.fromkeys(FACT_NAMES) | {"checks": [], "warnings": []}
 
 
 class ImageErrorObject(TypedDict):
@@ -25,23 +29,22 @@ class ImageErrorObject(TypedDict):
     retryable: Annotated[bool, Field(description="Another attempt may succeed.")]
 
 
-class Image(TypedDict):
+class VariantObject(FactsObject):
+    """A further output of an image."""
+
+    output_url: Url
+
+
+class Image(FactsObject):
     """One input URL and what became of it."""
 
     position: Annotated[Number, Field(description="From 1, in the order of the input URLs.")]
     input_url: str
     output_url: Url | None
     status: Status
-    action: Annotated[
-        Action | None,
-        Field(description="`kept_original`: compressing would not have made it smaller."),
+    variants: Annotated[
+        dict[str, VariantObject], Field(description="Its further outputs, by their names.")
     ]
-    format: str | None
-    width: Annotated[Count | None, Field(description="In pixels, of the output.")]
-    height: Annotated[Count | None, Field(description="In pixels, of the output.")]
-    bytes_in: Count | None
-    bytes_out: Count | None
-    warnings: list[str]
     error: ImageErrorObject | None
 
 
@@ -134,20 +137,18 @@ def image_views(row: ProductRow, public_url: str) -> list[Image]:
 def _image_view(
     position: int, input_url: str, image: ImageResult | None, public_url: str, unset: Status
 ) -> Image:
-    facts = image or ImageResult()
+    facts = image.facts.to_json() if image and image.facts else NO_FACTS
     return {
         "position": position,
         "input_url": input_url,
-        "output_url": f"{public_url}/api/image/{facts.file}" if facts.file else None,
+        "output_url": image_url(public_url, image.file) if image and image.file else None,
         "status": unset if image is None else image.status,
-        "action": facts.action,
-        "format": facts.format,
-        "width": facts.width,
-        "height": facts.height,
-        "bytes_in": facts.bytes_in,
-        "bytes_out": facts.bytes_out,
-        "warnings": list(facts.warnings),
-        "error": _error_view(facts.error) if facts.error else None,
+        **facts,
+        "variants": {
+            name: {"output_url": image_url(public_url, one.file), **one.facts.to_json()}
+            for name, one in (image.variants if image else {}).items()
+        },
+        "error": _error_view(image.error) if image and image.error else None,
     }
 
 

@@ -167,6 +167,7 @@ _CLAIM_EXHAUSTED = text(
     WHERE products.request_id = exhausted.request_id AND products.seq = exhausted.seq
     RETURNING products.request_id, products.seq, claims, attempts, input_image_urls, output_files,
               images,
+              (SELECT image_key FROM requests WHERE id = products.request_id) AS image_key,
               (SELECT trace_id FROM requests WHERE id = products.request_id) AS trace_id
     """
 )
@@ -184,7 +185,17 @@ def free_expired(connection: Connection, *, max_attempts: int, room: int = 1000)
     for row in connection.execute(_CLAIM_EXHAUSTED, exhausted).all():
         done = stored_results(row.input_image_urls, row.images, row.output_files)
         key = ProductKey(row.request_id, row.seq)
-        claim = Claim(key, row.claims, row.attempts, row.input_image_urls, done, {}, row.trace_id)
+        claim = Claim(
+            key,
+            row.claims,
+            row.attempts,
+            row.input_image_urls,
+            done,
+            {},
+            row.image_key,
+            None,
+            row.trace_id,
+        )
         _settle_exhausted(connection, claim)
     return connection.execute(_FREE_EXPIRED, {"max_attempts": max_attempts, "room": room}).rowcount
 

@@ -40,6 +40,8 @@ class Claim:
     input_image_urls: list[str]
     done: list[ImageResult | None]
     options: dict[str, Any]
+    image_key: UUID
+    output_names: list[str] | None = None
     trace_id: str | None = None
 
 
@@ -59,7 +61,8 @@ _CLAIM = driver_statement(
             next_attempt_at = NULL,
             lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM wanted))
-        RETURNING request_id, seq, claims, attempts, input_image_urls, output_files, images
+        RETURNING request_id, seq, claims, attempts, input_image_urls, output_names, output_files,
+                  images
     ), started AS (
         UPDATE requests SET status = 'PROCESSING', started_at = coalesce(started_at, now()),
             updated_at = now()
@@ -67,7 +70,7 @@ _CLAIM = driver_statement(
                      WHERE id IN (SELECT request_id FROM claimed) AND status = 'PENDING'
                      FOR NO KEY UPDATE SKIP LOCKED)
     )
-    SELECT claimed.*, requests.options, requests.trace_id
+    SELECT claimed.*, requests.options, requests.image_key, requests.trace_id
     FROM claimed JOIN requests ON requests.id = claimed.request_id
     """
 )
@@ -94,6 +97,8 @@ def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[C
             row.input_image_urls,
             stored_results(row.input_image_urls, row.images, row.output_files),
             row.options,
+            row.image_key,
+            row.output_names,
             row.trace_id,
         )
         for row in rows
@@ -299,6 +304,8 @@ def product_page(
 _IMAGE_OWNER = text(
     """
     SELECT product.output_files[:position] = :name
+           OR EXISTS (SELECT FROM jsonb_each(product.images -> (:position - 1) -> 'variants') AS one
+                      WHERE one.value ->> 'file' = :name)
     FROM requests AS request
     JOIN products AS product ON product.request_id = request.id AND product.seq = :seq
     WHERE request.image_token = :token AND request.expired_at IS NULL

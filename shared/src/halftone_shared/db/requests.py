@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from sqlalchemy import Connection, RowMapping, insert, text, update
@@ -24,8 +24,10 @@ WORK_CHANNEL = "halftone_work"
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A request as it is accepted. `trace_id` is the upload's X-Request-Id; all logs about the
-    request carry it.
+    """A request as it is accepted.
+
+    `trace_id` is the upload's X-Request-Id; all logs about the request carry it. `image_key` is
+    secret: the names of the output images follow from it.
     """
 
     id: UUID
@@ -37,6 +39,7 @@ class NewRequest:
     webhook_url: str | None
     webhook_secret: str | None
     trace_id: str | None = None
+    image_key: UUID = field(default_factory=uuid4)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class NewProduct:
     product_name: str
     cells: Sequence[str]
     input_image_urls: Sequence[str]
+    output_names: Sequence[str] | None = None
 
 
 class ProductWriter:
@@ -73,15 +77,17 @@ class ProductWriter:
                 product.product_name,
                 product.cells,
                 product.input_image_urls,
+                product.output_names,
             )
         )
 
 
 _COPY_PRODUCTS = """
-    COPY products (request_id, seq, line, serial_number, product_name, cells, input_image_urls)
+    COPY products (request_id, seq, line, serial_number, product_name, cells, input_image_urls,
+        output_names)
     FROM STDIN (FORMAT BINARY)
 """
-_COPY_TYPES = ("uuid", "int4", "int4", "int8", "text", "text[]", "text[]")
+_COPY_TYPES = ("uuid", "int4", "int4", "int8", "text", "text[]", "text[]", "text[]")
 
 
 @contextmanager
@@ -101,7 +107,8 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             csv_filename=request.csv_filename,
             csv_header=list(request.csv_header),
             csv_delimiter=request.csv_delimiter,
-            image_token=image_token(request.id),
+            image_key=request.image_key,
+            image_token=image_token(request.image_key),
             total_products=0,
             total_images=0,
             open_shards=1,

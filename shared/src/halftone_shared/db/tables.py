@@ -117,6 +117,8 @@ requests = Table(
     Column("csv_filename", Text, nullable=False),
     Column("csv_header", ARRAY(Text), nullable=False),
     Column("csv_delimiter", Text, nullable=False),
+    # Secret: names of output images follow from it (image_names.py), and the token too.
+    Column("image_key", Uuid, nullable=False),
     Column("image_token", Text, nullable=False, unique=True),
     Column("total_products", Integer, nullable=False),
     Column("total_images", BigInteger, nullable=False),
@@ -173,6 +175,8 @@ products = Table(
     Column("product_name", Text, nullable=False),
     Column("cells", ARRAY(Text), nullable=False),
     Column("input_image_urls", ARRAY(Text), nullable=False),
+    # The client's names of the outputs (option `names`): of each URL the main one, then variants.
+    Column("output_names", ARRAY(Text)),
     Column("status", Text, nullable=False, server_default="PENDING"),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     # The fencing token: one more for every claim, whatever becomes of the attempts.

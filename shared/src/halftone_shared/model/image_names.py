@@ -1,9 +1,10 @@
-"""The names of output images: `TOKEN-SEQ-POSITION-CHECK.EXT`, unguessable, and the same on every
-attempt.
+"""The names of output images.
 
-TOKEN finds the request (`requests.image_token`), SEQ and POSITION the slot, and CHECK, keyed by the
-request's random ID, keeps one image's name from telling the next one's. A name tells nothing of the
-request's ID.
+`TOKEN-SEQ-POSITION-CHECK.EXT`, or, with a name of the client's, `TOKEN-SEQ-POSITION-CHECK/NAME.EXT`.
+A name cannot be guessed and is the same on every attempt. TOKEN finds the request
+(`requests.image_token`), SEQ and POSITION the slot, and CHECK keeps one image's name from telling
+the next one's. Both TOKEN and CHECK follow from the request's `image_key`, which is random and
+never shown: who knows a request's ID cannot read its images.
 """
 
 import base64
@@ -11,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from urllib.parse import quote
 from uuid import UUID
 
 # By a name's extension; an image is served with this type and no other.
@@ -24,18 +26,20 @@ MEDIA_TYPES = {
 }
 
 _NAME = re.compile(
-    r"([a-z2-7]{16})-([1-9][0-9]{0,8})-([1-9][0-9]{0,4})-([a-z2-7]{16})\.([a-z]{3,4})", re.ASCII
+    r"([a-z2-7]{16})-([1-9][0-9]{0,8})-([1-9][0-9]{0,4})-([a-z2-7]{16})"
+    r"(?:/([^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,149}))?\.([a-z]{3,4})"
 )
 
 
 @dataclass(frozen=True)
 class ImageSlot:
-    """Which image a name stands for. `position` counts from 1."""
+    """Which image a name stands for. `position` counts from 1; `own_name` is the client's name."""
 
     token: str
     seq: int
     position: int
     extension: str
+    own_name: str | None = None
 
     @property
     def media_type(self) -> str:
@@ -43,47 +47,56 @@ class ImageSlot:
 
 
 @lru_cache
-def image_token(request_id: UUID) -> str:
-    return _text(blake2b(request_id.bytes, digest_size=10, person=b"image-token"))
+def image_token(image_key: UUID) -> str:
+    return _text(blake2b(image_key.bytes, digest_size=10, person=b"image-token"))
 
 
-def image_name(request_id: UUID, seq: int, position: int, extension: str) -> str:
-    check = _text(
-        blake2b(
-            b"%d-%d" % (seq, position), key=request_id.bytes, digest_size=10, person=b"image-name"
-        )
-    )
-    return f"{image_token(request_id)}-{seq}-{position}-{check}.{extension}"
+def image_name(
+    image_key: UUID,
+    seq: int,
+    position: int,
+    extension: str,
+    *,
+    variant: str = "",
+    own_name: str | None = None,
+) -> str:
+    """The name of an output: of the main one, or of the variant of that name."""
+    slot = b"%d-%d" % (seq, position) + (b"-" + variant.encode() if variant else b"")
+    check = _text(blake2b(slot, key=image_key.bytes, digest_size=10, person=b"image-name"))
+    stem = f"{image_token(image_key)}-{seq}-{position}-{check}"
+    return f"{stem}.{extension}" if own_name is None else f"{stem}/{own_name}.{extension}"
 
 
 def parse_image_name(name: str) -> ImageSlot | None:
-    """What a name says of itself; None for anything that image_name never makes. The check is not
-    verified here.
+    """What a name says; None for anything that image_name never makes. The check is not verified
+    here.
     """
     match = _NAME.fullmatch(name)
-    if match is None or match.group(5) not in MEDIA_TYPES:
+    if match is None or match.group(6) not in MEDIA_TYPES:
         return None
-    token, seq, position, _, extension = match.groups()
-    return ImageSlot(token, int(seq), int(position), extension)
+    token, seq, position, _, own_name, extension = match.groups()
+    if not (seq + position).isascii():
+        return None
+    return ImageSlot(token, int(seq), int(position), extension, own_name)
 
 
-def storage_folder(request_id: UUID) -> str:
-    """Where all of a request's files lie, and nothing else."""
-    return _folder(image_token(request_id))
+def image_url(base_url: str, name: str) -> str:
+    """Where the API serves an image, percent-encoded."""
+    return f"{base_url}/api/image/{quote(name)}"
+
+
+def storage_folder(token: str) -> str:
+    """The folder with all of a request's files, and nothing else."""
+    return f"images/{token[:2]}/{token}"
 
 
 def storage_path(name: str) -> str:
-    """Where an image's file lies in the store: a folder a request, and in it one a thousand
-    products.
-    """
+    """An image's place in the store: a folder per request, and in it one per thousand products."""
     slot = parse_image_name(name)
     if slot is None:
         raise ValueError(f"{name!r} is not the name of an output image")
-    return f"{_folder(slot.token)}/{slot.seq // 1000}/{name}"
-
-
-def _folder(token: str) -> str:
-    return f"images/{token[:2]}/{token}"
+    file = name if slot.own_name is None else name.partition("/")[2]
+    return f"{storage_folder(slot.token)}/{slot.seq // 1000}/{file}"
 
 
 def _text(digest: blake2b) -> str:

@@ -1,11 +1,15 @@
 """Results of a product's images: the values that a worker settles with and clients read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.json_types import Count
 from halftone_shared.model.states import Action, Status
 
 
@@ -38,56 +42,144 @@ class ImageError:
 
 
 @dataclass(frozen=True)
-class ImageResult:
-    """How one image slot ended. Exactly one of `file` (with `action` and the facts) and `error` is
-    set.
+class Check:
+    """Whether an image keeps one rule of a preset: `pass`, `warn` or `fail`, and why, in words."""
+
+    rule: str
+    result: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of an image that succeeded, or of a variant of it.
+
+    The codec makes this value; storage and views carry it whole. To tell clients something more of
+    an image, add a field and set it in the codec. Sizes are in pixels as the image is shown.
+    `bytes_in` and `source_*` are those of the image as it was fetched. `score` is the SSIMULACRA2
+    score that `mode=visual` reached.
     """
 
-    file: str | None = None
-    action: Action | None = None
-    format: str | None = None
-    width: int | None = None
-    height: int | None = None
-    bytes_in: int | None = None
-    bytes_out: int | None = None
+    action: Action
+    format: str
+    width: int
+    height: int
+    bytes_in: int
+    bytes_out: int
+    source_width: int | None = None
+    source_height: int | None = None
+    score: float | None = None
+    checks: tuple[Check, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, in the order of the declaration."""
+        lists = {"checks": [asdict(check) for check in self.checks], "warnings": [*self.warnings]}
+        return {name: getattr(self, name) for name in FACT_NAMES} | lists
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_json` gave; fields of other versions are left out."""
+        known = {name: stored[name] for name in FACT_NAMES if name in stored}
+        return cls(
+            **known
+            | {
+                "action": Action(stored["action"]),
+                "checks": tuple(Check(**check) for check in stored.get("checks", ())),
+                "warnings": tuple(stored.get("warnings", ())),
+            }
+        )
+
+
+class CheckObject(TypedDict):
+    """Whether an image keeps one rule of a preset, and why."""
+
+    rule: str
+    result: Literal["pass", "warn", "fail"]
+    message: str
+
+
+class FactsObject(TypedDict):
+    """ImageFacts as clients see them; null where the image has not succeeded. A test compares the
+    two.
+    """
+
+    action: Annotated[
+        Action | None,
+        Field(description="`kept_original`: compressing would not have made it smaller."),
+    ]
+    format: str | None
+    width: Annotated[Count | None, Field(description="In pixels, of the output.")]
+    height: Annotated[Count | None, Field(description="In pixels, of the output.")]
+    bytes_in: Count | None
+    bytes_out: Count | None
+    source_width: Annotated[Count | None, Field(description="In pixels, of the input.")]
+    source_height: Annotated[Count | None, Field(description="In pixels, of the input.")]
+    score: Annotated[
+        float | None, Field(description="With `mode=visual`: the SSIMULACRA2 score it reached.")
+    ]
+    checks: Annotated[
+        list[CheckObject], Field(description="With `preset`: one entry for each of its rules.")
+    ]
+    warnings: list[str]
+
+
+FACT_NAMES = tuple(field.name for field in fields(ImageFacts))
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An output in the storage: its name (image_names.py) and its facts."""
+
+    file: str
+    facts: ImageFacts
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """How one image slot ended: with its main output and its variants, or with an error."""
+
+    output: StoredImage | None = None
+    variants: Mapping[str, StoredImage] = field(default_factory=dict)
     error: ImageError | None = None
 
     @property
     def status(self) -> Status:
         return Status.FAILED if self.error else Status.COMPLETED
 
+    @property
+    def file(self) -> str | None:
+        return self.output.file if self.output else None
+
+    @property
+    def facts(self) -> ImageFacts | None:
+        return self.output.facts if self.output else None
+
     def to_json(self) -> dict[str, Any]:
-        """As it is stored in `products.images`; the file's name is stored beside it, in
-        `products.output_files`.
+        """As it is stored in `products.images`. The name of the main output's file is stored beside
+        it, in `products.output_files`.
         """
-        if self.error:
+        if self.output is None:
+            assert self.error is not None  # noqa: S101 - a slot has an output or an error
             return {"status": self.status, "error": self.error.to_json()}
-        return {
-            "status": self.status,
-            "action": self.action,
-            "format": self.format,
-            "width": self.width,
-            "height": self.height,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-            "warnings": list(self.warnings),
-        }
+        stored = {"status": self.status} | self.output.facts.to_json()
+        if self.variants:
+            stored["variants"] = {
+                name: {"file": one.file} | one.facts.to_json()
+                for name, one in self.variants.items()
+            }
+        return stored
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any], file: str | None) -> "ImageResult":
+    def from_json(cls, stored: Mapping[str, Any], file: str | None) -> Self:
         if error := stored.get("error"):
             return cls(error=ImageError(**{**error, "code": ImageErrorCode(error["code"])}))
-        return cls(
-            file=file,
-            action=Action(stored["action"]),
-            format=stored["format"],
-            width=stored["width"],
-            height=stored["height"],
-            bytes_in=stored["bytes_in"],
-            bytes_out=stored["bytes_out"],
-            warnings=tuple(stored["warnings"]),
-        )
+        assert file is not None  # noqa: S101 - written together with the facts
+        variants = {
+            name: StoredImage(one["file"], ImageFacts.from_json(one))
+            for name, one in stored.get("variants", {}).items()
+        }
+        return cls(StoredImage(file, ImageFacts.from_json(stored)), variants)
 
 
 @dataclass(frozen=True)
@@ -110,12 +202,17 @@ class ProductResult:
 
     @property
     def kept_original_images(self) -> int:
-        return sum(image.action is Action.KEPT_ORIGINAL for image in self.images)
+        return sum(facts.action is Action.KEPT_ORIGINAL for facts in self._facts)
 
     @property
     def bytes_in(self) -> int:
-        return sum(image.bytes_in or 0 for image in self.images)
+        return sum(facts.bytes_in for facts in self._facts)
 
     @property
     def bytes_out(self) -> int:
-        return sum(image.bytes_out or 0 for image in self.images)
+        """Of the main outputs; each variant tells its own."""
+        return sum(facts.bytes_out for facts in self._facts)
+
+    @property
+    def _facts(self) -> Iterator[ImageFacts]:
+        return (image.facts for image in self.images if image.facts)

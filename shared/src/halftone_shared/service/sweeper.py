@@ -139,8 +139,11 @@ class Sweeper:
         return expired_requests(connection, kept)
 
     def _delete(self, connection: Connection, request_id: UUID) -> bool:
+        token = connection.execute(
+            select(requests.c.image_token).where(requests.c.id == request_id)
+        ).scalar_one()
         try:
-            self._store.delete_folder(storage_folder(request_id))
+            self._store.delete_folder(storage_folder(token))
         except StorageUnavailable as error:
             log.warning("expired request kept", request_id=str(request_id), reason=str(error))
             return False

@@ -1,6 +1,7 @@
 """What is asked of the codec, and what it answers. Frozen values that go over a socket as JSON."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from halftone_shared.model.states import Action
 
@@ -28,3 +29,4 @@ class Compressed:
     width: int
     height: int
     warnings: tuple[str, ...] = ()
+    variants: "Mapping[str, Compressed]" = field(default_factory=dict)

@@ -18,8 +18,8 @@ from typing import Any
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
-from halftone_workers.codec.options import CodecLimits
-from halftone_workers.codec.pipeline import compress
+from halftone_workers.codec.options import CodecLimits, Compressed
+from halftone_workers.codec.outputs import compress_outputs
 from halftone_workers.codec_processes.system_calls import forbid_system_calls
 from halftone_workers.errors import ImageRefused
 
@@ -43,7 +43,7 @@ def main() -> None:
 def answer(job: dict[str, Any], data: bytes) -> Message:
     """What one job comes to: the facts and the new bytes, or why there are none."""
     try:
-        result = compress(
+        result = compress_outputs(
             data, ImageOptions.from_json(job["options"]), CodecLimits(**job["limits"])
         )
     except ImageRefused as refused:
@@ -57,16 +57,22 @@ def answer(job: dict[str, Any], data: bytes) -> Message:
             ImageErrorCode.ENCODE_CRASHED,
             "The image could not be compressed, by a mistake in the codec.",
         )
-    facts = {
-        "format": result.format,
-        "extension": result.extension,
-        "width": result.width,
-        "height": result.height,
-        "warnings": result.warnings,
-        "action": result.action,
-        "unchanged": result.data is None,
+    made = [("", result), *result.variants.items()]
+    head = {"outputs": [_facts(name, output) for name, output in made]}
+    return head, b"".join(output.data or b"" for _, output in made)
+
+
+def _facts(name: str, output: Compressed) -> dict[str, Any]:
+    return {
+        "name": name,
+        "format": output.format,
+        "extension": output.extension,
+        "width": output.width,
+        "height": output.height,
+        "warnings": output.warnings,
+        "action": output.action,
+        "bytes": None if output.data is None else len(output.data),
     }
-    return facts, result.data or b""
 
 
 def _refusal(code: ImageErrorCode, message: str) -> Message:

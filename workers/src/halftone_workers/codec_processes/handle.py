@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,15 +262,22 @@ def codec_environment() -> dict[str, str]:
     }
 
 
-def _compressed(facts: dict[str, Any], data: bytes) -> Compressed:
-    if error := facts.get("error"):
+def _compressed(head: dict[str, Any], data: bytes) -> Compressed:
+    if error := head.get("error"):
         raise ImageRefused(ImageErrorCode(error["code"]), error["message"])
-    return Compressed(
-        data=None if facts["unchanged"] else data,
-        action=Action(facts["action"]),
-        format=facts["format"],
-        extension=facts["extension"],
-        width=facts["width"],
-        height=facts["height"],
-        warnings=tuple(facts["warnings"]),
-    )
+    outputs: dict[str, Compressed] = {}
+    start = 0
+    for facts in head["outputs"]:
+        size = facts["bytes"]
+        outputs[facts["name"]] = Compressed(
+            data=None if size is None else data[start : start + size],
+            action=Action(facts["action"]),
+            format=facts["format"],
+            extension=facts["extension"],
+            width=facts["width"],
+            height=facts["height"],
+            warnings=tuple(facts["warnings"]),
+        )
+        start += size or 0
+    main = outputs.pop("")
+    return replace(main, variants=outputs)

@@ -11,7 +11,7 @@ from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_name
 from halftone_shared.model.options import ImageOptions
-from halftone_shared.model.results import ImageError, ImageResult, ProductKey
+from halftone_shared.model.results import ImageError, ImageFacts, ImageResult, StoredImage
 from halftone_shared.model.share_links import sharing_service
 from halftone_shared.runtime.tracing import span
 from halftone_workers.codec.options import Compressed
@@ -48,7 +48,7 @@ def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
     work = {
-        at: _attempt(runtime, claim.key, at + 1, url, options)
+        at: _attempt(runtime, claim, at + 1, url, options)
         for at, url in enumerate(claim.input_image_urls)
         if attempts[at] is None
     }
@@ -58,28 +58,29 @@ def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
 
 
 @dataclass(frozen=True)
-class _Output:
-    """An image that is ready to be stored. Its original's bytes are the output where nothing became
-    smaller.
+class _Made:
+    """An image whose outputs are ready to be stored, each under its name: the main one first.
+
+    Where an output has no bytes of its own, they are those of the original.
     """
 
-    name: str
     original: FetchedImage
-    compressed: Compressed
+    outputs: list[tuple[str, Compressed]]
+    variant_names: list[str]
 
-    @property
-    def data(self) -> bytes | bytearray:
-        return self.original.data if self.compressed.data is None else self.compressed.data
+    def data(self, output: Compressed) -> bytes | bytearray:
+        return self.original.data if output.data is None else output.data
 
 
 async def _attempt(
-    runtime: Runtime, key: ProductKey, position: int, url: str, options: ImageOptions
-) -> "_Output | ImageAttempt":
+    runtime: Runtime, claim: Claim, position: int, url: str, options: ImageOptions
+) -> "_Made | ImageAttempt":
+    key = claim.key
     try:
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
-            return await _compressed(runtime, key, position, url, options)
+            return await _made(runtime, claim, position, url, options)
     except FetchFailed as failed:
         return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
     except (HostBusy, MemoryBusy) as busy:
@@ -93,24 +94,36 @@ async def _attempt(
         return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
 
 
-async def _compressed(
-    runtime: Runtime, key: ProductKey, position: int, url: str, options: ImageOptions
-) -> _Output:
-    original = await runtime.fetcher.fetch(url, Who(None, key.request_id))
+async def _made(
+    runtime: Runtime, claim: Claim, position: int, url: str, options: ImageOptions
+) -> _Made:
+    original = await runtime.fetcher.fetch(url, Who(None, claim.key.request_id))
     try:
-        compressed = await runtime.codec.compress(original.data, options)
-        return _Output(
-            image_name(key.request_id, key.seq, position, compressed.extension),
-            original,
-            compressed,
-        )
+        main = await runtime.codec.compress(original.data, options)
+        made = [("", main), *main.variants.items()]
+        outputs = [
+            (_file_name(claim, position, number, len(made), variant, output.extension), output)
+            for number, (variant, output) in enumerate(made)
+        ]
+        return _Made(original, outputs, list(main.variants))
     except BaseException:
         original.reserved.give_back()
         raise
 
 
+def _file_name(
+    claim: Claim, position: int, number: int, outputs: int, variant: str, extension: str
+) -> str:
+    """`number` counts the outputs of the image from 0; the names were made at the upload."""
+    own_names = claim.output_names
+    own_name = own_names[(position - 1) * outputs + number] if own_names else None
+    return image_name(
+        claim.image_key, claim.key.seq, position, extension, variant=variant, own_name=own_name
+    )
+
+
 def _ended(
-    runtime: Runtime, ended: "tuple[int, asyncio.Task[_Output | ImageAttempt]]"
+    runtime: Runtime, ended: "tuple[int, asyncio.Task[_Made | ImageAttempt]]"
 ) -> tuple[int, ImageAttempt | None]:
     at, task = ended
     if task.cancelled():
@@ -119,19 +132,22 @@ def _ended(
     return at, made if isinstance(made, ImageAttempt) else _stored(runtime, made)
 
 
-def _stored(runtime: Runtime, output: _Output) -> ImageAttempt:
+def _stored(runtime: Runtime, made: _Made) -> ImageAttempt:
+    """Store every output. Where one cannot be stored the image fails, with all of them."""
+    file = ""
     try:
         with STAGE_SECONDS["store"].time():
-            runtime.store.put(output.name, output.data)
-        return ImageAttempt(_succeeded(output))
+            for file, output in made.outputs:
+                runtime.store.put(file, made.data(output))
+        return ImageAttempt(_succeeded(made))
     except StorageUnavailable as error:
-        log.error("image not stored", file=output.name, error=str(error))
+        log.error("image not stored", file=file, error=str(error))
         return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
     except Exception:
-        log.exception("image failed unexpectedly", file=output.name)
+        log.exception("image failed unexpectedly", file=file)
         return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
     finally:
-        output.original.reserved.give_back()
+        made.original.reserved.give_back()
 
 
 def _refused(url: str, refused: ImageRefused) -> ImageError:
@@ -149,15 +165,20 @@ def _failed(code: ImageErrorCode, message: str) -> ImageAttempt:
     return ImageAttempt(ImageResult(error=ImageError(code, message, retryable=True)))
 
 
-def _succeeded(output: _Output) -> ImageResult:
-    compressed = output.compressed
-    return ImageResult(
-        file=output.name,
-        action=compressed.action,
-        format=compressed.format,
-        width=compressed.width,
-        height=compressed.height,
-        bytes_in=len(output.original.data),
-        bytes_out=len(output.data),
-        warnings=compressed.warnings,
+def _succeeded(made: _Made) -> ImageResult:
+    main, *variants = (
+        StoredImage(
+            file,
+            ImageFacts(
+                action=output.action,
+                format=output.format,
+                width=output.width,
+                height=output.height,
+                bytes_in=len(made.original.data),
+                bytes_out=len(made.data(output)),
+                warnings=output.warnings,
+            ),
+        )
+        for file, output in made.outputs
     )
+    return ImageResult(main, dict(zip(made.variant_names, variants, strict=True)))
