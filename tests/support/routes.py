@@ -37,7 +37,8 @@ def ended_with_image(
     api: Api, request_id: UUID, *, extension: str = "jpg", data: bytes = DATA
 ) -> str:
     """Settle the request's first product with one stored image; its name."""
-    name = image_name(request_id, 1, 1, extension)
+    claim = claimed(api.engine, request_id, 1)
+    name = image_name(claim.image_key, 1, 1, extension)
     api.store.put(name, data)
-    settle(api.engine, claimed(api.engine, request_id, 1), good_image(name))
+    settle(api.engine, claim, good_image(name))
     return name

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halftone_api.endpoints.tables import output_csv, report_csv
-from halftone_api.endpoints.views import NO_FACTS, image_views, product_view
+from halftone_api.endpoints.views import image_views, product_view
 from halftone_shared.db.products import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.results import ImageError, ImageResult
+from halftone_shared.model.facts_object import FactsObject, facts_object
+from halftone_shared.model.results import FACT_NAMES, ImageError, ImageResult
 from halftone_shared.model.states import Action, Status
 from tests.support.stored import good_image
 
@@ -86,7 +87,7 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
     slot: dict[str, Any] = {
         "output_url": None,
         "status": "PENDING",
-        **NO_FACTS,
+        **facts_object(None),
         "variants": {},
         "error": None,
     }
@@ -136,7 +137,12 @@ def test_partial_product_keeps_its_positions() -> None:
         "height": 1000,
         "bytes_in": 326800,
         "bytes_out": 98040,
+        "source_width": None,
+        "source_height": None,
+        "score": None,
+        "checks": [],
         "warnings": [],
+        "variants": {},
         "error": None,
     }
     assert (second["position"], second["status"], second["output_url"], second["action"]) == (
@@ -411,3 +417,7 @@ def test_report_may_be_safe_for_spreadsheets_too() -> None:
     named = product(GOOD, product_name="=cmd|' /C calc'!A0")
     assert report(named)[0]["product_name"] == "=cmd|' /C calc'!A0"
     assert report(named, safe=True)[0]["product_name"] == "'=cmd|' /C calc'!A0"
+
+
+def test_every_fact_of_an_image_is_shown_to_clients() -> None:
+    assert list(FactsObject.__annotations__) == list(FACT_NAMES)

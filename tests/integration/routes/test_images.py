@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from halftone_shared.model.image_names import image_name, storage_path
 from tests.support.api import Api, path_of
 from tests.support.routes import DATA, ended_with_image, problem_of, upload
-from tests.support.stored import claimed, good_image, settle
+from tests.support.stored import claimed, good_image, query, settle
 
 BIG = bytes(range(251)) * 4000  # several of the store's chunks
 
@@ -192,13 +192,16 @@ def test_name_that_was_never_handed_out_is_404(api: Api, shape: str) -> None:
     request_id = upload(api)
     name = ended_with_image(api, request_id)
     stem, _, check = name.removesuffix(".jpg").rpartition("-")
+    [(image_key,)] = query(
+        api.engine, "SELECT image_key FROM requests WHERE id = :id", id=request_id
+    )
     path = shape.format(
         name=name,
         folder="%2f".join(storage_path(name).split("/")[1:-1]),
         upper=name.upper(),
         other_extension=name.replace(".jpg", ".png"),
         other_check=f"{stem}-{check[::-1]}.jpg",
-        other_slot=image_name(request_id, 1, 2, "jpg"),
+        other_slot=image_name(image_key, 1, 2, "jpg"),
         other_token=image_name(uuid4(), 1, 1, "jpg"),
     )
     response = api.get(f"/api/image/{path}")
@@ -211,7 +214,8 @@ def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Ap
     behind.
     """
     request_id = upload(api)
-    stray, link = image_name(request_id, 1, 1, "png"), image_name(request_id, 1, 1, "webp")
+    claim = claimed(api.engine, request_id, 1)
+    stray, link, good = (image_name(claim.image_key, 1, 1, kind) for kind in ("png", "webp", "jpg"))
     api.store.put(stray, DATA)
     target = _folder(api) / storage_path(link)
     target.symlink_to("/etc/passwd")
@@ -219,8 +223,8 @@ def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Ap
         problem_of(api.get(f"/api/image/{name}"), 404, "not_found")
     settle(
         api.engine,
-        claimed(api.engine, request_id, 1),
-        good_image(image_name(request_id, 1, 1, "jpg")),
+        claim,
+        good_image(good),
     )
     for name in (stray, link):
         problem_of(api.get(f"/api/image/{name}"), 404, "not_found")

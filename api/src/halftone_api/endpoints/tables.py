@@ -13,6 +13,7 @@ from typing import Any, Literal
 from halftone_api.endpoints.views import Image, image_views
 from halftone_api.upload.products import DELIMITERS
 from halftone_shared.db.products import ProductRow
+from halftone_shared.model.image_names import image_url
 
 OUTPUT_COLUMN = "Output Image Urls"
 
@@ -81,7 +82,7 @@ def _output_rows(
     for row in rows:
         yield [
             *row.cells,
-            ",".join(f"{public_url}/api/image/{file}" if file else "" for file in row.files),
+            ",".join(image_url(public_url, file) if file else "" for file in row.files),
         ]
 
 

@@ -11,15 +11,13 @@ from typing_extensions import TypedDict
 from halftone_shared.db.products import ProductRow
 from halftone_shared.db.webhook_events import WebhookAttemptRow, WebhookEventRow
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.json_types import Count, Number, Time, Url
+from halftone_shared.model.facts_object import FactsObject, facts_object
 from halftone_shared.model.image_names import image_url
-from halftone_shared.model.results import FACT_NAMES, FactsObject, ImageError, ImageResult
+from halftone_shared.model.json_types import Count, Number, Time, Url
+from halftone_shared.model.results import ImageError, ImageResult
 from halftone_shared.model.signing import webhook_id
 from halftone_shared.model.states import Outcome, Status, WebhookStatus, outcome_of
 from halftone_shared.model.status_object import StatusObject, timestamp
-
-# The facts of an image that has none.
-NO_FACTS = dict.fromkeys(FACT_NAMES) | {"checks": [], "warnings": []}
 
 
 class ImageErrorObject(TypedDict):
@@ -137,15 +135,14 @@ def image_views(row: ProductRow, public_url: str) -> list[Image]:
 def _image_view(
     position: int, input_url: str, image: ImageResult | None, public_url: str, unset: Status
 ) -> Image:
-    facts = image.facts.to_json() if image and image.facts else NO_FACTS
     return {
         "position": position,
         "input_url": input_url,
         "output_url": image_url(public_url, image.file) if image and image.file else None,
         "status": unset if image is None else image.status,
-        **facts,
+        **facts_object(image.facts if image else None),
         "variants": {
-            name: {"output_url": image_url(public_url, one.file), **one.facts.to_json()}
+            name: {"output_url": image_url(public_url, one.file), **facts_object(one.facts)}
             for name, one in (image.variants if image else {}).items()
         },
         "error": _error_view(image.error) if image and image.error else None,

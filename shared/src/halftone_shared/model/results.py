@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from uuid import UUID
 
-from pydantic import Field
-from typing_extensions import TypedDict
-
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.json_types import Count
 from halftone_shared.model.states import Action, Status
 
 
@@ -89,39 +85,6 @@ class ImageFacts:
                 "warnings": tuple(stored.get("warnings", ())),
             }
         )
-
-
-class CheckObject(TypedDict):
-    """Whether an image keeps one rule of a preset, and why."""
-
-    rule: str
-    result: Literal["pass", "warn", "fail"]
-    message: str
-
-
-class FactsObject(TypedDict):
-    """ImageFacts as clients see them; null where the image has not succeeded. A test compares the
-    two.
-    """
-
-    action: Annotated[
-        Action | None,
-        Field(description="`kept_original`: compressing would not have made it smaller."),
-    ]
-    format: str | None
-    width: Annotated[Count | None, Field(description="In pixels, of the output.")]
-    height: Annotated[Count | None, Field(description="In pixels, of the output.")]
-    bytes_in: Count | None
-    bytes_out: Count | None
-    source_width: Annotated[Count | None, Field(description="In pixels, of the input.")]
-    source_height: Annotated[Count | None, Field(description="In pixels, of the input.")]
-    score: Annotated[
-        float | None, Field(description="With `mode=visual`: the SSIMULACRA2 score it reached.")
-    ]
-    checks: Annotated[
-        list[CheckObject], Field(description="With `preset`: one entry for each of its rules.")
-    ]
-    warnings: list[str]
 
 
 FACT_NAMES = tuple(field.name for field in fields(ImageFacts))

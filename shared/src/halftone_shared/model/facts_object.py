@@ -1,0 +1,53 @@
+"""The facts of an image as clients see them.
+
+Apart from results.py, since the codec processes do without pydantic.
+"""
+
+from typing import Annotated, Literal, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from halftone_shared.model.json_types import Count
+from halftone_shared.model.results import FACT_NAMES, ImageFacts
+from halftone_shared.model.states import Action
+
+
+class CheckObject(TypedDict):
+    """Whether an image keeps one rule of a preset, and why."""
+
+    rule: str
+    result: Literal["pass", "warn", "fail"]
+    message: str
+
+
+class FactsObject(TypedDict):
+    """ImageFacts as clients see them; null where the image has not succeeded. A test compares the
+    two.
+    """
+
+    action: Annotated[
+        Action | None,
+        Field(description="`kept_original`: compressing would not have made it smaller."),
+    ]
+    format: str | None
+    width: Annotated[Count | None, Field(description="In pixels, of the output.")]
+    height: Annotated[Count | None, Field(description="In pixels, of the output.")]
+    bytes_in: Count | None
+    bytes_out: Count | None
+    source_width: Annotated[Count | None, Field(description="In pixels, of the input.")]
+    source_height: Annotated[Count | None, Field(description="In pixels, of the input.")]
+    score: Annotated[
+        float | None, Field(description="With `mode=visual`: the SSIMULACRA2 score it reached.")
+    ]
+    checks: Annotated[
+        list[CheckObject], Field(description="With `preset`: one entry for each of its rules.")
+    ]
+    warnings: list[str]
+
+
+def facts_object(facts: ImageFacts | None) -> FactsObject:
+    if facts is not None:
+        return cast("FactsObject", facts.to_json())
+    empty = dict.fromkeys(FACT_NAMES) | {"checks": [], "warnings": []}
+    return cast("FactsObject", empty)
