@@ -212,6 +212,71 @@ class RequestStatus:
 
 
 @dataclass(frozen=True)
+class CheckObject:
+    """`CheckObject` of the OpenAPI document."""
+
+    rule: str
+    result: str
+    message: str
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> CheckObject:
+        return cls(
+            rule=data["rule"],
+            result=data["result"],
+            message=data["message"],
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class VariantObject:
+    """`VariantObject` of the OpenAPI document."""
+
+    action: str | None
+    """`kept_original`: compressing would not have made it smaller."""
+    format: str | None
+    width: int | None
+    """In pixels, of the output."""
+    height: int | None
+    """In pixels, of the output."""
+    bytes_in: int | None
+    bytes_out: int | None
+    source_width: int | None
+    """In pixels, of the input."""
+    source_height: int | None
+    """In pixels, of the input."""
+    score: float | None
+    """With `mode=visual`: the SSIMULACRA2 score it reached."""
+    checks: tuple[CheckObject, ...]
+    """With `preset`: one entry for each of its rules."""
+    warnings: tuple[str, ...]
+    output_url: str
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> VariantObject:
+        return cls(
+            action=data.get("action"),
+            format=data.get("format"),
+            width=data.get("width"),
+            height=data.get("height"),
+            bytes_in=data.get("bytes_in"),
+            bytes_out=data.get("bytes_out"),
+            source_width=data.get("source_width"),
+            source_height=data.get("source_height"),
+            score=data.get("score"),
+            checks=tuple(CheckObject.from_json(mapping(item)) for item in data.get("checks") or ()),
+            warnings=tuple(data.get("warnings") or ()),
+            output_url=data["output_url"],
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class ImageError:
     """Why an image failed. ERROR_CODES explains each code."""
 
@@ -239,11 +304,6 @@ class ImageError:
 class Image:
     """One image: its input URL, and its output or its error."""
 
-    position: int
-    """From 1, in the order of the input URLs."""
-    input_url: str
-    output_url: str | None
-    status: Status
     action: str | None
     """`kept_original`: compressing would not have made it smaller."""
     format: str | None
@@ -253,7 +313,21 @@ class Image:
     """In pixels, of the output."""
     bytes_in: int | None
     bytes_out: int | None
+    source_width: int | None
+    """In pixels, of the input."""
+    source_height: int | None
+    """In pixels, of the input."""
+    score: float | None
+    """With `mode=visual`: the SSIMULACRA2 score it reached."""
+    checks: tuple[CheckObject, ...]
+    """With `preset`: one entry for each of its rules."""
     warnings: tuple[str, ...]
+    position: int
+    """From 1, in the order of the input URLs."""
+    input_url: str
+    output_url: str | None
+    status: Status
+    variants: Mapping[str, VariantObject]
     error: ImageError | None
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -261,17 +335,25 @@ class Image:
     @classmethod
     def from_json(cls, data: Json) -> Image:
         return cls(
-            position=number_or_zero(data.get("position")),
-            input_url=data["input_url"],
-            output_url=data.get("output_url"),
-            status=Status(data["status"]),
             action=data.get("action"),
             format=data.get("format"),
             width=data.get("width"),
             height=data.get("height"),
             bytes_in=data.get("bytes_in"),
             bytes_out=data.get("bytes_out"),
+            source_width=data.get("source_width"),
+            source_height=data.get("source_height"),
+            score=data.get("score"),
+            checks=tuple(CheckObject.from_json(mapping(item)) for item in data.get("checks") or ()),
             warnings=tuple(data.get("warnings") or ()),
+            position=number_or_zero(data.get("position")),
+            input_url=data["input_url"],
+            output_url=data.get("output_url"),
+            status=Status(data["status"]),
+            variants={
+                key: VariantObject.from_json(mapping(item))
+                for key, item in mapping(data["variants"]).items()
+            },
             error=None
             if data.get("error") is None
             else ImageError.from_json(mapping(data["error"])),
@@ -839,6 +921,7 @@ __all__ = [
     "ERROR_CODES",
     "UPLOAD_OPTIONS",
     "Accepted",
+    "CheckObject",
     "Ending",
     "ErrorCode",
     "Image",
@@ -851,6 +934,7 @@ __all__ = [
     "Status",
     "UploadOption",
     "UploadOptions",
+    "VariantObject",
     "WebhookDelivery",
     "WebhookDeliveryLog",
     "WebhookStatus",

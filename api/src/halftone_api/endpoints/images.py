@@ -3,6 +3,7 @@ own fixed media type.
 """
 
 import re
+from urllib.parse import quote
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -23,16 +24,32 @@ log = structlog.get_logger(__name__)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-FILENAME = Parameter(
-    name="filename",
-    where="path",
-    description="The file name in an output URL.",
-    schema=TEXT,
-    parse=str,
-    expected="the name of an image",
-    default="",
-)
+def _path_text(name: str, description: str) -> Parameter[str]:
+    return Parameter(
+        name=name,
+        where="path",
+        description=description,
+        schema=TEXT,
+        parse=str,
+        expected="the name of an image",
+        default="",
+    )
+
+
+FILENAME = _path_text("filename", "The file name in an output URL.")
+IMAGE_ID = _path_text("id", "The part of an output URL that names the image.")
+OWN_NAME = _path_text("name", "The file name that the option `names` gave the image.")
 _IMAGE_TYPES = tuple(sorted(set(MEDIA_TYPES.values())))
+_ANSWERS = {
+    200: Answer("The image.", media_types=_IMAGE_TYPES),
+    206: Answer("The part in Range.", media_types=_IMAGE_TYPES),
+    304: Answer("The ETag in If-None-Match is the image's."),
+}
+_PROBLEMS = (
+    ProblemCode.NOT_FOUND,
+    ProblemCode.RANGE_NOT_SATISFIABLE,
+    ProblemCode.STORAGE_UNAVAILABLE,
+)
 
 
 @endpoint(
@@ -42,23 +59,33 @@ _IMAGE_TYPES = tuple(sorted(set(MEDIA_TYPES.values())))
     tag=Tag.RESULTS,
     summary="An output image; its name is its key",
     parameters=(FILENAME,),
-    answers={
-        200: Answer("The image.", media_types=_IMAGE_TYPES),
-        206: Answer("The part in Range.", media_types=_IMAGE_TYPES),
-        304: Answer("The ETag in If-None-Match is the image's."),
-    },
-    problems=(
-        ProblemCode.NOT_FOUND,
-        ProblemCode.RANGE_NOT_SATISFIABLE,
-        ProblemCode.STORAGE_UNAVAILABLE,
-    ),
+    answers=_ANSWERS,
+    problems=_PROBLEMS,
     keyless=True,
 )
 async def get_image(request: Request) -> Response:
-    """An output image. A name stands for the same bytes for ever, so it is its own ETag and may be
-    cached for good.
-    """
-    name = FILENAME.of(request)
+    """An output image."""
+    return await _serve(request, FILENAME.of(request))
+
+
+@endpoint(
+    "GET",
+    "/api/image/{id}/{name}",
+    name="named_image",
+    tag=Tag.RESULTS,
+    summary="An output image under the name that the option `names` gave it",
+    parameters=(IMAGE_ID, OWN_NAME),
+    answers=_ANSWERS,
+    problems=_PROBLEMS,
+    keyless=True,
+)
+async def get_named_image(request: Request) -> Response:
+    """An output image under a name of the client's."""
+    return await _serve(request, f"{IMAGE_ID.of(request)}/{OWN_NAME.of(request)}")
+
+
+async def _serve(request: Request, name: str) -> Response:
+    """A name always means the same bytes: it is the ETag, and caches may keep the image for ever."""
     slot = parse_image_name(name)
     if slot is None:
         raise _not_found(name)
@@ -72,6 +99,9 @@ async def get_image(request: Request) -> Response:
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Accept-Ranges": "bytes",
     }
+    if slot.own_name is not None:
+        file_name = quote(f"{slot.own_name}.{slot.extension}", safe="")
+        headers["Content-Disposition"] = f"inline; filename*=UTF-8''{file_name}"
     if etag_matches(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
