@@ -53,10 +53,17 @@ ALTER TABLE idempotency_keys
     RENAME CONSTRAINT uq_idempotency_keys_owner_key_id_key TO uq_idempotency_keys_owner_id_key;
 ALTER TABLE idempotency_keys
     ADD CONSTRAINT fk_idempotency_keys_owner_id FOREIGN KEY (owner_id) REFERENCES owners (id);
+
+-- What `halftone doctor` compares. A worker of before says nothing of it.
+ALTER TABLE workers
+    ADD COLUMN version TEXT,
+    ADD COLUMN engines JSONB,
+    ADD COLUMN clock TIMESTAMP WITH TIME ZONE;
 """
 
 # Before 0006 the column was written and never read.
 DOWNGRADE = """
+ALTER TABLE workers DROP COLUMN version, DROP COLUMN engines, DROP COLUMN clock;
 -- A request of an owner of several keys goes to the oldest of them.
 ALTER TABLE idempotency_keys DROP CONSTRAINT fk_idempotency_keys_owner_id;
 ALTER TABLE idempotency_keys RENAME COLUMN owner_id TO owner_key_id;

@@ -3,6 +3,8 @@
 import os
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
 from uuid import uuid4
 
 import structlog
@@ -11,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.workers import HEARTBEAT_SECONDS, WorkerReport, forget_worker, report_worker
 from halftone_shared.service.periodic import PeriodicThread
+from halftone_workers.engines import engine_versions
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +44,15 @@ class Heartbeat:
     def _report(self) -> None:
         in_progress, processes, busy = self._load()
         report = WorkerReport(
-            self._id, socket.gethostname(), os.getpid(), in_progress, processes, busy
+            self._id,
+            socket.gethostname(),
+            os.getpid(),
+            in_progress,
+            processes,
+            busy,
+            version=version("halftone-workers"),
+            engines=engine_versions(),
+            clock=datetime.now(UTC),
         )
         with self._engine.connect() as connection:
             report_worker(connection, report)

@@ -317,5 +317,9 @@ workers = Table(
     Column("products_in_hand", Integer, nullable=False),
     Column("codec_processes", Integer, nullable=False),
     Column("codec_processes_busy", Integer, nullable=False),
+    # Of workers since 0006: the version, the image libraries' versions, the clock at the report.
+    Column("version", Text),
+    Column("engines", JSONB),
+    Column("clock", DateTime(timezone=True)),
     postgresql_with={"fillfactor": "50"},
 )

@@ -2,6 +2,7 @@
 there are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,7 +20,11 @@ _FORGOTTEN_AFTER = text("interval '1 hour'")
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """What a worker process says of itself at every heartbeat."""
+    """What a worker process says of itself at every heartbeat.
+
+    `engines`: the versions of its image libraries. `clock`: the time by its own clock, which
+    `last_seen_at` tells by the database's. All three are None from a worker older than schema 0006.
+    """
 
     id: UUID
     host: str
@@ -27,6 +32,9 @@ class WorkerReport:
     products_in_hand: int
     codec_processes: int
     codec_processes_busy: int
+    version: str | None = None
+    engines: Mapping[str, str] | None = None
+    clock: datetime | None = None
 
 
 def report_worker(connection: Connection, report: WorkerReport) -> None:
@@ -45,7 +53,7 @@ def forget_worker(connection: Connection, worker_id: UUID) -> None:
     connection.execute(delete(workers).where(workers.c.id == worker_id))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LiveWorker(WorkerReport):
     """A worker's newest report, and since when it runs."""
 
