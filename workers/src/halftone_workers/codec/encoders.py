@@ -23,6 +23,7 @@ _XMP_TAG = 0x02BC
 # oxipng takes half a second for 2 megapixels and saves 7 %; a search for a share of the bytes needs
 # it often.
 _OXIPNG_PIXELS, _OXIPNG_LEVEL = 4_000_000, 2
+_WEBP_ALPHA_FLAG = 0x10
 _MAX_WEBP_PLAYS = 2**16 - 1
 _MAX_WEBP_MILLISECONDS = 2**24 - 1
 _MAX_GIF_MILLISECONDS = (2**16 - 1) * 10
@@ -64,6 +65,9 @@ def fit(frames: Frames, output: Format) -> Frames:
     have several.
     """
     modes = _MODES[output]
+    if output is not Format.TIFF and len({picture.has_alpha for picture in frames.pictures}) > 1:
+        # Encoders take an animation's transparency from its first frame.
+        frames = _each(frames, lambda image: image.convert("RGBA"))
     pictures = [to_mode(picture, modes) for picture in frames.pictures]
     if not FACTS[output].icc or len({picture.icc for picture in pictures}) > 1:
         pictures = [to_mode(in_srgb(picture), modes) for picture in frames.pictures]
@@ -121,7 +125,11 @@ def _webp(frames: Frames, quality: int) -> bytes:
     if frames.others:
         durations = [min(duration, _MAX_WEBP_MILLISECONDS) for duration in frames.durations]
         how |= {"duration": durations, "loop": min(frames.plays, _MAX_WEBP_PLAYS)}
-    return _save(frames, Format.WEBP, method=4, **how)
+    encoded = _save(frames, Format.WEBP, method=4, **how)
+    if frames.others and any(picture.has_alpha for picture in frames.pictures):
+        # libwebp does not set the flag where transparency is only what no frame covers.
+        return encoded[:20] + bytes([encoded[20] | _WEBP_ALPHA_FLAG]) + encoded[21:]
+    return encoded
 
 
 def _gif(frames: Frames, quality: int) -> bytes:

@@ -152,11 +152,17 @@ def _keep(data: bytes, prepared: Prepared, source: Format) -> Compressed | None:
         kept = _kept(image, prepared)
         # A PNG's colours may be declared in chunks that Pillow was not given.
         readable = data if source is Format.PNG else prepared.data
-        stripped = strip(readable, source, read_exif(image), kept)
-        if stripped is None and tells_place(image):
-            return None
-        unchanged = stripped is None or stripped == data or len(stripped) > len(data)
-        stored = None if unchanged else stripped
+        exif = read_exif(image)
+        stripped = strip(readable, source, exif, kept)
+        if stripped is not None and len(stripped) > len(data):
+            # The notice in one place is enough.
+            in_exif = replace(kept, in_xmp=False, in_iptc=False, in_text=False)
+            stripped = strip(readable, source, exif, in_exif)
+        if stripped is None or len(stripped) > len(data):
+            if tells_place(image):
+                return None
+            stripped = data
+        stored = None if stripped == data else stripped
         return Compressed(
             stored,
             Action.KEPT_ORIGINAL,
