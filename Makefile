@@ -1,6 +1,8 @@
 # Everything that the README promises, from a fresh checkout. `make` lists it.
 SHELL := /bin/sh
 RUN := .venv/bin/
+# Tests run on every core, four at most, each with its own servers; a module's tests stay together.
+SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadscope
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test chaos bench profile chart check generate format secrets clean
@@ -17,9 +19,9 @@ demo: setup ## Run the main job on sample photos, from CSV to webhook, and show 
 up: setup ## Run the service on http://127.0.0.1:8000 until Ctrl-C
 	@$(RUN)halftone up
 
-test: setup ## Run the whole test suite on real PostgreSQL, RabbitMQ and Prometheus
+test: setup ## Run all tests on real PostgreSQL, RabbitMQ and Prometheus (TESTS=tests/unit)
 	@sh scripts/install_services.sh
-	$(RUN)python -m pytest
+	$(RUN)python -m pytest $(SHARED_OUT) $(TESTS)
 
 chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 SEED=1)
 	@sh scripts/install_services.sh

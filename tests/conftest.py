@@ -99,21 +99,28 @@ def origin() -> Iterator[Origin]:
         yield server
 
 
-@pytest.fixture(
-    scope="session", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)]
-)
-def service(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+@pytest.fixture(scope="session")
+def embedded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`halftone up` with its embedded PostgreSQL and queue."""
+    with running_up(tmp_path_factory.mktemp("embedded")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def separate_service(
+    postgres: TestPostgres, broker: TestRabbitmq, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ; tests
-    share it.
-    """
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "embedded":
-        with running_up(folder) as running:
-            yield running
-        return
-    postgres: TestPostgres = request.getfixturevalue("postgres")
-    broker: TestRabbitmq = request.getfixturevalue("broker")
+    """`halftone-api` and `halftone-worker` on PostgreSQL and RabbitMQ."""
+    folder = tmp_path_factory.mktemp("separate")
     with running_separately(folder, postgres.new_database(), broker.new_vhost()) as running:
         yield running
+
+
+@pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)])
+def service(request: pytest.FixtureRequest) -> Service:
+    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ. Both
+    are started once a session, when a test first asks for them; tests share them.
+    """
+    name = {"embedded": "embedded_service", "rabbitmq": "separate_service"}[request.param]
+    found: Service = request.getfixturevalue(name)
+    return found
