@@ -16,8 +16,8 @@ setup: ## Install everything into .venv (the other targets do it too)
 demo: setup ## Run the main job on sample photos, from CSV to webhook, and show what was saved
 	@$(RUN)halftone demo
 
-up: setup ## Run the service on http://127.0.0.1:8000 until Ctrl-C
-	@$(RUN)halftone up
+up: setup ## Run the service on http://127.0.0.1:8000 until Ctrl-C (PORT=8001)
+	@$(RUN)halftone up $(if $(PORT),--port $(PORT))
 
 test: setup ## Run all tests on real PostgreSQL, RabbitMQ and Prometheus (TESTS=tests/unit)
 	@sh scripts/install_services.sh

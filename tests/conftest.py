@@ -3,6 +3,7 @@ of its own.
 """
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -16,6 +17,14 @@ from tests.support.leftovers import end_leftovers, mark_this_run
 from tests.support.origin import Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
+
+# IDs and secrets that a test's parameters may hold, new in each process.
+_RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-|whsec_[A-Za-z0-9+/]{32}")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keep random values out of tests' names, which must be the same in all of xdist's workers."""
+    return argname if isinstance(val, str) and _RANDOM.search(val) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

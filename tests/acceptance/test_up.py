@@ -52,6 +52,33 @@ def test_state_outlives_a_restart(tmp_path: Path, origin: Origin) -> None:
         assert (tmp_path / "home" / "webhook_secret").read_text() == secret
 
 
+def test_proxy_of_the_environment_does_not_stand_between_the_service_and_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with running_up(tmp_path) as service:
+        wait_for(lambda: "halftone is ready" in service.log.read_text(), what="announcement")
+
+
+def test_variable_that_is_no_setting_is_warned_of_once(
+    tmp_path: Path,
+) -> None:
+    variables = environment(tmp_path, storage_uri="file:///elsewhere", api_port=str(free_port()))
+    command = [PYTHON, "-m", "halftone_cli", "up", "--home", str(tmp_path / "home")]
+    with (tmp_path / "log").open("wb") as log:
+        launcher = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+        try:
+            address = f"ready: http://127.0.0.1:{variables['HALFTONE_API_PORT']}"
+            wait_for(lambda: address in (tmp_path / "log").read_text(), what="announcement")
+        finally:
+            launcher.terminate()
+            assert launcher.wait(60) == 0
+    said = (tmp_path / "log").read_text()
+    assert said.count("HALFTONE_STORAGE_URI is no setting of halftone") == 1
+    assert "Did you mean HALFTONE_STORAGE_URL?" in said
+
+
 def test_stop_leaves_no_process_behind(tmp_path: Path) -> None:
     with running_up(tmp_path, "--workers", "2") as service:
         family = psutil.Process(service.processes["up"].pid).children(recursive=True)
@@ -384,11 +411,12 @@ def _is_ready(service: Service) -> bool:
 
 
 def _postgres(folder: Path) -> list[psutil.Process]:
+    """The first process of the server that works in the home's data folder."""
     data = str(folder / "home" / "postgres")
     return [
         process
-        for process in psutil.process_iter()
-        if (command := _command(process)) and "postgres" in command[0] and data in command
+        for process in psutil.process_iter(["cwd"])
+        if process.info["cwd"] == data and "-D" in _command(process)
     ]
 
 

@@ -14,7 +14,7 @@ import yaml
 from sqlalchemy import Engine
 
 from halftone_api.settings import ApiSettings
-from halftone_shared.runtime.settings import PREFIX
+from halftone_shared.runtime.variables import PREFIX
 from halftone_workers.main import HAND_BACK_SECONDS
 from halftone_workers.settings import WorkerSettings
 from tests.support.stored import claimed, finish, query, settle, store_request

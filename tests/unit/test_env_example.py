@@ -7,7 +7,8 @@ from pydantic_settings import BaseSettings
 
 from halftone_api.settings import ApiSettings
 from halftone_cli.service import DEFAULT_URL
-from halftone_shared.runtime.settings import PREFIX, load_settings
+from halftone_shared.runtime.settings import load_settings
+from halftone_shared.runtime.variables import KNOWN, PREFIX
 from halftone_workers.settings import WorkerSettings
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -46,6 +47,7 @@ def test_every_setting_is_listed_and_nothing_else() -> None:
     }
     assert _listed().keys() == known | COMMANDS.keys()
     assert {name: _listed()[name] for name in COMMANDS} == COMMANDS
+    assert {PREFIX + name for name in _listed()} == KNOWN
 
 
 @pytest.mark.parametrize("settings", [ApiSettings, WorkerSettings])

@@ -15,7 +15,7 @@ from halftone_api.server.http_protocol import HttpProtocol
 from halftone_api.settings import ApiSettings
 from halftone_shared.errors import BadSettings
 from halftone_shared.runtime.gc_tuning import collect_rarely
-from halftone_shared.runtime.logs import configure_logs
+from halftone_shared.runtime.logs import configure_logs, warn_of_unknown_variables
 from halftone_shared.runtime.settings import (
     exit_on_bad_settings,
     load_settings_or_exit,
@@ -43,6 +43,7 @@ def main() -> None:
     )
     settings = load_settings_or_exit(ApiSettings)
     configure_logs(settings.log_level, settings.log_format, service="api")
+    warn_of_unknown_variables()
     configure_traces("api")
     # Until uvicorn has handlers of its own, these end the process at once; uvicorn drains, and then
     # raises the signal again for the handlers that were there before: to stop because one was told

@@ -162,8 +162,8 @@ class EmbeddedPostgres:
             lines = (self.folder / "postmaster.pid").read_text().splitlines()
             pid, socket_folder = int(lines[0]), lines[4]
             process = psutil.Process(pid)
-            # A server works in its data folder.
-            if not self.folder.samefile(process.cwd()):
+            # A server works in its data folder. At its start it has not named its socket's yet.
+            if not socket_folder or not self.folder.samefile(process.cwd()):
                 return None
         except (ValueError, IndexError, OSError, psutil.Error):
             return None

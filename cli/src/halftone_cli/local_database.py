@@ -14,7 +14,8 @@ from halftone_cli.home import Home
 from halftone_cli.terminal import EXIT_FAILED, EXIT_REFUSED, failing_with
 from halftone_shared.db.engine import check_database, is_unavailable, make_engine, unreachable
 from halftone_shared.errors import BadSettings, DatabaseUnavailable
-from halftone_shared.runtime.settings import PREFIX, SECRETS_FOLDER, DatabaseSettings, load_settings
+from halftone_shared.runtime.settings import SECRETS_FOLDER, DatabaseSettings, load_settings
+from halftone_shared.runtime.variables import PREFIX
 
 
 @contextmanager

@@ -39,6 +39,7 @@ from halftone_cli.terminal import (
     say,
 )
 from halftone_cli.upload_options import upload_parameters
+from halftone_shared.runtime.variables import unknown_variables, warning_about
 
 app = typer.Typer(
     name=NAME,
@@ -65,9 +66,14 @@ def options(
 
 
 def up(
-    host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", envvar="HALFTONE_API_HOST", help="The address to serve on.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", help="The port to serve on.", min=1, max=65535)
+        int,
+        typer.Option(
+            "--port", envvar="HALFTONE_API_PORT", help="The port to serve on.", min=1, max=65535
+        ),
     ] = 8000,
     home: Annotated[
         Path, typer.Option("--home", help="The folder for database, images and secrets.")
@@ -145,6 +151,8 @@ def main() -> None:
     under standard output, is a line too; a pipe that nobody reads any more is none, as elsewhere.
     """
     replace_unprintable()
+    for name in unknown_variables():
+        print(warning_about(name), file=sys.stderr)
     try:
         app()
     except OSError as error:

@@ -6,6 +6,8 @@ runs this, and is not to meet a real database there. API and workers are process
 either way, the same that `halftone-api` and `halftone-worker` start elsewhere.
 """
 
+import http
+import http.client
 import ipaddress
 import os
 import socket
@@ -15,7 +17,6 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.request import urlopen
 
 import structlog
 
@@ -26,7 +27,8 @@ from halftone_cli.supervisor import Child, Supervisor
 from halftone_shared.errors import BadSettings
 from halftone_shared.model.signing import new_secret
 from halftone_shared.runtime.logs import configure_logs
-from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, PREFIX, SettingsT, load_settings
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, SettingsT, load_settings
+from halftone_shared.runtime.variables import PREFIX, unknown_variables
 from halftone_shared.storage import ImageStore
 from halftone_workers.settings import WorkerSettings
 
@@ -122,8 +124,11 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
         "LOG_FORMAT": "console",
         "LOG_LEVEL": "info",
     }
+    unknown = unknown_variables()  # this process warns of them, not every child again
     environment = {
-        name: value for name, value in os.environ.items() if value or not name.startswith(PREFIX)
+        name: value
+        for name, value in os.environ.items()
+        if name not in unknown and (value or not name.startswith(PREFIX))
     }
     for name, value in defaults.items():
         environment.setdefault(PREFIX + name, value)
@@ -219,14 +224,25 @@ def _migrate(environment: dict[str, str]) -> None:
         raise CannotStart(f"The database cannot be migrated: {reason}")
 
 
+def _is_ready(host: str, port: int) -> bool:
+    """Ask the API itself, past any proxy of the environment. Raises OSError and HTTPException."""
+    connection = http.client.HTTPConnection(_for_url(host).strip("[]"), port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    finally:
+        connection.close()
+
+
 def _announce(host: str, port: int, public_url: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
-            with urlopen(f"http://{_for_url(host)}:{port}/readyz", timeout=2):
+            if _is_ready(host, port):
                 break
-        except OSError:
-            time.sleep(0.1)
+        except (OSError, UnicodeError, http.client.HTTPException):
+            pass
+        time.sleep(0.1)
     else:
         log.error("not ready", seconds=READY_TIMEOUT_SECONDS)
         return

@@ -17,6 +17,7 @@ from halftone_shared.runtime.settings import (
     load_settings_or_exit,
     take_no_arguments,
 )
+from halftone_shared.runtime.variables import unknown_variables, warning_about
 
 # In a wheel the scripts are inside the package; in a checkout they are at db/migrations.
 _PACKAGED = Path(__file__).parent / "migrations"
@@ -60,6 +61,8 @@ def main() -> None:
     take_no_arguments(
         "halftone-migrate", "Brings the database of HALFTONE_DATABASE_URL to the newest schema."
     )
+    for name in unknown_variables():
+        print(warning_about(name), file=sys.stderr)
     try:
         migrate(load_settings_or_exit(DatabaseSettings).database_url)
     except DatabaseUnavailable as error:

@@ -21,7 +21,7 @@ from dramatiq import Broker, Worker
 
 from halftone_shared.errors import BadSettings
 from halftone_shared.runtime.gc_tuning import collect_rarely
-from halftone_shared.runtime.logs import configure_logs
+from halftone_shared.runtime.logs import configure_logs, warn_of_unknown_variables
 from halftone_shared.runtime.settings import (
     IN_PROCESS_QUEUE,
     exit_on_bad_settings,
@@ -61,6 +61,7 @@ def main() -> None:
     )
     settings = load_settings_or_exit(WorkerSettings)
     configure_logs(settings.log_level, settings.log_format, service="worker")
+    warn_of_unknown_variables()
     configure_traces("worker")
     stopping = _signalled()
     _work_in_batches()

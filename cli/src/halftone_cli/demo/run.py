@@ -33,7 +33,7 @@ from halftone_cli.program import command_line
 from halftone_cli.progress import megabytes, watch
 from halftone_cli.terminal import console, print_json, say
 from halftone_shared.model.signing import new_secret
-from halftone_shared.runtime.settings import PREFIX
+from halftone_shared.runtime.variables import PREFIX
 
 FOLDER = DEFAULT_HOME / "demo"
 READY_SECONDS = 60

