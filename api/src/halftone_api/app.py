@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -11,6 +12,7 @@ from halftone_api.metrics import Measured, ServiceGauges
 from halftone_api.routes import make_routes
 from halftone_api.server.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
+from halftone_api.server.site_guard import SiteGuard
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
 from halftone_api.upload.form import FORM_OVERHEAD_BYTES, too_large
@@ -52,7 +54,14 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         timeout_seconds=settings.upload_timeout_seconds,
         too_large=too_large(settings.max_upload_bytes),
     )
-    return RequestIds(TrailingSlashes(Measured(bounded)))
+    return RequestIds(TrailingSlashes(Measured(SiteGuard(bounded, _known_hosts(settings)))))
+
+
+def _known_hosts(settings: ApiSettings) -> set[str] | None:
+    """The hosts that calls without a key may name; None: with keys any."""
+    if settings.auth == "keys":
+        return None
+    return {urlsplit(settings.public_url).hostname or "", *settings.allowed_hosts}
 
 
 def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper]":

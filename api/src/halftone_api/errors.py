@@ -145,8 +145,8 @@ class ProblemCode(StrEnum):
     BAD_FRAMING = (
         "bad_framing",
         400,
-        "The call states the length of its body twice, or in a form that cannot be read.",
-        "Send one Content-Length, or Transfer-Encoding: chunked.",
+        "The call states the length of its body, or its host, twice or in a form that cannot be read.",
+        "Send one Host, and one Content-Length or Transfer-Encoding: chunked.",
     )
     INVALID_PARAMETER = (
         "invalid_parameter",
@@ -165,6 +165,30 @@ class ProblemCode(StrEnum):
         404,
         "There is nothing at this address, or it belongs to another owner.",
         "Check the ID and the key.",
+    )
+    FORBIDDEN = (
+        "forbidden",
+        403,
+        "The key may not do this.",
+        "Use an admin key; `halftone keys create OWNER --admin` makes one.",
+    )
+    CROSS_SITE = (
+        "cross_site",
+        403,
+        "A page of another site made the browser send the call, or its CSRF token is missing.",
+        "Use the service's own pages; programs send an API key.",
+    )
+    UNKNOWN_HOST = (
+        "unknown_host",
+        421,
+        "The Host header names a host that this service does not answer for.",
+        "Call it by the host of HALFTONE_PUBLIC_URL, or add the host to HALFTONE_ALLOWED_HOSTS.",
+    )
+    HEADERS_TOO_LARGE = (
+        "headers_too_large",
+        431,
+        "The request line and headers have more than 64 KiB.",
+        "Send fewer or shorter headers.",
     )
     METHOD_NOT_ALLOWED = (
         "method_not_allowed",

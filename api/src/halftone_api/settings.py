@@ -13,6 +13,13 @@ def _parse_limit(value: object) -> object:
     return parse_rate_limit(value) if isinstance(value, str) else value
 
 
+def _parse_hosts(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    return value
+
+
+HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)]
 UploadRateLimit = Annotated[RateLimit | None, NoDecode, BeforeValidator(_parse_limit)]
 
 
@@ -22,6 +29,9 @@ class ApiSettings(CommonSettings):
     api_host: str = Field("127.0.0.1", description="an address of this machine, 0.0.0.0 for all")
     api_port: int = Field(8000, ge=0, le=65535, description="a port number")
     auth: Literal["keys", "off"] = Field("keys", description="keys or off")
+    allowed_hosts: HostNames = Field(
+        (), description="host names separated by commas, without ports"
+    )
     max_upload_bytes: int = Field(
         104857600, ge=1, description="a whole number of bytes, at least 1"
     )

@@ -20,7 +20,14 @@ class BadSettings(HalftoneError):
 
 
 class DatabaseUnavailable(HalftoneError):
-    """The database cannot be used now; the message says why."""
+    """The database cannot be used now; the message says why.
+
+    `public` says it without the address, user and driver's words that the message may have.
+    """
+
+    def __init__(self, message: str, *, public: str | None = None) -> None:
+        super().__init__(message)
+        self.public = public or message
 
 
 class QueueUnavailable(HalftoneError):

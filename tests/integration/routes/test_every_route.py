@@ -49,7 +49,12 @@ def test_upload_is_accepted_with_the_way_to_its_status(api: Api) -> None:
 
 def test_location_has_the_path_under_which_the_service_is_reached(api: Api) -> None:
     with running_api(
-        api.settings.model_copy(update={"public_url": "https://shop.example/halftone"})
+        api.settings.model_copy(
+            update={
+                "public_url": "https://shop.example/halftone",
+                "allowed_hosts": ("api.example",),
+            }
+        )
     ) as beneath:
         uploaded = beneath.upload(ONE_ROW)
         request_id = uploaded.json()["request_id"]

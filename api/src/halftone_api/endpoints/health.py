@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import pika
+import structlog
 from anyio import CapacityLimiter, to_thread
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from halftone_api.services import Services, services
 from halftone_shared.db.engine import check_database
 from halftone_shared.errors import DatabaseUnavailable
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
+
+log = structlog.get_logger(__name__)
 
 CHECK_TIMEOUT_SECONDS = 3
 # A connection that stands says nothing of a server that has stalled: what asks there waits without
@@ -75,7 +78,7 @@ async def _check(found: Services) -> dict[str, str | None]:
 
 
 async def _in_time(check: Callable[[], str | None]) -> str | None:
-    """What the check says. Its thread is left behind where it has said nothing for ANSWER_SECONDS."""
+    """The problem that the check found. After ANSWER_SECONDS its thread is left behind."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await to_thread.run_sync(check, abandon_on_cancel=True, limiter=_THREADS)
@@ -87,7 +90,8 @@ def _database_problem(found: Services) -> str | None:
     try:
         check_database(found.watch_engine)
     except DatabaseUnavailable as error:
-        return str(error)
+        log.warning("database not ready", error=str(error))
+        return error.public
     return None
 
 

@@ -154,7 +154,9 @@ def is_unavailable(error: Exception) -> bool:
 def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
     """What the driver said, in a line."""
     reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
-    return DatabaseUnavailable(f"The database cannot be reached: {reason}")
+    return DatabaseUnavailable(
+        f"The database cannot be reached: {reason}", public="The database cannot be reached."
+    )
 
 
 def check_database(engine: Engine) -> None:
