@@ -43,6 +43,14 @@ def find_caller(request: Request) -> Caller:
     return caller_by_key(request, secret.strip())
 
 
+def find_admin(request: Request) -> Caller:
+    """As find_caller, for what only admin keys may do. Raises Problem 401 or 403."""
+    caller = find_caller(request)
+    if not caller.is_admin:
+        raise Problem(ProblemCode.FORBIDDEN, "This needs an admin key.")
+    return caller
+
+
 def caller_by_key(request: Request, secret: str) -> Caller:
     """Who has this key. Raises Problem 401."""
     with services(request).engine.connect() as connection:
