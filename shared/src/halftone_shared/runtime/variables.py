@@ -14,6 +14,7 @@ PREFIX = "HALFTONE_"
 KNOWN = frozenset(
     PREFIX + name
     for name in (
+        "ALLOWED_HOSTS",
         "API_HOST",
         "API_KEY",
         "API_PORT",
