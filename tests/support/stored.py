@@ -22,6 +22,9 @@ from halftone_shared.model.results import (
 )
 from halftone_shared.model.states import Action
 
+# The image key that tests of names use.
+REQUEST_KEY = UUID("8243ff57-4d97-4733-bd91-3bb51286b55e")
+
 
 def store_request(
     engine: Engine,

@@ -1,0 +1,62 @@
+"""Output names that are unique within a request, without regard to case.
+
+A request may have a million products with several images each. Their names are kept in a temporary
+SQLite file, so that memory stays constant.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+# Pages that SQLite keeps in memory, in KiB.
+_CACHE_KIB = 16 * 1024
+
+
+class UniqueNames:
+    """Gives every name once: the second `mug-1` becomes `mug-1-2`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        database.execute("CREATE TABLE taken (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        database.execute(
+            "CREATE TABLE repeated (name TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID"
+        )
+
+    def claim_all(self, names: Iterable[str]) -> list[str]:
+        return [self.claim(name) for name in names]
+
+    def claim(self, name: str) -> str:
+        """The name, or the name with the first number that makes it unique."""
+        if self._take(name):
+            return name
+        key = name.casefold()
+        row = self._database.execute("SELECT next FROM repeated WHERE name = ?", (key,)).fetchone()
+        number = row[0] if row else 2
+        while not self._take(f"{name}-{number}"):
+            number += 1
+        self._database.execute(
+            "INSERT INTO repeated VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
+            (key, number + 1),
+        )
+        return f"{name}-{number}"
+
+    def _take(self, name: str) -> bool:
+        taken = self._database.execute("INSERT OR IGNORE INTO taken VALUES (?)", (name.casefold(),))
+        return taken.rowcount == 1
+
+
+@contextmanager
+def unique_names() -> Iterator[UniqueNames]:
+    """A set of names, empty at first, whose file goes with the block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="halftone-names-") as folder,
+        closing(sqlite3.connect(Path(folder) / "names", isolation_level=None)) as database,
+    ):
+        # Nothing in the file outlives the block: no journal, no waiting for the disk.
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        database.execute("BEGIN")
+        yield UniqueNames(database)
