@@ -64,6 +64,12 @@ class ImageStore:
         except (BaseError, OSError) as error:
             raise StorageUnavailable(f"The image could not be stored: {error}") from error
 
+    def get(self, name: str) -> bytes:
+        """A whole file. Raises ImageNotStored or StorageUnavailable."""
+        with _read_errors(name):
+            self._refuse_link(name)
+            return bytes(obstore.get(self._store, storage_path(name)).bytes())
+
     async def size(self, name: str) -> int:
         """The file's size in bytes. Raises ImageNotStored or StorageUnavailable."""
         with _read_errors(name):
