@@ -3,16 +3,20 @@
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.db.barrier import Settled, settle_products
+from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.engine import always_by_index, make_engine
 from halftone_shared.db.products import Claim, claim_products, postpone_product, renew_leases
 from halftone_shared.db.requests import get_status
-from halftone_shared.model.results import ProductKey, ProductResult
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.states import Action
 from halftone_shared.model.status_object import StatusObject, status_object
 from tests.support.stored import (
     claim_product,
@@ -252,3 +256,54 @@ def _status(engine: Engine, request_id: UUID) -> StatusObject:
         row = get_status(connection, request_id, owner=None)
     assert row is not None
     return status_object(row, "http://halftone")
+
+
+# --- errors by code ---
+
+
+def _errors(engine: Engine, request_id: UUID) -> dict[str, int]:
+    with engine.connect() as connection:
+        found = get_status(connection, request_id, owner=None)
+    assert found is not None
+    return found.errors
+
+
+def test_errors_are_counted_by_code_while_it_runs_and_when_it_has_ended(engine: Engine) -> None:
+    request_id = store_request(engine, 3, images=2)
+    settle(engine, claimed(engine, request_id, 1), good_image(), failed_image())
+    assert _errors(engine, request_id) == {"http_error": 1}
+    claims = [claimed(engine, request_id, seq) for seq in (2, 3)]
+    timeout = ImageResult(error=ImageError(ImageErrorCode.TIMEOUT, "It took too long."))
+    results = [ProductResult([failed_image(), timeout]), ProductResult([timeout, timeout])]
+    with engine.connect() as connection:
+        settle_products(connection, list(zip(claims, results, strict=True)))
+    assert _errors(engine, request_id) == {"http_error": 2, "timeout": 3}
+
+
+def test_retry_takes_the_errors_back_out(engine: Engine) -> None:
+    request_id = store_request(engine, 2)
+    settle(engine, claimed(engine, request_id, 1), failed_image())
+    settle(engine, claimed(engine, request_id, 2), good_image())
+    retry_request(engine, request_id, "http://api.example")
+    assert _errors(engine, request_id) == {}
+    settle(engine, claimed(engine, request_id, 1), failed_image())
+    assert _errors(engine, request_id) == {"http_error": 1}
+
+
+def test_error_of_an_earlier_attempt_counts_in_a_cancelled_product(engine: Engine) -> None:
+    request_id = store_request(engine, 1, images=2)
+    claim = claimed(engine, request_id, 1)
+    with engine.connect() as connection:
+        postpone_product(connection, claim, [failed_image(), None], delay_seconds=60)
+    cancel_request(engine, request_id, patience_seconds=5)
+    assert _errors(engine, request_id) == {"http_error": 1}
+
+
+def test_reused_images_are_counted(engine: Engine) -> None:
+    request_id = store_request(engine, 1, images=2)
+    reused = replace(good_image(), action=Action.REUSED)
+    settle(engine, claimed(engine, request_id, 1), good_image(), reused)
+    with engine.connect() as connection:
+        found = get_status(connection, request_id, owner=None)
+    assert found is not None
+    assert (found.processed_images, found.reused_images) == (2, 1)

@@ -24,6 +24,10 @@ BREAKAGES = {
     "A request's counters are the sums": (
         "UPDATE requests SET processed_images = processed_images + 1",
     ),
+    "The errors that a shard or request": (
+        """UPDATE request_shards SET errors = '{"timeout": 9}' WHERE shard = 1""",
+        """UPDATE requests SET errors = '{"timeout": 9}'""",
+    ),
     "A request's open shards are those": (
         "UPDATE requests SET open_shards = open_shards + 1 WHERE completed_at IS NULL",
         "UPDATE requests SET total_products = total_products + 1",

@@ -14,13 +14,15 @@ from obstore.store import MemoryStore
 from sqlalchemy import Connection, Engine, text
 
 from halftone_shared import storage
+from halftone_shared.db import deletion
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
+from halftone_shared.db.deletion import delete_rows, expire_requests, expired_requests
 from halftone_shared.db.invariants import examine
 from halftone_shared.db.requests import list_status
 from halftone_shared.errors import NotEnded, StorageUnavailable
 from halftone_shared.model.image_names import image_name, image_token, storage_folder, storage_path
 from halftone_shared.service import sweeper as sweeper_module
-from halftone_shared.service.sweeper import Sweeper, delete_rows, expire_requests, expired_requests
+from halftone_shared.service.sweeper import Sweeper
 from halftone_shared.storage import ImageStore
 from tests.support.api import Api, api_settings, path_of, running_api, stored_rows
 from tests.support.halftone import running_separately, wait_for
@@ -222,7 +224,8 @@ def test_files_that_cannot_be_deleted_keep_their_rows(
 def test_files_that_cannot_be_deleted_keep_no_other_request(
     api: Api, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeper_module, "EXPIRED_AT_ONCE", 2)
+    for module in (sweeper_module, deletion):
+        monkeypatch.setattr(module, "EXPIRED_AT_ONCE", 2)
     locked, *others = [ended_request(api, days_ago=DAYS + 5 - number) for number in range(5)]
     delete = ImageStore.delete_folder
 
@@ -240,7 +243,8 @@ def test_files_that_cannot_be_deleted_keep_no_other_request(
 def test_store_that_deletes_nothing_is_not_asked_for_everything(
     api: Api, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeper_module, "EXPIRED_AT_ONCE", 2)
+    for module in (sweeper_module, deletion):
+        monkeypatch.setattr(module, "EXPIRED_AT_ONCE", 2)
     for number in range(5):
         ended_request(api, days_ago=DAYS + 1 + number)
     asked = []

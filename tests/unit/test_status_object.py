@@ -35,6 +35,8 @@ def status(**columns: Any) -> StatusObject:
         "processed_images": 148,
         "failed_images": 2,
         "kept_original_images": 3,
+        "reused_images": 0,
+        "errors": {"http_error": 2},
         "bytes_in": 48211034,
         "bytes_out": 16012233,
         "created_at": CREATED,
@@ -74,6 +76,8 @@ def test_members_are_those_of_the_contract() -> None:
         "processed_images": 148,
         "failed_images": 2,
         "kept_original_images": 3,
+        "reused_images": 0,
+        "errors_by_code": {"http_error": 2},
         "bytes_in": 48211034,
         "bytes_out": 16012233,
         "bytes_saved": 32198801,
@@ -82,6 +86,7 @@ def test_members_are_those_of_the_contract() -> None:
         "started_at": "2026-03-01T12:00:01.123Z",
         "updated_at": "2026-03-01T12:00:02.123Z",
         "completed_at": None,
+        "eta_seconds": None,
         "expires_at": None,
         "output_csv_url": None,
         "webhook": None,
@@ -208,3 +213,22 @@ def test_times_are_utc_to_the_millisecond_with_z(moment: datetime | None, text: 
 )
 def test_event_type_is_the_way_the_request_ended(final: Status, event: str) -> None:
     assert event_type(final) == event
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ended", "expected"), [(1, 50, None), (10, 0, None), (10, 50, 14), (60, 119, 1)]
+)
+def test_eta_is_the_average_so_far_of_what_is_left(
+    seconds: int, ended: int, expected: int | None
+) -> None:
+    found = status(
+        processed_products=ended,
+        failed_products=0,
+        started_at=CREATED,
+        updated_at=CREATED + timedelta(seconds=seconds),
+    )
+    assert found["eta_seconds"] == expected
+
+
+def test_eta_is_unknown_after_a_retry() -> None:
+    assert status(run=2, updated_at=CREATED + timedelta(hours=1))["eta_seconds"] is None

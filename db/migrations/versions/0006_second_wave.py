@@ -22,6 +22,39 @@ ALTER TABLE requests ALTER COLUMN image_key SET NOT NULL;
 ALTER TABLE products ADD COLUMN output_names TEXT[];
 INSERT INTO schema_compatibility (works_since) VALUES ('0006');
 
+-- Counters: images taken over from an earlier request, and errors by their code.
+ALTER TABLE requests ADD COLUMN reused_images BIGINT DEFAULT 0 NOT NULL,
+    ADD COLUMN errors JSONB DEFAULT '{}' NOT NULL;
+ALTER TABLE request_shards ADD COLUMN reused_images BIGINT DEFAULT 0 NOT NULL,
+    ADD COLUMN errors JSONB DEFAULT '{}' NOT NULL,
+    DROP CONSTRAINT ck_request_shards_not_negative,
+    ADD CONSTRAINT ck_request_shards_not_negative CHECK (least(processed_products, failed_products, cancelled_products, processed_images, failed_images, kept_original_images, reused_images, bytes_in, bytes_out) >= 0);
+CREATE FUNCTION add_counts(a jsonb, b jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT CASE WHEN a = '{}' THEN b WHEN b = '{}' THEN a ELSE (
+        SELECT jsonb_object_agg(key, total) FROM (
+            SELECT key, sum(CAST(value AS bigint)) AS total
+            FROM (SELECT * FROM jsonb_each_text(a) UNION ALL SELECT * FROM jsonb_each_text(b)) AS given
+            GROUP BY key) AS sums) END
+$$;
+CREATE AGGREGATE sum_counts(jsonb) (SFUNC = add_counts, STYPE = jsonb, INITCOND = '{}');
+UPDATE request_shards AS shard SET errors = found.errors
+FROM (
+    SELECT request_id, seq % 64 AS shard,
+           sum_counts(jsonb_build_object(image #>> '{error,code}', 1)) AS errors
+    FROM products CROSS JOIN LATERAL jsonb_array_elements(images) AS image
+    WHERE failed_images > 0 AND status IN ('COMPLETED', 'FAILED') AND image ->> 'status' = 'FAILED'
+    GROUP BY 1, 2
+) AS found
+WHERE shard.request_id = found.request_id AND shard.shard = found.shard;
+UPDATE requests SET errors = found.errors
+FROM (
+    SELECT request_id, sum_counts(errors) AS errors FROM request_shards
+    WHERE errors <> '{}' AND processed_products + failed_products + cancelled_products = total
+    GROUP BY 1
+) AS found
+WHERE requests.id = found.request_id;
+
 CREATE TABLE owners (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     name TEXT NOT NULL,
@@ -85,6 +118,12 @@ DROP TABLE owners;
 ALTER TABLE products DROP COLUMN output_names;
 ALTER TABLE requests DROP COLUMN image_key;
 DROP TABLE schema_compatibility;
+ALTER TABLE requests DROP COLUMN reused_images, DROP COLUMN errors;
+ALTER TABLE request_shards DROP CONSTRAINT ck_request_shards_not_negative,
+    DROP COLUMN reused_images, DROP COLUMN errors,
+    ADD CONSTRAINT ck_request_shards_not_negative CHECK (least(processed_products, failed_products, cancelled_products, processed_images, failed_images, kept_original_images, bytes_in, bytes_out) >= 0);
+DROP AGGREGATE sum_counts(jsonb);
+DROP FUNCTION add_counts(jsonb, jsonb);
 ALTER TABLE requests ADD COLUMN csv_url_column SMALLINT DEFAULT 0 NOT NULL;
 ALTER TABLE requests ALTER COLUMN csv_url_column DROP DEFAULT;
 """

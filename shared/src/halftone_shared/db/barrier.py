@@ -37,43 +37,45 @@ class Settled:
     ended: bool
 
 
-_ENDED = "shard.processed_products + shard.failed_products + shard.cancelled_products"
-_COUNT = ", ".join(f"{name} = shard.{name} + counts.{name}" for name in COUNTERS)
+# Aliases of one letter below: q is the request, s a shard, c what is to be counted, f the shards
+# that this fills. psycopg parses a statement of more than 4,096 characters anew each time.
+_ENDED = "s.processed_products + s.failed_products + s.cancelled_products"
+_COUNT = ", ".join(f"{name} = s.{name} + c.{name}" for name in COUNTERS)
 _SUMS = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in COUNTERS)
-_ROLL_UP = ", ".join(f"{name} = request.{name} + filled.{name}" for name in COUNTERS)
+_ROLL_UP = ", ".join(f"{name} = q.{name} + f.{name}" for name in COUNTERS)
+# Errors by code; most products have none.
+_ADD_ERRORS = "CASE WHEN c.errors = '{}' THEN s.errors ELSE add_counts(s.errors, c.errors) END"
 
 # From `counts`, a row a shard with what is to be counted, to the end of the request. How a request
-# has ended is told by its counters alone.
+# has ended follows from its counters alone.
 _BARRIER = f"""
     shard AS (
-        UPDATE request_shards AS shard SET {_COUNT}, updated_at = now()
-        FROM counts
-        WHERE shard.request_id = :request_id AND shard.shard = counts.shard
-        RETURNING shard.*, {_ENDED} = shard.total AS is_full
+        UPDATE request_shards AS s SET {_COUNT}, errors = {_ADD_ERRORS}, updated_at = now()
+        FROM counts AS c
+        WHERE s.request_id = :request_id AND s.shard = c.shard
+        RETURNING s.*, {_ENDED} = s.total AS is_full
     ), filled AS (
-        SELECT count(*) AS shards, {_SUMS} FROM shard WHERE is_full
+        SELECT count(*) AS shards, {_SUMS}, sum_counts(errors) AS errors FROM shard WHERE is_full
     ), request AS (
-        UPDATE requests AS request
-        SET {_ROLL_UP}, open_shards = open_shards - filled.shards, updated_at = now(),
-            status = CASE WHEN open_shards > filled.shards THEN status
-                          WHEN request.cancelled_products + filled.cancelled_products > 0
-                              THEN 'CANCELLED'
-                          WHEN request.processed_images + filled.processed_images > 0
-                              THEN 'COMPLETED'
+        UPDATE requests AS q
+        SET {_ROLL_UP}, errors = add_counts(q.errors, f.errors),
+            open_shards = open_shards - f.shards, updated_at = now(),
+            status = CASE WHEN open_shards > f.shards THEN status
+                          WHEN q.cancelled_products + f.cancelled_products > 0 THEN 'CANCELLED'
+                          WHEN q.processed_images + f.processed_images > 0 THEN 'COMPLETED'
                           ELSE 'FAILED' END,
-            outcome = CASE WHEN open_shards > filled.shards THEN NULL
-                           WHEN request.processed_images + filled.processed_images = total_images
+            outcome = CASE WHEN open_shards > f.shards THEN NULL
+                           WHEN q.processed_images + f.processed_images = total_images
                                THEN 'succeeded'
-                           WHEN request.processed_images + filled.processed_images > 0
-                               THEN 'partial'
+                           WHEN q.processed_images + f.processed_images > 0 THEN 'partial'
                            ELSE 'failed' END,
-            completed_at = CASE WHEN open_shards = filled.shards THEN now() END,
-            started_at = CASE WHEN request.processed_products + filled.processed_products
-                                   + request.failed_products + filled.failed_products > 0
+            completed_at = CASE WHEN open_shards = f.shards THEN now() END,
+            started_at = CASE WHEN q.processed_products + f.processed_products
+                                   + q.failed_products + f.failed_products > 0
                               THEN coalesce(started_at, now()) ELSE started_at END
-        FROM filled
-        WHERE request.id = :request_id AND filled.shards > 0
-        RETURNING request.id, request.run, request.webhook_url, request.open_shards = 0 AS ended
+        FROM filled AS f
+        WHERE q.id = :request_id AND f.shards > 0
+        RETURNING q.id, q.run, q.webhook_url, q.open_shards = 0 AS ended
     ), event AS (
         INSERT INTO webhook_events (request_id, run, next_attempt_at)
         SELECT id, run, now() FROM request WHERE ended AND webhook_url IS NOT NULL
@@ -93,7 +95,8 @@ SETTLE = driver_statement(
         RETURNING seq
     ), counts AS (
         SELECT seq % {SHARDS} AS shard,
-               {", ".join(f"CAST(:{name} AS bigint) AS {name}" for name in COUNTERS)}
+               {", ".join(f"CAST(:{name} AS bigint) AS {name}" for name in COUNTERS)},
+               CAST(:errors AS jsonb) AS errors
         FROM product
     ), {_BARRIER}
     SELECT EXISTS (SELECT FROM product) AS counted,
@@ -109,7 +112,7 @@ _SETTLE_MANY = driver_statement(
     WITH given AS (
         SELECT * FROM jsonb_to_recordset(:products) AS given(
             seq int, token int, status text, images jsonb, files text[], product_failed_images int,
-            {", ".join(f"{name} bigint" for name in COUNTERS)})
+            errors jsonb, {", ".join(f"{name} bigint" for name in COUNTERS)})
     ), mine AS (
         SELECT seq, claims FROM products
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM given))
@@ -126,7 +129,8 @@ _SETTLE_MANY = driver_statement(
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM held))
         RETURNING seq
     ), counted AS (
-        SELECT seq % {SHARDS} AS shard, {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)}
+        SELECT seq % {SHARDS} AS shard, sum_counts(errors) AS errors,
+               {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)}
         FROM held JOIN product USING (seq) GROUP BY seq % {SHARDS}
     ), locked AS (
         SELECT shard FROM request_shards
@@ -150,7 +154,11 @@ def settle_product(connection: Connection, claim: Claim, result: ProductResult) 
     cancelled, changes nothing and returns Settled(False, False).
     """
     settled = _settled_as(claim, result)
-    parameters = settled | {"images": Jsonb(settled["images"]), "request_id": claim.key.request_id}
+    parameters = settled | {
+        "images": Jsonb(settled["images"]),
+        "errors": Jsonb(settled["errors"]),
+        "request_id": claim.key.request_id,
+    }
     row = connection.exec_driver_sql(SETTLE, parameters).one()
     return Settled(row.counted, row.ended)
 
@@ -195,8 +203,10 @@ def _settled_as(claim: Claim, result: ProductResult) -> dict[str, Any]:
         "processed_images": result.processed_images,
         "failed_images": result.failed_images,
         "kept_original_images": result.kept_original_images,
+        "reused_images": result.reused_images,
         "bytes_in": result.bytes_in,
         "bytes_out": result.bytes_out,
+        "errors": result.errors,
     }
 
 
@@ -205,9 +215,14 @@ _IMAGE_COUNTS = """
     SELECT count(*) FILTER (WHERE image ->> 'status' = 'COMPLETED') AS processed_images,
            count(*) FILTER (WHERE image ->> 'status' = 'FAILED') AS failed_images,
            count(*) FILTER (WHERE image ->> 'action' = 'kept_original') AS kept_original_images,
+           count(*) FILTER (WHERE image ->> 'action' = 'reused') AS reused_images,
            coalesce(sum(CAST(image ->> 'bytes_in' AS bigint)), 0) AS bytes_in,
            coalesce(sum(CAST(image ->> 'bytes_out' AS bigint)), 0) AS bytes_out
     FROM jsonb_array_elements(product.images) AS image
+"""
+_IMAGE_ERRORS = """
+    SELECT sum_counts(jsonb_build_object(image #>> '{error,code}', 1)) AS errors
+    FROM jsonb_array_elements(product.images) AS image WHERE image ->> 'status' = 'FAILED'
 """
 _IMAGE_SUMS = ", ".join(
     f"sum({name}) AS {name}" for name in COUNTERS if not name.endswith("_products")
@@ -235,9 +250,10 @@ _CANCEL = text(
         RETURNING seq, images
     ), counted AS (
         SELECT seq % {SHARDS} AS shard, 0 AS processed_products, 0 AS failed_products,
-               count(*) AS cancelled_products,
+               count(*) AS cancelled_products, sum_counts(failed.errors) AS errors,
                {_IMAGE_SUMS}
-        FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done GROUP BY seq % {SHARDS}
+        FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done
+        CROSS JOIN LATERAL ({_IMAGE_ERRORS}) AS failed GROUP BY seq % {SHARDS}
     ), locked AS (
         SELECT shard FROM request_shards
         WHERE request_id = :request_id AND shard IN (SELECT shard FROM counted) ORDER BY shard
@@ -278,8 +294,9 @@ def cancel_products(
     return Cancelled(row.last_seq, row.ended, row.trace_id)
 
 
-# What each product that is taken back out had been counted with. Joined by both columns of the key,
-# that each may be looked up by it: see _CANCEL.
+# What each product that is taken back out had been counted with; every image that failed is, so
+# that no error stays counted. Joined by both columns of the key, that each may be looked up by it:
+# see _CANCEL.
 _REOPEN = text(
     f"""
     WITH product AS (
@@ -318,6 +335,7 @@ _REOPEN = text(
     ), shard AS (
         UPDATE request_shards AS shard
         SET {", ".join(f"{name} = shard.{name} - taken.{name}" for name in COUNTERS)},
+            errors = '{{}}',
             updated_at = now()
         FROM taken
         WHERE shard.request_id = :request_id AND shard.shard = taken.shard
@@ -326,6 +344,7 @@ _REOPEN = text(
     )
     UPDATE requests AS request
     SET {", ".join(f"{name} = request.{name} - rolled.{name}" for name in COUNTERS)},
+        errors = '{{}}',
         open_shards = rolled.shards, run = run + 1, status = 'PENDING', outcome = NULL,
         completed_at = NULL,
         cancel_requested_at = NULL, dispatch_cursor = total_products, updated_at = now()

@@ -7,6 +7,7 @@ from halftone_shared.db.tables import COUNTERS, ENDED_PRODUCTS
 OPEN_SHARDS = f"""
     LEFT JOIN LATERAL (
         SELECT {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)},
+               sum_counts(errors) FILTER (WHERE errors <> '{{}}') AS errors,
                max(updated_at) AS updated_at
         FROM request_shards
         WHERE r.open_shards > 0 AND request_id = r.id AND {ENDED_PRODUCTS} < total

@@ -53,6 +53,7 @@ _RECOUNT = f"""
            coalesce(sum(image.processed), 0) AS processed_images,
            coalesce(sum(image.failed), 0) AS failed_images,
            coalesce(sum(image.kept), 0) AS kept_original_images,
+           coalesce(sum(image.reused), 0) AS reused_images,
            coalesce(sum(image.bytes_in), 0) AS bytes_in,
            coalesce(sum(image.bytes_out), 0) AS bytes_out
     FROM products
@@ -60,6 +61,7 @@ _RECOUNT = f"""
         SELECT count(*) FILTER (WHERE entry ->> 'status' = 'COMPLETED') AS processed,
                count(*) FILTER (WHERE entry ->> 'status' = 'FAILED') AS failed,
                count(*) FILTER (WHERE entry ->> 'action' = 'kept_original') AS kept,
+               count(*) FILTER (WHERE entry ->> 'action' = 'reused') AS reused,
                sum(CAST(entry ->> 'bytes_in' AS bigint)) AS bytes_in,
                sum(CAST(entry ->> 'bytes_out' AS bigint)) AS bytes_out
         FROM jsonb_array_elements(products.images) AS entry
@@ -93,6 +95,18 @@ CHECKS = (
         ) AS sums ON sums.request_id = request.id
         WHERE {_unequal("request", "sums")}
         """,  # noqa: S608
+    ),
+    Check(
+        "The errors that a shard or request counts by their code are among its failed images",
+        """
+        SELECT counted.place FROM (
+            SELECT request_id || ' shard ' || shard AS place, errors, failed_images
+            FROM request_shards
+            UNION ALL SELECT CAST(id AS text), errors, failed_images FROM requests
+        ) AS counted
+        WHERE failed_images < (
+            SELECT coalesce(sum(CAST(value AS bigint)), 0) FROM jsonb_each_text(counted.errors))
+        """,
     ),
     Check(
         "A request's open shards are those that are not full, and its total is that of its shards",

@@ -156,6 +156,7 @@ _SELECT_STATUS = f"""
     SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header,
            r.csv_delimiter, r.total_products, r.total_images,
            {", ".join(f"{counted(name)}::bigint AS {name}" for name in COUNTERS)},
+           add_counts(r.errors, coalesce(open.errors, '{{}}')) AS errors,
            r.created_at, r.started_at, greatest(r.updated_at, open.updated_at) AS updated_at,
            r.completed_at, r.webhook_url, event.status AS webhook_status,
            event.attempts AS webhook_attempts, event.last_status_code AS webhook_last_status_code,

@@ -73,12 +73,21 @@ def _counters() -> list["Column[int]"]:
         _count("processed_images"),
         _count("failed_images"),
         _count("kept_original_images"),
+        _count("reused_images"),
         _count("bytes_in"),
         _count("bytes_out"),
     ]
 
 
 COUNTERS = tuple(column.name for column in _counters())
+
+
+def _errors() -> "Column[object]":
+    """How many images failed with each error code: `{"http_error": 2}`. Added up by the database
+    functions `add_counts` and `sum_counts` (migration 0006).
+    """
+    return Column("errors", JSONB, nullable=False, server_default=text("'{}'"))
+
 
 owners = Table(
     "owners",
@@ -124,6 +133,7 @@ requests = Table(
     Column("total_images", BigInteger, nullable=False),
     Column("open_shards", SmallInteger, nullable=False),
     *_counters(),
+    _errors(),
     # The products up to this seq have been handed out once; those due again carry next_attempt_at.
     Column("dispatch_cursor", Integer, nullable=False, server_default=text("0")),
     _time("served_at"),
@@ -218,6 +228,7 @@ request_shards = Table(
     Column("shard", SmallInteger, primary_key=True),
     Column("total", Integer, nullable=False),
     *_counters(),
+    _errors(),
     _time("updated_at", nullable=False),
     ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
     CheckConstraint(
@@ -226,7 +237,7 @@ request_shards = Table(
     ),
     CheckConstraint(
         "least(processed_products, failed_products, cancelled_products, processed_images,"
-        " failed_images, kept_original_images, bytes_in, bytes_out) >= 0",
+        " failed_images, kept_original_images, reused_images, bytes_in, bytes_out) >= 0",
         name="not_negative",
     ),
     # Counters move at every product: with nine tenths of the page free the updates stay on it

@@ -33,8 +33,10 @@ class RequestStatus:
     processed_images: int
     failed_images: int
     kept_original_images: int
+    reused_images: int
     bytes_in: int
     bytes_out: int
+    errors: dict[str, int]
     created_at: datetime
     started_at: datetime | None
     updated_at: datetime
@@ -50,3 +52,7 @@ class RequestStatus:
     @property
     def has_ended(self) -> bool:
         return self.completed_at is not None
+
+    @property
+    def ended_products(self) -> int:
+        return self.processed_products + self.failed_products + self.cancelled_products

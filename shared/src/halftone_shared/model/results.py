@@ -1,5 +1,6 @@
 """Results of a product's images: the values that a worker settles with and clients read."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
@@ -166,6 +167,15 @@ class ProductResult:
     @property
     def kept_original_images(self) -> int:
         return sum(facts.action is Action.KEPT_ORIGINAL for facts in self._facts)
+
+    @property
+    def reused_images(self) -> int:
+        return sum(facts.action is Action.REUSED for facts in self._facts)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many images failed with each error code."""
+        return dict(Counter(image.error.code.value for image in self.images if image.error))
 
     @property
     def bytes_in(self) -> int:

@@ -38,6 +38,7 @@ class Action(StrEnum):
     """
 
     COMPRESSED = "compressed"
+    REUSED = "reused"
     KEPT_ORIGINAL = "kept_original"
 
 

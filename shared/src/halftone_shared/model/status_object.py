@@ -14,6 +14,9 @@ from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
+# Before this, the average says more of the start than of the rest.
+ETA_AFTER_SECONDS = 2.0
+
 
 class RequestLinks(TypedDict):
     """Every call that a request has, and its page."""
@@ -73,6 +76,12 @@ class StatusObject(TypedDict):
     kept_original_images: Annotated[
         Count, Field(description="Kept as they were, since compressing made them no smaller.")
     ]
+    reused_images: Annotated[
+        Count, Field(description="Taken over from an earlier request, since nothing had changed.")
+    ]
+    errors_by_code: Annotated[
+        dict[str, Count], Field(description="How many images failed with each error code.")
+    ]
     bytes_in: Count
     bytes_out: Count
     bytes_saved: int
@@ -81,6 +90,13 @@ class StatusObject(TypedDict):
     started_at: Time | None
     updated_at: Time
     completed_at: Time | None
+    eta_seconds: Annotated[
+        Count | None,
+        Field(
+            description="How long the rest takes, judged by the time that it has taken so far. Null"
+            " until that can be said, after a retry, and once the request has ended."
+        ),
+    ]
     expires_at: Annotated[
         Time | None,
         Field(description="When it is deleted with its images. Null: not yet known, or never."),
@@ -115,6 +131,8 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "processed_images": row.processed_images,
         "failed_images": row.failed_images,
         "kept_original_images": row.kept_original_images,
+        "reused_images": row.reused_images,
+        "errors_by_code": dict(sorted(row.errors.items())),
         "bytes_in": row.bytes_in,
         "bytes_out": row.bytes_out,
         "bytes_saved": row.bytes_in - row.bytes_out,
@@ -123,6 +141,7 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "started_at": timestamp(row.started_at),
         "updated_at": timestamp(row.updated_at),
         "completed_at": timestamp(row.completed_at),
+        "eta_seconds": _eta_seconds(row),
         "expires_at": timestamp(_expires_at(row.completed_at, retention_days)),
         "output_csv_url": links["download"] if row.has_ended else None,
         "webhook": _webhook(row),
@@ -165,10 +184,22 @@ def timestamp(moment: datetime | None) -> str | None:
 
 def _progress(row: RequestStatus) -> float:
     """Share of products that have ended, 0–100, to a tenth; rounding never makes it 100."""
-    ended = row.processed_products + row.failed_products + row.cancelled_products
-    if ended == row.total_products:
+    if row.ended_products == row.total_products:
         return 100.0
-    return min(round(100 * ended / row.total_products, 1), 99.9)
+    return min(round(100 * row.ended_products / row.total_products, 1), 99.9)
+
+
+def _eta_seconds(row: RequestStatus) -> int | None:
+    """From the first run's average until the newest change, so that asking again without a change
+    gives the same answer (and ETag).
+    """
+    if row.has_ended or row.started_at is None or row.run > 1:
+        return None
+    elapsed = (row.updated_at - row.started_at).total_seconds()
+    if row.ended_products == 0 or elapsed < ETA_AFTER_SECONDS:
+        return None
+    left = row.total_products - row.ended_products
+    return round(elapsed * left / row.ended_products)
 
 
 def _webhook(row: RequestStatus) -> WebhookState | None:

@@ -1,21 +1,25 @@
-"""Deleting requests that ended HALFTONE_RETENTION_DAYS ago, with their images.
+"""Deleting requests, with their images: those that ended HALFTONE_RETENTION_DAYS ago, and those that
+their owner deleted (see halftone_shared.db.deletion for the steps).
 
-In three steps, each of which can be repeated. A request is marked (`expired_at`): from then on it
-is there for nobody, and can neither be retried nor read. Then its files are deleted, all of its
-folder, so that those of cancelled products go with it, which no row names. Then its rows. Whatever
-dies between two steps, the mark says that there is still something to do; were the rows to go
-first, nothing would know of the files any more. A worker that still writes for a request when its
-days are over would leave a file behind; it has at least one whole day for that.
+A worker that still writes for a request when it is deleted leaves a file behind. Where days have
+passed since the end nobody does, and an owner can only delete what has ended.
 """
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Engine, delete, exists, select, text
+from sqlalchemy import Connection, Engine, text
 
+from halftone_shared.db.deletion import (
+    EXPIRED_AT_ONCE,
+    delete_rows,
+    expire_requests,
+    expired_requests,
+    image_token,
+    mark_deleted,
+)
 from halftone_shared.db.engine import make_engine
-from halftone_shared.db.tables import products, requests
 from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.image_names import storage_folder
 from halftone_shared.runtime.settings import CommonSettings
@@ -24,66 +28,11 @@ from halftone_shared.storage import ImageStore
 
 log = structlog.get_logger(__name__)
 
-SWEEP_EVERY_SECONDS = 600.0
-# As many requests are marked at once, and as many products deleted in one statement.
-EXPIRED_AT_ONCE = 100
-PRODUCTS_A_STEP = 5000
+SWEEP_EVERY_SECONDS = 30.0
+# A request of more products is deleted behind the answer to its DELETE, by a sweeper.
+MAX_PRODUCTS_AT_ONCE = 2000
 # "halftsw" in ASCII: one sweeper is enough, however many dispatchers there are.
 _SWEEP_LOCK = 0x68616C66747377
-
-
-# An event that is still to be delivered keeps its request: the receiver may want to read it.
-_EXPIRE = text(
-    """
-    UPDATE requests SET expired_at = now()
-    WHERE id IN (
-        SELECT id FROM requests AS r
-        WHERE r.completed_at < now() - make_interval(days => :days) AND r.expired_at IS NULL
-          AND NOT EXISTS (SELECT FROM webhook_events WHERE request_id = r.id AND status = 'pending')
-        ORDER BY r.completed_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-    """
-)
-
-
-def expire_requests(connection: Connection, days: int) -> int:
-    """Mark up to EXPIRED_AT_ONCE requests that ended more than `days` ago, the oldest first; how
-    many.
-    """
-    return connection.execute(_EXPIRE, {"days": days, "limit": EXPIRED_AT_ONCE}).rowcount
-
-
-def expired_requests(connection: Connection, kept: Collection[UUID] = ()) -> Sequence[UUID]:
-    """Up to EXPIRED_AT_ONCE requests that are marked and not deleted yet, without those that are
-    `kept`.
-    """
-    marked = select(requests.c.id).where(
-        requests.c.expired_at.isnot(None), requests.c.id.not_in(kept)
-    )
-    return (
-        connection.execute(marked.order_by(requests.c.expired_at).limit(EXPIRED_AT_ONCE))
-        .scalars()
-        .all()
-    )
-
-
-def delete_rows(connection: Connection, request_id: UUID) -> None:
-    """Delete an expired request, its products step by step, so that no transaction gets long."""
-    total = connection.execute(
-        select(requests.c.total_products).where(requests.c.id == request_id)
-    ).scalar_one()
-    marked = exists().where(requests.c.id == request_id, requests.c.expired_at.isnot(None))
-    # By ranges, not by a join with what a LIMIT found: PostgreSQL knows nothing yet of a request
-    # that came since its last ANALYZE, takes it for a row or two, and may then read all of it for
-    # each of the 5,000.
-    for first in range(1, total + 1, PRODUCTS_A_STEP):
-        step = products.c.seq.between(first, first + PRODUCTS_A_STEP - 1)
-        connection.execute(
-            delete(products).where(products.c.request_id == request_id, step, marked)
-        )
-    # Its shards, events and attempts go with it.
-    connection.execute(
-        delete(requests).where(requests.c.id == request_id, requests.c.expired_at.isnot(None))
-    )
 
 
 class Sweeper:
@@ -139,20 +88,36 @@ class Sweeper:
         return expired_requests(connection, kept)
 
     def _delete(self, connection: Connection, request_id: UUID) -> bool:
-        token = connection.execute(
-            select(requests.c.image_token).where(requests.c.id == request_id)
-        ).scalar_one()
-        try:
-            self._store.delete_folder(storage_folder(token))
-        except StorageUnavailable as error:
-            log.warning("expired request kept", request_id=str(request_id), reason=str(error))
-            return False
-        delete_rows(connection, request_id)
-        return True
+        return _delete_now(connection, self._store, request_id)
 
     def _run(self) -> None:
         if deleted := self.sweep():
             log.info("expired requests deleted", count=deleted, retention_days=self._days)
+
+
+def delete_request(
+    engine: Engine, store: ImageStore, request_id: UUID, total_products: int
+) -> None:
+    """Delete an ended request: hidden on return, and its files and rows gone unless it is large or
+    the storage is away; then a sweeper deletes the rest. Raises NotEnded.
+    """
+    with engine.connect() as connection:
+        mark_deleted(connection, request_id)
+        if total_products <= MAX_PRODUCTS_AT_ONCE:
+            _delete_now(connection, store, request_id)
+
+
+def _delete_now(connection: Connection, store: ImageStore, request_id: UUID) -> bool:
+    token = image_token(connection, request_id)
+    if token is None:
+        return True  # deleted meanwhile
+    try:
+        store.delete_folder(storage_folder(token))
+    except StorageUnavailable as error:
+        log.warning("deleted request kept", request_id=str(request_id), reason=str(error))
+        return False
+    delete_rows(connection, request_id)
+    return True
 
 
 def make_sweeper(settings: CommonSettings) -> Sweeper:
