@@ -15,7 +15,13 @@ from halftone_shared.db.engine import always_by_index, make_engine
 from halftone_shared.db.products import Claim, claim_products, postpone_product, renew_leases
 from halftone_shared.db.requests import get_status
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.results import (
+    ImageError,
+    ImageResult,
+    ProductKey,
+    ProductResult,
+    StoredImage,
+)
 from halftone_shared.model.states import Action
 from halftone_shared.model.status_object import StatusObject, status_object
 from tests.support.stored import (
@@ -301,7 +307,10 @@ def test_error_of_an_earlier_attempt_counts_in_a_cancelled_product(engine: Engin
 
 def test_reused_images_are_counted(engine: Engine) -> None:
     request_id = store_request(engine, 1, images=2)
-    reused = replace(good_image(), action=Action.REUSED)
+    output = good_image().output
+    assert output is not None
+    facts = replace(output.facts, action=Action.REUSED)
+    reused = ImageResult(StoredImage("y", facts))
     settle(engine, claimed(engine, request_id, 1), good_image(), reused)
     with engine.connect() as connection:
         found = get_status(connection, request_id, owner=None)

@@ -159,6 +159,9 @@ class RequestStatus:
     failed_images: int
     kept_original_images: int
     """Kept as they were, since compressing made them no smaller."""
+    reused_images: int
+    """Taken over from an earlier request, since nothing had changed."""
+    errors_by_code: Mapping[str, int]
     bytes_in: int
     bytes_out: int
     bytes_saved: int
@@ -167,6 +170,9 @@ class RequestStatus:
     started_at: datetime | None
     updated_at: datetime
     completed_at: datetime | None
+    eta_seconds: int | None
+    """How long the rest takes, judged by the time that it has taken so far. Null until that can
+    be said, after a retry, and once the request has ended."""
     expires_at: datetime | None
     """When it is deleted with its images. Null: not yet known, or never."""
     output_csv_url: str | None
@@ -193,6 +199,10 @@ class RequestStatus:
             processed_images=number_or_zero(data.get("processed_images")),
             failed_images=number_or_zero(data.get("failed_images")),
             kept_original_images=number_or_zero(data.get("kept_original_images")),
+            reused_images=number_or_zero(data.get("reused_images")),
+            errors_by_code={
+                key: number_or_zero(item) for key, item in mapping(data["errors_by_code"]).items()
+            },
             bytes_in=number_or_zero(data.get("bytes_in")),
             bytes_out=number_or_zero(data.get("bytes_out")),
             bytes_saved=number_or_zero(data.get("bytes_saved")),
@@ -201,6 +211,7 @@ class RequestStatus:
             started_at=None if data.get("started_at") is None else moment(data["started_at"]),
             updated_at=moment(data["updated_at"]),
             completed_at=None if data.get("completed_at") is None else moment(data["completed_at"]),
+            eta_seconds=data.get("eta_seconds"),
             expires_at=None if data.get("expires_at") is None else moment(data["expires_at"]),
             output_csv_url=data.get("output_csv_url"),
             webhook=None
