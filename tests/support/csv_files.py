@@ -4,8 +4,9 @@ import io
 
 import pytest
 
-from halftone_api.upload.csv_rows import CsvRefused
-from halftone_api.upload.products import CsvLimits, ProductCsv, RowProblem
+from halftone_api.errors import Problem
+from halftone_api.upload.opening import Reading, open_table
+from halftone_api.upload.products import ProductFile, RowProblem, UploadLimits
 from halftone_shared.db.requests import NewProduct
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
@@ -16,10 +17,11 @@ MIB = 1024 * 1024
 
 def read(
     data: str | bytes, *, max_rows: int = 1000, max_urls: int = 100, strict: bool = False
-) -> tuple[ProductCsv, list[NewProduct]]:
+) -> tuple[ProductFile, list[NewProduct]]:
     content = data.encode() if isinstance(data, str) else data
-    products = ProductCsv(io.BytesIO(content), CsvLimits(max_rows, max_urls), strict=strict)
-    return products, list(products)
+    table, layout = open_table(io.BytesIO(content), Reading())
+    products = ProductFile(table, layout, UploadLimits(max_rows, max_urls), strict=strict)
+    return products, [row for row in products if isinstance(row, NewProduct)]
 
 
 def rows_of(data: str | bytes, *, max_urls: int = 100, strict: bool = False) -> list[NewProduct]:
@@ -44,7 +46,7 @@ def codes_of(data: str | bytes) -> list[str]:
     return [error.code for error in errors_of(data)]
 
 
-def refusal_of(data: str | bytes, *, max_rows: int = 1000) -> CsvRefused:
-    with pytest.raises(CsvRefused) as caught:
+def refusal_of(data: str | bytes, *, max_rows: int = 1000) -> Problem:
+    with pytest.raises(Problem) as caught:
         read(data, max_rows=max_rows)
     return caught.value

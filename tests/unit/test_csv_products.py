@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halftone_api.upload.csv_rows import CsvRefused
+from halftone_api.errors import Problem
 from tests.support.csv_files import (
     HEADER,
     MIB,
@@ -42,7 +42,7 @@ def test_serial_number_column_has_aliases(serial: str) -> None:
 def test_header_is_read_without_regard_to_case_and_surrounding_space() -> None:
     products, (row,) = read(f"\t sERIAL nUMBER , PRODUCT NAME,input image urls  \n1,A,{URL}\n")
     assert row.serial_number == 1
-    assert products.header == ["\t sERIAL nUMBER ", " PRODUCT NAME", "input image urls  "]
+    assert products.layout.header == ["\t sERIAL nUMBER ", " PRODUCT NAME", "input image urls  "]
 
 
 def test_errors_name_the_column_as_the_file_does() -> None:
@@ -54,7 +54,7 @@ def test_columns_may_stand_in_any_order_and_further_ones_are_kept() -> None:
     products, (row,) = read(
         f'Notes,Input Image Urls,EAN,Serial Number,Product Name\n" n, ",{URL},,1, A \n'
     )
-    assert products.url_column == 1
+    assert products.layout.images[0].read == 1
     assert row.cells == [" n, ", URL, "", "1", " A "]
     assert (row.serial_number, row.product_name) == (1, "A")
 
@@ -87,11 +87,15 @@ def test_urls_spill_into_columns_without_a_name() -> None:
 
 def test_missing_columns_are_named() -> None:
     refused = refusal_of(f"S. No,Name,Input Image Urls\n1,A,{URL}\n")
-    assert (refused.code, refused.status, refused.members) == (
-        "missing_columns",
-        400,
-        {"columns": ["Product Name"]},
-    )
+    assert (refused.code, refused.status) == ("missing_columns", 400)
+    assert refused.members == {
+        "columns": ["Product Name"],
+        "found_columns": ["S. No", "Name", "Input Image Urls"],
+        "url_columns": ["Input Image Urls"],
+        "suggested_columns": {"key": "S. No", "name": "Name", "images": ["Input Image Urls"]},
+    }
+    shown = '{"key": "S. No", "name": "Name", "images": ["Input Image Urls"]}'
+    assert f"columns={shown}" in refused.detail
 
 
 @pytest.mark.parametrize(
@@ -477,7 +481,7 @@ def test_cells_written_by_a_csv_writer_are_read_back_verbatim(
         header, rows = header[::-1], [row[::-1] for row in rows]
     text, lines = _written(header, rows, delimiter)
     products, found = read(text.encode())
-    assert products.header == header
+    assert products.layout.header == header
     assert [row.cells for row in found] == rows
     assert [row.line for row in found] == lines
 
@@ -543,9 +547,9 @@ pieces = st.lists(
 def test_any_bytes_are_read_or_refused(beginning: bytes, rest: bytes, strict: bool) -> None:
     try:
         products, rows = read(beginning + rest, strict=strict)
-    except CsvRefused:
+    except Problem:
         return
     for row in rows:
-        assert len(row.cells) == len(products.header)
+        assert len(row.cells) == len(products.layout.header)
         assert row.input_image_urls
         assert not any("\0" in cell for cell in row.cells)

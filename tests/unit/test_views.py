@@ -3,14 +3,18 @@
 import csv
 import io
 import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halftone_api.endpoints.tables import output_csv, report_csv
 from halftone_api.endpoints.views import image_views, product_view
+from halftone_api.output.csv_file import csv_pieces
+from halftone_api.output.report import report_rows
+from halftone_api.output.rows import Images, OutputRows
+from halftone_api.upload.layout import Layout
 from halftone_shared.db.products import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.facts_object import FactsObject, facts_object
@@ -52,7 +56,9 @@ def product(*images: ImageResult | None, started: bool = True, **columns: Any) -
         "seq": 1,
         "line": 2,
         "serial_number": 7,
+        "product_key": "007",
         "product_name": "SKU7",
+        "kinds": "",
         "cells": ["7", "SKU7", ",".join(urls)],
         "status": Status.COMPLETED,
         "attempts": 1,
@@ -70,13 +76,26 @@ def file_of(pieces: Any) -> str:
 def output(
     *rows: ProductRow, header: list[str] = HEADER, delimiter: str = ",", safe: bool = False
 ) -> str:
-    return file_of(output_csv(header, rows, PUBLIC_URL, delimiter=delimiter, safe=safe))
+    text = file_of(output_pieces(rows, header=header, delimiter=delimiter, safe=safe))
+    assert text.startswith("\ufeff") == safe
+    return text.removeprefix("\ufeff")
+
+
+def output_pieces(
+    rows: Iterable[ProductRow], *, header: list[str], delimiter: str, safe: bool
+) -> Iterator[str]:
+    layout = Layout.from_json(None, header, delimiter)
+    written = OutputRows(layout, lambda file: f"{PUBLIC_URL}/api/image/{file}", Images.APPEND)
+    lines = itertools.chain(written.header(), written.rows(rows))
+    return csv_pieces((line.cells for line in lines), delimiter, safe=safe)
+
+
+def report_text(*rows: ProductRow, safe: bool = False) -> str:
+    return file_of(csv_pieces(report_rows(rows, PUBLIC_URL), ",", safe=safe)).removeprefix("\ufeff")
 
 
 def report(*rows: ProductRow, safe: bool = False) -> list[dict[str, str]]:
-    return list(
-        csv.DictReader(io.StringIO(file_of(report_csv(rows, PUBLIC_URL, safe=safe)), newline=""))
-    )
+    return list(csv.DictReader(io.StringIO(report_text(*rows, safe=safe), newline="")))
 
 
 # --- a product as JSON ---
@@ -94,6 +113,7 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
     assert product_view(pending, PUBLIC_URL) == {
         "line": 2,
         "serial_number": 7,
+        "product_key": "007",
         "product_name": "SKU7",
         "status": "PENDING",
         "outcome": None,
@@ -358,8 +378,8 @@ def test_output_is_made_while_it_is_read() -> None:
     """A million rows are never in memory at once: the first piece is there long before the last
     row.
     """
-    endless = output_csv(
-        HEADER, itertools.repeat(product(GOOD, KEPT)), PUBLIC_URL, delimiter=",", safe=False
+    endless = output_pieces(
+        itertools.repeat(product(GOOD, KEPT)), header=HEADER, delimiter=",", safe=False
     )
     pieces = list(itertools.islice(endless, 3))
     assert all(0 < len(piece) < 128 * 1024 for piece in pieces)
@@ -372,14 +392,14 @@ def test_output_is_made_while_it_is_read() -> None:
 
 
 def test_report_has_one_row_an_image_with_all_that_is_known() -> None:
-    text = file_of(report_csv([product(GOOD, MISSING)], PUBLIC_URL, safe=False))
+    text = report_text(product(GOOD, MISSING))
     assert text == (
         "line,serial_number,product_name,position,input_url,output_url,status,action,error_code,http_status,message,"
-        "bytes_in,bytes_out,saved_percent,width,height,format\r\n"
+        "bytes_in,bytes_out,saved_percent,width,height,format,warnings,variant,score,checks\r\n"
         f"2,7,SKU7,1,http://images.example/1.jpg,{PUBLIC_URL}/api/image/a.jpg,COMPLETED,compressed,,,,"
-        "326800,98040,70.0,1500,1000,JPEG\r\n"
+        "326800,98040,70.0,1500,1000,JPEG,,,,\r\n"
         "2,7,SKU7,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered"
-        " 404.,,,,,,\r\n"
+        " 404.,,,,,,,,,,\r\n"
     )
 
 

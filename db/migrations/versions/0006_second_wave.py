@@ -9,6 +9,22 @@ revision = "0006"
 down_revision = "0005"
 
 UPGRADE = """
+ALTER TABLE requests ADD COLUMN csv_layout JSONB, ADD COLUMN sample JSONB,
+    ADD COLUMN skipped_rows BIGINT DEFAULT 0 NOT NULL,
+    ADD COLUMN largest_row_characters INTEGER DEFAULT 0 NOT NULL;
+ALTER TABLE products ADD COLUMN product_key TEXT, ADD COLUMN cell_kinds TEXT,
+    ALTER COLUMN serial_number DROP NOT NULL, ALTER COLUMN product_name DROP NOT NULL;
+CREATE TABLE other_rows (
+    request_id UUID NOT NULL,
+    after_seq INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    cells TEXT[] NOT NULL,
+    cell_kinds TEXT,
+    CONSTRAINT pk_other_rows PRIMARY KEY (request_id, after_seq, position),
+    CONSTRAINT fk_other_rows_request_id FOREIGN KEY (request_id) REFERENCES requests (id)
+        ON DELETE CASCADE
+);
 ALTER TABLE requests DROP COLUMN csv_url_column;
 CREATE TABLE schema_compatibility (
     only_row BOOLEAN DEFAULT true NOT NULL,
@@ -97,6 +113,14 @@ ALTER TABLE workers
 # Before 0006 the column was written and never read.
 DOWNGRADE = """
 ALTER TABLE workers DROP COLUMN version, DROP COLUMN engines, DROP COLUMN clock;
+DROP TABLE other_rows;
+UPDATE products SET serial_number = coalesce(serial_number, seq),
+    product_name = coalesce(product_name, product_key, '')
+    WHERE serial_number IS NULL OR product_name IS NULL;
+ALTER TABLE products DROP COLUMN product_key, DROP COLUMN cell_kinds,
+    ALTER COLUMN serial_number SET NOT NULL, ALTER COLUMN product_name SET NOT NULL;
+ALTER TABLE requests DROP COLUMN csv_layout, DROP COLUMN sample, DROP COLUMN skipped_rows,
+    DROP COLUMN largest_row_characters;
 -- A request of an owner of several keys goes to the oldest of them.
 ALTER TABLE idempotency_keys DROP CONSTRAINT fk_idempotency_keys_owner_id;
 ALTER TABLE idempotency_keys RENAME COLUMN owner_id TO owner_key_id;

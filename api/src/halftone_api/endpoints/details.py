@@ -1,7 +1,5 @@
 """The products and images of a request, page by page."""
 
-from uuid import UUID
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
@@ -18,7 +16,8 @@ from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.endpoints.views import Product, product_view
 from halftone_api.errors import ProblemCode
 from halftone_api.services import Services, services
-from halftone_shared.db.products import product_page
+from halftone_shared.db.products import product_page, rows_within
+from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import StatusObject
 
@@ -46,7 +45,7 @@ def get_details(request: Request) -> Response:
     row = find_request(request)
     page = products_page(
         services(request),
-        row.id,
+        row,
         after_seq=PRODUCT_CURSOR.of(request),
         limit=LIMIT.of(request),
         status=STATUS.of(request),
@@ -55,12 +54,15 @@ def get_details(request: Request) -> Response:
 
 
 def products_page(
-    services: Services, request_id: UUID, *, after_seq: int, limit: int, status: Status | None
+    services: Services, request: RequestStatus, *, after_seq: int, limit: int, status: Status | None
 ) -> ProductsPage:
-    """At most `limit` products behind the `after_seq`-th, in the order of the file."""
+    """At most `limit` products behind the `after_seq`-th, in the order of the file. They are fewer
+    where rows are large, so that no answer takes much memory.
+    """
+    limit = rows_within(request.largest_row_characters, limit)
     with services.engine.connect() as connection:
         rows = product_page(
-            connection, request_id, after_seq=after_seq, limit=limit + 1, status=status
+            connection, request.id, after_seq=after_seq, limit=limit + 1, status=status
         )
     page = rows[:limit]
     return {

@@ -1,8 +1,15 @@
 """The output file and the report of a request that has ended."""
 
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from heapq import merge
 from itertools import chain
+from typing import IO
 from urllib.parse import quote
+from uuid import UUID
 
 import structlog
 from starlette.requests import Request
@@ -12,16 +19,27 @@ from starlette.types import Receive, Scope, Send
 from halftone_api.endpoints.declaration import Answer, Tag, endpoint
 from halftone_api.endpoints.parameters import REQUEST_ID, choice
 from halftone_api.endpoints.request_lookup import find_request
-from halftone_api.endpoints.tables import output_csv, report_csv
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.output.csv_file import csv_pieces
+from halftone_api.output.report import report_rows
+from halftone_api.output.rows import Files, Images, OutputRows, variant_files
+from halftone_api.output.workbook import DoesNotFit, write_workbook
 from halftone_api.services import Services, services
-from halftone_shared.db.products import ProductRow, product_page
-from halftone_shared.db.requests import get_status
+from halftone_api.upload.layout import Layout
+from halftone_api.upload.table import FileKind, Row
+from halftone_shared.db.other_rows import OtherRowAt, other_row_page
+from halftone_shared.db.products import ProductRow, product_page, rows_within
+from halftone_shared.db.requests import get_layout, get_status
+from halftone_shared.model.image_names import image_url
 from halftone_shared.model.request_status import RequestStatus
 
 log = structlog.get_logger(__name__)
 
-_DOWNLOAD_PAGE = 1000
+_PAGE = 1000
+_CHUNK_BYTES = 64 * 1024
+XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_MEDIA_TYPES = {FileKind.CSV: "text/csv; charset=utf-8", FileKind.XLSX: XLSX_MEDIA_TYPE}
+
 
 REPORT = choice("report", ("images",), "One row an image, with how it ended.")
 SAFE = choice(
@@ -29,6 +47,13 @@ SAFE = choice(
     ("spreadsheet",),
     "Cells that a spreadsheet would take for formulas get an apostrophe in front.",
 )
+IMAGES = choice(
+    "images",
+    tuple(Images),
+    "`append` adds the column `Output Image Urls`; `replace` puts output URLs in place of the input"
+    " URLs, which is the default of a recognised export.",
+)
+AS = choice("as", tuple(FileKind), "The kind of file; by default the kind that was uploaded.")
 
 
 @endpoint(
@@ -37,51 +62,138 @@ SAFE = choice(
     name="download",
     tag=Tag.RESULTS,
     summary="The output file, once the request has ended",
-    parameters=(REQUEST_ID, REPORT, SAFE),
+    parameters=(REQUEST_ID, REPORT, SAFE, IMAGES, AS),
     answers={
         200: Answer(
             "The uploaded rows and their output URLs, or one row an image.",
-            media_types=("text/csv",),
+            media_types=("text/csv", XLSX_MEDIA_TYPE),
         )
     },
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND, ProblemCode.NOT_ENDED),
 )
 def download(request: Request) -> Response:
-    row = find_request(request)
-    report = REPORT.of(request)
-    safe = SAFE.of(request) is not None
-    if not row.has_ended:
+    found = find_request(request)
+    asked = _Asked.of(request)
+    if not found.has_ended:
         raise Problem(
             ProblemCode.NOT_ENDED,
-            f"The request is {row.status}. The CSV can be downloaded when it has ended.",
+            f"The request is {found.status}. The file can be downloaded when it has ended.",
             headers={"Retry-After": "1"},
-            request_status=row.status,
-            progress=services(request).status_object(row)["progress"],
+            request_status=found.status,
+            progress=services(request).status_object(found)["progress"],
         )
-    public_url = services(request).settings.public_url
-    rows = _all_products(services(request), row)
-    if report:
-        content = report_csv(rows, public_url, safe=safe)
-    else:
-        content = output_csv(
-            row.csv_header, rows, public_url, delimiter=row.csv_delimiter, safe=safe
-        )
+    with services(request).engine.connect() as connection:
+        stored = get_layout(connection, found.id)
+    layout = Layout.from_json(stored, found.csv_header, found.csv_delimiter)
     try:
-        first = next(content)
-    except _Overtaken:
+        return _answer(services(request), found, layout, asked)
+    except Overtaken:
         return download(request)  # as it is now
+    except DoesNotFit as reason:
+        raise Problem(
+            ProblemCode.INVALID_PARAMETER,
+            f"{reason}, which is more than Excel can hold. Download it with as=csv.",
+            parameter="as",
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The parameters of a download; None leaves the choice to the file."""
+
+    report: bool
+    safe: bool
+    images: Images | None
+    kind: FileKind | None
+
+    @classmethod
+    def of(cls, request: Request) -> "_Asked":
+        images, kind = IMAGES.of(request), AS.of(request)
+        return cls(
+            report=REPORT.of(request) is not None,
+            safe=SAFE.of(request) is not None,
+            images=Images(images) if images else None,
+            kind=FileKind(kind) if kind else None,
+        )
+
+
+def _answer(services: Services, found: RequestStatus, layout: Layout, asked: _Asked) -> Response:
+    """Raises Overtaken before the first byte is sent, and DoesNotFit."""
+    public_url = services.settings.public_url
+    kind = asked.kind or (FileKind.CSV if asked.report else layout.kind)
+    products = all_products(services, found)
+    if asked.report:
+        rows: Iterator[Row] = (Row(0, cells) for cells in report_rows(products, public_url))
+        begins_with = _BeginsWith(has_bom=layout.has_bom)
+    else:
+        default = Images.REPLACE if layout.replaces_by_default else Images.APPEND
+        url = partial(image_url, public_url)
+        output = OutputRows(layout, url, asked.images or default, _variants(found))
+        others = _other_rows(services, found)
+        rows = chain(output.header(), output.rows(merge(products, others, key=_place)))
+        begins_with = _BeginsWith(layout.has_bom, layout.separator_line)
+    headers = {
+        "Content-Disposition": attachment(
+            found.csv_filename, "images" if asked.report else "output", kind
+        ),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
+    if kind is FileKind.XLSX:
+        return _workbook(rows, layout, headers)
+    pieces = csv_pieces(
+        (row.cells for row in rows),
+        layout.delimiter,
+        safe=asked.safe,
+        has_bom=begins_with.has_bom,
+        separator_line=begins_with.separator_line,
+    )
+    first = next(pieces)
+    return _Download(chain([first], pieces), media_type=_MEDIA_TYPES[kind], headers=headers)
+
+
+def _variants(found: RequestStatus) -> dict[str, Files]:
+    """A column for each variant that the options name."""
+    return {
+        variant["name"]: variant_files(variant["name"])
+        for variant in found.options.get("variants") or []
+    }
+
+
+@dataclass(frozen=True)
+class _BeginsWith:
+    has_bom: bool
+    separator_line: str | None = None
+
+
+def _workbook(rows: Iterable[Row], layout: Layout, headers: dict[str, str]) -> Response:
+    """Written as a whole before it is sent: a ZIP's directory is at its end."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has been sent
+    try:
+        write_workbook(rows, file, layout.sheet)
+    except BaseException:
+        file.close()
+        raise
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     return _Download(
-        chain([first], content),
-        media_type="text/csv; charset=utf-8",
-        headers={
-            "Content-Disposition": _attachment(row.csv_filename, "images" if report else "output"),
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-cache",
-        },
+        _chunks(file),
+        media_type=_MEDIA_TYPES[FileKind.XLSX],
+        headers={**headers, "Content-Length": str(size)},
     )
 
 
-class _Overtaken(Exception):
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _place(row: ProductRow | OtherRowAt) -> tuple[int, int]:
+    return row.place if isinstance(row, OtherRowAt) else (row.seq, 0)
+
+
+class Overtaken(Exception):
     """The request was started again or deleted while its products were read."""
 
 
@@ -93,33 +205,51 @@ class _Download(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
-        except _Overtaken as why:
+        except Overtaken as why:
             log.info("download broken off", reason=str(why))
 
 
-def _all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRow]:
+def all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRow]:
     """Every product of a request that has ended, page by page: a slow reader holds no connection
-    and no snapshot.
+    and no snapshot. Raises Overtaken.
     """
+    limit = rows_within(ended.largest_row_characters, _PAGE)
     after_seq = 0
     while True:
         with services.engine.connect() as connection:
-            rows = product_page(connection, ended.id, after_seq=after_seq, limit=_DOWNLOAD_PAGE)
+            rows = product_page(connection, ended.id, after_seq=after_seq, limit=limit)
             current = get_status(connection, ended.id, owner=None)
         # Asked after the page was read: what is as it was now, was so then.
         if current is None or current.run != ended.run:
-            raise _Overtaken(f"request {ended.id} was started again or deleted during its download")
+            raise Overtaken(f"request {ended.id} was started again or deleted during its download")
         yield from rows
-        if len(rows) < _DOWNLOAD_PAGE:
+        if len(rows) < limit:
             return
         after_seq = rows[-1].seq
 
 
-def _attachment(csv_filename: str, kind: str) -> str:
+def _other_rows(services: Services, ended: RequestStatus) -> Iterator[OtherRowAt]:
+    limit = rows_within(ended.largest_row_characters, _PAGE)
+    return _other_row_pages(services, ended.id, limit)
+
+
+def _other_row_pages(services: Services, request_id: UUID, limit: int) -> Iterator[OtherRowAt]:
+    after = (-1, 0)
+    while True:
+        with services.engine.connect() as connection:
+            rows = other_row_page(connection, request_id, after=after, limit=limit)
+        yield from rows
+        if len(rows) < limit:
+            return
+        after = rows[-1].place
+
+
+def attachment(csv_filename: str, kind: str, file_kind: FileKind) -> str:
     """Content-Disposition with a plain name for every client and the real one for those that read
     RFC 6266.
     """
-    name = f"{csv_filename.rsplit('.', 1)[0]}-{kind}.csv"
+    stem = csv_filename.rsplit(".", 1)[0]
+    name = f"{stem}-{kind}.{file_kind}"
     plain = "".join(
         character if character.isascii() and (character.isalnum() or character in "-_.") else "_"
         for character in name

@@ -38,9 +38,7 @@ def get_request_status(request: Request) -> Response:
     row = find_request(request)
     body: object = services(request).status_object(row)
     if INCLUDE.of(request):
-        page = products_page(
-            services(request), row.id, after_seq=0, limit=DEFAULT_LIMIT, status=None
-        )
+        page = products_page(services(request), row, after_seq=0, limit=DEFAULT_LIMIT, status=None)
         body = {**services(request).status_object(row), **page}
     response = JSONResponse(body)
     etag = etag_of(response.body)

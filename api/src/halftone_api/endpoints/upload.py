@@ -1,4 +1,4 @@
-"""Uploading a file of products."""
+"""Uploading a file of products, and checking one without storing it."""
 
 import re
 from urllib.parse import urlsplit
@@ -13,9 +13,10 @@ from halftone_api.endpoints.rate_limiting import limit_rate
 from halftone_api.errors import ProblemCode
 from halftone_api.server.middleware import call_id
 from halftone_api.services import services
+from halftone_api.upload.check import Understood
 from halftone_api.upload.fields import form_schema
-from halftone_api.upload.form import read_upload
-from halftone_api.upload.products import CsvLimits
+from halftone_api.upload.form import Upload, read_upload
+from halftone_api.upload.products import UploadLimits
 from halftone_api.upload.store import Accepted, Intake
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -38,6 +39,31 @@ IDEMPOTENCY_KEY: Parameter[str | None] = Parameter(
 )
 
 
+_FORM = Body(form_schema, media_type="multipart/form-data", component="Upload")
+_FORM_PROBLEMS = (
+    ProblemCode.MISSING_FILE,
+    ProblemCode.MALFORMED_FORM,
+    ProblemCode.NOT_MULTIPART,
+    ProblemCode.INVALID_OPTION,
+    ProblemCode.INVALID_WEBHOOK_URL,
+    ProblemCode.INVALID_PARAMETER,
+    ProblemCode.BAD_FRAMING,
+    ProblemCode.TOO_LARGE,
+    ProblemCode.UPLOAD_TIMEOUT,
+    ProblemCode.NOT_CSV,
+    ProblemCode.EMPTY_CSV,
+    ProblemCode.BAD_ENCODING,
+    ProblemCode.MALFORMED_CSV,
+    ProblemCode.MISSING_COLUMNS,
+    ProblemCode.DUPLICATE_COLUMNS,
+    ProblemCode.NO_ROWS,
+    ProblemCode.TOO_MANY_ROWS,
+    ProblemCode.INVALID_ROWS,
+    ProblemCode.RATE_LIMITED,
+    ProblemCode.STORAGE_UNAVAILABLE,
+)
+
+
 @endpoint(
     "POST",
     "/api/upload",
@@ -46,47 +72,19 @@ IDEMPOTENCY_KEY: Parameter[str | None] = Parameter(
     tag=Tag.UPLOAD,
     summary="Upload a file of products; answers with a request ID",
     parameters=(IDEMPOTENCY_KEY,),
-    body=Body(form_schema, media_type="multipart/form-data", component="Upload"),
+    body=_FORM,
     answers={202: Answer("Stored; the images are being processed.", Accepted)},
-    problems=(
-        ProblemCode.MISSING_FILE,
-        ProblemCode.MALFORMED_FORM,
-        ProblemCode.NOT_MULTIPART,
-        ProblemCode.INVALID_OPTION,
-        ProblemCode.INVALID_WEBHOOK_URL,
-        ProblemCode.INVALID_PARAMETER,
-        ProblemCode.BAD_FRAMING,
-        ProblemCode.TOO_LARGE,
-        ProblemCode.UPLOAD_TIMEOUT,
-        ProblemCode.NOT_CSV,
-        ProblemCode.EMPTY_CSV,
-        ProblemCode.BAD_ENCODING,
-        ProblemCode.MALFORMED_CSV,
-        ProblemCode.MISSING_COLUMNS,
-        ProblemCode.DUPLICATE_COLUMNS,
-        ProblemCode.NO_ROWS,
-        ProblemCode.TOO_MANY_ROWS,
-        ProblemCode.INVALID_ROWS,
-        ProblemCode.IDEMPOTENCY_KEY_REUSED,
-        ProblemCode.RATE_LIMITED,
-        ProblemCode.STORAGE_UNAVAILABLE,
-    ),
+    problems=(*_FORM_PROBLEMS, ProblemCode.IDEMPOTENCY_KEY_REUSED),
 )
 async def upload(request: Request) -> Response:
     """Answers once the request is committed."""
-    found = services(request)
-    settings = found.settings
     owner_id = (await run_in_threadpool(find_caller, request)).owner_id
     idempotency_key = IDEMPOTENCY_KEY.of(request)
     await run_in_threadpool(limit_rate, request, owner_id)
-    form = await read_upload(
-        request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow
-    )
-    limits = CsvLimits(settings.max_rows, settings.max_urls_per_product)
-    intake = Intake(found.engine, limits, settings.public_url, found.secret_box)
+    form = await _read_form(request)
     try:
         answer = await run_in_threadpool(
-            intake.store,
+            _intake(request).store,
             form,
             owner_id=owner_id,
             idempotency_key=idempotency_key,
@@ -96,3 +94,37 @@ async def upload(request: Request) -> Response:
         form.file.close()
     headers = {"Location": urlsplit(answer["links"]["status"]).path, "Retry-After": "1"}
     return JSONResponse(answer, status_code=202, headers=headers)
+
+
+@endpoint(
+    "POST",
+    "/api/check",
+    name="check",
+    tag=Tag.UPLOAD,
+    summary="What an upload of this form would be understood as; nothing is stored",
+    body=_FORM,
+    answers={200: Answer("What was understood of the file.", Understood)},
+    problems=_FORM_PROBLEMS,
+)
+async def check(request: Request) -> Response:
+    owner_id = (await run_in_threadpool(find_caller, request)).owner_id
+    await run_in_threadpool(limit_rate, request, owner_id)
+    form = await _read_form(request)
+    try:
+        return JSONResponse(await run_in_threadpool(_intake(request).check, form))
+    finally:
+        form.file.close()
+
+
+async def _read_form(request: Request) -> Upload:
+    settings = services(request).settings
+    return await read_upload(
+        request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow
+    )
+
+
+def _intake(request: Request) -> Intake:
+    found = services(request)
+    settings = found.settings
+    limits = UploadLimits(settings.max_rows, settings.max_urls_per_product)
+    return Intake(found.engine, limits, settings.public_url, found.secret_box)

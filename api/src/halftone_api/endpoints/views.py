@@ -52,8 +52,13 @@ class Product(TypedDict):
     line: Annotated[
         Number, Field(description="The line of the file on which the row starts; the header is 1.")
     ]
-    serial_number: int
-    product_name: str
+    serial_number: Annotated[
+        int | None, Field(description="Of the native CSV; null in other files.")
+    ]
+    product_key: Annotated[
+        str | None, Field(description="The text by which the file knows the product.")
+    ]
+    product_name: str | None
     status: Status
     outcome: Outcome | None
     attempts: Count
@@ -112,6 +117,7 @@ def product_view(row: ProductRow, public_url: str) -> Product:
     return {
         "line": row.line,
         "serial_number": row.serial_number,
+        "product_key": product_key(row),
         "product_name": row.product_name,
         "status": row.status,
         "outcome": _product_outcome(row, images),
@@ -120,6 +126,13 @@ def product_view(row: ProductRow, public_url: str) -> Product:
         "output_image_urls": [image["output_url"] for image in images],
         "images": images,
     }
+
+
+def product_key(row: ProductRow) -> str | None:
+    """Requests from before keys have the number of the native CSV alone."""
+    if row.product_key is None and row.serial_number is not None:
+        return str(row.serial_number)
+    return row.product_key
 
 
 def image_views(row: ProductRow, public_url: str) -> list[Image]:

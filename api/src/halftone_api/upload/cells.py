@@ -72,7 +72,7 @@ class FoundUrl:
 
 
 def read_urls(cell: str, rules: CellRules = NO_RULES) -> list[str]:
-    """The URLs of an image cell, in order and with repetitions. What is no URL is in it as it is."""
+    """The URLs of an image cell, in order, with repetitions. What is no URL is as it is."""
     if _ONE_PLAIN_URL.fullmatch(cell) and "&amp;" not in cell:
         return [direct_link(cell)]
     return [found.url for found in find_urls(cell, rules)]

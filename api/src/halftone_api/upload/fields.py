@@ -6,6 +6,10 @@ The image options are declared in halftone_shared.model.options; the others here
 from dataclasses import dataclass
 from typing import Any
 
+from halftone_api.upload.layout import NATIVE
+from halftone_api.upload.profiles import PROFILES
+from halftone_api.upload.recognition import AUTO
+from halftone_api.upload.text_rows import ENCODINGS
 from halftone_shared.model.options import IMAGE_OPTIONS, default_of
 from halftone_shared.model.signing import MIN_SECRET_BYTES
 
@@ -25,10 +29,49 @@ FILE = FormField(
     "file",
     # `format` is of OpenAPI 3.0; generators of clients still tell a file from a text by it.
     {"type": "string", "format": "binary", "contentMediaType": "text/csv"},
-    "The CSV; its name ends in .csv.",
+    "The table: CSV, TSV, text or .xlsx, whatever its name.",
 )
 
+MAX_SAMPLE = 500
+PROFILE_CHOICES = (AUTO, NATIVE, *PROFILES)
+
 UPLOAD_FIELDS = (
+    FormField(
+        "profile",
+        {"type": "string", "enum": list(PROFILE_CHOICES), "default": AUTO},
+        "The system that the file is an export of; `auto` tells it by the header.",
+    ),
+    FormField(
+        "columns",
+        {"type": "string", "contentMediaType": "application/json"},
+        'Which columns are which, by name or number from 1: `{"key": "SKU", "name": "Title", '
+        '"images": ["Main image", "More images"]}`.',
+    ),
+    FormField(
+        "base_url",
+        {"type": "string", "format": "uri"},
+        "What image cells without a scheme are paths below.",
+    ),
+    FormField(
+        "encoding",
+        {"type": "string"},
+        f"Of a text, where it is not UTF-8: {', '.join(ENCODINGS)}.",
+    ),
+    FormField(
+        "sheet",
+        {"type": "string"},
+        "The sheet of a workbook; the first one with a known header where it is left out.",
+    ),
+    FormField(
+        "on_error",
+        {"type": "string", "enum": ["refuse", "skip"], "default": "refuse"},
+        "`skip` takes the good rows; wrong ones come back with empty output.",
+    ),
+    FormField(
+        "sample",
+        {"type": "integer", "minimum": 1, "maximum": MAX_SAMPLE},
+        "Take only so many products, spread evenly over the file.",
+    ),
     FormField(
         "strict",
         {"type": "boolean", "default": False},

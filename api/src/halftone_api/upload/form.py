@@ -4,6 +4,9 @@ The file goes to a temporary file on disk; nothing of the form is believed befor
 checked.
 """
 
+import codecs
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -13,8 +16,12 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from halftone_api.endpoints.parameters import whole_number
 from halftone_api.errors import Problem, ProblemCode
-from halftone_api.upload.fields import FIELDS
+from halftone_api.upload.fields import FIELDS, MAX_SAMPLE, PROFILE_CHOICES
+from halftone_api.upload.opening import Reading
+from halftone_api.upload.recognition import AUTO, MAX_COLUMNS, MappedColumns, Wanted
+from halftone_api.upload.text_rows import ENCODINGS
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.options import (
     ImageOptions,
@@ -32,25 +39,17 @@ MAX_FIELD_BYTES = 64 * 1024
 FORM_OVERHEAD_BYTES = 256 * 1024
 MAX_FILENAME_CHARACTERS = 255
 
-# The first bytes of what people upload by mistake.
-_NOT_CSV = {
-    b"PK\x03\x04": "a ZIP or Excel file",
-    b"\xd0\xcf\x11\xe0": "an old Excel file",
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"\x1f\x8b": "a gzip file",
-}
-
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload's form."""
+    """An upload's form. With `skip`, wrong rows are passed over instead of refusing the file."""
 
     file: BinaryIO
     filename: str
     options: ImageOptions
+    reading: Reading
+    skip: bool
+    sample: int | None
     strict: bool
     webhook_url: str | None
     webhook_secret: str | None
@@ -60,7 +59,10 @@ async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: Fe
     """Read and check the form. Raises Problem. The caller closes `file`."""
     for name in FIELDS:
         if name in request.query_params:
-            detail = f"{name!r} stands in the URL, where it would have no effect: send it in the form, beside 'file'."
+            detail = (
+                f"{name!r} is in the URL, where it has no effect. Send it in the form, beside"
+                " 'file'."
+            )
             raise Problem(ProblemCode.INVALID_OPTION, detail, option=name)
     form = await _read_form(request)
     try:
@@ -139,13 +141,19 @@ def too_large(max_upload_bytes: int) -> Problem:
 def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Upload:
     fields = _fields(form)
     strict = _flag(fields, "strict")
+    reading = _reading(fields)
+    skip = _choice(fields, "on_error", ("refuse", "skip")) == "skip"
+    sample = _sample(fields)
     webhook_url = _webhook_url(fields, fetch_rule)
     webhook_secret = _webhook_secret(fields)
     options = _image_options(fields, fetch_rule)
     return Upload(
         file=file.file,
-        filename=_check_file(file),
+        filename=_filename(file),
         options=options,
+        reading=reading,
+        skip=skip,
+        sample=sample,
         strict=strict,
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
@@ -153,7 +161,7 @@ def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Uplo
 
 
 def _fields(form: FormData) -> dict[str, str]:
-    """The text fields that were filled in. An empty one counts as left out, as browsers send them."""
+    """The text fields that were filled in. Browsers send fields that are left out as empty."""
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         if name == "file" or not isinstance(value, str) or not value.strip():
@@ -164,24 +172,87 @@ def _fields(form: FormData) -> dict[str, str]:
     return fields
 
 
-def _check_file(file: UploadFile) -> str:
+def _filename(file: UploadFile) -> str:
     filename = PurePosixPath((file.filename or "").replace("\\", "/")).name[
         -MAX_FILENAME_CHARACTERS:
     ]
-    filename = "".join(character if character.isprintable() else "_" for character in filename)
-    if not filename.lower().endswith(".csv"):
-        raise Problem(
-            ProblemCode.NOT_CSV, f"The file is called {filename!r}; a CSV file's name ends in .csv."
-        )
-    start = file.file.read(8)
-    file.file.seek(0)
-    for magic, kind in _NOT_CSV.items():
-        if start.startswith(magic):
-            raise Problem(
-                ProblemCode.NOT_CSV,
-                f"{filename!r} is {kind}, not a CSV. Export it as CSV and upload that.",
-            )
-    return filename
+    return "".join(character if character.isprintable() else "_" for character in filename)
+
+
+def _reading(fields: dict[str, str]) -> Reading:
+    profile = _choice(fields, "profile", PROFILE_CHOICES)
+    columns = _columns(fields)
+    if columns is not None and profile != AUTO:
+        raise _invalid_option("columns", f"profile={profile} has columns of its own")
+    encoding = fields.pop("encoding", None)
+    if encoding is not None:
+        encoding = _encoding(encoding)
+    base_url = fields.pop("base_url", None)
+    if base_url is not None and (problem := url_problem(base_url)) is not None:
+        raise _invalid_option("base_url", f"{base_url[:200]!r} is no http(s) URL. {problem}")
+    return Reading(Wanted(profile, columns, base_url), encoding, fields.pop("sheet", None))
+
+
+def _encoding(name: str) -> str:
+    """One of ENCODINGS, by any of the names that Python knows for it."""
+    try:
+        wanted = codecs.lookup(name).name
+    except LookupError:
+        wanted = ""
+    for encoding in ENCODINGS:
+        if codecs.lookup(encoding).name == wanted:
+            return encoding
+    raise _invalid_option("encoding", f"{name[:100]!r} is none of {', '.join(ENCODINGS)}")
+
+
+def _columns(fields: dict[str, str]) -> MappedColumns | None:
+    text = fields.pop("columns", None)
+    if text is None:
+        return None
+    expected = 'expected JSON such as {"key": "SKU", "name": "Title", "images": ["Image 1"]}'
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise _invalid_option("columns", expected)
+    if unknown := sorted(set(given) - {"key", "name", "images"}):
+        raise _invalid_option("columns", f"it has no member {unknown[0][:100]!r}; {expected}")
+    images = given.get("images")
+    images = images if isinstance(images, list) else [images]
+    key, name = given.get("key"), given.get("name")
+    for column in (*images, *(one for one in (key, name) if one is not None)):
+        if not _is_column(column):
+            shown = json.dumps(column, ensure_ascii=False)[:100]
+            reason = f"{shown} is neither a column's name nor its number from 1; {expected}"
+            raise _invalid_option("columns", reason)
+    if not images:
+        raise _invalid_option("columns", f"it names no image column; {expected}")
+    return MappedColumns(key, name, tuple(images))
+
+
+def _is_column(value: object) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return 1 <= value <= MAX_COLUMNS
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _sample(fields: dict[str, str]) -> int | None:
+    text = fields.pop("sample", None)
+    if text is None:
+        return None
+    number = whole_number(text)
+    if number is None or not 1 <= number <= MAX_SAMPLE:
+        raise _invalid_option("sample", f"{text[:100]!r} is no whole number from 1 to {MAX_SAMPLE}")
+    return number
+
+
+def _choice(fields: dict[str, str], name: str, choices: Sequence[str]) -> str:
+    """One of the choices, without regard to case; the first one where the field is left out."""
+    text = fields.pop(name, choices[0])
+    if text.lower() not in choices:
+        raise _invalid_option(name, f"{text[:100]!r} is none of {', '.join(choices)}")
+    return text.lower()
 
 
 def _image_options(fields: dict[str, str], fetch_rule: FetchRule) -> ImageOptions:

@@ -1,50 +1,40 @@
-"""The uploaded CSV: bytes in, products and row problems out. No database, no network.
+"""The rows of an upload as products: a table and its layout in, products and row problems out.
 
-What is refused as a whole raises CsvRefused. Row problems are collected, all of them counted, so
-that one upload tells a person everything that is wrong with the file.
+What is refused as a whole raises Problem. Problems of rows are collected, all of them counted, so
+that one upload tells a person everything that is wrong with the file. No database, no network.
 """
 
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from typing_extensions import TypedDict
 
+from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.cells import read_urls
-from halftone_api.upload.csv_rows import CsvRefused, CsvRows
-from halftone_shared.db.requests import NewProduct
+from halftone_api.upload.layout import Layout
+from halftone_api.upload.recognition import refuse_duplicate_columns
+from halftone_api.upload.table import FileKind, Row, Table
+from halftone_shared.db.requests import NewProduct, OtherRow
 from halftone_shared.model.json_types import Count
 from halftone_shared.model.urls import MAX_URL_CHARACTERS, image_url_problem
 
 MAX_REPORTED = 100
 MAX_NAME_CHARACTERS = 1000
-MAX_COLUMNS = 16_384  # as many as a spreadsheet has
+MAX_KEY_CHARACTERS = 1000
 MAX_VALUE_CHARACTERS = 200
-
-_SERIAL = "Serial Number"
-_NAME = "Product Name"
-_URLS = "Input Image Urls"
-_REQUIRED = (_SERIAL, _NAME, _URLS)
-_ALIASES = {
-    "serial number": _SERIAL,
-    "s. no": _SERIAL,
-    "s. no.": _SERIAL,
-    "s.no": _SERIAL,
-    "s.no.": _SERIAL,
-    "product name": _NAME,
-    "input image urls": _URLS,
-}
-DELIMITERS = (",", ";", "\t")
+# Blank rows between others come back, where there are no more than these at one place.
+MAX_BLANK_ROWS_KEPT = 1000
 
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _SERIAL_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+# Pictures written into a cell instead of a URL, as Odoo exports them.
+_IMAGE_DATA = re.compile(r"(?:data:image/|[A-Za-z0-9+/\r\n]{200})")
 
 
 @dataclass(frozen=True)
-class CsvLimits:
+class UploadLimits:
     max_rows: int
     max_urls_per_product: int
 
@@ -62,7 +52,7 @@ class RowError(TypedDict):
 @dataclass(frozen=True)
 class RowProblem:
     """What is wrong in one cell. `line` is the line of the file on which the row starts, the header
-    being line 1.
+    being line 1 where nothing is above it.
     """
 
     line: int
@@ -77,7 +67,7 @@ class RowProblem:
             "column": self.column,
             "code": self.code,
             "message": self.message,
-            "value": _cut(self.value),
+            "value": self.value[:MAX_VALUE_CHARACTERS],
         }
 
 
@@ -94,109 +84,379 @@ class Problems:
             self.first.append(problem)
 
 
-class ProductCsv:
-    """A CSV file of products. Iterate once; then `errors` and `warnings` are complete.
+class _WrongRow(Exception):
+    """The row cannot be read at all; `on_error=refuse` refuses the whole file for it."""
 
-    With `strict`, a further URL that is not valid is an error, and a warning otherwise.
+    def __init__(self, problem: RowProblem) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+class ProductFile:
+    """A table of products. Iterate once; then errors, warnings and skipped_rows are complete.
+
+    With `strict`, a further URL that is not valid is an error, and a warning otherwise. With `skip`
+    a row with an error becomes an OtherRow and its errors are warnings.
     """
 
-    def __init__(self, file: BinaryIO, limits: CsvLimits, *, strict: bool = False) -> None:
-        """Reads as far as the header. Raises CsvRefused."""
-        self._limits = limits
-        self._strict = strict
-        self._file = CsvRows(file)
-        self.delimiter, self.header = self._read_header()
-        self._columns = _find_columns(self.header)
-        self.url_column = self._columns[_URLS]
-        # Columns without a name behind it are what a spreadsheet leaves over.
-        self._urls_come_last = not any(cell.strip() for cell in self.header[self.url_column + 1 :])
+    def __init__(
+        self,
+        table: Table,
+        layout: Layout,
+        limits: UploadLimits,
+        *,
+        strict: bool = False,
+        skip: bool = False,
+    ) -> None:
+        """Raises Problem where the header cannot be used."""
+        self.layout = layout
         self.errors = Problems()
         self.warnings = Problems()
+        self.skipped_rows = 0
+        self._table = table
+        self._limits = limits
+        self._strict = strict
+        self._skip = skip
+        self._row_errors: list[RowProblem] = []
+        self._reader = NativeRows(self) if layout.is_native else ExportRows(self)
+        self._warn_of_guessed_encoding()
+
+    def __iter__(self) -> Iterator[NewProduct | OtherRow]:
+        """The products of the rows without an error, and the rows that are kept as they are, in the
+        order of the file. Raises Problem where the file cannot be read on.
+        """
+        self._reader.prepare()
+        rows = 0
+        for row, blank_rows in self._rows_with_blank_ones():
+            rows += 1
+            self._check_count(rows, "rows")
+            if not self.layout.is_native:
+                yield from (OtherRow(blank.line, blank.cells) for blank in blank_rows)
+            read = self._read(row)
+            if read is not None:
+                yield read
+        if rows == 0:
+            raise Problem(ProblemCode.NO_ROWS, "The file has a header, but no row below it.")
+        self._reader.finish()
+
+    def _rows_with_blank_ones(self) -> Iterator[tuple[Row, list[Row]]]:
+        """Each row that is not blank, with the blank ones before it."""
+        blank_rows: list[Row] = []
+        blank = 0
+        for row in self.rows():
+            if not row.is_blank:
+                yield row, blank_rows
+                blank_rows = []
+                continue
+            # Reading them costs as much as reading others.
+            blank += 1
+            self._check_count(blank, "blank rows")
+            if row.cells and len(blank_rows) < MAX_BLANK_ROWS_KEPT:
+                blank_rows.append(row)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows below the header."""
+        header_line = self.layout.header_line
+        return (row for row in self._table.rows(self.layout.delimiter) if row.line > header_line)
+
+    def _check_count(self, count: int, what: str) -> None:
+        limit = self._limits.max_rows
+        if count > limit:
+            raise Problem(
+                ProblemCode.TOO_MANY_ROWS,
+                f"The file has more than {limit} {what}. Split it into several uploads.",
+                limit=limit,
+            )
+
+    def _read(self, row: Row) -> NewProduct | OtherRow | None:
+        """The product of the row, or the row as it is; None where the row has an error that refuses
+        the file.
+        """
+        self._row_errors = []
+        product = None
+        try:
+            product = self._reader.read(row)
+        except _WrongRow as wrong:
+            if not self._skip:
+                problem = wrong.problem
+                raise Problem(
+                    ProblemCode.MALFORMED_CSV, problem.message, line=problem.line
+                ) from None
+            self._row_errors = [wrong.problem]
+        if not self._row_errors and product is not None:
+            return product
+        if self._row_errors and not self._skip:
+            for error in self._row_errors:
+                self.errors.add(error)
+            return None
+        for error in self._row_errors:
+            self.warnings.add(error)
+        self.skipped_rows += 1
+        return OtherRow(row.line, row.cells, row.kinds)
+
+    def _warn_of_guessed_encoding(self) -> None:
+        line = self._table.guessed_at_line
+        if line is None:
+            return
+        message = (
+            f"The file is not UTF-8; it was read as {self._table.encoding}. If letters are wrong,"
+            " send its encoding in the form field 'encoding', or save the file as UTF-8."
+        )
+        self.warnings.add(RowProblem(line, "", "encoding_guessed", message, self._table.encoding))
+
+    # --- for the readers of rows ---
+
+    def error(self, line: int, column: int, code: str, message: str, value: str) -> None:
+        self._row_errors.append(RowProblem(line, self.column_name(column), code, message, value))
+
+    @property
+    def has_row_errors(self) -> bool:
+        return bool(self._row_errors)
+
+    @property
+    def skips_wrong_rows(self) -> bool:
+        return self._skip
+
+    def column_name(self, column: int) -> str:
+        """A column by the name that it has in this file."""
+        return self.layout.header[column].strip()
+
+    def check_urls(self, line: int, cell: str, urls: Sequence[tuple[int, str]]) -> None:
+        """Check the URLs of a product, each with its column. `cell` is what an error shows."""
+        column = urls[0][0]
+        limit = self._limits.max_urls_per_product
+        if len(urls) > limit:
+            message = f"A product has at most {limit} image URLs, this one {len(urls)}."
+            self.error(line, column, "too_many_urls", message, cell)
+            return
+        wrong = [
+            (column, url, problem)
+            for column, url in urls
+            if (problem := image_url_problem(url)) is not None
+        ]
+        if wrong:
+            self._tell_wrong_urls(line, cell, wrong, len(urls))
+
+    def _tell_wrong_urls(
+        self, line: int, cell: str, wrong: Sequence[tuple[int, str, str]], urls: int
+    ) -> None:
+        for column, url, _ in wrong:
+            if len(url) > MAX_URL_CHARACTERS and not _IMAGE_DATA.match(url):
+                message = f"A URL has at most {MAX_URL_CHARACTERS} characters, this one {len(url)}."
+                self.error(line, column, "field_too_long", message, url)
+                return
+        first, url, problem = wrong[0]
+        problem = _better_advice(url) or problem
+        if len(wrong) == urls:
+            message = f"None of the product's URLs is an http(s) URL: {problem}"
+            self.error(line, first, "no_valid_url", message, cell)
+            return
+        for column, url, problem in wrong:
+            problem = _better_advice(url) or problem
+            if self._strict:
+                self.error(line, column, "invalid_url", problem, url)
+            else:
+                name = self.column_name(column)
+                self.warnings.add(RowProblem(line, name, "invalid_url", problem, url))
+
+
+def no_images(layout: Layout, file: ProductFile) -> Problem:
+    """The refusal of a file in which no row has an image."""
+    columns = ", ".join(repr(file.column_name(column.read)) for column in layout.images[:20])
+    return Problem(
+        ProblemCode.NO_ROWS,
+        f"No row can be taken: {file.skipped_rows} rows have no usable image URL in {columns}.",
+    )
+
+
+def _better_advice(url: str) -> str | None:
+    """What to do about a cell that holds something else than a URL."""
+    if _IMAGE_DATA.match(url):
+        return "The cell holds the picture itself. Export URLs instead of images."
+    if "://" not in url and re.search(r"[/.]", url) and " " not in url.strip():
+        return (
+            "It is a path, not a URL. Send the form field base_url with the address that such paths"
+            " are below, such as https://shop.example/media/."
+        )
+    return None
+
+
+class ExportRows:
+    """A system's export, or columns that the form names: only images are needed."""
+
+    def __init__(self, file: ProductFile) -> None:
+        self._file = file
+        self._layout = file.layout
+        self._key: str | None = None
+        self._name: str | None = None
+
+    def prepare(self) -> None:
+        """Nothing to be known before the first row."""
+
+    def finish(self) -> None:
+        """Nothing that only all rows together show."""
+
+    def read(self, row: Row) -> NewProduct | None:
+        """None where the row has no image."""
+        layout = self._layout
+        cells = self._filled(row)
+        key, name = _first_filled(cells, layout.keys), _first_filled(cells, layout.names)
+        if layout.follow_up_rows:
+            key, name = self._carried_down(key, name)
+        if key is not None and key.casefold() in layout.example_keys:
+            return None
+        urls = self._urls(cells)
+        if not urls:
+            return None
+        shown = cells[urls[0][0]]
+        self._file.check_urls(row.line, shown, urls)
+        known_by = key or _first_filled(cells, layout.keys_otherwise) or name
+        return NewProduct(
+            line=row.line,
+            serial_number=None,
+            product_key=known_by and known_by[:MAX_KEY_CHARACTERS],
+            product_name=name and name[:MAX_NAME_CHARACTERS],
+            cells=cells,
+            input_image_urls=[url for _, url in urls],
+            kinds=row.kinds,
+        )
+
+    def _filled(self, row: Row) -> list[str]:
+        """The row with one cell a column of the header, at least."""
+        width = len(self._layout.header)
+        cells = row.cells
+        if len(cells) < width:
+            return cells + [""] * (width - len(cells))
+        if self._layout.kind is FileKind.CSV and any(cell.strip() for cell in cells[width:]):
+            raise _too_many_cells(row, width, self._layout.delimiter)
+        return cells
+
+    def _carried_down(self, key: str | None, name: str | None) -> tuple[str | None, str | None]:
+        """A row without key and name belongs to the row above, as does one that repeats the key."""
+        if key is None and name is None:
+            key, name = self._key, self._name
+        elif key is not None and key == self._key and name is None:
+            name = self._name
+        self._key, self._name = key, name
+        return key, name
+
+    def _urls(self, cells: Sequence[str]) -> list[tuple[int, str]]:
+        """The URLs of the row, each with its column: column by column, in their order."""
+        urls = []
+        for column in self._layout.images:
+            read = column.read if cells[column.read].strip() else column.write
+            urls += [(read, url) for url in read_urls(cells[read], self._layout.rules)]
+        return urls
+
+
+class NativeRows:
+    """The native CSV: every row is a product, with a number of its own, a name and URLs."""
+
+    def __init__(self, file: ProductFile) -> None:
+        layout = file.layout
+        refuse_duplicate_columns(layout)
+        self._file = file
+        self._layout = layout
+        self._serial, self._name = layout.keys[0], layout.names[0]
+        self._urls = layout.images[0].read
+        # Columns without a name behind it are what a spreadsheet leaves over.
+        self._urls_come_last = not any(cell.strip() for cell in layout.header[self._urls + 1 :])
         self._serials = array("q")
         self._serial_lines = array("q")
+        self._duplicates: dict[int, int] = {}
 
-    def __iter__(self) -> Iterator[NewProduct]:
-        """The products of the rows without an error, in order. Raises CsvRefused where the file
-        cannot be read on.
-        """
-        rows = 0
-        for line, cells in self._rows():
-            rows += 1
-            if rows > self._limits.max_rows:
-                raise CsvRefused(
-                    "too_many_rows",
-                    f"The file has more than {self._limits.max_rows} rows. Split it into several uploads.",
-                    limit=self._limits.max_rows,
-                )
-            product = self._read_row(line, cells)
-            if product is not None:
-                yield product
-        if rows == 0:
-            raise CsvRefused("no_rows", "The file has a header, but no row below it.")
-        self._find_duplicate_serials()
+    def prepare(self) -> None:
+        """Where wrong rows are skipped, a repeated number is to be known when its row is read."""
+        if not self._file.skips_wrong_rows:
+            return
+        for row in self._file.rows():
+            text = row.cells[self._serial].strip() if self._serial < len(row.cells) else ""
+            if _SERIAL_NUMBER.fullmatch(text):
+                self._serials.append(int(text))
+                self._serial_lines.append(row.line)
+        self._duplicates = {
+            self._serial_lines[index]: self._serial_lines[first]
+            for index, first in self._repeated()
+        }
 
-    # --- the file ---
-
-    def _read_header(self) -> tuple[str, list[str]]:
-        """The delimiter under which the first row shows most of the required columns, and that row."""
-        candidates: list[tuple[int, int, str, list[str]]] = []
-        malformed: CsvRefused | None = None
-        for delimiter in DELIMITERS:
-            try:
-                header = next((cells for _, cells in self._file.read(delimiter)), None)
-            except CsvRefused as refused:
-                malformed = malformed or refused
-                continue
-            if header is None:
-                raise CsvRefused("empty_csv", "The file is empty.")
-            found = sum(_normal(cell) in _ALIASES for cell in header)
-            candidates.append((found, len(header), delimiter, header))
-        found, _, delimiter, header = max(candidates, default=(0, 0, "", []))
-        if found == 0 and malformed is not None:
-            raise malformed
-        if len(header) > MAX_COLUMNS:
-            raise CsvRefused(
-                "malformed_csv", f"The header has more than {MAX_COLUMNS} columns.", line=1
+    def finish(self) -> None:
+        """Add an error for each row whose serial number an earlier row has."""
+        if self._file.skips_wrong_rows:
+            return
+        duplicates = sorted(self._repeated())
+        errors = self._file.errors
+        errors.count += len(duplicates)
+        errors.first += [
+            self._duplicate(self._serial_lines[index], self._serials[index], first)
+            for index, first in (
+                (index, self._serial_lines[first]) for index, first in duplicates[:MAX_REPORTED]
             )
-        return delimiter, header
+        ]
+        errors.first.sort(key=lambda problem: problem.line)
+        del errors.first[MAX_REPORTED:]
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        rows = self._file.read(self.delimiter)
-        next(rows)
-        return rows
+    def _repeated(self) -> list[tuple[int, int]]:
+        """Each index of a repeated serial number, with the index of its first row.
 
-    # --- a row ---
+        Two arrays of machine integers hold a million rows in 16 MB; a dictionary of them would take
+        110.
+        """
+        serials = self._serials
+        if all(serials[index] < serials[index + 1] for index in range(len(serials) - 1)):
+            return []
+        repeated = []
+        order = sorted(range(len(serials)), key=serials.__getitem__)
+        first = order[0]
+        for index in order[1:]:
+            if serials[index] == serials[first]:
+                repeated.append((index, first))
+            else:
+                first = index
+        return repeated
 
-    def _read_row(self, line: int, cells: list[str]) -> NewProduct | None:
-        cells, urls = self._split_cells(line, cells)
-        before = self.errors.count
-        serial = self._read_serial(line, cells[self._columns[_SERIAL]])
-        name = self._read_name(line, cells[self._columns[_NAME]])
-        self._check_urls(line, cells[self.url_column], urls)
-        if self.errors.count > before or serial is None:
+    def _duplicate(self, line: int, serial: int, first_line: int) -> RowProblem:
+        message = f"Serial number {serial} is on line {first_line} already."
+        name = self._file.column_name(self._serial)
+        return RowProblem(line, name, "duplicate_serial_number", message, str(serial))
+
+    def read(self, row: Row) -> NewProduct | None:
+        line = row.line
+        cells, urls = self._split_cells(row)
+        serial = self._read_serial(line, cells[self._serial])
+        name = self._read_name(line, cells[self._name])
+        if urls:
+            self._file.check_urls(line, cells[self._urls], [(self._urls, url) for url in urls])
+        else:
+            message = "The product has no image URL."
+            self._file.error(line, self._urls, "no_url", message, cells[self._urls])
+        if self._file.has_row_errors or serial is None:
             return None
-        return NewProduct(line, serial, name, cells, urls)
+        return NewProduct(
+            line=line,
+            serial_number=serial,
+            product_key=cells[self._serial].strip(),
+            product_name=name,
+            cells=cells,
+            input_image_urls=urls,
+            kinds=row.kinds,
+        )
 
-    def _split_cells(self, line: int, cells: list[str]) -> tuple[list[str], list[str]]:
+    def _split_cells(self, row: Row) -> tuple[list[str], list[str]]:
         """The row with exactly one cell a header column, and the URLs of its URL cell.
 
         Where the URL column is the last, unquoted URLs spill over: further cells belong to it.
         """
-        width = len(self.header)
+        cells, delimiter = row.cells, self._layout.delimiter
+        width = len(self._layout.header)
         if len(cells) < width:
             cells = cells + [""] * (width - len(cells))
-        if self._urls_come_last and not self._holds_other_text(cells[self.url_column + 1 : width]):
-            url_cell, urls = _spilled(cells[self.url_column :], self.delimiter)
-            unnamed = [""] * (width - 1 - self.url_column)
-            return [*cells[: self.url_column], url_cell, *unnamed], urls
+        if self._urls_come_last and not self._holds_other_text(cells[self._urls + 1 : width]):
+            url_cell, urls = _spilled(cells[self._urls :], delimiter)
+            unnamed = [""] * (width - 1 - self._urls)
+            return [*cells[: self._urls], url_cell, *unnamed], urls
         if any(cell.strip() for cell in cells[width:]):
-            raise CsvRefused(
-                "malformed_csv",
-                f"The row on line {line} has {len(cells)} cells, the header has {width}. Quote cells that hold"
-                f" {self.delimiter!r}.",
-                line=line,
-            )
-        return cells[:width], read_urls(cells[self.url_column])
+            raise _too_many_cells(row, width, delimiter)
+        return cells[:width], read_urls(cells[self._urls])
 
     def _holds_other_text(self, unnamed: Sequence[str]) -> bool:
         """Whether cells in columns without a name are something else than spilled URLs, and thus
@@ -208,128 +468,41 @@ class ProductCsv:
         text = cell.strip()
         if not _SERIAL_NUMBER.fullmatch(text):
             message = "A serial number is a whole number of at most 18 digits."
-            self._error(line, _SERIAL, "not_a_number", message, cell)
+            self._file.error(line, self._serial, "not_a_number", message, cell)
             return None
         serial = int(text)
-        self._serials.append(serial)
-        self._serial_lines.append(line)
+        if not self._file.skips_wrong_rows:
+            self._serials.append(serial)
+            self._serial_lines.append(line)
+        elif (first_line := self._duplicates.get(line)) is not None:
+            duplicate = self._duplicate(line, serial, first_line)
+            self._file.error(line, self._serial, duplicate.code, duplicate.message, cell)
         return serial
 
     def _read_name(self, line: int, cell: str) -> str:
         name = cell.strip()
         if not name:
-            self._error(line, _NAME, "empty_name", "The product has no name.", cell)
+            message = "The product has no name."
+            self._file.error(line, self._name, "empty_name", message, cell)
         elif len(name) > MAX_NAME_CHARACTERS:
-            message = f"A product name has at most {MAX_NAME_CHARACTERS} characters, this one {len(name)}."
-            self._error(line, _NAME, "field_too_long", message, cell)
+            message = (
+                f"A product name has at most {MAX_NAME_CHARACTERS} characters, this one"
+                f" {len(name)}."
+            )
+            self._file.error(line, self._name, "field_too_long", message, cell)
         return name
 
-    def _check_urls(self, line: int, cell: str, urls: Sequence[str]) -> None:
-        if not urls:
-            self._error(line, _URLS, "no_url", "The product has no image URL.", cell)
-        elif len(urls) > self._limits.max_urls_per_product:
-            message = f"A product has at most {self._limits.max_urls_per_product} image URLs, this one {len(urls)}."
-            self._error(line, _URLS, "too_many_urls", message, cell)
-        else:
-            self._check_each_url(line, cell, urls)
 
-    def _check_each_url(self, line: int, cell: str, urls: Sequence[str]) -> None:
-        problems = [
-            (url, problem) for url in urls if (problem := image_url_problem(url)) is not None
-        ]
-        if not problems:
-            return
-        for url in urls:
-            if len(url) > MAX_URL_CHARACTERS:
-                message = f"A URL has at most {MAX_URL_CHARACTERS} characters, this one {len(url)}."
-                self._error(line, _URLS, "field_too_long", message, url)
-                return
-        if len(problems) == len(urls):
-            message = f"None of the product's URLs is an http(s) URL: {problems[0][1]}"
-            self._error(line, _URLS, "no_valid_url", message, cell)
-            return
-        for url, problem in problems:
-            if self._strict:
-                self._error(line, _URLS, "invalid_url", problem, url)
-            else:
-                self.warnings.add(
-                    RowProblem(line, self._column(_URLS), "invalid_url", problem, url)
-                )
-
-    # --- the whole ---
-
-    def _find_duplicate_serials(self) -> None:
-        """Add an error for each row whose serial number stands on an earlier row.
-
-        Two arrays of machine integers hold a million rows in 16 MB; a dictionary of them would take
-        110.
-        """
-        serials = self._serials
-        if all(serials[index] < serials[index + 1] for index in range(len(serials) - 1)):
-            return
-        duplicates = []
-        order = sorted(range(len(serials)), key=serials.__getitem__)
-        first = order[0]
-        for index in order[1:]:
-            if serials[index] == serials[first]:
-                duplicates.append((index, first))
-            else:
-                first = index
-        self.errors.count += len(duplicates)
-        duplicates.sort()
-        for index, first in duplicates[:MAX_REPORTED]:
-            message = f"Serial number {serials[index]} stands on line {self._serial_lines[first]} already."
-            self.errors.first.append(
-                RowProblem(
-                    self._serial_lines[index],
-                    self._column(_SERIAL),
-                    "duplicate_serial_number",
-                    message,
-                    str(serials[index]),
-                )
-            )
-        self.errors.first.sort(key=lambda problem: problem.line)
-        del self.errors.first[MAX_REPORTED:]
-
-    def _error(self, line: int, column: str, code: str, message: str, value: str) -> None:
-        self.errors.add(RowProblem(line, self._column(column), code, message, value))
-
-    def _column(self, required: str) -> str:
-        """A required column by the name that it has in this file."""
-        return self.header[self._columns[required]].strip()
+def _too_many_cells(row: Row, width: int, delimiter: str) -> _WrongRow:
+    message = (
+        f"The row on line {row.line} has {len(row.cells)} cells, the header has {width}. Quote"
+        f" cells that hold {delimiter!r}."
+    )
+    return _WrongRow(RowProblem(row.line, "", "malformed_csv", message, row.cells[-1]))
 
 
-def _find_columns(header: Sequence[str]) -> dict[str, int]:
-    """Where each required column stands. Raises CsvRefused for missing and for duplicate columns."""
-    names = [_ALIASES.get(_normal(cell), _normal(cell)) for cell in header]
-    duplicates = sorted(_cut(name) for name, count in Counter(names).items() if name and count > 1)
-    if duplicates:
-        raise CsvRefused(
-            "duplicate_columns",
-            f"The header has more than one column {_listed(duplicates)}.",
-            columns=duplicates,
-        )
-    missing = [name for name in _REQUIRED if name not in names]
-    if missing:
-        raise CsvRefused(
-            "missing_columns",
-            f"The header has no column {_listed(missing)}. It needs {_listed(_REQUIRED)}; it has {_listed(header)}.",
-            columns=missing,
-        )
-    return {name: names.index(name) for name in _REQUIRED}
-
-
-def _normal(cell: str) -> str:
-    return cell.strip().casefold()
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(_cut(name)) for name in names[:20])
-
-
-def _cut(value: str) -> str:
-    """As much of it as an answer repeats."""
-    return value[:MAX_VALUE_CHARACTERS]
+def _first_filled(cells: Sequence[str], columns: Sequence[int]) -> str | None:
+    return next((text for column in columns if (text := cells[column].strip())), None)
 
 
 def _spilled(cells: Sequence[str], delimiter: str) -> tuple[str, list[str]]:

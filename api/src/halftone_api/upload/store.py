@@ -15,12 +15,16 @@ from typing_extensions import TypedDict
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
-from halftone_api.upload.csv_rows import CsvRefused
+from halftone_api.upload.check import Understanding, Understood
 from halftone_api.upload.form import Upload
-from halftone_api.upload.products import CsvLimits, ProductCsv, RowError
+from halftone_api.upload.layout import Columns, Layout
+from halftone_api.upload.opening import open_table
+from halftone_api.upload.products import ProductFile, RowError, UploadLimits, no_images
+from halftone_api.upload.sample import Sample
+from halftone_api.upload.table import Table
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.idempotency import claim_key, keep_answer
-from halftone_shared.db.requests import NewRequest, insert_request
+from halftone_shared.db.requests import NewProduct, NewRequest, insert_request
 from halftone_shared.errors import KeyUsedOtherwise
 from halftone_shared.model.json_types import Count, Url, Uuid
 from halftone_shared.model.secret_box import SecretBox
@@ -45,8 +49,13 @@ class Accepted(TypedDict):
     message: str
     request_id: Uuid
     status: Literal[Status.PENDING]
+    profile: Annotated[
+        str, Field(description="`native`, `columns`, or the system that the file is an export of.")
+    ]
+    columns: Columns
     total_products: Count
     total_images: Count
+    skipped_rows: Annotated[Count, Field(description="Rows that are no product.")]
     warning_count: Count
     warnings: Annotated[list[RowError], Field(max_length=100)]
     links: UploadLinks
@@ -57,7 +66,7 @@ class Intake:
     """Where uploads go. `public_url` is the base of the links in the answer."""
 
     engine: Engine
-    limits: CsvLimits
+    limits: UploadLimits
     public_url: str
     secret_box: SecretBox
 
@@ -69,10 +78,10 @@ class Intake:
         idempotency_key: str | None,
         trace_id: str | None = None,
     ) -> Accepted:
-        """Write an upload's request and products; what the 202 says.
+        """Write an upload's request and products; the body of the 202.
 
-        On return they are committed, and whoever dispatches knows of them. With a key that came
-        before, the answer is the one that was given then. Raises Problem, and then nothing remains.
+        On return they are committed, and dispatchers are notified. With a key that came before, the
+        answer is the one that was given then. Raises Problem, and then nothing remains.
         """
         try:
             with transaction(self.engine) as connection:
@@ -85,12 +94,11 @@ class Intake:
                     keep_answer(
                         connection, owner_id, idempotency_key, cast("dict[str, Any]", answer)
                     )
-        except CsvRefused as refused:
-            raise Problem(refused.code, refused.detail, **refused.members) from None
         except KeyUsedOtherwise:
             raise Problem(
                 ProblemCode.IDEMPOTENCY_KEY_REUSED,
-                f"The Idempotency-Key {idempotency_key!r} came with another upload within 24 hours. Use a new one.",
+                f"The Idempotency-Key {idempotency_key!r} came with another upload within 24"
+                " hours. Use a new one.",
             ) from None
         _tell(answer)
         return answer
@@ -103,38 +111,78 @@ class Intake:
         trace_id: str | None,
     ) -> Accepted:
         """Rows are written while they are checked."""
-        products = ProductCsv(upload.file, self.limits, strict=upload.strict)
+        table, layout = open_table(upload.file, upload.reading)
+        sample = None if upload.sample is None else self._measure(table, layout, upload)
         request = NewRequest(
             id=uuid4(),
             owner_id=owner_id,
             options=upload.options.to_json(),
             csv_filename=upload.filename,
-            csv_header=products.header,
-            csv_delimiter=products.delimiter,
+            csv_header=layout.header,
+            csv_delimiter=layout.delimiter,
+            csv_layout=layout.to_json(),
+            sample=None if sample is None else sample.to_json(),
             webhook_url=upload.webhook_url,
             webhook_secret=None
             if upload.webhook_secret is None
             else self.secret_box.seal(upload.webhook_secret),
             trace_id=trace_id,
         )
+        file = self._products(table, layout, upload)
         with span("upload", request.id), insert_request(connection, request) as writer:
-            for product in products:
+            for row in file if sample is None else sample.of(file):
                 # After the first error nothing of this will stay; the rest is read for its errors
                 # alone.
-                if products.errors.count == 0:
-                    writer.write(product)
-            _refuse_invalid_rows(products)
+                if file.errors.count:
+                    continue
+                if isinstance(row, NewProduct):
+                    writer.write(row)
+                else:
+                    writer.write_other(row)
+            _refuse_invalid_rows(file)
+            if not writer.total_products:
+                raise no_images(layout, file)
+            writer.skipped_rows = file.skipped_rows
         links = request_links(request.id, self.public_url)
         return {
             "message": "CSV received and processing started.",
             "request_id": str(request.id),
             "status": Status.PENDING,
+            "profile": layout.profile,
+            "columns": layout.columns_json(),
             "total_products": writer.total_products,
             "total_images": writer.total_images,
-            "warning_count": products.warnings.count,
-            "warnings": [warning.to_json() for warning in products.warnings.first],
+            "skipped_rows": file.skipped_rows,
+            "warning_count": file.warnings.count,
+            "warnings": [warning.to_json() for warning in file.warnings.first],
             "links": {"status": links["self"], **links},
         }
+
+    def _products(self, table: Table, layout: Layout, upload: Upload) -> ProductFile:
+        return ProductFile(table, layout, self.limits, strict=upload.strict, skip=upload.skip)
+
+    def _measure(self, table: Table, layout: Layout, upload: Upload) -> Sample:
+        """Read the whole file for its number of products and images. Raises Problem."""
+        file = self._products(table, layout, upload)
+        products = images = 0
+        for row in file:
+            if isinstance(row, NewProduct):
+                products += 1
+                images += len(row.input_image_urls)
+        _refuse_invalid_rows(file)
+        return Sample(min(upload.sample or products, products), products, images)
+
+    def check(self, upload: Upload) -> Understood:
+        """What an upload would be understood as; nothing is stored. Raises Problem as `store`."""
+        table, layout = open_table(upload.file, upload.reading)
+        file = self._products(table, layout, upload)
+        found = Understanding()
+        for row in file:
+            found.add(row)
+        _refuse_invalid_rows(file)
+        if not found.products:
+            raise no_images(layout, file)
+        return found.to_json(layout, file)
 
 
 def _tell(answer: Accepted) -> None:
@@ -149,7 +197,7 @@ def _tell(answer: Accepted) -> None:
     UPLOADED_IMAGES.inc(answer["total_images"])
 
 
-def _refuse_invalid_rows(products: ProductCsv) -> None:
+def _refuse_invalid_rows(products: ProductFile) -> None:
     errors = products.errors
     if errors.count == 0:
         return
@@ -172,6 +220,9 @@ def _fingerprint(upload: Upload) -> bytes:
         upload.filename,
         upload.options.to_json(),
         upload.strict,
+        upload.skip,
+        upload.sample,
+        repr(upload.reading),
         upload.webhook_url,
         upload.webhook_secret,
     ]

@@ -231,9 +231,11 @@ class ProductRow:
 
     seq: int
     line: int
-    serial_number: int
-    product_name: str
+    serial_number: int | None
+    product_key: str | None
+    product_name: str | None
     cells: list[str]
+    kinds: str
     status: Status
     attempts: int
     input_image_urls: list[str]
@@ -254,14 +256,25 @@ _PAGE_COLUMNS = (
     products.c.seq,
     products.c.line,
     products.c.serial_number,
+    products.c.product_key,
     products.c.product_name,
     products.c.cells,
+    products.c.cell_kinds,
     products.c.status,
     products.c.attempts,
     products.c.input_image_urls,
     products.c.output_files,
     products.c.images,
 )
+
+
+# Of all rows that are in memory for one answer; a row's own are counted when it is uploaded.
+PAGE_CHARACTERS = 8 * 1024 * 1024
+
+
+def rows_within(largest_row_characters: int, limit: int) -> int:
+    """How many rows of a request may be read at once: `limit`, or fewer where rows are large."""
+    return max(1, min(limit, PAGE_CHARACTERS // max(1, largest_row_characters)))
 
 
 def product_page(
@@ -289,8 +302,10 @@ def product_page(
             row.seq,
             row.line,
             row.serial_number,
+            row.product_key,
             row.product_name,
             row.cells,
+            row.cell_kinds or "",
             Status(row.status),
             row.attempts,
             row.input_image_urls,

@@ -1,14 +1,16 @@
 """Queries on requests: writing a new one with its products, and reading how it goes."""
 
+import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import IO, Any, cast
 from uuid import UUID, uuid4
 
 import psycopg
-from sqlalchemy import Connection, RowMapping, insert, text, update
+from sqlalchemy import Connection, RowMapping, insert, select, text, update
 
 from halftone_shared.db.barrier import SHARDS
 from halftone_shared.db.fragments import OPEN_SHARDS, counted
@@ -27,7 +29,8 @@ class NewRequest:
     """A request as it is accepted.
 
     `trace_id` is the upload's X-Request-Id; all logs about the request carry it. `image_key` is
-    secret: the names of the output images follow from it.
+    secret: the names of the output images follow from it. `csv_layout` is the API's Layout as JSON.
+    `sample` says of how many products and images the request is a sample; None where it has all.
     """
 
     id: UUID
@@ -40,54 +43,100 @@ class NewRequest:
     webhook_secret: str | None
     trace_id: str | None = None
     image_key: UUID = field(default_factory=uuid4)
+    csv_layout: dict[str, Any] | None = None
+    sample: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class NewProduct:
-    """A row of the CSV. `cells` are the uploaded cells, one a header column, verbatim; `line` is
-    where the row starts.
+    """A row of the file with images. `cells` are the uploaded cells, verbatim; `line` is where the
+    row starts.
+
+    `serial_number` is that of the native CSV. `product_key` is the text by which the file knows the
+    product. `kinds` has a character a cell of a workbook, and is empty where all cells are text.
     """
 
     line: int
-    serial_number: int
-    product_name: str
+    serial_number: int | None
+    product_name: str | None
     cells: Sequence[str]
     input_image_urls: Sequence[str]
     output_names: Sequence[str] | None = None
+    product_key: str | None = None
+    kinds: str = ""
+
+
+@dataclass(frozen=True)
+class OtherRow:
+    """A row of the file that is no product, and comes back as it is."""
+
+    line: int
+    cells: Sequence[str]
+    kinds: str = ""
 
 
 class ProductWriter:
-    """Writes products by COPY, numbering them from 1 and counting as it goes."""
+    """Writes products by COPY, numbering them from 1 and counting as it goes. The other rows wait
+    in a temporary file, since one connection copies into one table at a time.
+    """
 
-    def __init__(self, request_id: UUID, write_row: Callable[[Sequence[Any]], None]) -> None:
+    def __init__(
+        self, request_id: UUID, write_row: Callable[[Sequence[Any]], None], spool: IO[str]
+    ) -> None:
         self._request_id = request_id
         self._write_row = write_row
+        self._spool = spool
+        self._after_product = 0
         self.total_products = 0
         self.total_images = 0
+        self.skipped_rows = 0
+        self.largest_row_characters = 0
 
     def write(self, product: NewProduct) -> None:
+        self._after_product = 0
         self.total_products += 1
         self.total_images += len(product.input_image_urls)
+        self._measure(product.cells, product.input_image_urls)
         self._write_row(
             (
                 self._request_id,
                 self.total_products,
                 product.line,
                 product.serial_number,
+                product.product_key,
                 product.product_name,
                 product.cells,
+                product.kinds or None,
                 product.input_image_urls,
                 product.output_names,
             )
         )
 
+    def write_other(self, row: OtherRow) -> None:
+        self._after_product += 1
+        self._measure(row.cells, ())
+        stored = [self.total_products, self._after_product, row.line, row.cells, row.kinds or None]
+        self._spool.write(json.dumps(stored, ensure_ascii=False))
+        self._spool.write("\n")
+
+    def _measure(self, cells: Sequence[str], urls: Sequence[str]) -> None:
+        characters = sum(map(len, cells)) + sum(map(len, urls))
+        self.largest_row_characters = max(self.largest_row_characters, characters)
+
 
 _COPY_PRODUCTS = """
-    COPY products (request_id, seq, line, serial_number, product_name, cells, input_image_urls,
-        output_names)
+    COPY products (request_id, seq, line, serial_number, product_key, product_name, cells,
+        cell_kinds, input_image_urls, output_names)
     FROM STDIN (FORMAT BINARY)
 """
-_COPY_TYPES = ("uuid", "int4", "int4", "int8", "text", "text[]", "text[]", "text[]")
+_COPY_TYPES = (
+    "uuid", "int4", "int4", "int8", "text", "text", "text[]", "text", "text[]", "text[]",
+)  # fmt: skip
+_COPY_OTHER_ROWS = """
+    COPY other_rows (request_id, after_seq, position, line, cells, cell_kinds)
+    FROM STDIN (FORMAT BINARY)
+"""
+_COPY_OTHER_TYPES = ("uuid", "int4", "int4", "int4", "text[]", "text")
 
 
 @contextmanager
@@ -109,6 +158,8 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             csv_delimiter=request.csv_delimiter,
             image_key=request.image_key,
             image_token=image_token(request.image_key),
+            csv_layout=request.csv_layout,
+            sample=request.sample,
             total_products=0,
             total_images=0,
             open_shards=1,
@@ -118,10 +169,13 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
         )
     )
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    with driver.cursor() as cursor, cursor.copy(_COPY_PRODUCTS) as copy:
-        copy.set_types(_COPY_TYPES)
-        writer = ProductWriter(request.id, copy.write_row)
-        yield writer
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as spool:
+        with driver.cursor() as cursor, cursor.copy(_COPY_PRODUCTS) as copy:
+            copy.set_types(_COPY_TYPES)
+            writer = ProductWriter(request.id, copy.write_row, spool)
+            yield writer
+        if spool.tell():
+            _copy_other_rows(driver, request.id, spool)
     shard_totals = _shard_totals(writer.total_products)
     connection.execute(
         insert(request_shards),
@@ -137,9 +191,19 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             total_products=writer.total_products,
             total_images=writer.total_images,
             open_shards=len(shard_totals),
+            skipped_rows=writer.skipped_rows,
+            largest_row_characters=writer.largest_row_characters,
         )
     )
     connection.execute(text(f"NOTIFY {WORK_CHANNEL}"))
+
+
+def _copy_other_rows(driver: "psycopg.Connection[Any]", request_id: UUID, spool: IO[str]) -> None:
+    spool.seek(0)
+    with driver.cursor() as cursor, cursor.copy(_COPY_OTHER_ROWS) as copy:
+        copy.set_types(_COPY_OTHER_TYPES)
+        for line in spool:
+            copy.write_row((request_id, *json.loads(line)))
 
 
 def _shard_totals(total_products: int) -> dict[int, int]:
@@ -154,7 +218,8 @@ def _shard_totals(total_products: int) -> dict[int, int]:
 
 _SELECT_STATUS = f"""
     SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header,
-           r.csv_delimiter, r.total_products, r.total_images,
+           r.csv_delimiter, r.total_products, r.total_images, r.skipped_rows,
+           r.largest_row_characters, r.sample,
            {", ".join(f"{counted(name)}::bigint AS {name}" for name in COUNTERS)},
            add_counts(r.errors, coalesce(open.errors, '{{}}')) AS errors,
            r.created_at, r.started_at, greatest(r.updated_at, open.updated_at) AS updated_at,
@@ -229,3 +294,9 @@ def _request_status(row: RowMapping) -> RequestStatus:
             "webhook_status": row["webhook_status"] and WebhookStatus(row["webhook_status"]),
         }
     )
+
+
+def get_layout(connection: Connection, request_id: UUID) -> dict[str, Any] | None:
+    """How the request's file was read, as the API stored it; None for the native CSV of before."""
+    query = select(requests.c.csv_layout).where(requests.c.id == request_id)
+    return cast("dict[str, Any] | None", connection.execute(query).scalar())

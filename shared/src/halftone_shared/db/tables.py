@@ -128,6 +128,14 @@ requests = Table(
     Column("csv_delimiter", Text, nullable=False),
     # Secret: names of output images follow from it (image_names.py), and the token too.
     Column("image_key", Uuid, nullable=False),
+    # How the file was read and is written back: the API's Layout. Null before 0006: the native CSV.
+    Column("csv_layout", JSONB),
+    # Rows that are no product: without an image, or wrong and passed over.
+    _count("skipped_rows"),
+    # Of the cells and URLs of one row: how many rows an answer may read at once.
+    Column("largest_row_characters", Integer, nullable=False, server_default=text("0")),
+    # With `sample=N`: how many products and images the whole file has.
+    Column("sample", JSONB),
     Column("image_token", Text, nullable=False, unique=True),
     Column("total_products", Integer, nullable=False),
     Column("total_images", BigInteger, nullable=False),
@@ -181,9 +189,13 @@ products = Table(
     Column("request_id", Uuid, primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("line", Integer, nullable=False),
-    Column("serial_number", BigInteger, nullable=False),
-    Column("product_name", Text, nullable=False),
+    # Null in files other than the native CSV, which have only a key, or not even that.
+    Column("serial_number", BigInteger),
+    Column("product_key", Text),
+    Column("product_name", Text),
     Column("cells", ARRAY(Text), nullable=False),
+    # What the cells of a workbook were, a character each; null where all are text.
+    Column("cell_kinds", Text),
     Column("input_image_urls", ARRAY(Text), nullable=False),
     # The client's names of the outputs (option `names`): of each URL the main one, then variants.
     Column("output_names", ARRAY(Text)),
@@ -219,6 +231,20 @@ products = Table(
     ),
     Index("ix_products_failed", "request_id", "seq", postgresql_where=text("failed_images > 0")),
     postgresql_with={"fillfactor": "70"},
+)
+
+# Rows of the file that are no product, as they were uploaded: they come back in their places.
+other_rows = Table(
+    "other_rows",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    # The product before them, 0 before the first; and their order from 1.
+    Column("after_seq", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("line", Integer, nullable=False),
+    Column("cells", ARRAY(Text), nullable=False),
+    Column("cell_kinds", Text),
+    ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
 )
 
 request_shards = Table(

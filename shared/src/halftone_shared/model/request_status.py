@@ -27,6 +27,9 @@ class RequestStatus:
     csv_delimiter: str
     total_products: int
     total_images: int
+    skipped_rows: int = 0
+    largest_row_characters: int = 0
+    sample: dict[str, int] | None = None
     processed_products: int
     failed_products: int
     cancelled_products: int

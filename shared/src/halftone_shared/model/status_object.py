@@ -42,6 +42,23 @@ class WebhookState(TypedDict):
     delivered_at: Time | None
 
 
+class Sample(TypedDict):
+    """How much of its file a request has that was uploaded with `sample`."""
+
+    products: Count
+    of_products: Annotated[Count, Field(description="In the whole file.")]
+    of_images: Annotated[Count, Field(description="In the whole file.")]
+
+
+class Estimate(TypedDict):
+    """What the whole file would take, told from the images of the sample."""
+
+    bytes_in: Count
+    bytes_out: Count
+    bytes_saved: int
+    seconds: float
+
+
 class StatusObject(TypedDict):
     """A request, as clients see it."""
 
@@ -70,6 +87,9 @@ class StatusObject(TypedDict):
     processed_products: Annotated[Count, Field(description="At least one image succeeded.")]
     failed_products: Annotated[Count, Field(description="No image succeeded.")]
     cancelled_products: Annotated[Count, Field(description="Cancelled before they ended.")]
+    skipped_rows: Annotated[
+        Count, Field(description="Rows without an image, or wrong ones with `on_error=skip`.")
+    ]
     total_images: Count
     processed_images: Count
     failed_images: Count
@@ -85,6 +105,8 @@ class StatusObject(TypedDict):
     bytes_in: Count
     bytes_out: Count
     bytes_saved: int
+    sample: Annotated[Sample | None, Field(description="Null without the field `sample`.")]
+    estimate: Annotated[Estimate | None, Field(description="At the end of a sample.")]
     options: Annotated[dict[str, Any], Field(description="The image options that apply.")]
     created_at: Time
     started_at: Time | None
@@ -127,6 +149,7 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "processed_products": row.processed_products,
         "failed_products": row.failed_products,
         "cancelled_products": row.cancelled_products,
+        "skipped_rows": row.skipped_rows,
         "total_images": row.total_images,
         "processed_images": row.processed_images,
         "failed_images": row.failed_images,
@@ -136,6 +159,8 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "bytes_in": row.bytes_in,
         "bytes_out": row.bytes_out,
         "bytes_saved": row.bytes_in - row.bytes_out,
+        "sample": _sample(row),
+        "estimate": _estimate(row),
         "options": {name: row.options[name] for name in IMAGE_OPTIONS if name in row.options},
         "created_at": timestamp(row.created_at),
         "started_at": timestamp(row.started_at),
@@ -200,6 +225,31 @@ def _eta_seconds(row: RequestStatus) -> int | None:
         return None
     left = row.total_products - row.ended_products
     return round(elapsed * left / row.ended_products)
+
+
+def _sample(row: RequestStatus) -> Sample | None:
+    if row.sample is None:
+        return None
+    return {
+        "products": row.sample["products"],
+        "of_products": row.sample["of_products"],
+        "of_images": row.sample["of_images"],
+    }
+
+
+def _estimate(row: RequestStatus) -> Estimate | None:
+    """None before the end, and where no image succeeded."""
+    if row.sample is None or row.completed_at is None or not row.processed_images:
+        return None
+    factor = row.sample["of_images"] / row.processed_images
+    seconds = (row.completed_at - (row.started_at or row.created_at)).total_seconds()
+    bytes_in, bytes_out = round(row.bytes_in * factor), round(row.bytes_out * factor)
+    return {
+        "bytes_in": bytes_in,
+        "bytes_out": bytes_out,
+        "bytes_saved": bytes_in - bytes_out,
+        "seconds": round(seconds * row.sample["of_images"] / row.total_images, 1),
+    }
 
 
 def _webhook(row: RequestStatus) -> WebhookState | None:

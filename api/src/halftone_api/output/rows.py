@@ -1,0 +1,149 @@
+"""The rows of the output file: what was uploaded, with the output URLs added or put in place."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from halftone_api.upload.cells import find_urls, replace_urls
+from halftone_api.upload.layout import OUTPUT_COLUMN, Layout
+from halftone_api.upload.table import Row
+from halftone_shared.db.other_rows import OtherRowAt
+from halftone_shared.db.products import ProductRow
+
+# An image column's further URLs are joined so where the cell gives no example.
+_SEPARATOR = ","
+
+# The output files of one product, one an input URL, None where there is none.
+Files = Callable[[ProductRow], Sequence[str | None]]
+
+
+class Images(StrEnum):
+    """Where the output URLs go: a column of their own, or the cells that had the input URLs."""
+
+    APPEND = "append"
+    REPLACE = "replace"
+
+
+def variant_files(name: str) -> Files:
+    """The files of one variant; None where an image failed."""
+
+    def files(product: ProductRow) -> Sequence[str | None]:
+        return [
+            image.variants[name].file if image and name in image.variants else None
+            for image in product.images
+        ]
+
+    return files
+
+
+@dataclass(frozen=True)
+class OutputRows:
+    """How a request's rows are written. `image_url` makes a URL of an output file's name.
+
+    `variants` has the files of each variant by its name: a column `Output Image Urls (NAME)` each.
+    """
+
+    layout: Layout
+    image_url: Callable[[str], str]
+    images: Images
+    variants: Mapping[str, Files] = field(default_factory=dict)
+
+    def header(self) -> Iterator[Row]:
+        """The rows above the header, and the header."""
+        yield from self.layout.above
+        header = list(self.layout.header)
+        yield self._with_columns(header, self.layout.header_kinds, dict.fromkeys(self._columns))
+
+    def rows(self, rows: Iterable[ProductRow | OtherRowAt]) -> Iterator[Row]:
+        for row in rows:
+            if isinstance(row, OtherRowAt):
+                yield self._with_columns(row.cells, row.kinds, dict.fromkeys(self._columns, ""))
+            else:
+                yield self._product(row)
+
+    @property
+    def _columns(self) -> list[str]:
+        """The names of the columns for output URLs."""
+        appended = [OUTPUT_COLUMN] if self.images is Images.APPEND else []
+        return [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
+
+    def _product(self, product: ProductRow) -> Row:
+        cells, kinds = list(product.cells), product.kinds
+        values: dict[str, str | None] = {}
+        if self.images is Images.APPEND:
+            values[OUTPUT_COLUMN] = self._joined(product.files)
+        else:
+            cells, kinds = self._replaced(product)
+        for name, files in self.variants.items():
+            values[f"{OUTPUT_COLUMN} ({name})"] = self._joined(files(product))
+        return self._with_columns(cells, kinds, values)
+
+    def _joined(self, files: Sequence[str | None]) -> str:
+        return ",".join(self.image_url(file) if file else "" for file in files)
+
+    def _with_columns(
+        self, cells: Sequence[str], kinds: str, values: Mapping[str, str | None]
+    ) -> Row:
+        """The row with its output cells: in the columns that the file has for them, or behind the
+        last one. A value of None is the column's own name: the header.
+        """
+        width = len(self.layout.header)
+        added: list[str] = []
+        filled = [*cells, *[""] * (width - len(cells))] if values else list(cells)
+        for name, value in values.items():
+            text = name if value is None else value
+            at = self.layout.column_named(name)
+            if at is None:
+                added.append(text)
+            elif value is not None:
+                filled[at] = value
+                kinds = _with_text(kinds, at)
+        if kinds and added:
+            kinds = kinds[:width].ljust(width, "s") + "s" * len(added) + kinds[width:]
+        return Row(0, [*filled[:width], *added, *filled[width:]], kinds)
+
+    # --- images=replace ---
+
+    def _replaced(self, product: ProductRow) -> tuple[list[str], str]:
+        """The cells with output URLs in place of input URLs; a failed image keeps its own."""
+        cells, kinds, rules = list(product.cells), product.kinds, self.layout.rules
+        at = 0
+        for column in self.layout.images:
+            read = column.read if cells[column.read].strip() else column.write
+            found = find_urls(cells[read], rules)
+            urls = [self._escaped(file) for file in product.files[at : at + len(found)]]
+            at += len(found)
+            if len(urls) < len(found):
+                break
+            if column.write == read:
+                cells[read] = replace_urls(cells[read], urls, rules)
+            elif found:
+                kept = (url or each.url for url, each in zip(urls, found, strict=True))
+                cells[column.write] = _SEPARATOR.join(kept)
+            kinds = _with_text(kinds, column.write) if found else kinds
+        if at != len(product.files):
+            return self._replaced_as_a_whole(product), product.kinds
+        return cells, kinds
+
+    def _escaped(self, file: str | None) -> str | None:
+        if not file:
+            return None
+        url = self.image_url(file)
+        return url.replace(",", "\\,") if self.layout.rules.escaped_commas else url
+
+    def _replaced_as_a_whole(self, product: ProductRow) -> list[str]:
+        """Where the cells of the native CSV were unquoted, they cannot be told apart again."""
+        cells = list(product.cells)
+        urls = zip(product.files, product.input_image_urls, strict=True)
+        if len(self.layout.images) == 1:
+            cells[self.layout.images[0].write] = _SEPARATOR.join(
+                self.image_url(file) if file else url for file, url in urls
+            )
+        return cells
+
+
+def _with_text(kinds: str, column: int) -> str:
+    """The kinds of a workbook's row in which this cell has become a text."""
+    if not kinds or column >= len(kinds):
+        return kinds
+    return f"{kinds[:column]}s{kinds[column + 1 :]}"

@@ -1,0 +1,59 @@
+"""An uploaded file as a table, told by its first bytes, not by its name."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import BinaryIO
+
+from halftone_api.errors import Problem, ProblemCode
+from halftone_api.upload.layout import Layout
+from halftone_api.upload.recognition import Wanted, fits, recognise
+from halftone_api.upload.table import Table
+from halftone_api.upload.text_rows import TextTable
+from halftone_api.upload.workbook import Workbook
+
+_ZIP = b"PK\x03\x04"
+# The first bytes of what people upload by mistake.
+_OTHER_KINDS = {
+    b"\xd0\xcf\x11\xe0": "an old Excel file (.xls), or a workbook with a password",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x05\x06": "an empty ZIP file",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the form says of how the file is to be read."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    encoding: str | None = None
+    sheet: str | None = None
+
+
+def open_table(file: BinaryIO, reading: Reading) -> tuple[Table, Layout]:
+    """The rows of the file and what they mean. Raises Problem."""
+    table = _open(file, reading)
+    return table, recognise(table, reading.wanted)
+
+
+def _open(file: BinaryIO, reading: Reading) -> Table:
+    file.seek(0)
+    start = file.read(8)
+    if start.startswith(_ZIP):
+        return Workbook.read(file, reading.sheet, partial(fits, wanted=reading.wanted))
+    for magic, kind in _OTHER_KINDS.items():
+        if start.startswith(magic):
+            raise Problem(
+                ProblemCode.NOT_CSV,
+                f"The file is {kind}. Save the table as CSV or as .xlsx and upload that.",
+            )
+    if reading.sheet is not None:
+        raise Problem(
+            ProblemCode.INVALID_OPTION,
+            "The form field 'sheet' cannot be used: the file is a text, not a workbook.",
+            option="sheet",
+        )
+    return TextTable(file, reading.encoding)

@@ -1,0 +1,232 @@
+"""Reads one Excel workbook in a process of its own: `python -m …workbook_child DESCRIPTOR OUTPUT`.
+
+A workbook of two kilobytes can ask its reader for half a terabyte. So this process has limits of
+memory and time, looks at the sizes before anything is unpacked, and may die: its parent then
+refuses the file. It imports nothing of the API, so that it starts in a tenth of a second.
+
+Protocol, a line of JSON each: it writes the names of its sheets; then the first rows of each sheet
+that it is asked for, until it is told to take one. It writes that sheet to OUTPUT as CSV, a line a
+row, of which the first cell has the kinds of the others; and ends. A refusal is a line with `error`.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import resource
+import signal
+import struct
+import sys
+import zipfile
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import IO, Any
+
+from python_calamine import CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+
+MEMORY_BYTES = 1024 * 1024 * 1024
+PROCESSOR_SECONDS = 30
+WALL_SECONDS = 60
+OUTPUT_BYTES = 2 * 1024 * 1024 * 1024
+MAX_SHEETS = 200
+MAX_PARTS = 5000
+MAX_UNPACKED_BYTES = 512 * 1024 * 1024
+# Of a part that is larger than a megabyte. Sheets of real catalogues are packed 5 to 40 times.
+MAX_RATIO = 300
+# The cells of the smallest rectangle around all cells: calamine takes 32 bytes for each.
+MAX_CELLS = 8 * 1024 * 1024
+FIRST_ROWS = 12
+
+_END_OF_DIRECTORY = b"PK\x05\x06"
+_REFERENCE = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_ROW = re.compile(rb"<(?:\w+:)?row\b")
+_CHUNK = 1024 * 1024
+_OVERLAP = 256
+
+TEXT, NUMBER, BOOLEAN, DATE, TIME = "s", "n", "b", "d", "t"
+
+
+class Refused(Exception):
+    """The workbook cannot be taken. The code is one of workbook.py."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def main() -> None:
+    _limit_resources()
+    try:
+        _serve(f"/dev/fd/{sys.argv[1]}", int(sys.argv[2]))
+    except Refused as refused:
+        _say({"error": refused.code})
+    except MemoryError:
+        _say({"error": "too_large"})
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        _say({"error": "unreadable"})
+    except Exception as error:  # noqa: BLE001 - calamine's errors have no common base
+        _say({"error": "unreadable", "reason": type(error).__name__})
+
+
+def _limit_resources() -> None:
+    signal.alarm(WALL_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_BYTES, OUTPUT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _serve(path: str, output: int) -> None:
+    check_sizes(path)
+    workbook = CalamineWorkbook.from_path(path)
+    sheets = [each.name for each in workbook.sheets_metadata if each.typ is SheetTypeEnum.WorkSheet]
+    if len(sheets) > MAX_SHEETS:
+        raise Refused("too_many_sheets")
+    shown = [
+        each.name
+        for each in workbook.sheets_metadata
+        if each.name in sheets and each.visible is SheetVisibleEnum.Visible
+    ]
+    _say({"sheets": sheets, "visible": shown})
+    loaded: tuple[str, CalamineSheet] | None = None
+    while True:
+        command = json.loads(sys.stdin.readline() or "null")
+        if command is None:
+            return
+        name = command["sheet"]
+        if loaded is None or loaded[0] != name:
+            loaded = None  # before the next one is read: memory for one is enough
+            loaded = (name, workbook.get_sheet_by_name(name))
+        if command["take"]:
+            with os.fdopen(output, "w", encoding="utf-8", newline="", closefd=False) as file:
+                rows = _write(loaded[1], file)
+            _say({"rows": rows})
+            return
+        _say({"first": _first_rows(loaded[1])})
+
+
+def check_sizes(path: str) -> None:
+    """Look at the directory and the cells' references before anything is held in memory."""
+    with open(path, "rb") as file:  # noqa: PTH123 - a descriptor's path
+        _check_directory(file)
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if not any(part.filename == "xl/workbook.xml" for part in parts):
+            raise Refused("not_a_workbook")
+        if sum(part.file_size for part in parts) > MAX_UNPACKED_BYTES:
+            raise Refused("too_large")
+        for part in parts:
+            large = part.file_size > 1024 * 1024
+            if large and part.file_size > MAX_RATIO * max(part.compress_size, 1):
+                raise Refused("too_large")
+        for part in parts:
+            if part.filename.startswith("xl/worksheets/") and part.filename.endswith(".xml"):
+                _check_cells(archive, part)
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """The number of parts, before zipfile makes an object of each."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 66_000))
+    end = file.read()
+    at = end.rfind(_END_OF_DIRECTORY)
+    if at < 0 or len(end) < at + 12:
+        raise Refused("unreadable")
+    (parts,) = struct.unpack_from("<H", end, at + 10)
+    if parts > MAX_PARTS:
+        raise Refused("too_many_sheets")
+
+
+def _check_cells(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
+    """The largest column and row of a sheet. What the sheet says of itself may be wrong."""
+    last_row = last_column = rows = 0
+    with archive.open(part) as sheet:
+        before = b""
+        while chunk := sheet.read(_CHUNK):
+            text = before + chunk
+            rows += len(_ROW.findall(text))
+            for column, row in set(_REFERENCE.findall(text)):
+                last_row = max(last_row, int(row))
+                last_column = max(last_column, _column_number(column))
+            before = text[-_OVERLAP:]
+            if max(last_row, 1) * max(last_column, 1) > MAX_CELLS:
+                raise Refused("too_many_cells")
+
+
+def _column_number(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
+
+
+def _rows(sheet: CalamineSheet) -> Iterator[tuple[list[str], str]]:
+    """Each row from the first of the sheet, from its first column: texts and kinds."""
+    start = sheet.start
+    left = 0 if start is None else start[1]
+    padding = [""] * left
+    for values in sheet.iter_rows():
+        texts = [_shown(value) for value in values]
+        kinds = "".join(map(_kind, values))
+        plain = not kinds.strip(TEXT)
+        yield padding + texts, "" if plain else TEXT * left + kinds
+
+
+def _first_rows(sheet: CalamineSheet) -> list[list[Any]]:
+    first: list[list[Any]] = []
+    for number, (texts, kinds) in enumerate(_rows(sheet), start=1):
+        if any(text.strip() for text in texts):
+            first.append([number, texts, kinds])
+        if len(first) == FIRST_ROWS or number > 10_000:
+            break
+    return first
+
+
+def _write(sheet: CalamineSheet, file: IO[str]) -> int:
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    rows = 0
+    for texts, kinds in _rows(sheet):
+        writer.writerow([kinds, *texts])
+        rows += 1
+    return rows
+
+
+def _shown(value: Any) -> str:
+    """A value as the sheet shows it in its usual format."""
+    if isinstance(value, str):
+        return value.replace("\0", "") if "\0" in value else value
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, datetime):
+        midnight = value.time() == time()
+        return value.date().isoformat() if midnight else value.isoformat(sep=" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
+    return str(value)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return TEXT
+    if isinstance(value, bool):
+        return BOOLEAN
+    if isinstance(value, int | float):
+        return NUMBER
+    if isinstance(value, date):
+        return DATE
+    return TIME if isinstance(value, time) else TEXT
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
