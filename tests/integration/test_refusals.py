@@ -170,10 +170,6 @@ def test_odd_charset_of_a_form_is_no_error_of_ours(api: Api, charset: str) -> No
 @pytest.mark.parametrize(
     ("filename", "content"),
     [
-        ("products.txt", ONE_ROW.encode()),
-        ("products", ONE_ROW.encode()),
-        ("products.csv.exe", ONE_ROW.encode()),
-        ("csv", ONE_ROW.encode()),
         ("products.csv", b"PK\x03\x04" + bytes(100)),
         ("products.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
         ("products.csv", b"%PDF-1.7\n"),
@@ -183,10 +179,6 @@ def test_odd_charset_of_a_form_is_no_error_of_ours(api: Api, charset: str) -> No
         ("products.csv", b"\x1f\x8b\x08\x00"),
     ],
     ids=[
-        "txt",
-        "no extension",
-        "exe",
-        "csv alone",
         "xlsx",
         "xls",
         "pdf",
@@ -201,9 +193,17 @@ def test_other_kinds_of_file_are_refused(api: Api, filename: str, content: bytes
 
 
 @pytest.mark.parametrize(
-    "filename", ["PRODUCTS.CSV", "C:\\Users\\me\\products.csv", "../../products.csv", "名前.csv"]
+    "filename",
+    [
+        "PRODUCTS.CSV",
+        "C:\\Users\\me\\products.csv",
+        "../../products.csv",
+        "名前.txt",
+        "csv",
+        "a.exe",
+    ],
 )
-def test_csv_is_known_by_the_end_of_its_name(api: Api, filename: str) -> None:
+def test_csv_is_told_by_its_bytes(api: Api, filename: str) -> None:
     assert api.upload(ONE_ROW, filename=filename).status_code == 202
 
 
@@ -365,16 +365,16 @@ def test_empty_file_is_refused(api: Api, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "offset"),
     [
-        (b"\xff" + ONE_ROW.encode(), 0),
-        (ONE_ROW.encode() + "2,Straße".encode("latin-1"), len(ONE_ROW) + 6),
+        (b"\x90" + ONE_ROW.encode(), 0),
+        (ONE_ROW.encode() + "2,ß".encode() + b"\xff", len(ONE_ROW) + 4),
         (ONE_ROW.encode() + b"2,A\x00B", len(ONE_ROW) + 3),
-        (ONE_ROW.encode() + b"x" * 1_100_000 + b"\xff", len(ONE_ROW) + 1_100_000),
+        (ONE_ROW.encode() + b"x" * 1_100_000 + b"\x8f", len(ONE_ROW) + 1_100_000),
         (b"\xff\xfe" + ONE_ROW.encode("utf-16-le") + b"x", 2 + 2 * len(ONE_ROW)),
         (ONE_ROW.encode("utf-16-le"), 1),
     ],
     ids=[
-        "first byte",
-        "latin-1",
+        "byte of no encoding",
+        "broken utf-8",
         "NUL",
         "second chunk",
         "half a character of utf-16",

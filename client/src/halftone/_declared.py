@@ -49,6 +49,26 @@ class WebhookStatus(Word):
 
 
 @dataclass(frozen=True)
+class Columns:
+    """`Columns` of the OpenAPI document."""
+
+    key: Any
+    name: Any
+    images: tuple[Any, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Columns:
+        return cls(
+            key=data["key"],
+            name=data["name"],
+            images=tuple(data.get("images") or ()),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class RowError:
     """What is wrong with a row of the file, or worth a warning."""
 
@@ -79,8 +99,13 @@ class Accepted:
     message: str
     request_id: str
     status: Status
+    profile: str
+    """`native`, `columns`, or the system that the file is an export of."""
+    columns: Columns
     total_products: int
     total_images: int
+    skipped_rows: int
+    """Rows that are no product."""
     warning_count: int
     warnings: tuple[RowError, ...]
     links: Mapping[str, str]
@@ -93,13 +118,60 @@ class Accepted:
             message=data["message"],
             request_id=data["request_id"],
             status=Status(data["status"]),
+            profile=data["profile"],
+            columns=Columns.from_json(mapping(data["columns"])),
             total_products=number_or_zero(data.get("total_products")),
             total_images=number_or_zero(data.get("total_images")),
+            skipped_rows=number_or_zero(data.get("skipped_rows")),
             warning_count=number_or_zero(data.get("warning_count")),
             warnings=tuple(
                 RowError.from_json(mapping(item)) for item in data.get("warnings") or ()
             ),
             links=mapping(data.get("links")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`Sample` of the OpenAPI document."""
+
+    products: int
+    of_products: int
+    """In the whole file."""
+    of_images: int
+    """In the whole file."""
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Sample:
+        return cls(
+            products=number_or_zero(data.get("products")),
+            of_products=number_or_zero(data.get("of_products")),
+            of_images=number_or_zero(data.get("of_images")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`Estimate` of the OpenAPI document."""
+
+    bytes_in: int
+    bytes_out: int
+    bytes_saved: int
+    seconds: float
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Estimate:
+        return cls(
+            bytes_in=number_or_zero(data.get("bytes_in")),
+            bytes_out=number_or_zero(data.get("bytes_out")),
+            bytes_saved=number_or_zero(data.get("bytes_saved")),
+            seconds=data["seconds"],
             raw=data,
         )
 
@@ -154,6 +226,8 @@ class RequestStatus:
     """No image succeeded."""
     cancelled_products: int
     """Cancelled before they ended."""
+    skipped_rows: int
+    """Rows without an image, or wrong ones with `on_error=skip`."""
     total_images: int
     processed_images: int
     failed_images: int
@@ -165,6 +239,10 @@ class RequestStatus:
     bytes_in: int
     bytes_out: int
     bytes_saved: int
+    sample: Sample | None
+    """Null without the field `sample`."""
+    estimate: Estimate | None
+    """At the end of a sample."""
     options: Mapping[str, Any]
     created_at: datetime
     started_at: datetime | None
@@ -195,6 +273,7 @@ class RequestStatus:
             processed_products=number_or_zero(data.get("processed_products")),
             failed_products=number_or_zero(data.get("failed_products")),
             cancelled_products=number_or_zero(data.get("cancelled_products")),
+            skipped_rows=number_or_zero(data.get("skipped_rows")),
             total_images=number_or_zero(data.get("total_images")),
             processed_images=number_or_zero(data.get("processed_images")),
             failed_images=number_or_zero(data.get("failed_images")),
@@ -206,6 +285,12 @@ class RequestStatus:
             bytes_in=number_or_zero(data.get("bytes_in")),
             bytes_out=number_or_zero(data.get("bytes_out")),
             bytes_saved=number_or_zero(data.get("bytes_saved")),
+            sample=None
+            if data.get("sample") is None
+            else Sample.from_json(mapping(data["sample"])),
+            estimate=None
+            if data.get("estimate") is None
+            else Estimate.from_json(mapping(data["estimate"])),
             options=mapping(data.get("options")),
             created_at=moment(data["created_at"]),
             started_at=None if data.get("started_at") is None else moment(data["started_at"]),
@@ -378,8 +463,11 @@ class Product:
 
     line: int
     """The line of the file on which the row starts; the header is 1."""
-    serial_number: int
-    product_name: str
+    serial_number: int | None
+    """Of the native CSV; null in other files."""
+    product_key: str | None
+    """The text by which the file knows the product."""
+    product_name: str | None
     status: Status
     outcome: Outcome | None
     attempts: int
@@ -394,8 +482,9 @@ class Product:
     def from_json(cls, data: Json) -> Product:
         return cls(
             line=number_or_zero(data.get("line")),
-            serial_number=number_or_zero(data.get("serial_number")),
-            product_name=data["product_name"],
+            serial_number=data.get("serial_number"),
+            product_key=data.get("product_key"),
+            product_name=data.get("product_name"),
             status=Status(data["status"]),
             outcome=None if data.get("outcome") is None else Outcome(data["outcome"]),
             attempts=number_or_zero(data.get("attempts")),
@@ -514,6 +603,89 @@ class Webhooks:
         )
 
 
+@dataclass(frozen=True)
+class HostImages:
+    """`HostImages` of the OpenAPI document."""
+
+    host: str
+    images: int
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> HostImages:
+        return cls(
+            host=data["host"],
+            images=number_or_zero(data.get("images")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class PreviewedProduct:
+    """`PreviewedProduct` of the OpenAPI document."""
+
+    line: int
+    serial_number: int | None
+    product_key: str | None
+    product_name: str | None
+    input_image_urls: tuple[str, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> PreviewedProduct:
+        return cls(
+            line=number_or_zero(data.get("line")),
+            serial_number=data.get("serial_number"),
+            product_key=data.get("product_key"),
+            product_name=data.get("product_name"),
+            input_image_urls=tuple(data.get("input_image_urls") or ()),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """`Check` of the OpenAPI document."""
+
+    profile: str
+    columns: Columns
+    rows: int
+    """Below the header, without blank ones."""
+    products: int
+    images: int
+    skipped_rows: int
+    hosts: tuple[HostImages, ...]
+    """Those with most images first."""
+    warnings: tuple[RowError, ...]
+    warning_count: int
+    preview: tuple[PreviewedProduct, ...]
+    """The first five products."""
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Check:
+        return cls(
+            profile=data["profile"],
+            columns=Columns.from_json(mapping(data["columns"])),
+            rows=number_or_zero(data.get("rows")),
+            products=number_or_zero(data.get("products")),
+            images=number_or_zero(data.get("images")),
+            skipped_rows=number_or_zero(data.get("skipped_rows")),
+            hosts=tuple(HostImages.from_json(mapping(item)) for item in data.get("hosts") or ()),
+            warnings=tuple(
+                RowError.from_json(mapping(item)) for item in data.get("warnings") or ()
+            ),
+            warning_count=number_or_zero(data.get("warning_count")),
+            preview=tuple(
+                PreviewedProduct.from_json(mapping(item)) for item in data.get("preview") or ()
+            ),
+            raw=data,
+        )
+
+
 class UploadOptions(TypedDict, total=False):
     """What an upload may say beside its file."""
 
@@ -592,6 +764,62 @@ class UploadOptions(TypedDict, total=False):
     names: str
     """The output's file name without its ending, from `{key}`, `{name}`, `{serial}`,
     `{position}`, `{original}`, `{variant}`."""
+    profile: Literal[
+        "auto",
+        "native",
+        "shopify",
+        "shopify-template",
+        "matrixify",
+        "woocommerce",
+        "webtoffee",
+        "magento",
+        "bigcommerce-v2",
+        "bigcommerce",
+        "prestashop",
+        "shopware",
+        "shopware5-images",
+        "squarespace",
+        "wix-classic",
+        "wix",
+        "ecwid",
+        "lightspeed-c",
+        "lightspeed-retail",
+        "opencart",
+        "opencart-images",
+        "opencart-csv-price-pro",
+        "google-merchant",
+        "meta",
+        "meta-indexed",
+        "amazon",
+        "amazon-flat-file",
+        "ebay-draft",
+        "ebay",
+        "etsy",
+        "channeladvisor",
+        "adobe-target",
+        "akeneo",
+        "odoo",
+        "sales-layer",
+        "plentymarkets",
+        "ergonode",
+    ]
+    """The system that the file is an export of; `auto` tells it by the header."""
+    columns: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str
+    """Which columns are which, by name or number from 1: `{"key": "SKU", "name": "Title",
+    "images": ["Main image", "More images"]}`."""
+    base_url: str
+    """What image cells without a scheme are paths below."""
+    encoding: str
+    """Of a text, where it is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be, windows-1250,
+    windows-1251, windows-1252, windows-1253, windows-1254, windows-1255, windows-1256,
+    windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9,
+    iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr."""
+    sheet: str
+    """The sheet of a workbook; the first one with a known header where it is left out."""
+    on_error: Literal["refuse", "skip"]
+    """`skip` takes the good rows; wrong ones come back with empty output."""
+    sample: int
+    """Take only so many products, spread evenly over the file."""
     strict: bool
     """A single bad URL refuses the upload."""
     webhook_url: str
@@ -802,6 +1030,89 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         description="The output's file name without its ending, from `{key}`, `{name}`, `{serial}`, `{position}`, `{original}`, `{variant}`.",
     ),
     UploadOption(
+        "profile",
+        False,
+        "choice",
+        description="The system that the file is an export of; `auto` tells it by the header.",
+        choices=(
+            "auto",
+            "native",
+            "shopify",
+            "shopify-template",
+            "matrixify",
+            "woocommerce",
+            "webtoffee",
+            "magento",
+            "bigcommerce-v2",
+            "bigcommerce",
+            "prestashop",
+            "shopware",
+            "shopware5-images",
+            "squarespace",
+            "wix-classic",
+            "wix",
+            "ecwid",
+            "lightspeed-c",
+            "lightspeed-retail",
+            "opencart",
+            "opencart-images",
+            "opencart-csv-price-pro",
+            "google-merchant",
+            "meta",
+            "meta-indexed",
+            "amazon",
+            "amazon-flat-file",
+            "ebay-draft",
+            "ebay",
+            "etsy",
+            "channeladvisor",
+            "adobe-target",
+            "akeneo",
+            "odoo",
+            "sales-layer",
+            "plentymarkets",
+            "ergonode",
+        ),
+        default="auto",
+    ),
+    UploadOption(
+        "columns",
+        False,
+        "json",
+        description='Which columns are which, by name or number from 1: `{"key": "SKU", "name": "Title", "images": ["Main image", "More images"]}`.',
+    ),
+    UploadOption(
+        "base_url", False, "text", description="What image cells without a scheme are paths below."
+    ),
+    UploadOption(
+        "encoding",
+        False,
+        "text",
+        description="Of a text, where it is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be, windows-1250, windows-1251, windows-1252, windows-1253, windows-1254, windows-1255, windows-1256, windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9, iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr.",
+    ),
+    UploadOption(
+        "sheet",
+        False,
+        "text",
+        description="The sheet of a workbook; the first one with a known header where it is left out.",
+    ),
+    UploadOption(
+        "on_error",
+        False,
+        "choice",
+        description="`skip` takes the good rows; wrong ones come back with empty output.",
+        choices=("refuse", "skip"),
+        default="refuse",
+    ),
+    UploadOption(
+        "sample",
+        False,
+        "integer",
+        description="Take only so many products, spread evenly over the file.",
+        minimum=1,
+        maximum=500,
+    ),
+    UploadOption(
         "strict",
         False,
         "boolean",
@@ -932,16 +1243,22 @@ __all__ = [
     "ERROR_CODES",
     "UPLOAD_OPTIONS",
     "Accepted",
+    "Check",
     "CheckObject",
+    "Columns",
     "Ending",
     "ErrorCode",
+    "Estimate",
+    "HostImages",
     "Image",
     "ImageError",
     "Outcome",
+    "PreviewedProduct",
     "Product",
     "RequestStatus",
     "RequestStatusWebhook",
     "RowError",
+    "Sample",
     "Status",
     "UploadOption",
     "UploadOptions",

@@ -63,13 +63,13 @@ def test_upload_comes_back_byte_for_byte(api: Api) -> None:
     settle(api.engine, claimed(api.engine, request_id, 2), good_image("b.jpg"))
     files = "http://api.example/api/image"
     expected = (
-        "Notes;Serial Number;input image urls;Product Name ;Output Image Urls\r\n"
+        "\ufeffNotes;Serial Number;input image urls;Product Name ;Output Image Urls\r\n"
         f'"a;""b""\nc\r\nd"; 007 ;{URL}, {URL};Straße 名前 😀;{files}/a.jpg,\r\n'
         f"=1+1;8;{URL};\uff0b,\t;{files}/b.jpg\r\n"
     )
     assert api.get(f"/api/download/{request_id}").content.decode() == expected
     safe = (
-        "Notes;Serial Number;input image urls;Product Name ;Output Image Urls\r\n"
+        "\ufeffNotes;Serial Number;input image urls;Product Name ;Output Image Urls\r\n"
         f'"a;""b""\nc\r\nd";" 007 ";"{URL}, {URL}";"Straße 名前 😀";"{files}/a.jpg,"\r\n'
         f'"\'=1+1";"8";"{URL}";"\'\uff0b,\t";"{files}/b.jpg"\r\n'
     )
@@ -90,14 +90,14 @@ def test_report_has_a_row_an_image(api: Api) -> None:
     lines = response.content.decode().split("\r\n")
     assert lines[0] == (
         "line,serial_number,product_name,position,input_url,output_url,status,action,error_code,http_status,message,"
-        "bytes_in,bytes_out,saved_percent,width,height,format"
+        "bytes_in,bytes_out,saved_percent,width,height,format,warnings,variant,score,checks"
     )
     assert lines[1] == (
-        f"2,1,SKU1,1,{URL},http://api.example/api/image/1.jpg,COMPLETED,compressed,,,,100,40,60.0,8,8,JPEG"
+        f"2,1,SKU1,1,{URL},http://api.example/api/image/1.jpg,COMPLETED,compressed,,,,100,40,60.0,8,8,JPEG,,,,"
     )
     assert lines[2] == (
         "2,1,SKU1,2,http://images.example/2.jpg,,FAILED,,http_error,404,The server answered"
-        " 404.,,,,,,"
+        " 404.,,,,,,,,,,"
     )
     assert [line.split(",")[:4] for line in lines[3:5]] == [
         ["3", "2", "SKU2", "1"],

@@ -24,6 +24,13 @@ def test_upload_is_accepted_with_the_way_to_its_status(api: Api) -> None:
     assert body == {
         "message": "CSV received and processing started.",
         "status": "PENDING",
+        "profile": "native",
+        "columns": {
+            "key": "Serial Number",
+            "name": "Product Name",
+            "images": ["Input Image Urls"],
+        },
+        "skipped_rows": 0,
         "total_products": 2,
         "total_images": 4,
         "warning_count": 0,

@@ -24,7 +24,14 @@ STATUS = {
     "updated_at": "2026-01-01T00:00:00.000Z",
     "completed_at": "2026-01-01T00:00:00.000Z",
 }
-ACCEPTED = {"message": "Taken.", "request_id": "1", "status": "PENDING"}
+COLUMNS = {"key": "Serial Number", "name": "Product Name", "images": ["Input Image Urls"]}
+ACCEPTED = {
+    "message": "Taken.",
+    "request_id": "1",
+    "status": "PENDING",
+    "profile": "native",
+    "columns": COLUMNS,
+}
 ROWS = [{"Serial Number": 1, "Product Name": "Mug", "Input Image Urls": "http://shop.example/a"}]
 
 

@@ -13,7 +13,7 @@ from halftone_api.endpoints.rate_limiting import limit_rate
 from halftone_api.errors import ProblemCode
 from halftone_api.server.middleware import call_id
 from halftone_api.services import services
-from halftone_api.upload.check import Understood
+from halftone_api.upload.check import Check
 from halftone_api.upload.fields import form_schema
 from halftone_api.upload.form import Upload, read_upload
 from halftone_api.upload.products import UploadLimits
@@ -103,7 +103,7 @@ async def upload(request: Request) -> Response:
     tag=Tag.UPLOAD,
     summary="What an upload of this form would be understood as; nothing is stored",
     body=_FORM,
-    answers={200: Answer("What was understood of the file.", Understood)},
+    answers={200: Answer("What was understood of the file.", Check)},
     problems=_FORM_PROBLEMS,
 )
 async def check(request: Request) -> Response:

@@ -30,7 +30,7 @@ class PreviewedProduct(TypedDict):
     input_image_urls: list[str]
 
 
-class Understood(TypedDict):
+class Check(TypedDict):
     """What an upload of the file would be."""
 
     profile: str
@@ -75,7 +75,7 @@ class Understanding:
             if host and (host in self._hosts or len(self._hosts) < MAX_HOSTS):
                 self._hosts[host] += 1
 
-    def to_json(self, layout: Layout, file: ProductFile) -> Understood:
+    def to_json(self, layout: Layout, file: ProductFile) -> Check:
         return {
             "profile": layout.profile,
             "columns": layout.columns_json(),

@@ -26,6 +26,8 @@ MAX_KEY_CHARACTERS = 1000
 MAX_VALUE_CHARACTERS = 200
 # Blank rows between others come back, where there are no more than these at one place.
 MAX_BLANK_ROWS_KEPT = 1000
+# Rows without any text between others; reading them costs as much as reading others.
+MAX_BLANK_ROWS = 1_000_000
 
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _SERIAL_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -129,7 +131,8 @@ class ProductFile:
         rows = 0
         for row, blank_rows in self._rows_with_blank_ones():
             rows += 1
-            self._check_count(rows, "rows")
+            if rows > self._limits.max_rows:
+                raise self._too_many("rows", self._limits.max_rows)
             if not self.layout.is_native:
                 yield from (OtherRow(blank.line, blank.cells) for blank in blank_rows)
             read = self._read(row)
@@ -148,9 +151,9 @@ class ProductFile:
                 yield row, blank_rows
                 blank_rows = []
                 continue
-            # Reading them costs as much as reading others.
             blank += 1
-            self._check_count(blank, "blank rows")
+            if blank > max(self._limits.max_rows, MAX_BLANK_ROWS):
+                raise self._too_many("blank rows", MAX_BLANK_ROWS)
             if row.cells and len(blank_rows) < MAX_BLANK_ROWS_KEPT:
                 blank_rows.append(row)
 
@@ -159,14 +162,12 @@ class ProductFile:
         header_line = self.layout.header_line
         return (row for row in self._table.rows(self.layout.delimiter) if row.line > header_line)
 
-    def _check_count(self, count: int, what: str) -> None:
-        limit = self._limits.max_rows
-        if count > limit:
-            raise Problem(
-                ProblemCode.TOO_MANY_ROWS,
-                f"The file has more than {limit} {what}. Split it into several uploads.",
-                limit=limit,
-            )
+    def _too_many(self, what: str, limit: int) -> Problem:
+        return Problem(
+            ProblemCode.TOO_MANY_ROWS,
+            f"The file has more than {limit} {what}. Split it into several uploads.",
+            limit=limit,
+        )
 
     def _read(self, row: Row) -> NewProduct | OtherRow | None:
         """The product of the row, or the row as it is; None where the row has an error that refuses

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
-from halftone_api.upload.check import Understanding, Understood
+from halftone_api.upload.check import Check, Understanding
 from halftone_api.upload.form import Upload
 from halftone_api.upload.layout import Columns, Layout
 from halftone_api.upload.opening import open_table
@@ -172,7 +172,7 @@ class Intake:
         _refuse_invalid_rows(file)
         return Sample(min(upload.sample or products, products), products, images)
 
-    def check(self, upload: Upload) -> Understood:
+    def check(self, upload: Upload) -> Check:
         """What an upload would be understood as; nothing is stored. Raises Problem as `store`."""
         table, layout = open_table(upload.file, upload.reading)
         file = self._products(table, layout, upload)

@@ -57,11 +57,12 @@ class TextTable:
         """
         self.malformed: Problem | None = None
         self.encoding, self.guessed_at_line = _find_encoding(file, encoding)
+        if not self.encoding.startswith("utf-16"):
+            _drop_blank_lines_at_end(file)
         self._text = io.TextIOWrapper(file, encoding=self.encoding, newline="")
         self._text.seek(0)
         first = self._text.readline(MAX_ROW_CHARACTERS + 1)
         self.has_bom = first.startswith("\ufeff")
-        self._is_utf16 = self.encoding.startswith("utf-16")
         found = _SEPARATOR_LINE.fullmatch(first.lstrip("\ufeff"))
         self.separator_line = None if found is None else found.group().rstrip("\r\n")
         self._delimiters = DELIMITERS if found is None else (found["delimiter"],)
@@ -193,6 +194,19 @@ def _first_wrong_byte(file: BinaryIO, encoding: str) -> _WrongByte | None:
         if not chunk:
             return None
         offset = file.tell()
+
+
+def _drop_blank_lines_at_end(file: BinaryIO) -> None:
+    """Cut the line breaks off that a file ends with. Reading 100 million of them takes a minute."""
+    end = file.seek(0, io.SEEK_END)
+    while end > 0:
+        start = max(0, end - _READ_BYTES)
+        file.seek(start)
+        kept = file.read(end - start).rstrip(b"\r\n")
+        end = start + len(kept)
+        if kept:
+            break
+    file.truncate(end)
 
 
 def _is_ascii(file: BinaryIO, end: int) -> bool:
