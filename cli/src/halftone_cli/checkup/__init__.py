@@ -1,0 +1,1 @@
+"""What `halftone doctor` looks at. Each module yields findings; nothing here prints."""

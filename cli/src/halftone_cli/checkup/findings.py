@@ -1,0 +1,39 @@
+"""The findings of a check-up."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Level(StrEnum):
+    """`broken` makes the check-up fail; a warning does not."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at and what was found, with examples and what to do about it."""
+
+    area: str
+    level: Level
+    text: str
+    remedy: str = ""
+    examples: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def ok(area: str, text: str) -> Finding:
+    return Finding(area, Level.OK, text)
+
+
+def warning(area: str, text: str, remedy: str = "") -> Finding:
+    return Finding(area, Level.WARNING, text, remedy)
+
+
+def broken(area: str, text: str, remedy: str = "", examples: tuple[str, ...] = ()) -> Finding:
+    return Finding(area, Level.BROKEN, text, remedy, examples)
