@@ -159,9 +159,9 @@ def test_key_can_be_revoked_by_what_the_list_shows(tmp_path: Path, database_url:
         assert keys("create", name).returncode == 0
     for row in (1, 0):
         listed = [
-            line.split()[1]
+            line.split()[0]
             for line in keys("list").stdout.splitlines()
-            if re.match(r"│ [0-9a-f]", line)
+            if re.match(r"[0-9a-f]{8}-", line)
         ]
         assert len(listed) == 2
         revoked = keys("revoke", listed[row])

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from halftone_cli.commands.doctor import doctor
+from halftone_cli.commands.keys import keys
 from halftone_cli.commands.origins import origins, presets
 from halftone_cli.commands.queues import queues
 from halftone_cli.commands.registering import command
@@ -27,7 +28,6 @@ from halftone_cli.commands.retry import retry
 from halftone_cli.commands.upload import check, submit
 from halftone_cli.commands.webhooks import webhooks
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.key_commands import keys
 from halftone_cli.program import NAME
 from halftone_cli.terminal import (
     EXIT_FAILED,
@@ -111,8 +111,10 @@ def demo(
 def migrate(home: HomeOption = DEFAULT_HOME) -> None:
     """Bring the database to the newest schema."""
     from halftone_cli.local_database import database_url, failing_on_bad_database
+    from halftone_cli.places import announce
     from halftone_db import migrate as run_migrations
 
+    announce(home)
     with failing_on_bad_database(), database_url(home) as url:
         run_migrations(url)
     print_json({"migrated": True})

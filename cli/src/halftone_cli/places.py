@@ -8,7 +8,8 @@ from rich.console import Console
 
 from halftone_cli.home import Home
 from halftone_cli.terminal import console, say
-from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, PREFIX, SECRETS_FOLDER, redact
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, SECRETS_FOLDER, redact
+from halftone_shared.runtime.variables import PREFIX
 
 UNNAMED = ""
 

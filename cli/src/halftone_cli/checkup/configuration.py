@@ -10,9 +10,10 @@ from halftone_api.settings import ApiSettings
 from halftone_cli.checkup.findings import Finding, broken, ok, warning
 from halftone_cli.places import Places, source_of
 from halftone_shared.errors import BadSettings
+from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.signing import new_secret
-from halftone_shared.runtime.settings import PREFIX, load_settings, redact
-from halftone_shared.runtime.variables import unknown_variables, warning_about
+from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, SECRETS_FOLDER, load_settings, redact
+from halftone_shared.runtime.variables import PREFIX, unknown_variables, warning_about
 from halftone_workers.settings import WorkerSettings
 
 AREA = "settings"
@@ -46,8 +47,8 @@ def settings_in_use(places: Places) -> list[Setting]:
         elif source := source_of(variable):
             found.append(Setting(PREFIX + variable, _shown(name), source))
         else:
-            value = "" if field.is_required() else str(field.get_default())
-            found.append(Setting(PREFIX + variable, value, "default"))
+            default = None if field.is_required() else field.get_default()
+            found.append(Setting(PREFIX + variable, _written(default), "default"))
     return sorted(found, key=lambda one: one.source == "default")
 
 
@@ -55,25 +56,26 @@ def check_settings(places: Places) -> Iterator[Finding]:
     in_use = settings_in_use(places)
     given = [one for one in in_use if one.source != "default"]
     for one in given:
-        yield ok(AREA, f"{one.variable}={one.value} ({one.source})")
+        if one.source in (one.variable, str(SECRETS_FOLDER / one.variable.lower())):
+            yield ok(AREA, f"{one.variable}={one.value} ({one.source})")
     yield ok(AREA, f"The other {len(in_use) - len(given)} settings have their defaults.")
-    for problem in _problems(places):
+    for problem in _problems():
         yield broken(AREA, problem)
     for name in unknown_variables():
         yield warning(AREA, warning_about(name))
 
 
-def _problems(places: Places) -> list[str]:
-    """What API and workers would refuse to start with."""
-    # What `halftone up` gives its children, where the environment names nothing.
-    made = {
-        "database_url": places.database.url if places.database.url.startswith("postgres") else "",
-        "rabbitmq_url": places.broker.url,
-        "storage_url": places.storage.url,
-        "webhook_secret": "" if source_of("WEBHOOK_SECRET") else new_secret(),
+def _problems() -> list[str]:
+    """What API and workers would refuse to start with. What is not set here may be set where they
+    run, so it is given a value that passes.
+    """
+    stand_ins = {
+        "database_url": "postgresql://embedded",
+        "rabbitmq_url": IN_PROCESS_QUEUE,
+        "storage_url": "file:///",
+        "webhook_secret": new_secret(),
     }
-    overrides = {name: value for name, value in made.items() if value}
-    overrides.setdefault("database_url", "postgresql://embedded")
+    overrides = {name: value for name, value in stand_ins.items() if not source_of(name.upper())}
     problems: dict[str, None] = {}
     for settings_class in _CLASSES:
         try:
@@ -81,6 +83,13 @@ def _problems(places: Places) -> list[str]:
         except BadSettings as error:
             problems |= dict.fromkeys(error.problems)
     return list(problems)
+
+
+def _written(default: object) -> str:
+    """A default as the variable would be written."""
+    if isinstance(default, FetchRule):
+        return ",".join(map(str, default.allowed_networks))
+    return "" if default is None else str(default)
 
 
 def _shown(name: str) -> str:

@@ -12,7 +12,9 @@ AREA = "versions"
 CLOCK_TOLERANCE_SECONDS = 5.0
 
 
-def check_versions(url: str, schema: str | None, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
+def check_versions(
+    url: str, schema: str | None, workers: Sequence[LiveWorker]
+) -> Iterator[Finding]:
     """`schema`: the database's newest migration; None where the database is not reached."""
     own = version("halftone")
     yield ok(AREA, f"This command: {own}. Schema of the database: {schema or 'unknown'}.")

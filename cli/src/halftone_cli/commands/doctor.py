@@ -12,6 +12,7 @@ from halftone_cli.home import DEFAULT_HOME
 from halftone_cli.service import DEFAULT_URL
 from halftone_cli.terminal import (
     EXIT_FAILED,
+    EXIT_REFUSED,
     HomeOption,
     failing_with,
     print_json,
@@ -76,14 +77,15 @@ def _examine(
     places: "Places", home: Path, url: str, workers: "list[LiveWorker]"
 ) -> "Iterator[Finding]":
     """Every check, in turn. Fills `workers` with those that run."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from halftone_cli.checkup.configuration import check_settings
     from halftone_cli.checkup.connections import AREA, check_broker, check_storage
     from halftone_cli.checkup.findings import broken, ok
     from halftone_cli.checkup.versions import check_versions
     from halftone_cli.checkup.work import check_data, check_work
     from halftone_cli.local_database import database_url
-    from halftone_cli.terminal import EXIT_REFUSED
-    from halftone_shared.db.engine import check_database, make_engine
+    from halftone_shared.db.engine import check_database, is_unavailable, make_engine, unreachable
     from halftone_shared.db.workers import live_workers
     from halftone_shared.errors import BadSettings, DatabaseUnavailable
 
@@ -104,6 +106,10 @@ def _examine(
                     yield from check_data(engine)
                 finally:
                     engine.dispose()
+        except SQLAlchemyError as error:
+            if not is_unavailable(error):
+                raise
+            yield broken(AREA, f"Database: {unreachable(error)}")
         except DatabaseUnavailable as error:
             yield broken(AREA, f"Database: {error}")
     yield from check_settings(places)

@@ -4,7 +4,7 @@ terminal.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from halftone_cli.home import DEFAULT_HOME
-from halftone_cli.terminal import HomeOption, console
+from halftone_cli.terminal import HomeOption, console, mode, print_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -44,8 +44,13 @@ def queues(
 ) -> None:
     """Show queues, workers, throughput and failures from PostgreSQL, live until Ctrl-C."""
     from halftone_cli.local_database import local_engine
+    from halftone_cli.places import announce
 
+    announce(home)
     with local_engine(home) as engine:
+        if mode.json:
+            print_json(asdict(_look(engine)))
+            return
         if once or not console.is_terminal:
             before = _look(engine)
             time.sleep(1)  # a throughput takes two looks

@@ -42,12 +42,12 @@ def command(
     own = [one for one in own if one.kind is not inspect.Parameter.VAR_KEYWORD]
 
     @functools.wraps(function)
-    def run(*, as_json: bool, quiet: bool, url: str = DEFAULT_URL, **arguments: Any) -> None:
+    def run(*, as_json: bool, quiet: bool, **arguments: Any) -> None:
         set_mode(as_json=as_json, quiet=quiet)
         if not calls_service:
             function(**arguments)
             return
-        with connected(url) as client:
+        with connected(arguments.pop("url")) as client:
             function(client, **arguments)
 
     common = [_option("as_json", JsonOption, False), _option("quiet", QuietOption, False)]

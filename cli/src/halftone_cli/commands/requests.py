@@ -2,15 +2,14 @@
 
 import os
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Column, Table
-from rich.text import Text
 
 import halftone
-from halftone_cli.progress import megabytes, watch
+from halftone_cli.progress import gain_text, watch
 from halftone_cli.request_text import show_failures, show_product, show_status
 from halftone_cli.service import hint
 from halftone_cli.terminal import (
@@ -25,7 +24,6 @@ from halftone_cli.terminal import (
     say,
 )
 
-UUID_CHARACTERS = 36
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's ID.")]
 
 
@@ -37,34 +35,23 @@ def requests(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
 ) -> None:
     """List requests, newest first."""
-    table = Table(
-        Column("ID", no_wrap=True, min_width=UUID_CHARACTERS),
-        "Status",
-        Column("Done", justify="right"),
-        Column("Images", justify="right"),
-        Column("Failed", justify="right"),
-        Column("Saved", justify="right"),
-        "Created",
-        Column("File", overflow="fold"),
-    )
-    listed = client.requests(status=status, page_size=min(limit, 100))
-    for _, one in zip(range(limit), listed, strict=False):
+    found = list(islice(client.requests(status=status, page_size=min(limit, 100)), limit))
+    for one in found:
         print_json(one.raw)
         print_quiet(one.request_id)
-        table.add_row(
-            one.request_id,
-            one.status,
-            f"{one.progress:g} %",
-            f"{one.total_images:,}",
-            f"{one.failed_images:,}",
-            megabytes(one.bytes_saved),
-            f"{one.created_at:%Y-%m-%d %H:%M}",
-            Text(one.csv_filename),
-        )
-    if table.row_count:
-        console.print(table)
-    else:
+        say(_request_line(one))
+    if not found:
         say(f"There are no requests. `{hint(client.url, 'submit', 'FILE')}` makes one.")
+
+
+def _request_line(one: halftone.RequestStatus) -> str:
+    """One line, so that the list can be searched and cut by other programs."""
+    created = f"{one.created_at:%Y-%m-%d %H:%M}"
+    progress = f"{one.progress:.0f} %"
+    return (
+        f"{one.request_id}  {created}  {one.status:<10} {progress:>5}  {gain_text(one)}"
+        f"  {one.csv_filename}"
+    )
 
 
 def status(

@@ -59,6 +59,7 @@ def retry(
 
 def _retry_all(home: Path, code: str | None, since_seconds: float) -> None:
     from halftone_cli.local_database import local_engine
+    from halftone_cli.places import announce
     from halftone_shared.db.cancel_retry import ended_with_failures, retry_request
     from halftone_shared.errors import NotEnded, NothingToRetry
     from halftone_shared.model.error_codes import ImageErrorCode
@@ -69,6 +70,7 @@ def _retry_all(home: Path, code: str | None, since_seconds: float) -> None:
     public_url = os.environ.get("HALFTONE_PUBLIC_URL") or _DEFAULT_PUBLIC_URL
     retention_days = int(os.environ.get("HALFTONE_RETENTION_DAYS") or 0)
     retried = 0
+    announce(home)
     with local_engine(home) as engine:
         with engine.connect() as connection:
             found = ended_with_failures(connection, code=code, since_seconds=since_seconds)
