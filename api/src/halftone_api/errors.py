@@ -160,6 +160,25 @@ class ProblemCode(StrEnum):
         "The header `Authorization: Bearer KEY` is missing, or its key is unknown or revoked.",
         "Send a key; `halftone keys create` makes one.",
     )
+    # Callbacks
+    BAD_SIGNATURE = (
+        "bad_signature",
+        401,
+        "The callback is not signed with the processor's secret, or its time is not now.",
+        "Sign it by Standard Webhooks with HALFTONE_PROCESSOR_SECRET, anew for every attempt.",
+    )
+    MALFORMED_CALLBACK = (
+        "malformed_callback",
+        400,
+        "The callback's body cannot be used.",
+        "Send JSON with `job_id`, `status` and `output_url` or `error`.",
+    )
+    JOB_ENDED = (
+        "job_ended",
+        409,
+        "The job has ended otherwise: expired, cancelled, or with another result.",
+        "Drop the result; halftone sends the image again where it still wants it.",
+    )
     NOT_FOUND = (
         "not_found",
         404,

@@ -108,10 +108,33 @@ ALTER TABLE workers
     ADD COLUMN version TEXT,
     ADD COLUMN engines JSONB,
     ADD COLUMN clock TIMESTAMP WITH TIME ZONE;
+
+ALTER TABLE products ADD COLUMN away BOOLEAN DEFAULT false NOT NULL;
+CREATE TABLE processor_jobs (
+    id UUID NOT NULL,
+    request_id UUID NOT NULL,
+    seq INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    variant TEXT NOT NULL,
+    status TEXT DEFAULT 'sent' NOT NULL,
+    used BOOLEAN DEFAULT false NOT NULL,
+    output_url TEXT,
+    error TEXT,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    ended_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_processor_jobs PRIMARY KEY (id),
+    CONSTRAINT fk_processor_jobs_request_id FOREIGN KEY (request_id, seq)
+        REFERENCES products (request_id, seq) ON DELETE CASCADE
+);
+CREATE INDEX ix_processor_jobs_product ON processor_jobs (request_id, seq);
+CREATE INDEX ix_processor_jobs_sent ON processor_jobs (expires_at) WHERE status = 'sent';
 """
 
 # Before 0006 the column was written and never read.
 DOWNGRADE = """
+DROP TABLE processor_jobs;
+ALTER TABLE products DROP COLUMN away;
 ALTER TABLE workers DROP COLUMN version, DROP COLUMN engines, DROP COLUMN clock;
 DROP TABLE other_rows;
 UPDATE products SET serial_number = coalesce(serial_number, seq),

@@ -243,7 +243,7 @@ _CANCEL = text(
         ORDER BY seq LIMIT :limit FOR UPDATE
     ), product AS (
         UPDATE products
-        SET status = 'CANCELLED', lease_until = NULL, next_attempt_at = NULL
+        SET status = 'CANCELLED', lease_until = NULL, away = false, next_attempt_at = NULL
         WHERE request_id = :request_id AND seq > :after_seq
           AND seq <= (SELECT max(seq) FROM waiting)
           AND status IN ('PENDING', 'PROCESSING')
@@ -314,6 +314,11 @@ _REOPEN = text(
                 FROM jsonb_array_elements(product.images) WITH ORDINALITY
                     AS image(image, position)) AS kept
         FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done
+    ), forgotten AS (
+        UPDATE processor_jobs AS job
+        SET status = CASE job.status WHEN 'sent' THEN 'cancelled' ELSE job.status END, used = true
+        FROM fact
+        WHERE job.request_id = fact.request_id AND job.seq = fact.seq
     ), reopened AS (
         UPDATE products
         SET status = 'PENDING', attempts = 0, next_attempt_at = now(), failed_images = 0,

@@ -142,7 +142,7 @@ def take_due_events(connection: Connection, room: int) -> list[EventKey]:
 # the last attempt.
 _FREE_EXPIRED = text(
     """
-    UPDATE products SET status = 'PENDING', lease_until = NULL,
+    UPDATE products SET status = 'PENDING', lease_until = NULL, away = false,
         next_attempt_at = coalesce(next_attempt_at, now())
     FROM (
         SELECT request_id, seq FROM products

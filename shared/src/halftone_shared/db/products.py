@@ -57,7 +57,7 @@ _CLAIM = driver_statement(
         ORDER BY seq FOR NO KEY UPDATE
     ), claimed AS (
         UPDATE products
-        SET status = 'PROCESSING', claims = claims + 1, attempts = attempts + 1,
+        SET status = 'PROCESSING', away = false, claims = claims + 1, attempts = attempts + 1,
             next_attempt_at = NULL,
             lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM wanted))

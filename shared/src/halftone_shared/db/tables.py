@@ -213,6 +213,8 @@ products = Table(
     Column("images", JSONB),
     Column("failed_images", SmallInteger, nullable=False, server_default=text("0")),
     ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
+    # Its images are with the external processor: no worker has it, and the lease is not renewed.
+    Column("away", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("status = 'PENDING' OR next_attempt_at IS NULL", name="only_pending_is_due"),
     CheckConstraint(
         "status IN ('PENDING', 'PROCESSING') OR lease_until IS NULL", name="final_is_in_no_hand"
@@ -359,4 +361,28 @@ workers = Table(
     Column("engines", JSONB),
     Column("clock", DateTime(timezone=True)),
     postgresql_with={"fillfactor": "50"},
+)
+
+# Outputs of images that the external image processing service makes: see processor_jobs.py.
+processor_jobs = Table(
+    "processor_jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("request_id", Uuid, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("variant", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="sent"),
+    # A result is used once, by the worker that claims its product.
+    Column("used", Boolean, nullable=False, server_default=text("false")),
+    Column("output_url", Text),
+    Column("error", Text),
+    _time("created_at", nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    _time("ended_at"),
+    ForeignKeyConstraint(
+        ["request_id", "seq"], ["products.request_id", "products.seq"], ondelete="CASCADE"
+    ),
+    Index("ix_processor_jobs_product", "request_id", "seq"),
+    Index("ix_processor_jobs_sent", "expires_at", postgresql_where=text("status = 'sent'")),
 )

@@ -4,11 +4,13 @@
 
 import base64
 import binascii
+import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that marks a secret, not one
 MIN_SECRET_BYTES = 24
@@ -53,3 +55,20 @@ def signed_headers(secret: str, event_id: UUID, body: str) -> dict[str, str]:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(secret).sign(message_id, now, body),
     }
+
+
+class BadSignature(Exception):
+    """A message without a valid signature of now. The message is for whoever sent it."""
+
+
+def verify_signature(secret: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Check the three webhook headers of a message that came in, at most 5 minutes old.
+
+    Raises BadSignature.
+    """
+    try:
+        Webhook(secret).verify(body, {name.lower(): value for name, value in headers.items()})
+    except json.JSONDecodeError:
+        return  # the signature is valid; what the body should be, the caller knows
+    except (WebhookVerificationError, ValueError) as error:
+        raise BadSignature(f"The signature is not valid: {error}.") from None

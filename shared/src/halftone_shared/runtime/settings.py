@@ -85,6 +85,7 @@ def _secret(value: str) -> str:
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StorageUrl = Annotated[str, AfterValidator(_url("file", "s3"))]
+ProcessorUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 WebhookSecret = Annotated[str, AfterValidator(_secret)]
 FetchAllow = Annotated[FetchRule, NoDecode, BeforeValidator(_split_networks)]
@@ -121,6 +122,15 @@ class CommonSettings(DatabaseSettings):
     )
     webhook_secret: WebhookSecret = Field(
         description="whsec_ followed by at least 24 bytes in base64"
+    )
+    processor_url: ProcessorUrl | None = Field(
+        None, description="http(s)://host[:port]/path of an image processing service, or nothing"
+    )
+    processor_secret: WebhookSecret | None = Field(
+        None, description="whsec_ followed by at least 24 bytes in base64"
+    )
+    processor_timeout_seconds: float = Field(
+        300, gt=0, le=86400, description="a number of seconds above 0, at most 86400"
     )
     retention_days: int = Field(
         0, ge=0, le=36500, description="a whole number of days, 0 to keep everything"

@@ -1,0 +1,258 @@
+"""Queries on jobs of the external image processing service: one for each output of an image.
+
+A worker adds a job and sends it. While the service works on it, the product is *away*: PROCESSING,
+with a lease that ends when its last job expires, and in no worker. A callback records how a job
+ended. The one that ends the product's last open job makes the product due, and so does the end of
+the lease. Whoever claims the product next takes the results.
+
+Every function that changes a product and its jobs locks the product first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Connection, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from halftone_shared.db.products import Claim
+from halftone_shared.db.requests import WORK_CHANNEL
+from halftone_shared.model.results import ImageResult
+
+
+class JobStatus(StrEnum):
+    """`sent`: the service has it, or is about to. `expired`: it did not call back in time."""
+
+    SENT = "sent"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Recorded(StrEnum):
+    """What became of a callback. `repeated`: it said the same before; nothing has changed."""
+
+    RECORDED = "recorded"
+    REPEATED = "repeated"
+    UNKNOWN = "unknown"
+    ENDED_OTHERWISE = "ended_otherwise"
+
+
+@dataclass(frozen=True)
+class ProcessorJob:
+    """A job and how it stands. `variant` is empty for the main output; `position` counts from 1."""
+
+    id: UUID
+    position: int
+    variant: str
+    status: JobStatus
+    output_url: str | None
+    error: str | None
+    expires_at: datetime
+
+
+_ADD = text(
+    """
+    INSERT INTO processor_jobs (id, request_id, seq, position, variant, expires_at)
+    SELECT :id, request_id, seq, :position, :variant, now() + make_interval(secs => :seconds)
+    FROM products
+    WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
+    RETURNING expires_at
+    """
+)
+
+
+def add_job(
+    connection: Connection,
+    claim: Claim,
+    job_id: UUID,
+    *,
+    position: int,
+    variant: str,
+    timeout_seconds: float,
+) -> datetime | None:
+    """Write a job before it is sent; when it expires. None where the claim is void."""
+    expires_at: datetime | None = connection.execute(
+        _ADD,
+        {
+            "id": job_id,
+            "request_id": claim.key.request_id,
+            "seq": claim.key.seq,
+            "token": claim.token,
+            "position": position,
+            "variant": variant,
+            "seconds": timeout_seconds,
+        },
+    ).scalar()
+    return expires_at
+
+
+# A result is used once: a product that is tried again sends its images again.
+_TAKE = text(
+    """
+    WITH unused AS (
+        SELECT id, CASE WHEN status = 'sent' AND expires_at <= now() THEN 'expired' ELSE status END
+               AS status
+        FROM processor_jobs
+        WHERE request_id = :request_id AND seq = :seq AND NOT used AND status <> 'cancelled'
+        FOR NO KEY UPDATE
+    )
+    UPDATE processor_jobs AS job SET status = unused.status, used = unused.status <> 'sent'
+    FROM unused WHERE job.id = unused.id
+    RETURNING job.id, job.position, job.variant, job.status, job.output_url, job.error,
+              job.expires_at
+    """
+)
+
+
+def take_jobs(connection: Connection, claim: Claim) -> list[ProcessorJob]:
+    """The jobs of a claimed product: results that were not used yet, and jobs that are open.
+
+    Results count as used from now on. A worker that dies with them sends the images again.
+    """
+    found = connection.execute(
+        _TAKE, {"request_id": claim.key.request_id, "seq": claim.key.seq}
+    ).all()
+    return [
+        ProcessorJob(
+            row.id,
+            row.position,
+            row.variant,
+            JobStatus(row.status),
+            row.output_url,
+            row.error,
+            row.expires_at,
+        )
+        for row in found
+    ]
+
+
+_SEND_AWAY = text(
+    """
+    UPDATE products
+    SET away = true, attempts = attempts - 1, images = :images, output_files = :files,
+        lease_until = (SELECT max(expires_at) FROM processor_jobs AS job
+                       WHERE job.request_id = products.request_id AND job.seq = products.seq
+                         AND job.status = 'sent')
+    WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
+      AND EXISTS (SELECT FROM processor_jobs AS job
+                  WHERE job.request_id = products.request_id AND job.seq = products.seq
+                    AND job.status = 'sent')
+    """
+).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
+
+# Only where no job is open: the product is due at once.
+_BRING_BACK = text(
+    """
+    UPDATE products
+    SET status = 'PENDING', away = false, lease_until = NULL, next_attempt_at = now()
+    WHERE request_id = :request_id AND seq = :seq AND away AND status = 'PROCESSING'
+      AND NOT EXISTS (SELECT FROM processor_jobs AS job
+                      WHERE job.request_id = products.request_id AND job.seq = products.seq
+                        AND job.status = 'sent' AND job.expires_at > now())
+    """
+)
+# A callback that came before the product was sent away has ended the last job already.
+_HAND_BACK = text(
+    """
+    UPDATE products
+    SET status = 'PENDING', attempts = attempts - 1, images = :images, output_files = :files,
+        lease_until = NULL, next_attempt_at = now()
+    WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
+      AND NOT away
+    """
+).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
+_LOCK = text("SELECT FROM products WHERE request_id = :request_id AND seq = :seq FOR NO KEY UPDATE")
+_NOTIFY = text(f"NOTIFY {WORK_CHANNEL}")
+
+
+def send_away(connection: Connection, claim: Claim, done: Sequence[ImageResult | None]) -> bool:
+    """Let go of a product whose images are with the service; what is `done` is kept.
+
+    The attempt is taken back: the next claim, with the results, counts it again. False where the
+    claim is void. Runs in the caller's transaction.
+    """
+    key = {"request_id": claim.key.request_id, "seq": claim.key.seq}
+    parameters = {
+        **key,
+        "token": claim.token,
+        "images": [None if result is None else result.to_json() for result in done],
+        "files": [None if result is None else result.file for result in done],
+    }
+    connection.execute(_LOCK, key)
+    let_go = connection.execute(_SEND_AWAY, parameters).rowcount == 1
+    if let_go:
+        connection.execute(_BRING_BACK, key)
+        return True
+    return connection.execute(_HAND_BACK, parameters).rowcount == 1
+
+
+_FIND = text("SELECT request_id, seq FROM processor_jobs WHERE id = :id")
+_RECORD = text(
+    """
+    UPDATE processor_jobs AS job
+    SET status = :status, output_url = :output_url, error = :error, ended_at = now()
+    FROM products AS product
+    WHERE job.id = :id AND job.status = 'sent' AND job.expires_at > now()
+      AND product.request_id = job.request_id AND product.seq = job.seq
+      AND product.status IN ('PENDING', 'PROCESSING')
+    """
+)
+_SAME = text(
+    """
+    SELECT status = :status AND output_url IS NOT DISTINCT FROM :output_url
+           AND error IS NOT DISTINCT FROM :error
+    FROM processor_jobs WHERE id = :id
+    """
+)
+
+
+def record_callback(
+    connection: Connection,
+    job_id: UUID,
+    status: JobStatus,
+    *,
+    output_url: str | None = None,
+    error: str | None = None,
+) -> Recorded:
+    """Record how a job ended, once; where it was the product's last open job, the product is due.
+
+    Runs in the caller's transaction.
+    """
+    job = connection.execute(_FIND, {"id": job_id}).one_or_none()
+    if job is None:
+        return Recorded.UNKNOWN
+    key = {"request_id": job.request_id, "seq": job.seq}
+    result = {"id": job_id, "status": status, "output_url": output_url, "error": error}
+    connection.execute(_LOCK, key)
+    if connection.execute(_RECORD, result).rowcount == 1:
+        if connection.execute(_BRING_BACK, key).rowcount == 1:
+            connection.execute(_NOTIFY)
+        return Recorded.RECORDED
+    same = connection.execute(_SAME, result).scalar()
+    return Recorded.REPEATED if same else Recorded.ENDED_OTHERWISE
+
+
+_STATE = text(
+    """
+    SELECT count(*) FILTER (WHERE expires_at > now()) AS open,
+           count(*) FILTER (WHERE expires_at <= now()) AS overdue
+    FROM processor_jobs WHERE status = 'sent'
+    """
+)
+
+
+@dataclass(frozen=True)
+class OpenJobs:
+    """How many jobs the service has, and how many of them are past their time."""
+
+    open: int
+    overdue: int
+
+
+def read_open_jobs(connection: Connection) -> OpenJobs:
+    row = connection.execute(_STATE).one()
+    return OpenJobs(row.open, row.overdue)
