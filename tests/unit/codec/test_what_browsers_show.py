@@ -650,7 +650,7 @@ def test_bytes_behind_a_profile_are_dropped() -> None:
 
 
 def test_huge_profile_is_used_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("halftone_workers.codec.pipeline.MAX_PROFILE_BYTES", 100)
+    monkeypatch.setattr("halftone_workers.codec.decoding.MAX_PROFILE_BYTES", 100)
     from tests.support.codec import swapped_profile
 
     source = encoded(RED, "PNG", icc_profile=swapped_profile()) + PADDING

@@ -38,15 +38,16 @@ class Frames:
     """A decoded image: its frames, how long each is shown (milliseconds), how often all are played
     (0: for ever).
 
-    `still_first`: the first picture is no frame, but shown where animations are not (APNG's default
-    image). `frugal`: a PNG with alpha has no more bytes than Pillow's palette takes, where the
-    quality is 50 or less.
+    `full_size`: the source's, if a JPEG was decoded smaller. `still_first`: the first picture is no
+    frame, but shown where animations are not (APNG's default image). `frugal`: a PNG with alpha has
+    no more bytes than Pillow's palette takes, where the quality is 50 or less.
     """
 
     pictures: Sequence[Picture]
     durations: Sequence[int] = ()
     plays: int = 0
     still_first: bool = False
+    full_size: tuple[int, int] | None = None
     lossless: bool = False
     frugal: bool = False
     kept: Kept = field(default_factory=Kept)

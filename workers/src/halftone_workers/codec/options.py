@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from halftone_shared.model.results import Check
 from halftone_shared.model.states import Action
 
 
@@ -18,8 +19,10 @@ class CodecLimits:
 
 @dataclass(frozen=True)
 class Compressed:
-    """An image that was compressed, or kept where that made it no smaller. `data` is None where not
-    a byte changed.
+    """An image that was compressed, or kept if that made it no smaller.
+
+    `data` is None if not a byte changed. Sizes are in pixels, of the image as it is shown.
+    `score`: the SSIMULACRA2 score that `mode=visual` reached. `variants`: other outputs by name.
     """
 
     data: bytes | None
@@ -28,5 +31,9 @@ class Compressed:
     extension: str
     width: int
     height: int
+    source_width: int = 0
+    source_height: int = 0
+    score: float | None = None
+    checks: tuple[Check, ...] = ()
     warnings: tuple[str, ...] = ()
     variants: "Mapping[str, Compressed]" = field(default_factory=dict)

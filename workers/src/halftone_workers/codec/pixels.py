@@ -17,8 +17,6 @@ from halftone_workers.codec.exif import ORIENTATION_TAG, TURNS, kept_exif
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _ICC_TAG = 0x0102, 0x0106, 0x0153, 0x8773
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _SRGB = ImageCms.createProfile("sRGB")
-# The white that JPEG, which has no transparency, shows instead of it.
-_WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -223,27 +221,10 @@ def _transformed(image: Image.Image, profile: Any) -> Image.Image:
     return moved
 
 
-def flatten(picture: Picture) -> Picture:
-    """Without transparency, on white."""
-    picture = _convert(picture, "RGBA")
-    ground = Image.new("RGB", picture.image.size, _WHITE)
-    ground.paste(picture.image, mask=picture.image.getchannel("A"))
-    return replace(picture, image=ground)
-
-
-def resized(picture: Picture, scale: float) -> Picture:
-    """Both sides × `scale`, at least 1 pixel each. Palettes are resolved first: their indices
-    cannot be averaged.
-    """
+def without_palette(picture: Picture) -> Picture:
+    """In gray or colour: a palette's indices cannot be averaged."""
     image = picture.image
-    if image.mode in ("P", "PA", "1"):
-        image = image.convert(
-            "RGBA" if picture.has_alpha else ("L" if image.mode == "1" else "RGB")
-        )
-    size = scaled_size(image.size, scale)
-    return replace(picture, image=image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
-
-
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    width, height = size
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    if image.mode not in ("P", "PA", "1"):
+        return picture
+    colour = "L" if image.mode == "1" else "RGB"
+    return replace(picture, image=image.convert("RGBA" if picture.has_alpha else colour))

@@ -19,7 +19,7 @@ from typing import Any
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
 from halftone_workers.codec.options import CodecLimits, Compressed
-from halftone_workers.codec.outputs import compress_outputs
+from halftone_workers.codec.pipeline import compress_outputs
 from halftone_workers.codec_processes.system_calls import forbid_system_calls
 from halftone_workers.errors import ImageRefused
 

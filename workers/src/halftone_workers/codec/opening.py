@@ -1,0 +1,170 @@
+"""From bytes to an opened image: its format, its structure within limits, its metadata.
+
+Nothing is decoded here.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_workers.codec.exif import COPYRIGHT_TAG, read_exif, upright_size
+from halftone_workers.codec.formats import Format, is_text, other_kind, sniff
+from halftone_workers.codec.metadata import Kept, kept
+from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec.pixels import scale_key
+from halftone_workers.codec.sources import avif, gif, jpeg, png, tiff, webp
+from halftone_workers.codec.sources.prepared import Prepared, check_pixels, unsupported
+from halftone_workers.errors import ImageRefused
+
+# All frames of an animation are in memory at once: together they may have this many times the
+# pixels of one image.
+ANIMATION_PIXELS_FACTOR = 3
+
+# An image that stops halfway is corrupt, not half an image.
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Pixels are counted here, before anything is decoded. Pillow's own limit only warns until twice as
+# many.
+Image.MAX_IMAGE_PIXELS = None
+
+_PREPARE: dict[Format, Callable[[bytes, CodecLimits], Prepared]] = {
+    Format.JPEG: jpeg.prepare,
+    Format.PNG: png.prepare,
+    Format.WEBP: webp.prepare,
+    Format.GIF: gif.prepare,
+    Format.AVIF: avif.prepare,
+    Format.TIFF: tiff.prepare,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image whose headers were read and found within the limits.
+
+    `data`: the file as it was fetched. `size`: as it is shown, upright. `image`: Pillow's, not
+    decoded yet.
+    """
+
+    data: bytes
+    format: Format
+    prepared: Prepared
+    image: Image.Image
+    frame_count: int
+    size: tuple[int, int]
+    kept: Kept
+
+
+@contextmanager
+def opened(data: bytes, limits: CodecLimits) -> Iterator[Source]:
+    """Open an image. Raises ImageRefused for what is none, is not read, or is over a limit."""
+    form = identify(data)
+    prepared = _PREPARE[form](data, limits)
+    with _image_of(prepared, form) as image:
+        count = _check_size(image, prepared, form, limits)
+        # Metadata is read before XMP is put out of Pillow's sight.
+        xmp = prepared.xmp or image.info.get("xmp") or b""
+        with decoding():
+            notice = read_exif(image).get(COPYRIGHT_TAG)
+            size = prepared.canvas or upright_size(image)
+        metadata = kept(notice, xmp, prepared.iptc, prepared.text)
+        yield Source(data, form, prepared, image, count, size, metadata)
+
+
+def identify(data: bytes) -> Format:
+    """The format by the bytes. Raises ImageRefused, naming the kind of what is not read."""
+    form = sniff(data)
+    if form is not None:
+        return form
+    if is_text(data):
+        raise ImageRefused(
+            ImageErrorCode.NOT_AN_IMAGE, "The URL leads to a page or a text, not to an image."
+        )
+    kind = other_kind(data)
+    what = f"The file is {kind}" if kind else "The file's kind is not known"
+    raise unsupported(f"{what}, which is not read. These are: {', '.join(Format)}.")
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Whatever Pillow's decoders raise for broken bytes means the same to the client."""
+    try:
+        yield
+    except (ImageRefused, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise ImageRefused(
+            ImageErrorCode.CORRUPT_IMAGE, "The image cannot be decoded: its head is broken."
+        ) from None
+    except Exception as error:
+        # Pillow's own words name classes and objects. They are for the log.
+        is_cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        reason = "it ends too early" if is_cut else "its data are damaged"
+        raise ImageRefused(
+            ImageErrorCode.CORRUPT_IMAGE, f"The image cannot be decoded: {reason}."
+        ) from error
+
+
+def frame_numbers(source: Source) -> Sequence[int]:
+    """The numbers of Pillow's frames that are frames of the picture."""
+    return source.prepared.pages or range(source.frame_count)
+
+
+@contextmanager
+def _image_of(prepared: Prepared, form: Format) -> Iterator[Image.Image]:
+    with decoding():
+        try:
+            image = Image.open(io.BytesIO(prepared.data), formats=[form.value])
+        except UnidentifiedImageError:
+            if form is Format.TIFF and (kind := tiff.kind_of(prepared.data)) is not None:
+                raise unsupported(f"The TIFF is {kind}, which is not read.") from None
+            raise
+        if form is Format.PNG:
+            scale_key(image, png.bits_a_channel(prepared.data))
+        if prepared.own_icc:
+            image.info["icc_profile"] = prepared.icc
+    with image:
+        yield image
+
+
+def _check_size(image: Image.Image, prepared: Prepared, form: Format, limits: CodecLimits) -> int:
+    """The number of frames, found to be within the limits by what the headers say."""
+    size = prepared.canvas or image.size
+    check_pixels(size, limits)
+    with decoding():
+        frames = prepared.frame_count or _frame_count(image, form)
+    if frames > limits.max_frames:
+        raise ImageRefused(
+            ImageErrorCode.TOO_MANY_FRAMES,
+            f"The image has {frames} frames; {limits.max_frames} are allowed.",
+        )
+    pixels = frames * size[0] * size[1]
+    if form is Format.TIFF:
+        with decoding():
+            sizes = list(_page_sizes(image, prepared.pages or range(frames)))
+        for page_size in sizes:
+            check_pixels(page_size, limits)
+        pixels = sum(width * height for width, height in sizes)
+    most = limits.max_pixels * ANIMATION_PIXELS_FACTOR
+    if pixels > most:
+        raise ImageRefused(
+            ImageErrorCode.TOO_MANY_PIXELS,
+            f"The image has {pixels} pixels in {frames} frames;"
+            f" {most} are allowed in all frames together.",
+        )
+    return frames
+
+
+def _frame_count(image: Image.Image, form: Format) -> int:
+    # What phones and 3D cameras put behind a JPEG is a preview or a second view, and no frame.
+    return 1 if form is Format.JPEG else int(getattr(image, "n_frames", 1))
+
+
+def _page_sizes(image: Image.Image, pages: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """A TIFF's pages may each have a size of their own."""
+    for page in pages:
+        image.seek(page)
+        yield image.size
+    image.seek(pages[0])

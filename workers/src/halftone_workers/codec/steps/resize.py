@@ -1,0 +1,162 @@
+"""Sizes: how an image meets a box, and the resampling."""
+
+from array import array
+from dataclasses import replace
+
+from PIL import Image, ImageFilter
+
+from halftone_shared.model.options import Fit, Gravity, ImageOptions, Mode
+from halftone_workers.codec.encoders import Frames
+from halftone_workers.codec.pixels import Picture, without_palette
+from halftone_workers.codec.steps.job import Job, each_picture, in_mixable_colours
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+# What an attention map is judged at: enough for a product, and little work.
+_ATTENTION_SIDE = 96
+
+_EDGES: dict[Gravity, tuple[float, float]] = {
+    Gravity.CENTER: (0.5, 0.5),
+    Gravity.NORTH: (0.5, 0.0),
+    Gravity.NORTHEAST: (1.0, 0.0),
+    Gravity.EAST: (1.0, 0.5),
+    Gravity.SOUTHEAST: (1.0, 1.0),
+    Gravity.SOUTH: (0.5, 1.0),
+    Gravity.SOUTHWEST: (0.0, 1.0),
+    Gravity.WEST: (0.0, 0.5),
+    Gravity.NORTHWEST: (0.0, 0.0),
+}
+
+
+def resize(frames: Frames, job: Job) -> Frames:
+    """Fit the image into `width` and `height`, or cover them, and scale it with `mode=scale`."""
+    options = job.options
+    if options.fit is Fit.COVER and options.width and options.height:
+        return _cover(frames, (options.width, options.height), job)
+
+    def size_of(picture: Picture) -> Size:
+        return target_size(frames.full_size or picture.image.size, options)
+
+    if all(size_of(picture) == picture.image.size for picture in frames.pictures):
+        return frames
+    return each_picture(frames, lambda one: resampled(one, size_of(one)))
+
+
+def target_size(size: Size, options: ImageOptions) -> Size:
+    """The size in which the whole image is shown, without what `pad` adds and `cover` cuts off."""
+    if options.mode is Mode.SCALE:
+        size = scaled(size, options.scale)
+    factors = [
+        limit / side
+        for side, limit in zip(size, (options.width, options.height), strict=True)
+        if limit is not None
+    ]
+    if not factors:
+        return size
+    factor = max(factors) if options.fit is Fit.COVER else min(factors)
+    if factor == 1 or (factor > 1 and not options.enlarge):
+        return size
+    width, height = scaled(size, factor)
+    if options.fit is Fit.COVER:
+        return width, height
+    return min(width, options.width or width), min(height, options.height or height)
+
+
+def scaled(size: Size, factor: float) -> Size:
+    """Both sides multiplied, at least one pixel each."""
+    width, height = size
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def resampled(picture: Picture, size: Size, box: Box | None = None) -> Picture:
+    """The picture, or the part of it in a box, in this size."""
+    picture = without_palette(picture)
+    image = picture.image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=2.0)
+    return replace(picture, image=image)
+
+
+def _cover(frames: Frames, wanted: Size, job: Job) -> Frames:
+    size = frames.full_size or frames.first.size
+    if job.options.mode is Mode.SCALE:
+        size = scaled(size, job.options.scale)
+    # Not enlarged: the largest part of this shape.
+    factor = min(1.0, *(side / limit for side, limit in zip(size, wanted, strict=True)))
+    if factor < 1 and not job.options.enlarge:
+        given, wanted = wanted, scaled(wanted, factor)
+        job.warn(
+            f"The image is smaller than {given[0]} × {given[1]} pixels and was not enlarged:"
+            f" it has {wanted[0]} × {wanted[1]}."
+        )
+    if frames.first.size == wanted:
+        return frames
+    place = _place(frames, wanted, job.options.gravity)
+    return each_picture(
+        frames, lambda one: resampled(one, wanted, covering(one.image.size, wanted, place))
+    )
+
+
+def covering(size: Size, wanted: Size, place: tuple[float, float]) -> Box:
+    """The largest box of a shape in an image. `place`: the share of free room left of and above."""
+    factor = min(side / limit for side, limit in zip(size, wanted, strict=True))
+    width, height = min(wanted[0] * factor, size[0]), min(wanted[1] * factor, size[1])
+    left, upper = (size[0] - width) * place[0], (size[1] - height) * place[1]
+    return left, upper, left + width, upper + height
+
+
+def edges_of(gravity: Gravity) -> tuple[float, float]:
+    """The share of the free room left of and above what a gravity places."""
+    return _EDGES.get(gravity, (0.5, 0.5))
+
+
+def _place(frames: Frames, wanted: Size, gravity: Gravity) -> tuple[float, float]:
+    if gravity is not Gravity.ATTENTION:
+        return _EDGES[gravity]
+    first = in_mixable_colours(replace(frames, pictures=frames.pictures[:1])).first
+    return attention(first, wanted)
+
+
+def attention(image: Image.Image, wanted: Size) -> tuple[float, float]:
+    """Where to place a box of this shape to have most detail in it.
+
+    Detail is contrast between neighbours, and colour. The same image gives the same place.
+    """
+    small = image.convert("RGBA")
+    small.thumbnail((_ATTENTION_SIDE, _ATTENTION_SIDE), Image.Resampling.BOX)
+    detail = _detail(small)
+    left, upper, right, lower = covering(small.size, wanted, (0.0, 0.0))
+    across = _best_window(_sums(detail, across=True), right - left)
+    down = _best_window(_sums(detail, across=False), lower - upper)
+    return across, down
+
+
+def _detail(image: Image.Image) -> Image.Image:
+    """Gray that is bright where a picture has edges or strong colour."""
+    gray = image.convert("LA")
+    ground = Image.new("L", image.size, 255)
+    ground.paste(gray.getchannel("L"), mask=gray.getchannel("A"))
+    edges = ground.filter(ImageFilter.FIND_EDGES)
+    # FIND_EDGES leaves the outermost pixels as they are.
+    frame = Image.new("L", image.size, 0)
+    inner = (1, 1, max(image.width - 1, 1), max(image.height - 1, 1))
+    frame.paste(edges.crop(inner), inner[:2])
+    colour = Image.new("L", image.size, 0)
+    colour.paste(image.convert("RGB").convert("HSV").getchannel("S"), mask=image.getchannel("A"))
+    return Image.blend(frame, colour, 0.25)
+
+
+def _sums(detail: Image.Image, *, across: bool) -> list[float]:
+    """The mean of each column, or of each row."""
+    size = (detail.width, 1) if across else (1, detail.height)
+    means = detail.convert("F").resize(size, Image.Resampling.BOX)
+    return list(array("f", means.tobytes()))
+
+
+def _best_window(values: list[float], length: float) -> float:
+    """The place of the window of this length with the highest sum: 0 at the start, 1 at the end."""
+    free = len(values) - round(length)
+    if free <= 0:
+        return 0.5
+    sums = [sum(values[at : at + round(length)]) for at in range(free + 1)]
+    best = max(sums)
+    places = [at for at, value in enumerate(sums) if value >= best - 1e-6]
+    return (places[0] + places[-1]) / 2 / free
