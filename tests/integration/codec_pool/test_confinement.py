@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from halftone_workers.codec_processes.handle import MEMORY_BYTES
+from halftone_workers.codec_processes.child import MEMORY_BYTES
 from tests.support.codec_pool import FAST, Run, all_ready, linux_only, pids_of, running_pool
 from tests.support.images import jpeg
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from halftone_workers.codec import requantising
-from halftone_workers.codec_processes.handle import MEMORY_BYTES
+from halftone_workers.codec_processes.child import MEMORY_BYTES
 
 
 @pytest.fixture(autouse=True, scope="module")

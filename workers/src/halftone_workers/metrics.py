@@ -58,7 +58,8 @@ CODEC_MEMORY = Gauge(
 )
 CODEC_ENDS = Counter(
     "halftone_codec_processes_lost_total",
-    "Codec processes that were replaced: killed at an image's deadline, crashed in an image, or died while idle.",
+    "Codec processes that were replaced: killed at an image's deadline, crashed in an image, out of"
+    " memory for an image, or died while idle.",
     ["reason"],
 )
 
@@ -73,7 +74,7 @@ for _reason in ("retry", "stopping", "newer"):
     POSTPONED.labels(_reason)
 for _outcome in ("delivered", "postponed", "failed"):
     WEBHOOK_ATTEMPTS.labels(_outcome)
-for _reason in ("deadline", "crash", "idle"):
+for _reason in ("deadline", "crash", "memory", "idle"):
     CODEC_ENDS.labels(_reason)
 
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.exif import COPYRIGHT_TAG, read_exif, upright_size
 from halftone_workers.codec.formats import Format, is_text, other_kind, sniff
+from halftone_workers.codec.memory import is_out_of_memory
 from halftone_workers.codec.metadata import Kept, kept
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pixels import scale_key
@@ -99,6 +100,8 @@ def decoding() -> Iterator[None]:
             ImageErrorCode.CORRUPT_IMAGE, "The image cannot be decoded: its head is broken."
         ) from None
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         # Pillow's own words name classes and objects. They are for the log.
         is_cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         reason = "it ends too early" if is_cut else "its data are damaged"

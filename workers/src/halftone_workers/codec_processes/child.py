@@ -10,23 +10,27 @@ import json
 import resource
 import signal
 import socket
-import struct
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.options import ImageOptions
-from halftone_workers.codec.options import CodecLimits, Compressed
+from halftone_workers.codec.memory import is_out_of_memory
 from halftone_workers.codec.pipeline import compress_outputs
+from halftone_workers.codec_processes.protocol import (
+    HEADER,
+    Head,
+    Message,
+    answer_of,
+    read_job,
+    refusal,
+)
 from halftone_workers.codec_processes.system_calls import forbid_system_calls
 from halftone_workers.errors import ImageRefused
 
-# Lengths of a message's JSON head and of the bytes behind it.
-HEADER = struct.Struct("!II")
-Message = tuple[dict[str, Any], bytes]
-
+# Address space of a codec process: an image of 50 MP as RGBA is 200 MB, and a transformation holds
+# a few of it.
+MEMORY_BYTES = 2 * 1024**3
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -37,46 +41,39 @@ def main() -> None:
     confine(memory_bytes)
     with socket.socket(fileno=descriptor) as connection:
         while (job := receive(connection)) is not None:
-            send(connection, *answer(*job))
+            head, data = answer(*job)
+            send(connection, head, data)
+            if head.get("last"):
+                return
 
 
-def answer(job: dict[str, Any], data: bytes) -> Message:
+def answer(job: Head, data: bytes) -> Message:
     """What one job comes to: the facts and the new bytes, or why there are none."""
     try:
-        result = compress_outputs(
-            data, ImageOptions.from_json(job["options"]), CodecLimits(**job["limits"])
-        )
+        return answer_of(compress_outputs(*read_job(job, data)))
     except ImageRefused as refused:
-        return _refusal(refused.code, refused.message)
+        return refusal(refused.code, refused.message)
     except MemoryError:
-        raise  # only a new process has all of its memory again
-    except Exception:  # noqa: BLE001 - a mistake of ours, or of an encoder: as with a crash, it costs this image alone
+        return _too_large()
+    except Exception as error:  # noqa: BLE001 - a mistake of ours or an encoder's costs one image
+        if is_out_of_memory(error):
+            return _too_large()
         with suppress(OSError):  # where standard error is a file, this process cannot write it
             traceback.print_exc()
-        return _refusal(
+        return refusal(
             ImageErrorCode.ENCODE_CRASHED,
             "The image could not be compressed, by a mistake in the codec.",
         )
-    made = [("", result), *result.variants.items()]
-    head = {"outputs": [_facts(name, output) for name, output in made]}
-    return head, b"".join(output.data or b"" for _, output in made)
 
 
-def _facts(name: str, output: Compressed) -> dict[str, Any]:
-    return {
-        "name": name,
-        "format": output.format,
-        "extension": output.extension,
-        "width": output.width,
-        "height": output.height,
-        "warnings": output.warnings,
-        "action": output.action,
-        "bytes": None if output.data is None else len(output.data),
-    }
-
-
-def _refusal(code: ImageErrorCode, message: str) -> Message:
-    return {"error": {"code": code, "message": message}}, b""
+def _too_large() -> Message:
+    """Only a new process has all of its memory again."""
+    return refusal(
+        ImageErrorCode.TOO_MANY_PIXELS,
+        "The image takes more memory than one image may use"
+        f" ({MEMORY_BYTES // 1024**2} MiB); offer it with fewer pixels or frames.",
+        is_last=True,
+    )
 
 
 def confine(memory_bytes: int) -> None:
@@ -114,7 +111,7 @@ def _read(connection: socket.socket, size: int) -> bytes | None:
     return data if len(data) == size else None
 
 
-def send(connection: socket.socket, head: dict[str, Any], data: bytes) -> None:
+def send(connection: socket.socket, head: Head, data: bytes) -> None:
     encoded = json.dumps(head).encode()
     connection.sendall(HEADER.pack(len(encoded), len(data)) + encoded + data)
 

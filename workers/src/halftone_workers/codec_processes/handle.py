@@ -13,22 +13,18 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.states import Action
 from halftone_workers.codec.options import Compressed
-from halftone_workers.codec_processes.child import HEADER
+from halftone_workers.codec_processes.child import MEMORY_BYTES
+from halftone_workers.codec_processes.protocol import HEADER, read_answer
 from halftone_workers.errors import ImageRefused
 from halftone_workers.metrics import STAGE_SECONDS
 
-# Address space of a codec process: an image of 50 MP as RGBA is 200 MB, and a transformation holds
-# a few of it.
-MEMORY_BYTES = 2 * 1024**3
 # A job is handed over while the process still works on another, so that it never waits for us in
 # between. Only where both are small: one that takes long must not hold back what another process
 # could take. Tiny ones, which are done before we have our turn, lie there by the handful.
@@ -41,8 +37,11 @@ AHEAD_SECONDS = 0.25
 class Job:
     """An image on its way through a process; `answer` is awaited by whoever brought it."""
 
-    def __init__(self, data: bytes | bytearray, head: bytes) -> None:
+    def __init__(
+        self, data: bytes | bytearray, head: bytes, watermarks: Sequence[bytes] = ()
+    ) -> None:
         self.data = data
+        self.watermarks = watermarks
         self.head = head
         self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()
         self.since = time.perf_counter()
@@ -78,8 +77,9 @@ class Job:
 class CodecProcess:
     """A codec process, the socket to it, and its jobs: one under way, and those behind.
 
-    `on_free`, `on_overdue` and `on_lost` are called when it has answered, missed a deadline, or
-    ended by itself. Raises OSError when the machine has no room for it.
+    `on_free`, `on_overdue`, `on_lost` and `on_spent` are called when it has answered, missed a
+    deadline, ended by itself, or answered for the last time, its memory being used up. Raises
+    OSError when the machine has no room for it.
     """
 
     def __init__(
@@ -88,10 +88,12 @@ class CodecProcess:
         on_free: Callable[[], None],
         on_overdue: "Callable[[CodecProcess], None]",
         on_lost: "Callable[[CodecProcess], None]",
+        on_spent: "Callable[[CodecProcess], None]",
     ) -> None:
         self.jobs: deque[Job] = deque()
         self._timeout_seconds = timeout_seconds
-        self._on_free, self._on_overdue, self._on_lost = on_free, on_overdue, on_lost
+        self._on_free, self._on_overdue = on_free, on_overdue
+        self._on_lost, self._on_spent = on_lost, on_spent
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         # An image that fits is there at once when its turn comes: in pieces, the process waited for
@@ -139,8 +141,10 @@ class CodecProcess:
         if len(self.jobs) == 1:
             self._begin()
         is_full = bool(self._outgoing)
-        head = HEADER.pack(len(job.head), len(job.data)) + job.head
-        self._outgoing += (memoryview(head), memoryview(job.data))
+        parts = (job.data, *job.watermarks)
+        head = HEADER.pack(len(job.head), sum(map(len, parts))) + job.head
+        self._outgoing.append(memoryview(head))
+        self._outgoing += [memoryview(part) for part in parts]
         if not is_full and not self._has_sent_all():
             self._loop.add_writer(self._socket, self._go_on)
 
@@ -196,20 +200,24 @@ class CodecProcess:
         self._answer(json.loads(bytes(part[: lengths[0]])), bytes(part[lengths[0] :]))
         return True
 
-    def _answer(self, facts: dict[str, Any], data: bytes) -> None:
+    def _answer(self, head: dict[str, Any], data: bytes) -> None:
         assert self._deadline is not None  # noqa: S101 - its job began
         self._deadline.cancel()
-        job = self.jobs.popleft()
+        job = self.jobs[0]
+        if not job.answer.done():
+            job.count("encode")
+            try:
+                job.answer.set_result(read_answer(head, data))
+            except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+                job.answer.set_exception(error)
+        if head.get("last"):
+            self._on_spent(self)
+            return
+        self.jobs.popleft()
         if self.jobs:
             self._begin()
         else:
             self._idle_since = time.monotonic()
-        if not job.answer.done():
-            job.count("encode")
-            try:
-                job.answer.set_result(_compressed(facts, data))
-            except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
-                job.answer.set_exception(error)
         self._on_free()
 
     def idle_seconds(self) -> float:
@@ -220,7 +228,7 @@ class CodecProcess:
         return self._process.poll() is not None
 
     def memory_bytes(self) -> int:
-        """What it holds of the machine's memory now; 0 where the system does not say (Linux does)."""
+        """Resident memory; 0 where the system does not say (Linux does)."""
         try:
             resident_pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         except (OSError, IndexError):
@@ -260,24 +268,3 @@ def codec_environment() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-
-
-def _compressed(head: dict[str, Any], data: bytes) -> Compressed:
-    if error := head.get("error"):
-        raise ImageRefused(ImageErrorCode(error["code"]), error["message"])
-    outputs: dict[str, Compressed] = {}
-    start = 0
-    for facts in head["outputs"]:
-        size = facts["bytes"]
-        outputs[facts["name"]] = Compressed(
-            data=None if size is None else data[start : start + size],
-            action=Action(facts["action"]),
-            format=facts["format"],
-            extension=facts["extension"],
-            width=facts["width"],
-            height=facts["height"],
-            warnings=tuple(facts["warnings"]),
-        )
-        start += size or 0
-    main = outputs.pop("")
-    return replace(main, variants=outputs)

@@ -5,11 +5,10 @@ it crashes.
 """
 
 import asyncio
-import json
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 
 import structlog
 
@@ -17,6 +16,7 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec_processes.handle import CodecProcess, Job
+from halftone_workers.codec_processes.protocol import job_head
 from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class CodecPool:
     """Compresses images, one in each process at a time. All methods belong to one event loop."""
 
     def __init__(self, processes: int, limits: CodecLimits, *, timeout_seconds: float) -> None:
-        self._limits = asdict(limits)
+        self._limits = limits
         self._timeout_seconds = timeout_seconds
         self._size = processes
         self._all: set[CodecProcess] = set()
@@ -64,11 +64,20 @@ class CodecPool:
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))
 
-    async def compress(self, data: bytes | bytearray, options: ImageOptions) -> Compressed:
-        """Compress in the next free process. Raises ImageRefused, also when the image took too long
-        or broke its process.
+    async def compress(
+        self,
+        data: bytes | bytearray,
+        options: ImageOptions,
+        watermarks: Mapping[str, bytes] | None = None,
+    ) -> Compressed:
+        """Compress in the next free process: the main output, and the variants by name.
+
+        `watermarks`: the bytes of each by its URL in the options. Raises ImageRefused, also when
+        the image took too long or broke its process.
         """
-        job = Job(data, _head(options, **self._limits))
+        marks = watermarks or {}
+        sizes = tuple((url, len(mark)) for url, mark in marks.items())
+        job = Job(data, job_head(options, self._limits, sizes), tuple(marks.values()))
         self._waiting.append(job)
         self._hand_out()
         try:
@@ -138,6 +147,11 @@ class CodecPool:
         self._replace(process)
         self._hand_out()
 
+    def _spent(self, process: CodecProcess) -> None:
+        CODEC_ENDS.labels("memory").inc()
+        self._replace(process)
+        self._hand_out()
+
     def _replace(self, process: CodecProcess) -> None:
         """Another process in this one's place. The job under way in it has ended; those behind it
         wait again.
@@ -153,7 +167,9 @@ class CodecPool:
     def _add(self) -> None:
         try:
             self._all.add(
-                CodecProcess(self._timeout_seconds, self._hand_out, self._overdue, self._lost)
+                CodecProcess(
+                    self._timeout_seconds, self._hand_out, self._overdue, self._lost, self._spent
+                )
             )
         except OSError as error:
             log.error(
@@ -169,8 +185,3 @@ class CodecPool:
     def _discard(self, process: CodecProcess) -> None:
         self._all.discard(process)
         process.kill()
-
-
-@lru_cache
-def _head(options: ImageOptions, **limits: int) -> bytes:
-    return json.dumps({"options": options.to_json(), "limits": limits}).encode()

@@ -65,9 +65,11 @@ _ARCHITECTURES = {
             link=86 linkat=265 unlink=87 unlinkat=263 symlink=88 symlinkat=266
             chmod=90 fchmod=91 fchmodat=268 fchmodat2=452 chown=92 fchown=93 lchown=94 fchownat=260
             utime=132 utimes=235 futimesat=261 utimensat=280
-            setxattr=188 lsetxattr=189 fsetxattr=190 removexattr=197 lremovexattr=198 fremovexattr=199
+            setxattr=188 lsetxattr=189 fsetxattr=190
+            removexattr=197 lremovexattr=198 fremovexattr=199
             mount=165 umount2=166 chroot=161 unshare=272 setns=308 keyctl=250 bpf=321
-            process_vm_readv=310 process_vm_writev=311 perf_event_open=298 userfaultfd=323 io_uring_setup=425
+            process_vm_readv=310 process_vm_writev=311 perf_event_open=298 userfaultfd=323
+            io_uring_setup=425
         """,
     ),
     "aarch64": _Architecture(
@@ -86,7 +88,8 @@ _ARCHITECTURES = {
             fchmod=52 fchmodat=53 fchmodat2=452 fchown=55 fchownat=54 utimensat=88
             setxattr=5 lsetxattr=6 fsetxattr=7 removexattr=14 lremovexattr=15 fremovexattr=16
             mount=40 umount2=39 chroot=51 unshare=97 setns=268 keyctl=219 bpf=280
-            process_vm_readv=270 process_vm_writev=271 perf_event_open=241 userfaultfd=282 io_uring_setup=425
+            process_vm_readv=270 process_vm_writev=271 perf_event_open=241 userfaultfd=282
+            io_uring_setup=425
         """,
     ),
 }

@@ -1,0 +1,14 @@
+"""Errors of image libraries that mean that there was no more memory."""
+
+# libwebp's decoder says no more than this when it cannot allocate its canvas.
+_SIGNS = ("out of memory", "memory allocation", "could not create decoder object")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, tells of too little memory."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(sign in str(cause).lower() for sign in _SIGNS):
+            return True
+        cause = cause.__cause__
+    return False

@@ -1,0 +1,83 @@
+"""Messages between a worker and its codec processes: a JSON head, and bytes behind it.
+
+A job's bytes are the image, then the watermarks. An answer's bytes are its outputs, one after
+another; an output without bytes is the image itself.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import Any
+
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.options import ImageOptions
+from halftone_shared.model.results import Check
+from halftone_shared.model.states import Action
+from halftone_workers.codec.options import CodecLimits, Compressed
+from halftone_workers.errors import ImageRefused
+
+# Lengths of a message's JSON head and of the bytes behind it.
+HEADER = struct.Struct("!II")
+Head = dict[str, Any]
+Message = tuple[Head, bytes]
+
+
+@lru_cache
+def job_head(
+    options: ImageOptions, limits: CodecLimits, watermarks: tuple[tuple[str, int], ...] = ()
+) -> bytes:
+    """The head of a job. `watermarks`: the URL and the number of bytes of each."""
+    head = {"options": options.to_json(), "limits": asdict(limits), "watermarks": watermarks}
+    return json.dumps(head).encode()
+
+
+def read_job(
+    head: Head, data: bytes
+) -> tuple[bytes, ImageOptions, CodecLimits, Mapping[str, bytes]]:
+    """The arguments of `compress_outputs`."""
+    options, limits = ImageOptions.from_json(head["options"]), CodecLimits(**head["limits"])
+    marks: dict[str, bytes] = {}
+    end = len(data)
+    for url, size in reversed(head["watermarks"]):
+        marks[url] = data[end - size : end]
+        end -= size
+    return data[:end] if marks else data, options, limits, marks
+
+
+def answer_of(result: Compressed) -> Message:
+    made = [("", result), *result.variants.items()]
+    head = {"outputs": [_facts(name, output) for name, output in made]}
+    return head, b"".join(output.data or b"" for _, output in made)
+
+
+def refusal(code: ImageErrorCode, message: str, *, is_last: bool = False) -> Message:
+    """An answer without outputs. `is_last`: the process ends after it."""
+    return {"error": {"code": code, "message": message}, "last": is_last}, b""
+
+
+def read_answer(head: Head, data: bytes) -> Compressed:
+    """The outputs of an answer. Raises ImageRefused."""
+    if error := head.get("error"):
+        raise ImageRefused(ImageErrorCode(error["code"]), error["message"])
+    outputs: dict[str, Compressed] = {}
+    start = 0
+    for facts in head["outputs"]:
+        size = facts.pop("bytes")
+        name = facts.pop("name")
+        facts |= {
+            "action": Action(facts["action"]),
+            "checks": tuple(Check(**check) for check in facts["checks"]),
+            "warnings": tuple(facts["warnings"]),
+        }
+        outputs[name] = Compressed(None if size is None else data[start : start + size], **facts)
+        start += size or 0
+    main = outputs.pop("")
+    return replace(main, variants=outputs)
+
+
+def _facts(name: str, output: Compressed) -> Head:
+    facts = asdict(replace(output, data=None, variants={}))
+    del facts["data"], facts["variants"]
+    return facts | {"name": name, "bytes": None if output.data is None else len(output.data)}
