@@ -74,14 +74,7 @@ AS = choice("as", tuple(FileKind), "The kind of file; by default the kind that w
 def download(request: Request) -> Response:
     found = find_request(request)
     asked = _Asked.of(request)
-    if not found.has_ended:
-        raise Problem(
-            ProblemCode.NOT_ENDED,
-            f"The request is {found.status}. The file can be downloaded when it has ended.",
-            headers={"Retry-After": "1"},
-            request_status=found.status,
-            progress=services(request).status_object(found)["progress"],
-        )
+    refuse_unended(request, found, "The file")
     with services(request).engine.connect() as connection:
         stored = get_layout(connection, found.id)
     layout = Layout.from_json(stored, found.csv_header, found.csv_delimiter)
@@ -95,6 +88,18 @@ def download(request: Request) -> Response:
             f"{reason}, which is more than Excel can hold. Download it with as=csv.",
             parameter="as",
         ) from None
+
+
+def refuse_unended(request: Request, found: RequestStatus, what: str) -> None:
+    """Raise Problem 409 unless the request has ended; it says how far the request is."""
+    if not found.has_ended:
+        raise Problem(
+            ProblemCode.NOT_ENDED,
+            f"The request is {found.status}. {what} can be downloaded when it has ended.",
+            headers={"Retry-After": "1"},
+            request_status=found.status,
+            progress=services(request).status_object(found)["progress"],
+        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def _answer(services: Services, found: RequestStatus, layout: Layout, asked: _As
         separator_line=begins_with.separator_line,
     )
     first = next(pieces)
-    return _Download(chain([first], pieces), media_type=_MEDIA_TYPES[kind], headers=headers)
+    return Download(chain([first], pieces), media_type=_MEDIA_TYPES[kind], headers=headers)
 
 
 def _variants(found: RequestStatus) -> dict[str, Files]:
@@ -176,7 +181,7 @@ def _workbook(rows: Iterable[Row], layout: Layout, headers: dict[str, str]) -> R
         raise
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    return _Download(
+    return Download(
         _chunks(file),
         media_type=_MEDIA_TYPES[FileKind.XLSX],
         headers={**headers, "Content-Length": str(size)},
@@ -197,7 +202,7 @@ class Overtaken(Exception):
     """The request was started again or deleted while its products were read."""
 
 
-class _Download(StreamingResponse):
+class Download(StreamingResponse):
     """Breaks off where the request is overtaken: the connection is closed before the end of the
     answer.
     """
@@ -244,12 +249,12 @@ def _other_row_pages(services: Services, request_id: UUID, limit: int) -> Iterat
         after = rows[-1].place
 
 
-def attachment(csv_filename: str, kind: str, file_kind: FileKind) -> str:
+def attachment(csv_filename: str, kind: str, extension: str) -> str:
     """Content-Disposition with a plain name for every client and the real one for those that read
     RFC 6266.
     """
     stem = csv_filename.rsplit(".", 1)[0]
-    name = f"{stem}-{kind}.{file_kind}"
+    name = f"{stem}-{kind}.{extension}"
     plain = "".join(
         character if character.isascii() and (character.isalnum() or character in "-_.") else "_"
         for character in name

@@ -22,6 +22,7 @@ from halftone_api.upload.opening import open_table
 from halftone_api.upload.products import ProductFile, RowError, UploadLimits, no_images
 from halftone_api.upload.sample import Sample
 from halftone_api.upload.table import Table
+from halftone_api.upload.unique_names import output_namer
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.idempotency import claim_key, keep_answer
 from halftone_shared.db.requests import NewProduct, NewRequest, insert_request
@@ -129,14 +130,18 @@ class Intake:
             trace_id=trace_id,
         )
         file = self._products(table, layout, upload)
-        with span("upload", request.id), insert_request(connection, request) as writer:
+        with (
+            span("upload", request.id),
+            insert_request(connection, request) as writer,
+            output_namer(upload.options) as named,
+        ):
             for row in file if sample is None else sample.of(file):
                 # After the first error nothing of this will stay; the rest is read for its errors
                 # alone.
                 if file.errors.count:
                     continue
                 if isinstance(row, NewProduct):
-                    writer.write(row)
+                    writer.write(named(row))
                 else:
                     writer.write_other(row)
             _refuse_invalid_rows(file)

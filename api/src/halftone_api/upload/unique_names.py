@@ -6,9 +6,14 @@ SQLite file, so that memory stays constant.
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+from halftone_shared.db.requests import NewProduct
+from halftone_shared.model.options import ImageOptions
+from halftone_shared.model.output_names import NamedProduct, output_names
 
 # Pages that SQLite keeps in memory, in KiB.
 _CACHE_KIB = 16 * 1024
@@ -45,6 +50,30 @@ class UniqueNames:
     def _take(self, name: str) -> bool:
         taken = self._database.execute("INSERT OR IGNORE INTO taken VALUES (?)", (name.casefold(),))
         return taken.rowcount == 1
+
+
+@contextmanager
+def output_namer(options: ImageOptions) -> Iterator[Callable[[NewProduct], NewProduct]]:
+    """Gives products the names of their outputs, as the option `names` says; without it, none."""
+    template = options.names
+    if template is None:
+        yield lambda product: product
+        return
+    variants = [variant.name for variant in options.variants]
+    with unique_names() as taken:
+
+        def named(product: NewProduct) -> NewProduct:
+            serial = str(product.line if product.serial_number is None else product.serial_number)
+            about = NamedProduct(
+                key=product.product_key or product.product_name or serial,
+                name=product.product_name or product.product_key or serial,
+                serial=serial,
+                input_urls=product.input_image_urls,
+            )
+            names = taken.claim_all(output_names(template, about, variants))
+            return replace(product, output_names=names)
+
+        yield named
 
 
 @contextmanager
