@@ -32,6 +32,8 @@ ANSWERS = {
     "Product": "Product",
     "Image": "Image",
     "ImageErrorObject": "ImageError",
+    "VariantObject": "Variant",
+    "CheckObject": "RuleCheck",
     "RowError": "RowError",
     "Webhooks": "Webhooks",
     "Event": "WebhookDelivery",
@@ -54,6 +56,14 @@ DOCUMENTATION = {
     "WebhookDelivery": "A webhook event: its state and the attempts to deliver it.",
     "WebhookDeliveryLog": "One attempt to deliver a webhook event.",
     "Ending": "The body of a webhook event.",
+    "Variant": "A further output of an image.",
+    "RuleCheck": "What a rule of a preset says of an image: pass, warn or fail.",
+    "Check": "What the service understands of a file.",
+    "Columns": "Which columns of a file mean what.",
+    "HostImages": "How many images of a file one host serves.",
+    "PreviewedProduct": "A product as it was read from a file.",
+    "Sample": "Which part of a file a sample is.",
+    "Estimate": "What the whole file would take, judged by a sample.",
 }
 
 HEADER = '''"""Answers, options, statuses and error codes, generated from the service's own.
@@ -88,7 +98,7 @@ IMPORTS = dedent("""\
     from enum import StrEnum
     from typing import Any, Literal, TypedDict
 
-    from halftone._json import Word, mapping, moment, number_or_zero
+    from halftone._json import Word, mapping, moment, number_or_zero, text_or_empty
 
     Json = Mapping[str, Any]
 """)
@@ -186,7 +196,7 @@ class _Answers:
             kind, read = self._kind(inner, class_name, value)
             if kind.endswith("| None"):
                 return kind, read
-            if read in (value, _number(value)):
+            if read in (value, _number(value), _text(value), f"bool({_optional(value)})"):
                 return f"{kind} | None", _optional(value)
             return f"{kind} | None", f"None if {_optional(value)} is None else {read}"
         if "enum" in schema or "const" in schema:
@@ -212,25 +222,25 @@ class _Answers:
                 if isinstance(values, dict) and values:
                     kind, read = self._kind(values, class_name.removesuffix("s"), "item")
                 if read == "item":
-                    return f"Mapping[str, {kind}]", f"mapping({value})"
+                    return f"Mapping[str, {kind}]", f"mapping({_optional(value)})"
                 return (
                     f"Mapping[str, {kind}]",
-                    f"{{key: {read} for key, item in mapping({value}).items()}}",
+                    f"{{key: {read} for key, item in mapping({_optional(value)}).items()}}",
                 )
             case "integer":
                 return "int", _number(value)
             case "number":
-                return "float", value
+                return "float", _number(value)
             case "boolean":
-                return "bool", value
+                return "bool", f"bool({_optional(value)})"
             case "string" if schema.get("format") == "date-time":
                 return "datetime", f"moment({value})"
             case "string":
-                return "str", value
-        return "Any", value
+                return "str", _text(value)
+        return "Any", _optional(value)
 
     def _object(self, name: str, value: str) -> tuple[str, str]:
-        return name, f"{name}.from_json(mapping({value}))"
+        return name, f"{name}.from_json(mapping({_optional(value)}))"
 
     def _word(self, schema: Schema, value: str) -> tuple[str, str]:
         """An enumeration where the values are all of one; any text elsewhere."""
@@ -241,7 +251,7 @@ class _Answers:
                 return enumeration.__name__, f"{enumeration.__name__}({value})"
         if values and all(isinstance(word, int) for word in values):
             return "int", _number(value)
-        return "str", value
+        return "str", _text(value)
 
 
 def _optional(value: str) -> str:
@@ -251,6 +261,13 @@ def _optional(value: str) -> str:
 
 def _number(value: str) -> str:
     return f"number_or_zero({_optional(value)})"
+
+
+def _text(value: str) -> str:
+    """An ID must be there; other texts are empty where an older service does not send them."""
+    if value in ("item", "data['request_id']"):
+        return value
+    return f"text_or_empty({_optional(value)})"
 
 
 NOTES = ("description", "title", "default", "examples")

@@ -67,6 +67,12 @@ class _Handler(BaseHTTPRequestHandler):
         with self.origin.counted(self.path):
             self._answer(self.origin.answer_for(self.path))
 
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.origin.counted(self.path):

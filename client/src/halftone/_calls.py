@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from halftone._declared import Accepted, Json, Product, RequestStatus, Webhooks
+from halftone._declared import Accepted, Check, Json, Product, RequestStatus, Webhooks
 from halftone._json import mapping
 
 T = TypeVar("T")
@@ -114,8 +114,8 @@ def image(output_url: str) -> Call[None]:
     return Call("GET", output_url, _nothing, keyless=True)
 
 
-def check() -> Call[Json]:
-    return Call("POST", "/api/check", mapping)
+def check() -> Call[Check]:
+    return Call("POST", "/api/check", Check.from_json)
 
 
 def presets() -> Call[Json]:

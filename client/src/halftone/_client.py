@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Un
 from halftone import _calls as calls
 from halftone._declared import (
     Accepted,
+    Check,
     Image,
     Json,
     Product,
@@ -120,10 +121,14 @@ class Client:
 
     def check(
         self, source: Source, *, filename: str | None = None, **options: Unpack[UploadOptions]
-    ) -> Json:
+    ) -> Check:
         """Say what the service understands of a file; nothing is stored.
 
         Takes what `upload` takes, and refuses what it refuses.
+
+        >>> found = client.check("products.csv")
+        >>> found.products, found.images
+        (2, 2)
         """
         return self._send_file(calls.check(), source, filename, options)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
-from halftone._json import Word, mapping, moment, number_or_zero
+from halftone._json import Word, mapping, moment, number_or_zero, text_or_empty
 
 Json = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ class WebhookStatus(Word):
 
 @dataclass(frozen=True)
 class Columns:
-    """`Columns` of the OpenAPI document."""
+    """Which columns of a file mean what."""
 
     key: Any
     name: Any
@@ -61,8 +61,8 @@ class Columns:
     @classmethod
     def from_json(cls, data: Json) -> Columns:
         return cls(
-            key=data["key"],
-            name=data["name"],
+            key=data.get("key"),
+            name=data.get("name"),
             images=tuple(data.get("images") or ()),
             raw=data,
         )
@@ -84,10 +84,10 @@ class RowError:
     def from_json(cls, data: Json) -> RowError:
         return cls(
             line=number_or_zero(data.get("line")),
-            column=data["column"],
-            code=data["code"],
-            message=data["message"],
-            value=data["value"],
+            column=text_or_empty(data.get("column")),
+            code=text_or_empty(data.get("code")),
+            message=text_or_empty(data.get("message")),
+            value=text_or_empty(data.get("value")),
             raw=data,
         )
 
@@ -115,11 +115,11 @@ class Accepted:
     @classmethod
     def from_json(cls, data: Json) -> Accepted:
         return cls(
-            message=data["message"],
+            message=text_or_empty(data.get("message")),
             request_id=data["request_id"],
             status=Status(data["status"]),
-            profile=data["profile"],
-            columns=Columns.from_json(mapping(data["columns"])),
+            profile=text_or_empty(data.get("profile")),
+            columns=Columns.from_json(mapping(data.get("columns"))),
             total_products=number_or_zero(data.get("total_products")),
             total_images=number_or_zero(data.get("total_images")),
             skipped_rows=number_or_zero(data.get("skipped_rows")),
@@ -134,7 +134,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Sample:
-    """`Sample` of the OpenAPI document."""
+    """Which part of a file a sample is."""
 
     products: int
     of_products: int
@@ -156,7 +156,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`Estimate` of the OpenAPI document."""
+    """What the whole file would take, judged by a sample."""
 
     bytes_in: int
     bytes_out: int
@@ -171,7 +171,7 @@ class Estimate:
             bytes_in=number_or_zero(data.get("bytes_in")),
             bytes_out=number_or_zero(data.get("bytes_out")),
             bytes_saved=number_or_zero(data.get("bytes_saved")),
-            seconds=data["seconds"],
+            seconds=number_or_zero(data.get("seconds")),
             raw=data,
         )
 
@@ -193,7 +193,7 @@ class RequestStatusWebhook:
     @classmethod
     def from_json(cls, data: Json) -> RequestStatusWebhook:
         return cls(
-            url=data["url"],
+            url=text_or_empty(data.get("url")),
             status=WebhookStatus(data["status"]),
             attempts=number_or_zero(data.get("attempts")),
             last_status_code=data.get("last_status_code"),
@@ -267,8 +267,8 @@ class RequestStatus:
             request_id=data["request_id"],
             status=Status(data["status"]),
             outcome=None if data.get("outcome") is None else Outcome(data["outcome"]),
-            progress=data["progress"],
-            csv_filename=data["csv_filename"],
+            progress=number_or_zero(data.get("progress")),
+            csv_filename=text_or_empty(data.get("csv_filename")),
             total_products=number_or_zero(data.get("total_products")),
             processed_products=number_or_zero(data.get("processed_products")),
             failed_products=number_or_zero(data.get("failed_products")),
@@ -280,17 +280,18 @@ class RequestStatus:
             kept_original_images=number_or_zero(data.get("kept_original_images")),
             reused_images=number_or_zero(data.get("reused_images")),
             errors_by_code={
-                key: number_or_zero(item) for key, item in mapping(data["errors_by_code"]).items()
+                key: number_or_zero(item)
+                for key, item in mapping(data.get("errors_by_code")).items()
             },
             bytes_in=number_or_zero(data.get("bytes_in")),
             bytes_out=number_or_zero(data.get("bytes_out")),
             bytes_saved=number_or_zero(data.get("bytes_saved")),
             sample=None
             if data.get("sample") is None
-            else Sample.from_json(mapping(data["sample"])),
+            else Sample.from_json(mapping(data.get("sample"))),
             estimate=None
             if data.get("estimate") is None
-            else Estimate.from_json(mapping(data["estimate"])),
+            else Estimate.from_json(mapping(data.get("estimate"))),
             options=mapping(data.get("options")),
             created_at=moment(data["created_at"]),
             started_at=None if data.get("started_at") is None else moment(data["started_at"]),
@@ -301,15 +302,15 @@ class RequestStatus:
             output_csv_url=data.get("output_csv_url"),
             webhook=None
             if data.get("webhook") is None
-            else RequestStatusWebhook.from_json(mapping(data["webhook"])),
+            else RequestStatusWebhook.from_json(mapping(data.get("webhook"))),
             links=mapping(data.get("links")),
             raw=data,
         )
 
 
 @dataclass(frozen=True)
-class CheckObject:
-    """`CheckObject` of the OpenAPI document."""
+class RuleCheck:
+    """What a rule of a preset says of an image: pass, warn or fail."""
 
     rule: str
     result: str
@@ -318,18 +319,18 @@ class CheckObject:
     """The JSON object as the service sent it."""
 
     @classmethod
-    def from_json(cls, data: Json) -> CheckObject:
+    def from_json(cls, data: Json) -> RuleCheck:
         return cls(
-            rule=data["rule"],
-            result=data["result"],
-            message=data["message"],
+            rule=text_or_empty(data.get("rule")),
+            result=text_or_empty(data.get("result")),
+            message=text_or_empty(data.get("message")),
             raw=data,
         )
 
 
 @dataclass(frozen=True)
-class VariantObject:
-    """`VariantObject` of the OpenAPI document."""
+class Variant:
+    """A further output of an image."""
 
     action: str | None
     """`kept_original`: compressing would not have made it smaller."""
@@ -346,7 +347,7 @@ class VariantObject:
     """In pixels, of the input."""
     score: float | None
     """With `mode=visual`: the SSIMULACRA2 score it reached."""
-    checks: tuple[CheckObject, ...]
+    checks: tuple[RuleCheck, ...]
     """With `preset`: one entry for each of its rules."""
     warnings: tuple[str, ...]
     output_url: str
@@ -354,7 +355,7 @@ class VariantObject:
     """The JSON object as the service sent it."""
 
     @classmethod
-    def from_json(cls, data: Json) -> VariantObject:
+    def from_json(cls, data: Json) -> Variant:
         return cls(
             action=data.get("action"),
             format=data.get("format"),
@@ -365,9 +366,9 @@ class VariantObject:
             source_width=data.get("source_width"),
             source_height=data.get("source_height"),
             score=data.get("score"),
-            checks=tuple(CheckObject.from_json(mapping(item)) for item in data.get("checks") or ()),
+            checks=tuple(RuleCheck.from_json(mapping(item)) for item in data.get("checks") or ()),
             warnings=tuple(data.get("warnings") or ()),
-            output_url=data["output_url"],
+            output_url=text_or_empty(data.get("output_url")),
             raw=data,
         )
 
@@ -388,10 +389,10 @@ class ImageError:
     @classmethod
     def from_json(cls, data: Json) -> ImageError:
         return cls(
-            code=data["code"],
-            message=data["message"],
+            code=text_or_empty(data.get("code")),
+            message=text_or_empty(data.get("message")),
             http_status=data.get("http_status"),
-            retryable=data["retryable"],
+            retryable=bool(data.get("retryable")),
             raw=data,
         )
 
@@ -415,7 +416,7 @@ class Image:
     """In pixels, of the input."""
     score: float | None
     """With `mode=visual`: the SSIMULACRA2 score it reached."""
-    checks: tuple[CheckObject, ...]
+    checks: tuple[RuleCheck, ...]
     """With `preset`: one entry for each of its rules."""
     warnings: tuple[str, ...]
     position: int
@@ -423,7 +424,7 @@ class Image:
     input_url: str
     output_url: str | None
     status: Status
-    variants: Mapping[str, VariantObject]
+    variants: Mapping[str, Variant]
     error: ImageError | None
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -440,19 +441,19 @@ class Image:
             source_width=data.get("source_width"),
             source_height=data.get("source_height"),
             score=data.get("score"),
-            checks=tuple(CheckObject.from_json(mapping(item)) for item in data.get("checks") or ()),
+            checks=tuple(RuleCheck.from_json(mapping(item)) for item in data.get("checks") or ()),
             warnings=tuple(data.get("warnings") or ()),
             position=number_or_zero(data.get("position")),
-            input_url=data["input_url"],
+            input_url=text_or_empty(data.get("input_url")),
             output_url=data.get("output_url"),
             status=Status(data["status"]),
             variants={
-                key: VariantObject.from_json(mapping(item))
-                for key, item in mapping(data["variants"]).items()
+                key: Variant.from_json(mapping(item))
+                for key, item in mapping(data.get("variants")).items()
             },
             error=None
             if data.get("error") is None
-            else ImageError.from_json(mapping(data["error"])),
+            else ImageError.from_json(mapping(data.get("error"))),
             raw=data,
         )
 
@@ -532,9 +533,9 @@ class Ending:
     @classmethod
     def from_json(cls, data: Json) -> Ending:
         return cls(
-            type=data["type"],
+            type=text_or_empty(data.get("type")),
             timestamp=moment(data["timestamp"]),
-            data=RequestStatus.from_json(mapping(data["data"])),
+            data=RequestStatus.from_json(mapping(data.get("data"))),
             raw=data,
         )
 
@@ -562,7 +563,7 @@ class WebhookDelivery:
     @classmethod
     def from_json(cls, data: Json) -> WebhookDelivery:
         return cls(
-            webhook_id=data["webhook_id"],
+            webhook_id=text_or_empty(data.get("webhook_id")),
             run=number_or_zero(data.get("run")),
             status=WebhookStatus(data["status"]),
             attempts=number_or_zero(data.get("attempts")),
@@ -576,7 +577,7 @@ class WebhookDelivery:
             log=tuple(
                 WebhookDeliveryLog.from_json(mapping(item)) for item in data.get("log") or ()
             ),
-            body=None if data.get("body") is None else Ending.from_json(mapping(data["body"])),
+            body=None if data.get("body") is None else Ending.from_json(mapping(data.get("body"))),
             raw=data,
         )
 
@@ -605,7 +606,7 @@ class Webhooks:
 
 @dataclass(frozen=True)
 class HostImages:
-    """`HostImages` of the OpenAPI document."""
+    """How many images of a file one host serves."""
 
     host: str
     images: int
@@ -615,7 +616,7 @@ class HostImages:
     @classmethod
     def from_json(cls, data: Json) -> HostImages:
         return cls(
-            host=data["host"],
+            host=text_or_empty(data.get("host")),
             images=number_or_zero(data.get("images")),
             raw=data,
         )
@@ -623,7 +624,7 @@ class HostImages:
 
 @dataclass(frozen=True)
 class PreviewedProduct:
-    """`PreviewedProduct` of the OpenAPI document."""
+    """A product as it was read from a file."""
 
     line: int
     serial_number: int | None
@@ -647,7 +648,7 @@ class PreviewedProduct:
 
 @dataclass(frozen=True)
 class Check:
-    """`Check` of the OpenAPI document."""
+    """What the service understands of a file."""
 
     profile: str
     columns: Columns
@@ -668,8 +669,8 @@ class Check:
     @classmethod
     def from_json(cls, data: Json) -> Check:
         return cls(
-            profile=data["profile"],
-            columns=Columns.from_json(mapping(data["columns"])),
+            profile=text_or_empty(data.get("profile")),
+            columns=Columns.from_json(mapping(data.get("columns"))),
             rows=number_or_zero(data.get("rows")),
             products=number_or_zero(data.get("products")),
             images=number_or_zero(data.get("images")),
@@ -1244,7 +1245,6 @@ __all__ = [
     "UPLOAD_OPTIONS",
     "Accepted",
     "Check",
-    "CheckObject",
     "Columns",
     "Ending",
     "ErrorCode",
@@ -1258,11 +1258,12 @@ __all__ = [
     "RequestStatus",
     "RequestStatusWebhook",
     "RowError",
+    "RuleCheck",
     "Sample",
     "Status",
     "UploadOption",
     "UploadOptions",
-    "VariantObject",
+    "Variant",
     "WebhookDelivery",
     "WebhookDeliveryLog",
     "WebhookStatus",

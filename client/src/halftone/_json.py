@@ -1,4 +1,8 @@
-"""Reading JSON answers into typed values."""
+"""Reading JSON answers into typed values.
+
+Answers of an older service lack members, answers of a newer one have more and other words: neither
+is an error. Only an ID, a state or a time that is missing is.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,9 +27,14 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def number_or_zero(value: int | None) -> int:
+def number_or_zero(value: Any) -> Any:
     """A count. A service that is older than this library does not send each of them."""
     return value or 0
+
+
+def text_or_empty(value: str | None) -> str:
+    """A text. A service that is older than this library does not send each of them."""
+    return value or ""
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

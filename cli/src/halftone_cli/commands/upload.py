@@ -79,28 +79,23 @@ def check(client: halftone.Client, file: FileArgument, **options: Any) -> None:
     """
     with errors_reported(client.url, refused=EXIT_REFUSED):
         found = client.check(file, **options)
-    print_json(found)
-    print_quiet(found.get("products", ""))
-    say(f"{file.name}: {found['products']:,} products, {found['images']:,} images", style="bold")
-    lines = {
-        "read as": found.get("profile"),
-        "rows": f"{found.get('rows', 0):,} ({found.get('skipped_rows', 0):,} skipped)",
-    }
-    for name, value in lines.items():
-        say(f"  {name:<9}{value}")
-    for role, column in (found.get("columns") or {}).items():
+    print_json(found.raw)
+    print_quiet(found.products)
+    say(f"{file.name}: {found.products:,} products, {found.images:,} images", style="bold")
+    say(f"  read as   {found.profile}")
+    say(f"  rows      {found.rows:,}, of which {found.skipped_rows:,} are skipped")
+    for role, column in found.columns.raw.items():
         shown = ", ".join(map(str, column)) if isinstance(column, list) else column
-        say(f"  {role:<9}{shown}")
-    _show_hosts(found.get("hosts") or [])
-    warnings = tuple(map(halftone.RowError.from_json, found.get("warnings") or ()))
-    show_warnings(warnings, found.get("warning_count") or 0)
+        say(f"  {role:<9} {shown}")
+    _show_hosts(found.hosts)
+    show_warnings(found.warnings, found.warning_count)
 
 
-def _show_hosts(hosts: list[dict[str, Any]]) -> None:
+def _show_hosts(hosts: tuple[halftone.HostImages, ...]) -> None:
     if not hosts:
         return
     table = Table("Host", "Images")
     table.columns[1].justify = "right"
     for host in hosts:
-        table.add_row(Text(str(host["host"])), f"{host['images']:,}")
+        table.add_row(Text(host.host), f"{host.images:,}")
     console.print(table)
