@@ -24,14 +24,15 @@ class Answer:
 
 
 class Origin:
-    """Answers by path; unknown paths are 404. `hits` counts what was asked, `posts` keeps path,
-    headers and body.
+    """Answers by path; unknown paths are 404, and 304 is answered to an answer's own validators.
+    `hits` counts what was asked, `gets` and `posts` keep path, headers and body.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.hits: Counter[str] = Counter()
         self.posts: list[tuple[str, dict[str, str], bytes]] = []
+        self.gets: list[tuple[str, dict[str, str]]] = []
         self._answers: dict[str, Answer | Callable[[], Answer]] = {}
         self._running = 0
         self.most_at_once = 0
@@ -65,7 +66,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with self.origin.counted(self.path):
-            self._answer(self.origin.answer_for(self.path))
+            self.origin.gets.append((self.path, self._given()))
+            answer = self.origin.answer_for(self.path)
+            self._answer(Answer(b"", 304) if self._is_known(answer) else answer)
+
+    def _given(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.headers.items()}
+
+    def _is_known(self, answer: Answer) -> bool:
+        asked = (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since"))
+        return answer.status == 200 and any(
+            self.headers.get(condition) == answer.headers[validator]
+            for validator, condition in asked
+            if validator in answer.headers
+        )
 
     def do_DELETE(self) -> None:
         self.do_GET()
@@ -76,9 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.origin.counted(self.path):
-            self.origin.posts.append(
-                (self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-            )
+            self.origin.posts.append((self.path, self._given(), body))
             self._answer(self.origin.answer_for(self.path))
 
     def _answer(self, answer: Answer) -> None:

@@ -1,6 +1,6 @@
 """Requests in the database, without an upload: for tests of what happens to them afterwards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,14 +33,20 @@ def store_request(
     images: int = 1,
     webhook_url: str | None = None,
     owner_id: UUID | None = None,
+    urls: Sequence[str] | None = None,
+    options: dict[str, Any] | None = None,
+    fresh: bool = False,
 ) -> UUID:
-    """A new request with that many products of that many images each. Its image key is its ID."""
+    """A new request with that many products of that many images each, or of these `urls`. Its image
+    key is its ID.
+    """
     request_id = uuid4()
     request = NewRequest(
         id=request_id,
         image_key=request_id,
         owner_id=owner_id,
-        options={"mode": "quality", "quality": 50, "format": "keep"},
+        options=options or {"mode": "quality", "quality": 50, "format": "keep"},
+        fresh=fresh,
         csv_filename="products.csv",
         csv_header=["Serial Number", "Product Name", "Input Image Urls"],
         csv_delimiter=",",
@@ -49,9 +55,11 @@ def store_request(
     )
     with transaction(engine) as connection, insert_request(connection, request) as writer:
         for seq in range(1, products + 1):
-            urls = [f"http://127.0.0.1/{seq}-{position}.jpg" for position in range(1, images + 1)]
-            cells = [str(seq), f"SKU{seq}", ",".join(urls)]
-            writer.write(NewProduct(seq + 1, seq, f"SKU{seq}", cells, urls))
+            given = list(urls or ()) or [
+                f"http://127.0.0.1/{seq}-{at}.jpg" for at in range(1, images + 1)
+            ]
+            cells = [str(seq), f"SKU{seq}", ",".join(given)]
+            writer.write(NewProduct(seq + 1, seq, f"SKU{seq}", cells, given))
     return request.id
 
 

@@ -38,6 +38,21 @@ ALTER TABLE requests ALTER COLUMN image_key SET NOT NULL;
 ALTER TABLE products ADD COLUMN output_names TEXT[];
 INSERT INTO schema_compatibility (works_since) VALUES ('0006');
 
+-- Images that did not change since an earlier request.
+ALTER TABLE requests ADD COLUMN fresh BOOLEAN DEFAULT false NOT NULL;
+CREATE TABLE known_images (
+    key BYTEA NOT NULL,
+    request_id UUID NOT NULL,
+    sha256 BYTEA NOT NULL,
+    etag TEXT,
+    last_modified TEXT,
+    file TEXT NOT NULL,
+    result JSONB NOT NULL,
+    used_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_known_images PRIMARY KEY (key)
+);
+CREATE INDEX ix_known_images_request_id ON known_images (request_id);
+
 -- Counters: images taken over from an earlier request, and errors by their code.
 ALTER TABLE requests ADD COLUMN reused_images BIGINT DEFAULT 0 NOT NULL,
     ADD COLUMN errors JSONB DEFAULT '{}' NOT NULL;
@@ -165,6 +180,8 @@ DROP TABLE owners;
 ALTER TABLE products DROP COLUMN output_names;
 ALTER TABLE requests DROP COLUMN image_key;
 DROP TABLE schema_compatibility;
+DROP TABLE known_images;
+ALTER TABLE requests DROP COLUMN fresh;
 ALTER TABLE requests DROP COLUMN reused_images, DROP COLUMN errors;
 ALTER TABLE request_shards DROP CONSTRAINT ck_request_shards_not_negative,
     DROP COLUMN reused_images, DROP COLUMN errors,

@@ -2,10 +2,11 @@
 (obstore).
 """
 
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -63,6 +64,21 @@ class ImageStore:
             )
         except (BaseError, OSError) as error:
             raise StorageUnavailable(f"The image could not be stored: {error}") from error
+
+    def copy(self, name: str, copy_name: str) -> None:
+        """Store a file once more under another name, without reading it: by a hard link in a
+        folder, by the server in a bucket. Deleting one leaves the other.
+
+        Raises ImageNotStored or StorageUnavailable.
+        """
+        with _read_errors(name):
+            if self._folder is None:
+                obstore.copy(self._store, storage_path(name), storage_path(copy_name))
+                return
+            self._refuse_link(name)
+            source, target = (f"{self._folder}/{storage_path(one)}" for one in (name, copy_name))
+            if not _link(source, target):
+                _write_file(target, Path(source).read_bytes())
 
     def get(self, name: str) -> bytes:
         """A whole file. Raises ImageNotStored or StorageUnavailable."""
@@ -161,6 +177,39 @@ def _write_file(path: str, data: bytes | bytearray) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def _link(source: str, target: str) -> bool:
+    """Whether a hard link was made; some file systems have none, or allow few of one file."""
+    unfinished = f"{target}#{_OURS}{next(_numbers)}"
+    try:
+        _link_into_folder(source, unfinished)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            return False
+        raise
+    try:
+        os.rename(unfinished, target)  # noqa: PTH104
+    finally:
+        # Where the target is a link to the same file already, a rename does nothing.
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)  # noqa: PTH108
+    file = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    return True
+
+
+def _link_into_folder(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        if not os.path.exists(source):  # noqa: PTH110
+            raise
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
 
 
 def _create(path: str) -> int:

@@ -51,6 +51,10 @@ class BadHttp(HalftoneError):
     """What a server answers is not HTTP. The message says what is wrong with it, as a sentence."""
 
 
+class NotModified(HalftoneError):
+    """The server says that an image is as it was when its validators were taken."""
+
+
 class FetchFailed(HalftoneError):
     """An image could not be fetched. `retry_after_seconds` is the pause its server asked for, if
     any; `silent_host` the host, where it did not answer in time.

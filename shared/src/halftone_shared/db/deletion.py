@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, exists, select, text
 
+from halftone_shared.db.known_images import forget_images_of
 from halftone_shared.db.tables import products, requests
 from halftone_shared.errors import NotEnded
 
@@ -85,6 +86,7 @@ def delete_rows(connection: Connection, request_id: UUID) -> None:
         connection.execute(
             delete(products).where(products.c.request_id == request_id, step, marked)
         )
+    forget_images_of(connection, request_id)
     # Its shards, events and attempts go with it.
     connection.execute(
         delete(requests).where(requests.c.id == request_id, requests.c.expired_at.isnot(None))

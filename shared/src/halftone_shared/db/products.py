@@ -43,6 +43,8 @@ class Claim:
     image_key: UUID
     output_names: list[str] | None = None
     trace_id: str | None = None
+    owner_id: UUID | None = None
+    fresh: bool = False
 
 
 # The request turns PROCESSING with its first claim, or with a later one when a dispatcher has its
@@ -70,7 +72,8 @@ _CLAIM = driver_statement(
                      WHERE id IN (SELECT request_id FROM claimed) AND status = 'PENDING'
                      FOR NO KEY UPDATE SKIP LOCKED)
     )
-    SELECT claimed.*, requests.options, requests.image_key, requests.trace_id
+    SELECT claimed.*, requests.options, requests.image_key, requests.trace_id,
+           requests.owner_id, requests.fresh
     FROM claimed JOIN requests ON requests.id = claimed.request_id
     """
 )
@@ -100,6 +103,8 @@ def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[C
             row.image_key,
             row.output_names,
             row.trace_id,
+            row.owner_id,
+            row.fresh,
         )
         for row in rows
     }

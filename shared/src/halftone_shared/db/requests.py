@@ -42,6 +42,7 @@ class NewRequest:
     webhook_url: str | None
     webhook_secret: str | None
     trace_id: str | None = None
+    fresh: bool = False
     image_key: UUID = field(default_factory=uuid4)
     csv_layout: dict[str, Any] | None = None
     sample: dict[str, int] | None = None
@@ -166,6 +167,7 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             webhook_url=request.webhook_url,
             webhook_secret=request.webhook_secret,
             trace_id=request.trace_id,
+            fresh=request.fresh,
         )
     )
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)

@@ -123,6 +123,8 @@ requests = Table(
     # 1, and one more for every retry: an ending is (id, run), and its webhook event exists once.
     Column("run", Integer, nullable=False, server_default=text("1")),
     Column("options", JSONB, nullable=False),
+    # Nothing is taken over from earlier requests.
+    Column("fresh", Boolean, nullable=False, server_default=text("false")),
     Column("csv_filename", Text, nullable=False),
     Column("csv_header", ARRAY(Text), nullable=False),
     Column("csv_delimiter", Text, nullable=False),
@@ -333,6 +335,20 @@ webhook_attempts = Table(
     Column("status_code", SmallInteger),
     Column("error", Text),
     ForeignKeyConstraint(["event_id"], ["webhook_events.id"], ondelete="CASCADE"),
+)
+
+# What became of an owner's image at a URL: see known_images.py.
+known_images = Table(
+    "known_images",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("request_id", Uuid, nullable=False, index=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("etag", Text),
+    Column("last_modified", Text),
+    Column("file", Text, nullable=False),
+    Column("result", JSONB, nullable=False),
+    _time("used_at", nullable=False),
 )
 
 # One row: the oldest version of halftone, by the newest migration it knows, that works with this

@@ -5,6 +5,7 @@ A worker that still writes for a request when it is deleted leaves a file behind
 passed since the end nobody does, and an owner can only delete what has ended.
 """
 
+import time
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from halftone_shared.db.deletion import (
     mark_deleted,
 )
 from halftone_shared.db.engine import make_engine
+from halftone_shared.db.known_images import forget_old_images
 from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.image_names import storage_folder
 from halftone_shared.runtime.settings import CommonSettings
@@ -29,6 +31,7 @@ from halftone_shared.storage import ImageStore
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_SECONDS = 30.0
+HOUSEKEEPING_EVERY_SECONDS = 24 * 3600.0
 # A request of more products is deleted behind the answer to its DELETE, by a sweeper.
 MAX_PRODUCTS_AT_ONCE = 2000
 # "halftsw" in ASCII: one sweeper is enough, however many dispatchers there are.
@@ -45,6 +48,7 @@ class Sweeper:
         self._engine = engine
         self._store = store
         self._days = retention_days
+        self._next_housekeeping = time.monotonic() + SWEEP_EVERY_SECONDS
         self._thread = PeriodicThread("sweeper", self._run, every_seconds=SWEEP_EVERY_SECONDS)
 
     def start(self) -> None:
@@ -91,6 +95,10 @@ class Sweeper:
         return _delete_now(connection, self._store, request_id)
 
     def _run(self) -> None:
+        if time.monotonic() >= self._next_housekeeping:
+            self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY_SECONDS
+            with self._engine.connect() as connection:
+                forget_old_images(connection)
         if deleted := self.sweep():
             log.info("expired requests deleted", count=deleted, retention_days=self._days)
 

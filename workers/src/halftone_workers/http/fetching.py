@@ -15,10 +15,18 @@ from typing import cast
 
 import httpx
 
+from halftone_shared.db.known_images import Source
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
 from halftone_shared.model.urls import image_url_problem
-from halftone_workers.errors import BadHttp, BlockedAddress, FetchFailed, HostDown, HostNotFound
+from halftone_workers.errors import (
+    BadHttp,
+    BlockedAddress,
+    FetchFailed,
+    HostDown,
+    HostNotFound,
+    NotModified,
+)
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.connection import Body
 from halftone_workers.http.content_encoding import Encoding, encoding_of, gunzipped
@@ -29,6 +37,7 @@ from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
+_NOT_MODIFIED = 304
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Statuses that another attempt may change; every other one below 200 or above 299 is final.
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -45,10 +54,14 @@ _FIRST_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """The image's bytes, which count against the memory budget until `reserved` is given back."""
+    """The image's bytes, which count against the memory budget until `reserved` is given back, and
+    what its server says to tell by whether it has changed.
+    """
 
     data: bytes | bytearray
     reserved: Reservation
+    etag: str | None = None
+    last_modified: str | None = None
 
 
 class ImageFetcher:
@@ -73,24 +86,29 @@ class ImageFetcher:
         # In all, for all images that were fetched or not, side by side.
         self.seconds = 0.0
 
-    async def fetch(self, url: str, who: Who = NOBODY) -> FetchedImage:
-        """The caller gives back what is reserved.
+    async def fetch(
+        self, url: str, who: Who = NOBODY, *, known: Source | None = None
+    ) -> FetchedImage:
+        """The caller gives back what is reserved. With `known`, the server is asked whether the
+        image has changed since then.
 
-        Raises FetchFailed; HostBusy or MemoryBusy where the image is to come again.
+        Raises FetchFailed; NotModified; HostBusy or MemoryBusy where the image is to come again.
         """
         reserved = self._budget.reserve(who)
         started = time.monotonic()
         try:
             with STAGE_SECONDS["download"].time(), _failures_explained():
                 async with Deadline(self._timeout_seconds) as until:
-                    return FetchedImage(await self._follow(url, until, reserved), reserved)
+                    return await self._follow(url, until, reserved, _conditions(known))
         except BaseException:
             reserved.give_back()
             raise
         finally:
             self.seconds += time.monotonic() - started
 
-    async def _follow(self, url: str, until: Deadline, reserved: Reservation) -> bytes | bytearray:
+    async def _follow(
+        self, url: str, until: Deadline, reserved: Reservation, conditions: dict[str, str]
+    ) -> FetchedImage:
         cookies = Cookies()
         is_shared = _is_share_link(url)
         for _ in range(self._max_redirects + 1):
@@ -99,13 +117,20 @@ class ImageFetcher:
                     ImageErrorCode.INVALID_URL,
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",
                 )
-            headers = _HEADERS | cookies.header(url)
+            headers = _HEADERS | cookies.header(url) | conditions
             async with self._http.request(
                 "GET", url, until, headers=headers, who=reserved.who
             ) as response:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    if response.status_code == _NOT_MODIFIED and conditions:
+                        raise NotModified
                     _refuse_page_of_share_link(response, is_shared)
-                    return await self._read(response, until, reserved)
+                    return FetchedImage(
+                        await self._read(response, until, reserved),
+                        reserved,
+                        response.headers.get("etag"),
+                        response.headers.get("last-modified"),
+                    )
                 cookies.take(url, response.headers)
                 url = str(response.url.join(response.headers["location"]))
         raise _failed(
@@ -179,6 +204,18 @@ class ImageFetcher:
         return _failed(
             ImageErrorCode.TOO_LARGE, f"The image has more than {self._max_image_bytes} bytes."
         )
+
+
+def _conditions(known: Source | None) -> dict[str, str]:
+    """The headers that ask for the image only if it has changed (RFC 9110, 13.1)."""
+    if known is None:
+        return {}
+    conditions = {}
+    if known.etag:
+        conditions["If-None-Match"] = known.etag
+    if known.last_modified:
+        conditions["If-Modified-Since"] = known.last_modified
+    return conditions
 
 
 async def _read_told(

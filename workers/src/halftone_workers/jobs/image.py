@@ -6,8 +6,9 @@ from functools import partial
 
 import structlog
 
+from halftone_shared.db.known_images import KnownImage, Source
 from halftone_shared.db.products import Claim
-from halftone_shared.errors import StorageUnavailable
+from halftone_shared.errors import ImageNotStored, StorageUnavailable
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_name
 from halftone_shared.model.options import ImageOptions
@@ -15,8 +16,15 @@ from halftone_shared.model.results import ImageError, ImageFacts, ImageResult, S
 from halftone_shared.model.share_links import sharing_service
 from halftone_shared.runtime.tracing import span
 from halftone_workers.codec.options import Compressed
-from halftone_workers.errors import FetchFailed, HostBusy, ImageRefused, MemoryBusy
+from halftone_workers.errors import (
+    FetchFailed,
+    HostBusy,
+    ImageRefused,
+    MemoryBusy,
+    NotModified,
+)
 from halftone_workers.http.fetching import FetchedImage
+from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
 from halftone_workers.sharing import Who
@@ -44,16 +52,24 @@ def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
     holds up this product alone.
     """
     options = ImageOptions.from_json(claim.options)
+    unchanged = Unchanged(runtime.engine, claim, options)
+    first_with_url: dict[str, int] = {}
+    for at, url in enumerate(claim.input_image_urls):
+        first_with_url.setdefault(url, at)
     attempts = {
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
     work = {
-        at: _attempt(runtime, claim, at + 1, url, options)
-        for at, url in enumerate(claim.input_image_urls)
+        at: _attempt(runtime, claim, at + 1, url, options, unchanged)
+        for url, at in first_with_url.items()
         if attempts[at] is None
     }
     for some in runtime.run_images(work):
-        attempts.update(runtime.for_each(partial(_ended, runtime), some))
+        attempts.update(runtime.for_each(partial(_ended, runtime, claim, unchanged), some))
+    for at, url in enumerate(claim.input_image_urls):
+        if attempts[at] is None and (first := attempts[first_with_url[url]]) is not None:
+            attempts[at] = _same_url(runtime, claim, at + 1, first)
+    unchanged.remember()
     return list(attempts.values())
 
 
@@ -64,7 +80,9 @@ class _Made:
     Where an output has no bytes of its own, they are those of the original.
     """
 
+    position: int
     original: FetchedImage
+    source: Source
     outputs: list[tuple[str, Compressed]]
     variant_names: list[str]
 
@@ -72,15 +90,29 @@ class _Made:
         return self.original.data if output.data is None else output.data
 
 
+@dataclass(frozen=True)
+class _Known:
+    """An image that is as it was when it was compressed before."""
+
+    position: int
+    known: KnownImage
+    source: Source
+
+
 async def _attempt(
-    runtime: Runtime, claim: Claim, position: int, url: str, options: ImageOptions
-) -> "_Made | ImageAttempt":
+    runtime: Runtime,
+    claim: Claim,
+    position: int,
+    url: str,
+    options: ImageOptions,
+    unchanged: Unchanged,
+) -> "_Made | _Known | ImageAttempt":
     key = claim.key
     try:
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
-            return await _made(runtime, claim, position, url, options)
+            return await _made(runtime, claim, position, url, options, unchanged)
     except FetchFailed as failed:
         return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
     except (HostBusy, MemoryBusy) as busy:
@@ -95,17 +127,35 @@ async def _attempt(
 
 
 async def _made(
-    runtime: Runtime, claim: Claim, position: int, url: str, options: ImageOptions
-) -> _Made:
-    original = await runtime.fetcher.fetch(url, Who(None, claim.key.request_id))
+    runtime: Runtime,
+    claim: Claim,
+    position: int,
+    url: str,
+    options: ImageOptions,
+    unchanged: Unchanged,
+) -> _Made | _Known:
+    known = unchanged.at(position)
+    if known and unchanged.is_of_this_request(known):
+        return _Known(position, known, known.source)
     try:
+        original = await runtime.fetcher.fetch(
+            url, Who(None, claim.key.request_id), known=known.source if known else None
+        )
+    except NotModified:
+        assert known is not None  # noqa: S101 - the server was asked by what is known
+        return _Known(position, known, known.source)
+    try:
+        source = Source(await sha256_of(original.data), original.etag, original.last_modified)
+        if known and known.source.sha256 == source.sha256:
+            original.reserved.give_back()
+            return _Known(position, known, source)
         main = await runtime.codec.compress(original.data, options)
         made = [("", main), *main.variants.items()]
         outputs = [
             (_file_name(claim, position, number, len(made), variant, output.extension), output)
             for number, (variant, output) in enumerate(made)
         ]
-        return _Made(original, outputs, list(main.variants))
+        return _Made(position, original, source, outputs, list(main.variants))
     except BaseException:
         original.reserved.give_back()
         raise
@@ -123,13 +173,59 @@ def _file_name(
 
 
 def _ended(
-    runtime: Runtime, ended: "tuple[int, asyncio.Task[_Made | ImageAttempt]]"
+    runtime: Runtime,
+    claim: Claim,
+    unchanged: Unchanged,
+    ended: "tuple[int, asyncio.Task[_Made | _Known | ImageAttempt]]",
 ) -> tuple[int, ImageAttempt | None]:
     at, task = ended
     if task.cancelled():
         return at, None
     made = task.result()
-    return at, made if isinstance(made, ImageAttempt) else _stored(runtime, made)
+    if isinstance(made, ImageAttempt):
+        return at, made
+    if isinstance(made, _Known):
+        is_ours = unchanged.is_of_this_request(made.known)
+        attempt = _copied(runtime, claim, made.position, made.known.result, same_request=is_ours)
+        if attempt.result.error:
+            unchanged.forget(made.known)
+    else:
+        attempt = _stored(runtime, made)
+    if attempt.result.output:
+        unchanged.made(made.position, made.source, attempt.result)
+    return at, attempt
+
+
+def _same_url(runtime: Runtime, claim: Claim, position: int, first: ImageAttempt) -> ImageAttempt:
+    """The same URL once more in a product: it is fetched and compressed once."""
+    if first.result.error:
+        return first
+    return _copied(runtime, claim, position, first.result, same_request=True)
+
+
+def _copied(
+    runtime: Runtime, claim: Claim, position: int, known: ImageResult, *, same_request: bool
+) -> ImageAttempt:
+    """Take over the outputs of an image that was compressed before, under names of its own."""
+    outputs = outputs_of(known)
+    variants = ["", *known.variants]
+    files = [
+        _file_name(
+            claim, position, number, len(outputs), variants[number], output.file.rpartition(".")[2]
+        )
+        for number, output in enumerate(outputs)
+    ]
+    try:
+        with STAGE_SECONDS["store"].time():
+            for output, file in zip(outputs, files, strict=True):
+                runtime.store.copy(output.file, file)
+        return ImageAttempt(taken_over(known, files, same_request=same_request))
+    except ImageNotStored as error:
+        log.warning("file of an unchanged image is missing", file=str(error))
+        return _failed(ImageErrorCode.INTERNAL, "The image of before is gone; it is made again.")
+    except StorageUnavailable as error:
+        log.error("image not stored", error=str(error))
+        return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
 
 
 def _stored(runtime: Runtime, made: _Made) -> ImageAttempt:

@@ -1,0 +1,140 @@
+"""Queries on known images: what an owner's URLs held when they were fetched last, and what was made
+of it, so that an unchanged image need not be compressed again.
+
+A row is found by its key alone: a hash over owner, URL, options and version of the codec. So nothing
+is ever taken over from another owner, and any change of the rest misses. The row names the files of
+the newest request that has them; it goes with that request.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, text
+
+from halftone_shared.db.engine import driver_statement
+from halftone_shared.model.results import ImageResult
+
+# A row that was not used for so long is deleted, as are the oldest beyond so many.
+KEPT_DAYS = 90
+MAX_ROWS = 20_000_000
+MAX_VALIDATOR_CHARACTERS = 512
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image as it was fetched: the SHA-256 of its bytes and its server's validators."""
+
+    sha256: bytes
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """What became of an image in the newest request that had it."""
+
+    key: bytes
+    request_id: UUID
+    source: Source
+    result: ImageResult
+
+
+def image_key(owner_id: UUID | None, url: str, made_by: bytes) -> bytes:
+    """The key of an image; `made_by` stands for its options and the codec's version."""
+    owner = b"" if owner_id is None else owner_id.bytes
+    return sha256(b"%d" % len(owner) + owner + sha256(made_by).digest() + url.encode()).digest()
+
+
+_FIND = driver_statement(
+    """
+    SELECT key, request_id, sha256, etag, last_modified, file, result
+    FROM known_images WHERE key = ANY(:keys)
+    """
+)
+
+
+def find_known_images(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, KnownImage]:
+    """The known images with these keys, by key."""
+    return {
+        row.key: KnownImage(
+            row.key,
+            row.request_id,
+            Source(row.sha256, row.etag, row.last_modified),
+            ImageResult.from_json(row.result, row.file),
+        )
+        for row in connection.exec_driver_sql(_FIND, {"keys": list(keys)})
+    }
+
+
+# In the order of the keys, so that two of these never wait for each other.
+_REMEMBER = driver_statement(
+    """
+    INSERT INTO known_images (key, request_id, sha256, etag, last_modified, file, result, used_at)
+    SELECT given.*, now()
+    FROM unnest(CAST(:keys AS bytea[]), CAST(:request_ids AS uuid[]), CAST(:hashes AS bytea[]),
+                CAST(:etags AS text[]), CAST(:dates AS text[]), CAST(:files AS text[]),
+                CAST(:results AS jsonb[])) AS given(key)
+    ORDER BY given.key
+    ON CONFLICT (key) DO UPDATE
+    SET request_id = excluded.request_id, sha256 = excluded.sha256, etag = excluded.etag,
+        last_modified = excluded.last_modified, file = excluded.file, result = excluded.result,
+        used_at = excluded.used_at
+    """
+)
+
+
+def remember_images(connection: Connection, images: Sequence[KnownImage]) -> None:
+    """Keep what became of images that succeeded, in place of what was known before."""
+    by_key = list({image.key: image for image in images}.values())
+    if not by_key:
+        return
+    connection.exec_driver_sql(
+        _REMEMBER,
+        {
+            "keys": [image.key for image in by_key],
+            "request_ids": [image.request_id for image in by_key],
+            "hashes": [image.source.sha256 for image in by_key],
+            "etags": [_bounded(image.source.etag) for image in by_key],
+            "dates": [_bounded(image.source.last_modified) for image in by_key],
+            "files": [image.result.file for image in by_key],
+            "results": [Jsonb(image.result.to_json()) for image in by_key],
+        },
+    )
+
+
+def _bounded(validator: str | None) -> str | None:
+    """A validator that is worth keeping: short, and sent back as it came."""
+    if validator is None or len(validator) > MAX_VALIDATOR_CHARACTERS:
+        return None
+    return validator if validator.isascii() and validator.isprintable() else None
+
+
+def forget_image(connection: Connection, key: bytes) -> None:
+    """For an image whose files are missing."""
+    connection.execute(text("DELETE FROM known_images WHERE key = :key"), {"key": key})
+
+
+def forget_images_of(connection: Connection, request_id: UUID) -> None:
+    """For a request that is being deleted: its files are gone."""
+    connection.execute(
+        text("DELETE FROM known_images WHERE request_id = :request_id"), {"request_id": request_id}
+    )
+
+
+_FORGET_OLD = text(
+    """
+    DELETE FROM known_images
+    WHERE used_at < now() - make_interval(days => :days)
+       OR used_at <= (SELECT used_at FROM known_images ORDER BY used_at DESC OFFSET :rows LIMIT 1)
+    """
+)
+
+
+def forget_old_images(
+    connection: Connection, *, days: int = KEPT_DAYS, rows: int = MAX_ROWS
+) -> int:
+    """Keep the table bounded; how many rows went. Reads all of it: once a day is enough."""
+    return connection.execute(_FORGET_OLD, {"days": days, "rows": rows}).rowcount

@@ -1,0 +1,131 @@
+"""Images that need not be compressed again: their owner had the same bytes made by the same options
+before (halftone_shared.db.known_images).
+
+The server is asked whether the image has changed since (ETag, Last-Modified). Where it says no, or
+sends the same bytes, the files of then are taken over under names of the new request.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from halftone_shared.db.known_images import (
+    KnownImage,
+    Source,
+    find_known_images,
+    forget_image,
+    image_key,
+    remember_images,
+)
+from halftone_shared.db.products import Claim
+from halftone_shared.model.options import ImageOptions
+from halftone_shared.model.results import ImageResult, StoredImage
+from halftone_shared.model.states import Action
+from halftone_workers.engines import engine_versions
+
+log = structlog.get_logger(__name__)
+
+# One more whenever the codec gives other outputs for the same image and options.
+CODEC_VERSION = 1
+# Hashing this much takes a millisecond; more of it would hold up the event loop.
+_HASH_AT_ONCE_BYTES = 1024 * 1024
+
+
+class Unchanged:
+    """What is known of the images of one product, and what there is to remember of them."""
+
+    def __init__(self, engine: Engine, claim: Claim, options: ImageOptions) -> None:
+        self._engine = engine
+        self._claim = claim
+        self._keys = _keys_of(claim, options)
+        # A watermark may have changed behind its URL.
+        self._is_possible = options.watermark_url is None
+        self._found = self._find() if self._is_possible else {}
+        self._made: list[KnownImage] = []
+
+    def _find(self) -> dict[bytes, KnownImage]:
+        """With `fresh`, only what this request itself has done."""
+        wanted = [
+            key for key, done in zip(self._keys, self._claim.done, strict=True) if done is None
+        ]
+        try:
+            with self._engine.connect() as connection:
+                found = find_known_images(connection, wanted)
+        except SQLAlchemyError as error:
+            log.warning("known images not read", error=str(error).splitlines()[0])
+            return {}
+        if not self._claim.fresh:
+            return found
+        return {key: known for key, known in found.items() if self.is_of_this_request(known)}
+
+    def at(self, position: int) -> KnownImage | None:
+        """What is known of the image at this position, from 1."""
+        return self._found.get(self._keys[position - 1])
+
+    def is_of_this_request(self, known: KnownImage) -> bool:
+        return known.request_id == self._claim.key.request_id
+
+    def made(self, position: int, source: Source, result: ImageResult) -> None:
+        """The image at this position has succeeded."""
+        if self._is_possible:
+            key, request_id = self._keys[position - 1], self._claim.key.request_id
+            self._made.append(KnownImage(key, request_id, source, result))
+
+    def forget(self, known: KnownImage) -> None:
+        """Its files are missing."""
+        try:
+            with self._engine.connect() as connection:
+                forget_image(connection, known.key)
+        except SQLAlchemyError as error:
+            log.warning("missing image not forgotten", error=str(error).splitlines()[0])
+
+    def remember(self) -> None:
+        """Keep what was made. Before the product is settled, so that a request that begins after
+        this one's end finds all of it. What is not kept is compressed again the next time.
+        """
+        if not self._made:
+            return
+        try:
+            with self._engine.connect() as connection:
+                remember_images(connection, self._made)
+        except SQLAlchemyError as error:
+            log.warning("images not remembered", error=str(error).splitlines()[0])
+
+
+def _keys_of(claim: Claim, options: ImageOptions) -> list[bytes]:
+    """For each input URL the key by which its image is known. File names are no part of it."""
+    made_by = json.dumps(
+        [CODEC_VERSION, engine_versions(), replace(options, names=None).to_json()], sort_keys=True
+    ).encode()
+    return [image_key(claim.owner_id, url, made_by) for url in claim.input_image_urls]
+
+
+async def sha256_of(data: bytes | bytearray) -> bytes:
+    if len(data) <= _HASH_AT_ONCE_BYTES:
+        return hashlib.sha256(data).digest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).digest()
+
+
+def taken_over(known: ImageResult, files: Sequence[str], *, same_request: bool) -> ImageResult:
+    """The result of an image whose outputs were copied to `files`, the main one first. The same URL
+    in the same request keeps its action: it was compressed for this request.
+    """
+
+    def copied(image: StoredImage, file: str) -> StoredImage:
+        action = image.facts.action if same_request else Action.REUSED
+        return StoredImage(file, replace(image.facts, action=action))
+
+    main, *variants = map(copied, outputs_of(known), files)
+    return ImageResult(main, dict(zip(known.variants, variants, strict=True)))
+
+
+def outputs_of(known: ImageResult) -> list[StoredImage]:
+    """The main output and the variants."""
+    assert known.output is not None  # noqa: S101 - only what succeeded is known
+    return [known.output, *known.variants.values()]
