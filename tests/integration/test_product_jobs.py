@@ -222,9 +222,13 @@ def test_more_products_are_in_hand_for_a_shop(
         in_hand.append(worker.leases.in_hand)
         return answer
 
-    url = origin.serve("/a.jpg", asked)
+    urls = [origin.serve(f"/{seq}.jpg", asked) for seq in range(1, 25)]
     request_id = store_request(engine, 24)
-    execute(engine, "UPDATE products SET input_image_urls = ARRAY[:url]", url=url)
+    execute(
+        engine,
+        "UPDATE products SET input_image_urls = ARRAY[(CAST(:urls AS text[]))[seq]]",
+        urls=urls,
+    )
     with running_runtime(
         database_url, tmp_path, products_at_once=2, fetch_allow="127.0.0.0/8"
     ) as worker:

@@ -18,11 +18,13 @@ from halftone_api.upload.layout import Layout
 from halftone_shared.db.products import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.facts_object import FactsObject, facts_object
+from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.results import FACT_NAMES, ImageError, ImageResult
 from halftone_shared.model.states import Action, Status
 from tests.support.stored import good_image
 
 PUBLIC_URL = "https://halftone.example"
+URLS = ImageUrls(PUBLIC_URL)
 HEADER = ["Serial Number", "Product Name", "Input Image Urls"]
 
 GOOD = good_image(
@@ -85,13 +87,13 @@ def output_pieces(
     rows: Iterable[ProductRow], *, header: list[str], delimiter: str, safe: bool
 ) -> Iterator[str]:
     layout = Layout.from_json(None, header, delimiter)
-    written = OutputRows(layout, lambda file: f"{PUBLIC_URL}/api/image/{file}", Images.APPEND)
+    written = OutputRows(layout, URLS, Images.APPEND)
     lines = itertools.chain(written.header(), written.rows(rows))
     return csv_pieces((line.cells for line in lines), delimiter, safe=safe)
 
 
 def report_text(*rows: ProductRow, safe: bool = False) -> str:
-    return file_of(csv_pieces(report_rows(rows, PUBLIC_URL), ",", safe=safe)).removeprefix("\ufeff")
+    return file_of(csv_pieces(report_rows(rows, URLS), ",", safe=safe)).removeprefix("\ufeff")
 
 
 def report(*rows: ProductRow, safe: bool = False) -> list[dict[str, str]]:
@@ -110,7 +112,7 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
         "variants": {},
         "error": None,
     }
-    assert product_view(pending, PUBLIC_URL) == {
+    assert product_view(pending, URLS) == {
         "line": 2,
         "serial_number": 7,
         "product_key": "007",
@@ -131,14 +133,14 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
 def test_what_an_attempt_has_brought_to_an_end_is_shown_before_the_product_ends(
     status: str,
 ) -> None:
-    view = product_view(product(GOOD, None, MISSING, status=status), PUBLIC_URL)
+    view = product_view(product(GOOD, None, MISSING, status=status), URLS)
     assert view["outcome"] is None
     assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
     assert [image["status"] for image in view["images"]] == ["COMPLETED", "PENDING", "FAILED"]
 
 
 def test_partial_product_keeps_its_positions() -> None:
-    view = product_view(product(GOOD, MISSING, KEPT), PUBLIC_URL)
+    view = product_view(product(GOOD, MISSING, KEPT), URLS)
     assert (view["status"], view["outcome"]) == ("COMPLETED", "partial")
     assert view["output_image_urls"] == [
         f"{PUBLIC_URL}/api/image/a.jpg",
@@ -191,11 +193,11 @@ def test_partial_product_keeps_its_positions() -> None:
 def test_outcome_says_how_the_product_went(
     images: tuple[ImageResult, ...], status: str, outcome: str
 ) -> None:
-    assert product_view(product(*images, status=status), PUBLIC_URL)["outcome"] == outcome
+    assert product_view(product(*images, status=status), URLS)["outcome"] == outcome
 
 
 def test_failed_product_has_no_output() -> None:
-    view = product_view(product(MISSING, REFUSED, status=Status.FAILED), PUBLIC_URL)
+    view = product_view(product(MISSING, REFUSED, status=Status.FAILED), URLS)
     assert view["output_image_urls"] == [None, None]
     assert [image["error"] and image["error"]["code"] for image in view["images"]] == [
         "http_error",
@@ -204,7 +206,7 @@ def test_failed_product_has_no_output() -> None:
 
 
 def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
-    view = product_view(product(GOOD, None, MISSING, status=Status.CANCELLED), PUBLIC_URL)
+    view = product_view(product(GOOD, None, MISSING, status=Status.CANCELLED), URLS)
     assert view["outcome"] is None
     assert [image["status"] for image in view["images"]] == ["COMPLETED", "CANCELLED", "FAILED"]
     assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
@@ -212,7 +214,7 @@ def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
 
 def test_product_cancelled_before_it_began_cancels_every_slot() -> None:
     view = product_view(
-        product(None, None, started=False, status=Status.CANCELLED, attempts=0), PUBLIC_URL
+        product(None, None, started=False, status=Status.CANCELLED, attempts=0), URLS
     )
     assert [image["status"] for image in view["images"]] == ["CANCELLED", "CANCELLED"]
     assert view["output_image_urls"] == [None, None]
@@ -220,9 +222,7 @@ def test_product_cancelled_before_it_began_cancels_every_slot() -> None:
 
 def test_slots_that_do_not_match_the_urls_are_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
-        image_views(
-            product(GOOD, KEPT, input_image_urls=["http://images.example/1.jpg"]), PUBLIC_URL
-        )
+        image_views(product(GOOD, KEPT, input_image_urls=["http://images.example/1.jpg"]), URLS)
 
 
 # --- the output CSV ---

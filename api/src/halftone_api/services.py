@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
+from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.status_object import StatusObject, status_object
@@ -23,6 +24,10 @@ class Services:
     watch_engine: Engine
     store: ImageStore
     secret_box: SecretBox
+
+    @property
+    def image_urls(self) -> ImageUrls:
+        return ImageUrls(self.settings.public_url, self.settings.image_base_url)
 
     def status_object(self, row: RequestStatus) -> StatusObject:
         """A request as clients see it, by this API's settings."""

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from halftone_shared.model.rate_limit import RateLimit, parse_rate_limit
-from halftone_shared.runtime.settings import CommonSettings
+from halftone_shared.runtime.settings import BaseUrl, CommonSettings
 
 
 def _parse_limit(value: object) -> object:
@@ -31,6 +31,9 @@ class ApiSettings(CommonSettings):
     auth: Literal["keys", "off"] = Field("keys", description="keys or off")
     allowed_hosts: HostNames = Field(
         (), description="host names separated by commas, without ports"
+    )
+    image_base_url: BaseUrl = Field(
+        "", description="http(s)://host[/path] that serves the storage, or nothing for the API"
     )
     max_upload_bytes: int = Field(
         104857600, ge=1, description="a whole number of bytes, at least 1"

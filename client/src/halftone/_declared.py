@@ -823,6 +823,9 @@ class UploadOptions(TypedDict, total=False):
     """Take only so many products, spread evenly over the file."""
     strict: bool
     """A single bad URL refuses the upload."""
+    fresh: bool
+    """Do all anew. Otherwise images that have not changed since an earlier upload of yours with
+    the same options are taken over from there."""
     webhook_url: str
     """Where the end of the request is reported to."""
     webhook_secret: str
@@ -1118,6 +1121,13 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         False,
         "boolean",
         description="A single bad URL refuses the upload.",
+        default=False,
+    ),
+    UploadOption(
+        "fresh",
+        False,
+        "boolean",
+        description="Do all anew. Otherwise images that have not changed since an earlier upload of yours with the same options are taken over from there.",
         default=False,
     ),
     UploadOption(

@@ -66,6 +66,6 @@ def products_page(
         )
     page = rows[:limit]
     return {
-        "products": [product_view(row, services.settings.public_url) for row in page],
+        "products": [product_view(row, services.image_urls) for row in page],
         "next_cursor": encode_cursor(page[-1].seq) if len(rows) > limit else None,
     }

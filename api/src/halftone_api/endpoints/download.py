@@ -4,7 +4,6 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from heapq import merge
 from itertools import chain
 from typing import IO
@@ -30,7 +29,6 @@ from halftone_api.upload.table import FileKind, Row
 from halftone_shared.db.other_rows import OtherRowAt, other_row_page
 from halftone_shared.db.products import ProductRow, product_page, rows_within
 from halftone_shared.db.requests import get_layout, get_status
-from halftone_shared.model.image_names import image_url
 from halftone_shared.model.request_status import RequestStatus
 
 log = structlog.get_logger(__name__)
@@ -124,16 +122,15 @@ class _Asked:
 
 def _answer(services: Services, found: RequestStatus, layout: Layout, asked: _Asked) -> Response:
     """Raises Overtaken before the first byte is sent, and DoesNotFit."""
-    public_url = services.settings.public_url
+    urls = services.image_urls
     kind = asked.kind or (FileKind.CSV if asked.report else layout.kind)
     products = all_products(services, found)
     if asked.report:
-        rows: Iterator[Row] = (Row(0, cells) for cells in report_rows(products, public_url))
+        rows: Iterator[Row] = (Row(0, cells) for cells in report_rows(products, urls))
         begins_with = _BeginsWith(has_bom=layout.has_bom)
     else:
         default = Images.REPLACE if layout.replaces_by_default else Images.APPEND
-        url = partial(image_url, public_url)
-        output = OutputRows(layout, url, asked.images or default, _variants(found))
+        output = OutputRows(layout, urls, asked.images or default, _variants(found))
         others = _other_rows(services, found)
         rows = chain(output.header(), output.rows(merge(products, others, key=_place)))
         begins_with = _BeginsWith(layout.has_bom, layout.separator_line)

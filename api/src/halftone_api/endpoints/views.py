@@ -12,7 +12,7 @@ from halftone_shared.db.products import ProductRow
 from halftone_shared.db.webhook_events import WebhookAttemptRow, WebhookEventRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.facts_object import FactsObject, facts_object
-from halftone_shared.model.image_names import image_url
+from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.json_types import Count, Number, Time, Url
 from halftone_shared.model.results import ImageError, ImageResult
 from halftone_shared.model.signing import webhook_id
@@ -111,9 +111,9 @@ class Event(TypedDict):
     ]
 
 
-def product_view(row: ProductRow, public_url: str) -> Product:
+def product_view(row: ProductRow, urls: ImageUrls) -> Product:
     """A product with one entry an input URL, in the order of the input."""
-    images = image_views(row, public_url)
+    images = image_views(row, urls)
     return {
         "line": row.line,
         "serial_number": row.serial_number,
@@ -135,10 +135,10 @@ def product_key(row: ProductRow) -> str | None:
     return row.product_key
 
 
-def image_views(row: ProductRow, public_url: str) -> list[Image]:
+def image_views(row: ProductRow, urls: ImageUrls) -> list[Image]:
     unset = row.status if row.has_ended else Status.PENDING
     return [
-        _image_view(position, url, image, public_url, unset)
+        _image_view(position, url, image, urls, unset)
         for position, (url, image) in enumerate(
             zip(row.input_image_urls, row.images, strict=True), start=1
         )
@@ -146,16 +146,16 @@ def image_views(row: ProductRow, public_url: str) -> list[Image]:
 
 
 def _image_view(
-    position: int, input_url: str, image: ImageResult | None, public_url: str, unset: Status
+    position: int, input_url: str, image: ImageResult | None, urls: ImageUrls, unset: Status
 ) -> Image:
     return {
         "position": position,
         "input_url": input_url,
-        "output_url": image_url(public_url, image.file) if image and image.file else None,
+        "output_url": urls(image.file) if image and image.file else None,
         "status": unset if image is None else image.status,
         **facts_object(image.facts if image else None),
         "variants": {
-            name: {"output_url": image_url(public_url, one.file), **facts_object(one.facts)}
+            name: {"output_url": urls(one.file), **facts_object(one.facts)}
             for name, one in (image.variants if image else {}).items()
         },
         "error": _error_view(image.error) if image and image.error else None,

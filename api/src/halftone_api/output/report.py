@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from halftone_api.endpoints.views import Image, image_views, product_key
 from halftone_shared.db.products import ProductRow
+from halftone_shared.model.image_names import ImageUrls
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,11 @@ REPORT_COLUMNS = (
 )
 
 
-def report_rows(products: Iterable[ProductRow], public_url: str) -> Iterator[list[Any]]:
+def report_rows(products: Iterable[ProductRow], urls: ImageUrls) -> Iterator[list[Any]]:
     """The header, then a row an image, and one more for each of its variants."""
     yield [column.name for column in REPORT_COLUMNS]
     for product in products:
-        for image in image_views(product, public_url):
+        for image in image_views(product, urls):
             yield [column.value(product, image, "") for column in REPORT_COLUMNS]
             for name, variant in image["variants"].items():
                 shown = cast("Image", {**image, **variant})

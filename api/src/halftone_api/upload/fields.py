@@ -78,6 +78,12 @@ UPLOAD_FIELDS = (
         "A single bad URL refuses the upload.",
     ),
     FormField(
+        "fresh",
+        {"type": "boolean", "default": False},
+        "Do all anew. Otherwise images that have not changed since an earlier upload of yours with"
+        " the same options are taken over from there.",
+    ),
+    FormField(
         "webhook_url",
         {"type": "string", "format": "uri"},
         "Where the end of the request is reported to.",

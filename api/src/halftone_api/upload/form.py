@@ -51,6 +51,7 @@ class Upload:
     skip: bool
     sample: int | None
     strict: bool
+    fresh: bool
     webhook_url: str | None
     webhook_secret: str | None
 
@@ -141,6 +142,7 @@ def too_large(max_upload_bytes: int) -> Problem:
 def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Upload:
     fields = _fields(form)
     strict = _flag(fields, "strict")
+    fresh = _flag(fields, "fresh")
     reading = _reading(fields)
     skip = _choice(fields, "on_error", ("refuse", "skip")) == "skip"
     sample = _sample(fields)
@@ -155,6 +157,7 @@ def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Uplo
         skip=skip,
         sample=sample,
         strict=strict,
+        fresh=fresh,
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
     )

@@ -128,6 +128,7 @@ class Intake:
             if upload.webhook_secret is None
             else self.secret_box.seal(upload.webhook_secret),
             trace_id=trace_id,
+            fresh=upload.fresh,
         )
         file = self._products(table, layout, upload)
         with (
@@ -225,6 +226,7 @@ def _fingerprint(upload: Upload) -> bytes:
         upload.filename,
         upload.options.to_json(),
         upload.strict,
+        upload.fresh,
         upload.skip,
         upload.sample,
         repr(upload.reading),

@@ -80,9 +80,20 @@ def parse_image_name(name: str) -> ImageSlot | None:
     return ImageSlot(token, int(seq), int(position), extension, own_name)
 
 
-def image_url(base_url: str, name: str) -> str:
-    """Where the API serves an image, percent-encoded."""
-    return f"{base_url}/api/image/{quote(name)}"
+@dataclass(frozen=True)
+class ImageUrls:
+    """Where images are served from: by the API, or, with `image_base_url`, by whatever serves the
+    storage there (a CDN, a public bucket).
+    """
+
+    public_url: str
+    image_base_url: str = ""
+
+    def __call__(self, name: str) -> str:
+        """The URL of an image, percent-encoded."""
+        if self.image_base_url:
+            return f"{self.image_base_url}/{quote(storage_path(name))}"
+        return f"{self.public_url}/api/image/{quote(name)}"
 
 
 def storage_folder(token: str) -> str:

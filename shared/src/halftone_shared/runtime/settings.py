@@ -64,6 +64,10 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _base_url(value: str) -> str:
+    return _public_url(value) if value else value
+
+
 def _broker_url(value: str) -> str:
     if value == IN_PROCESS_QUEUE:
         return value
@@ -87,6 +91,7 @@ BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StorageUrl = Annotated[str, AfterValidator(_url("file", "s3"))]
 ProcessorUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 WebhookSecret = Annotated[str, AfterValidator(_secret)]
 FetchAllow = Annotated[FetchRule, NoDecode, BeforeValidator(_split_networks)]
 

@@ -27,6 +27,7 @@ KNOWN = frozenset(
         "ENCODE_TIMEOUT_SECONDS",
         "FETCH_ALLOW",
         "FETCH_MEMORY_BYTES",
+        "IMAGE_BASE_URL",
         "LOG_FORMAT",
         "LOG_LEVEL",
         "MAX_ATTEMPTS",
