@@ -19,9 +19,9 @@ def read(
     data: str | bytes, *, max_rows: int = 1000, max_urls: int = 100, strict: bool = False
 ) -> tuple[ProductFile, list[NewProduct]]:
     content = data.encode() if isinstance(data, str) else data
-    table, layout = open_table(io.BytesIO(content), Reading())
-    products = ProductFile(table, layout, UploadLimits(max_rows, max_urls), strict=strict)
-    return products, [row for row in products if isinstance(row, NewProduct)]
+    with open_table(io.BytesIO(content), Reading()) as (table, layout):
+        products = ProductFile(table, layout, UploadLimits(max_rows, max_urls), strict=strict)
+        return products, [row for row in products if isinstance(row, NewProduct)]
 
 
 def rows_of(data: str | bytes, *, max_urls: int = 100, strict: bool = False) -> list[NewProduct]:

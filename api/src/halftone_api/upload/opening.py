@@ -1,5 +1,7 @@
 """An uploaded file as a table, told by its first bytes, not by its name."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
@@ -33,10 +35,11 @@ class Reading:
     sheet: str | None = None
 
 
-def open_table(file: BinaryIO, reading: Reading) -> tuple[Table, Layout]:
-    """The rows of the file and what they mean. Raises Problem."""
-    table = _open(file, reading)
-    return table, recognise(table, reading.wanted)
+@contextmanager
+def open_table(file: BinaryIO, reading: Reading) -> Iterator[tuple[Table, Layout]]:
+    """The rows of the file and what they mean, until the end of the block. Raises Problem."""
+    with closing(_open(file, reading)) as table:
+        yield table, recognise(table, reading.wanted)
 
 
 def _open(file: BinaryIO, reading: Reading) -> Table:

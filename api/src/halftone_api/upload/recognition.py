@@ -109,6 +109,7 @@ def _complete(layout: Layout, table: Table, wanted: Wanted) -> Layout:
         kind=table.kind,
         has_bom=table.has_bom,
         separator_line=table.separator_line,
+        sheet=table.sheet,
         rules=_rules(layout.rules, wanted.base_url),
     )
     profile = PROFILES.get(layout.profile)

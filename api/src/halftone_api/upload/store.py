@@ -90,7 +90,8 @@ class Intake:
                     before = claim_key(connection, owner_id, idempotency_key, _fingerprint(upload))
                     if before is not None:
                         return cast("Accepted", before)
-                answer = self._store(connection, upload, owner_id, trace_id)
+                with open_table(upload.file, upload.reading) as (table, layout):
+                    answer = self._store(connection, upload, table, layout, owner_id, trace_id)
                 if idempotency_key is not None:
                     keep_answer(
                         connection, owner_id, idempotency_key, cast("dict[str, Any]", answer)
@@ -108,11 +109,12 @@ class Intake:
         self,
         connection: Connection,
         upload: Upload,
+        table: Table,
+        layout: Layout,
         owner_id: UUID | None,
         trace_id: str | None,
     ) -> Accepted:
         """Rows are written while they are checked."""
-        table, layout = open_table(upload.file, upload.reading)
         sample = None if upload.sample is None else self._measure(table, layout, upload)
         request = NewRequest(
             id=uuid4(),
@@ -180,11 +182,11 @@ class Intake:
 
     def check(self, upload: Upload) -> Check:
         """What an upload would be understood as; nothing is stored. Raises Problem as `store`."""
-        table, layout = open_table(upload.file, upload.reading)
-        file = self._products(table, layout, upload)
-        found = Understanding()
-        for row in file:
-            found.add(row)
+        with open_table(upload.file, upload.reading) as (table, layout):
+            file = self._products(table, layout, upload)
+            found = Understanding()
+            for row in file:
+                found.add(row)
         _refuse_invalid_rows(file)
         if not found.products:
             raise no_images(layout, file)

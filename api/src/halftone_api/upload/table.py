@@ -46,6 +46,8 @@ class Table(Protocol):
 
     kind: FileKind
     encoding: str
+    # Of a workbook: the sheet that was read.
+    sheet: str | None
     # What a text begins with: a byte order mark, a line `sep=;`.
     has_bom: bool
     separator_line: str | None
@@ -56,6 +58,9 @@ class Table(Protocol):
 
     def beginnings(self, rows: int) -> list[Beginning]:
         """At most so many rows that are not blank, under each delimiter that is possible."""
+
+    def close(self) -> None:
+        """Give back what the table itself has opened; not the uploaded file."""
 
     def rows(self, delimiter: str) -> Iterator[Row]:
         """Every row, blank ones too. Raises Problem where the file cannot be read on."""

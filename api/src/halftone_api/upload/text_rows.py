@@ -50,6 +50,7 @@ class TextTable:
     """A text whose encoding is found and checked to the last byte."""
 
     kind = FileKind.CSV
+    sheet: str | None = None
 
     def __init__(self, file: BinaryIO, encoding: str | None = None) -> None:
         """`encoding` is one of ENCODINGS; without it the bytes decide. Raises Problem where the
@@ -66,6 +67,10 @@ class TextTable:
         found = _SEPARATOR_LINE.fullmatch(first.lstrip("\ufeff"))
         self.separator_line = None if found is None else found.group().rstrip("\r\n")
         self._delimiters = DELIMITERS if found is None else (found["delimiter"],)
+
+    def close(self) -> None:
+        if not self._text.closed:
+            self._text.detach()
 
     def beginnings(self, rows: int) -> list[Beginning]:
         beginnings = []

@@ -38,7 +38,7 @@ class Workbook:
 
     def __init__(self, rows: IO[str], sheet: str) -> None:
         self._rows = rows
-        self.sheet = sheet
+        self.sheet: str | None = sheet
 
     @classmethod
     def read(
@@ -55,6 +55,9 @@ class Workbook:
             rows.close()
             raise
         return cls(rows, name)
+
+    def close(self) -> None:
+        self._rows.close()
 
     def beginnings(self, rows: int) -> list[Beginning]:
         first = list(islice((row for row in self.rows(DELIMITER) if not row.is_blank), rows))

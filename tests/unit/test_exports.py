@@ -1,0 +1,98 @@
+"""Exports of shops, marketplaces and catalogues: recognised, read, and given back as they were."""
+
+import csv
+import io
+import itertools
+
+import pytest
+
+from halftone_api.output.csv_file import csv_pieces
+from halftone_api.output.rows import Images, OutputRows
+from halftone_api.upload.opening import Reading, open_table
+from halftone_api.upload.products import ProductFile, UploadLimits
+from halftone_api.upload.profiles import PROFILES
+from halftone_api.upload.recognition import Wanted
+from halftone_shared.db.other_rows import OtherRowAt
+from halftone_shared.db.products import ProductRow
+from halftone_shared.db.requests import NewProduct, OtherRow
+from halftone_shared.model.states import Status
+from tests.support.exports import EXPORTS, Export
+
+each_export = pytest.mark.parametrize(
+    "export", EXPORTS, ids=[f"{at} {export.profile}" for at, export in enumerate(EXPORTS)]
+)
+
+
+def read(export: Export) -> tuple[ProductFile, list[NewProduct | OtherRow]]:
+    wanted = Wanted(base_url=export.fields.get("base_url"))
+    with open_table(io.BytesIO(export.content), Reading(wanted)) as (table, layout):
+        file = ProductFile(table, layout, UploadLimits(1000, 100))
+        return file, list(file)
+
+
+def test_every_system_has_a_table_here() -> None:
+    assert {export.profile for export in EXPORTS} == set(PROFILES)
+
+
+@each_export
+def test_export_is_recognised_and_its_images_are_found(export: Export) -> None:
+    file, rows = read(export)
+    assert file.errors.first == []
+    assert file.warnings.first == []
+    assert file.layout.profile == export.profile
+    products = [row for row in rows if isinstance(row, NewProduct)]
+    assert [product.input_image_urls for product in products] == export.images
+    assert [product.product_key for product in products] == export.keys
+    assert [product.product_name for product in products] == export.names
+    assert file.skipped_rows == len(rows) - len(products)
+
+
+@each_export
+def test_replaced_export_differs_in_its_image_cells_alone(export: Export) -> None:
+    file, rows = read(export)
+    layout = file.layout
+    number = itertools.count(1)
+    names = {row.line: [f"{next(number)}.jpg" for _ in row.input_image_urls]
+             for row in rows if isinstance(row, NewProduct)}  # fmt: skip
+    output = OutputRows(layout, lambda name: f"https://out.example/{name}", Images.REPLACE)
+    written = output.rows(stored(row, names.get(row.line, [])) for row in rows)
+    text = "".join(
+        csv_pieces(
+            (row.cells for row in itertools.chain(output.header(), written)),
+            layout.delimiter,
+            safe=False,
+            has_bom=layout.has_bom,
+        )
+    )
+    assert text.startswith("\ufeff") == export.has_bom
+    given = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""),
+                            delimiter=export.delimiter, strict=True))  # fmt: skip
+    assert len(given) == len(export.rows)
+    written_columns = {column.write for column in layout.images}
+    for before, after in zip(export.rows, given, strict=True):
+        filled = before + [""] * (len(after) - len(before))
+        others = [at for at in range(len(after)) if at not in written_columns]
+        assert [after[at] for at in others] == [filled[at] for at in others]
+    shown = [cell for row in given for cell in row]
+    for made in itertools.chain(*names.values()):
+        assert sum(f"https://out.example/{made}" in cell for cell in shown) == 1
+
+
+def stored(row: NewProduct | OtherRow, files: list[str]) -> ProductRow | OtherRowAt:
+    """The row as the database gives it when its images are done."""
+    if isinstance(row, OtherRow):
+        return OtherRowAt(0, 1, row.line, list(row.cells), row.kinds)
+    return ProductRow(
+        seq=1,
+        line=row.line,
+        serial_number=row.serial_number,
+        product_key=row.product_key,
+        product_name=row.product_name,
+        cells=list(row.cells),
+        kinds=row.kinds,
+        status=Status.COMPLETED,
+        attempts=1,
+        input_image_urls=list(row.input_image_urls),
+        files=[*files],
+        _stored=None,
+    )
