@@ -5,10 +5,10 @@ RUN := .venv/bin/
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos bench profile chart check generate format secrets clean
+.PHONY: help setup demo up test chaos containers bench profile chart check generate format secrets clean
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install everything into .venv (the other targets do it too)
 	@sh scripts/setup.sh
@@ -26,6 +26,11 @@ test: setup ## Run all tests on real PostgreSQL, RabbitMQ and Prometheus (TESTS=
 chaos: setup ## Kill and restart everything under load, then count (SECONDS=60 SEED=1)
 	@sh scripts/install_services.sh
 	$(RUN)python -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+containers: setup ## Build the images and run docker-compose.yml with them on podman (Debian, root)
+	@sh scripts/install_containers.sh
+	.tools/bin/uv sync --quiet --inexact --group containers
+	$(RUN)python -m tests.containers
 
 bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-to-end idle")
 	@sh scripts/install_services.sh

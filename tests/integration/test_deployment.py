@@ -13,8 +13,10 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
+from halftone_api.main import STOP_SECONDS
 from halftone_api.settings import ApiSettings
 from halftone_shared.runtime.variables import PREFIX
+from halftone_workers.codec_processes.handle import MEMORY_BYTES
 from halftone_workers.main import HAND_BACK_SECONDS
 from halftone_workers.settings import WorkerSettings
 from tests.support.stored import claimed, finish, query, settle, store_request
@@ -27,6 +29,8 @@ SETTINGS = {
     for name in settings.model_fields
 }
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+# What a worker itself holds, measured at most (docs/operations.md, Sizing).
+WORKER_BYTES = 120 * 2**20
 OURS = ("api", "worker", "migrate", "commands")
 
 
@@ -110,6 +114,39 @@ def test_compose_worker_can_be_scaled_and_has_the_time_to_stop() -> None:
     assert not worker.keys() & {"container_name", "ports"}
     grace = WorkerSettings.model_fields["shutdown_grace_seconds"].default
     assert int(worker["stop_grace_period"].removesuffix("s")) > grace + HAND_BACK_SECONDS
+
+
+def test_compose_and_kubernetes_give_an_api_the_time_to_stop() -> None:
+    assert int(COMPOSE["services"]["api"]["stop_grace_period"].removesuffix("s")) > STOP_SECONDS
+    pod = _find("Deployment", "api")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > STOP_SECONDS
+
+
+def test_compose_and_kubernetes_give_a_worker_the_memory_of_its_codec_processes() -> None:
+    worker = COMPOSE["services"]["worker"]
+    processes = _default(worker["environment"]["HALFTONE_CODEC_PROCESSES"])
+    assert _bytes(_default(worker["mem_limit"])) >= _worst_memory_bytes(int(processes))
+    (container,) = _find("Deployment", "worker")["spec"]["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    limit = container["resources"]["limits"]["memory"]
+    assert _bytes(limit) >= _worst_memory_bytes(int(variables["HALFTONE_CODEC_PROCESSES"]))
+
+
+def _default(value: str) -> str:
+    """What Compose puts for ${NAME:-default} where NAME is not set."""
+    return value.partition(":-")[2].removesuffix("}")
+
+
+def _bytes(size: str) -> int:
+    number = re.match(r"\d+", size)
+    assert number
+    units = {"m": 2**20, "Mi": 2**20, "g": 2**30, "Gi": 2**30}
+    return int(number[0]) * units[size.removeprefix(number[0])]
+
+
+def _worst_memory_bytes(codec_processes: int) -> int:
+    downloads: int = WorkerSettings.model_fields["fetch_memory_bytes"].default
+    return codec_processes * MEMORY_BYTES + downloads + WORKER_BYTES
 
 
 def test_compose_publishes_on_loopback_alone() -> None:

@@ -1,0 +1,1 @@
+"""The main job against real containers: `make containers`."""

@@ -1,0 +1,128 @@
+"""The project of docker-compose.yml on podman: started in a folder of its own, and taken away whole."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.halftone import free_port
+from tests.support.images import jpeg
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts" / "containers"
+CONFIGURATION = {"CONTAINERS_CONF": str(SCRIPTS / "containers.conf")}
+TARGETS = ("api", "workers", "migrate", "commands")
+
+
+def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
+    """The program's standard output. Raises CalledProcessError, after printing what it said."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | CONFIGURATION | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout[-2000:], done.stderr[-4000:], sep="\n", file=sys.stderr)
+        done.check_returncode()
+    return done.stdout
+
+
+def build_images(tag: str = "latest", *, version: str = "0.1.0") -> None:
+    """All images of the Dockerfile, as localhost/halftone-TARGET:TAG."""
+    for target in TARGETS:
+        run(
+            *("buildah", "bud", "--isolation", "chroot", "--layers"),
+            *("--build-arg", f"VERSION={version}", "--target", target),
+            *("--tag", f"localhost/halftone-{target}:{tag}", "."),
+        )
+
+
+@dataclass(frozen=True)
+class Project:
+    """`name` is in the names of its containers, networks and volumes; nothing else is."""
+
+    name: str
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.environment['HALFTONE_API_PORT']}"
+
+    @property
+    def shop_url(self) -> str:
+        return f"http://127.0.0.1:{self.environment['SHOP_PORT']}"
+
+    def compose(self, *arguments: str, **environment: str) -> str:
+        """docker-compose.yml by podman-compose. The whole of its output is standard output."""
+        files = ("--file", "docker-compose.yml", "--file", "override.yml")
+        program = str(Path(sys.executable).with_name("podman-compose"))
+        command = (program, "--project-name", self.name, *files, *arguments)
+        return run(*command, folder=self.folder, **(self.environment | environment))
+
+    def containers(self, service: str = "") -> list[dict[str, Any]]:
+        """What podman knows of the project's containers, those that have ended too."""
+        filters = [f"label=io.podman.compose.project={self.name}"]
+        if service:
+            filters.append(f"label=com.docker.compose.service={service}")
+        asked = [part for each in filters for part in ("--filter", each)]
+        found: list[dict[str, Any]] = json.loads(
+            run("podman", "ps", "--all", "--format", "json", *asked)
+        )
+        return found
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {container['Names'][0]}: {container['Status']}\n"
+            + run("sh", "-c", f"podman logs --tail 25 {container['Id']} 2>&1")
+            for container in self.containers()
+        )
+
+    def leftovers(self) -> list[str]:
+        """Containers, volumes, networks and processes that bear the project's name."""
+        found = [container["Names"][0] for container in self.containers()]
+        found += run("podman", "volume", "ls", "--quiet", "--filter", f"name={self.name}").split()
+        found += run("podman", "network", "ls", "--quiet", "--filter", f"name={self.name}").split()
+        processes = run("ps", "-eo", "args").splitlines()
+        return found + [line for line in processes if "conmon" in line and self.name in line]
+
+
+@contextmanager
+def new_project() -> Iterator[Project]:
+    """A folder with the compose file, the override and fresh secrets; at the end all is removed."""
+    folder = Path(tempfile.mkdtemp(prefix="halftone-containers-"))
+    folder.chmod(0o755)
+    for file in (ROOT / "docker-compose.yml", SCRIPTS / "override.yml"):
+        shutil.copy(file, folder)
+    (folder / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "make_secrets.sh", folder / "scripts")
+    run("sh", str(folder / "scripts" / "make_secrets.sh"))
+    (folder / "shop").mkdir()
+    shutil.copy(SCRIPTS / "shop.py", folder / "shop")
+    (folder / "shop" / "image.jpg").write_bytes(jpeg((1500, 1500)))
+    ports = ("HALFTONE_API_PORT", "RABBITMQ_MANAGEMENT_PORT", "SHOP_PORT")
+    project = Project(
+        f"halftone-{secrets.token_hex(4)}",
+        folder,
+        {name: str(free_port()) for name in ports} | {"HALFTONE_FETCH_ALLOW": "10.0.0.0/8"},
+    )
+    try:
+        yield project
+    except BaseException:
+        print(project.logs(), file=sys.stderr)
+        raise
+    finally:
+        project.compose("down", "--volumes", "--timeout", "40")
+        shutil.rmtree(folder, ignore_errors=True)
+    assert project.leftovers() == []
