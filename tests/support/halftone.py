@@ -198,6 +198,18 @@ def running_separately(
             assert process.wait(60) == 0, f"{name}: {service.log.read_text()}"
 
 
+@contextmanager
+def running_programs(
+    folder: Path, commands: "dict[str, tuple[list[str], dict[str, str]]]"
+) -> Iterator[Path]:
+    """Programs that need not get ready, each with its environment; their common log."""
+    with ExitStack() as stack:
+        log = stack.enter_context(_logged(folder))
+        for command, variables in commands.values():
+            stack.enter_context(_process(command, variables, log))
+        yield folder / "halftone.log"
+
+
 def log_lines(service: Service) -> list[dict[str, Any]]:
     """The JSON lines of the service's log."""
     return [

@@ -4,6 +4,7 @@ for the embedded default.
 Neither has Dramatiq's delay queues or retries: what is due again, and when, stands in PostgreSQL.
 """
 
+import logging
 from collections.abc import Sequence
 from queue import Queue
 from typing import Any
@@ -14,11 +15,35 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker
 
-from halftone_shared.model.messages import WEBHOOKS_QUEUE, QueueType, queue_arguments
+from halftone_shared.model.messages import (
+    PRODUCTS_QUEUE,
+    WEBHOOKS_QUEUE,
+    QueueType,
+    queue_arguments,
+)
+from halftone_shared.service.outages import report_outage
 from halftone_workers.runtime import Stopping
 from halftone_workers.settings import WEBHOOKS_AT_ONCE
 
 log = structlog.get_logger(__name__)
+
+
+class _OneLine(logging.Filter):
+    """Dramatiq logs a critical line for each queue every 3 s while RabbitMQ is away."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith("Consumer encountered a connection error"):
+            return True
+        said = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+        reason = str(said).strip().partition("\n")[0] or type(said).__name__
+        report_outage(
+            "worker waits", f"RabbitMQ cannot be used ({reason}). See HALFTONE_RABBITMQ_URL."
+        )
+        return False
+
+
+for _queue in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+    logging.getLogger(f"dramatiq.worker.ConsumerThread({_queue})").addFilter(_OneLine())
 
 
 def _prefetch(queue: str, prefetch: int) -> int:

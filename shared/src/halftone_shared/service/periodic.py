@@ -8,15 +8,20 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.errors import HalftoneError
+from halftone_shared.service.outages import explain, report_outage
 
 log = structlog.get_logger(__name__)
+
+# What is away may be back at any time; work resumes soon after it is.
+MAX_PAUSE_SECONDS = 5.0
 
 
 class PeriodicThread:
     """Calls `work` at its start and `every_seconds` after each return, until it is stopped.
 
-    An exception never ends the thread: it is logged, and `work` is called again as usual. `work`
-    may run for long, if it returns soon after `stopping` is set.
+    An exception never ends the thread: it is logged, and `work` is called again, after pauses that
+    double from `every_seconds` to MAX_PAUSE_SECONDS. `work` may run for long, if it returns soon
+    after `stopping` is set.
     """
 
     def __init__(self, name: str, work: Callable[[], None], *, every_seconds: float) -> None:
@@ -39,13 +44,19 @@ class PeriodicThread:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        failures = 0
         while not self.stopping.is_set():
-            try:
-                self._work()
-            except (HalftoneError, SQLAlchemyError, psycopg.Error) as error:
-                # What is away comes back; the first line says what it is.
-                reason = str(error).strip().partition("\n")[0]
-                log.warning(f"{self._name} waits", reason=reason)  # noqa: G004 - an event's name
-            except Exception:
-                log.exception(f"{self._name} failed, and is tried again")  # noqa: G004
-            self.stopping.wait(self._every_seconds)
+            failures = 0 if self._succeeds() else min(failures + 1, 10)
+            longest = max(MAX_PAUSE_SECONDS, self._every_seconds)
+            self.stopping.wait(min(self._every_seconds * 2 ** max(failures - 1, 0), longest))
+
+    def _succeeds(self) -> bool:
+        try:
+            self._work()
+        except (HalftoneError, SQLAlchemyError, psycopg.Error) as error:
+            report_outage(f"{self._name} waits", explain(error))
+        except Exception:
+            log.exception(f"{self._name} failed, and is tried again")  # noqa: G004
+        else:
+            return True
+        return False
