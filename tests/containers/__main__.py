@@ -18,7 +18,7 @@ from tests.support.halftone import wait_for
 
 # What each image holds of ours, and a package of the other side that it must not hold.
 MEMBERS = {
-    "api": {"halftone-api", "halftone-db", "halftone-shared"},
+    "api": {"halftone-api", "halftone-shared"},
     "workers": {"halftone-workers", "halftone-shared"},
     "migrate": {"halftone-db", "halftone-shared"},
     "commands": {
@@ -26,7 +26,7 @@ MEMBERS = {
         *("halftone-shared", "halftone-workers"),
     },
 }
-NOT_IN = {"api": ["PIL", "httpx", "dramatiq.cli"], "workers": ["starlette", "uvicorn"]}
+NOT_IN = {"api": ["PIL", "httpx"], "workers": ["starlette", "uvicorn"]}
 UNPRIVILEGED = (
     *("--rm", "--network", "none", "--read-only", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges", "--entrypoint", "python"),

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from halftone_api.main import STOP_SECONDS
 from halftone_api.settings import ApiSettings
 from halftone_shared.runtime.variables import PREFIX
-from halftone_workers.codec_processes.handle import MEMORY_BYTES
+from halftone_workers.codec_processes.child import MEMORY_BYTES
 from halftone_workers.main import HAND_BACK_SECONDS
 from halftone_workers.settings import WorkerSettings
 from tests.support.stored import claimed, finish, query, settle, store_request
