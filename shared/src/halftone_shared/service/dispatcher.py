@@ -127,6 +127,7 @@ class Dispatcher:
         self._max_attempts = max_attempts
         self._window = Window()
         self._next_reap = 0.0
+        self._was_away = False
         self._next_agenda = 0.0
         self._database_ahead: float | None = None
         self._agenda = Agenda(active=False, event_seconds=None)
@@ -226,12 +227,15 @@ class Dispatcher:
         """Rounds until stopped. Raises what the database or the queue fails with."""
         try:
             with self._listen() as listener:
+                if self._was_away:
+                    self._next_reap = time.monotonic() + LEASES_GRACE_SECONDS
+                    self._was_away = False
                 while not self._stopping.is_set():
                     self._run_round()
                     self._wait(listener)
         except (SQLAlchemyError, psycopg.Error):
             # Workers could not renew their leases either: they have time to, once it is back.
-            self._next_reap = time.monotonic() + FAILURE_PAUSE_SECONDS + LEASES_GRACE_SECONDS
+            self._was_away = True
             raise
 
     def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
