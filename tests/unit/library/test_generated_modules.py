@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from cli.generate import PAGE, commands_page
 from client.generate import ANSWERS, MODULES, PACKAGE
 from halftone_api.openapi.document import describe_api
 
@@ -14,6 +15,10 @@ from halftone_api.openapi.document import describe_api
 def test_generated_module_is_current(name: str) -> None:
     written = (PACKAGE / name).read_text()
     assert written == MODULES[name](), "Run `make generate` and commit what it writes."
+
+
+def test_generated_reference_of_the_commands_is_current() -> None:
+    assert PAGE.read_text() == commands_page(), "Run `make generate` and commit what it writes."
 
 
 def test_every_answer_of_the_api_has_a_class() -> None:
