@@ -38,12 +38,18 @@ def decode(source: Source, *, all_frames: bool, needed: tuple[int, int] | None =
     return Frames(
         pictures,
         durations,
-        full_size=source.size if source.format is Format.JPEG else None,
+        full_size=_full_size(source, pictures[0]),
         plays=_plays(source),
         still_first=bool(source.image.info.get("default_image")),
         lossless=source.format is Format.WEBP and is_lossless(source.data),
         kept=source.kept,
     )
+
+
+def _full_size(source: Source, first: Picture) -> tuple[int, int] | None:
+    """The source's size, if a JPEG was decoded smaller."""
+    is_smaller = source.format is Format.JPEG and first.image.size != source.size
+    return source.size if is_smaller else None
 
 
 def _prepared(picture: Picture) -> Picture:

@@ -32,6 +32,7 @@ from halftone_workers.codec.steps.pad import flatten, pad
 from halftone_workers.codec.steps.resize import resize, target_size
 from halftone_workers.codec.steps.watermark import watermark
 from halftone_workers.codec.stripping import strip, tells_place
+from halftone_workers.errors import ImageRefused
 
 Step = Callable[[Frames, Job], Frames]
 STEPS: tuple[Step, ...] = (crop, trim, resize, pad, apply_filters, watermark)
@@ -263,7 +264,10 @@ def _decoded_watermarks(
     marks = {}
     for url in urls:
         if url is not None and url in given:
-            with opened(given[url], limits) as source:
-                picture = in_mixable_colours(decode(source, all_frames=False)).first
+            try:
+                with opened(given[url], limits) as source:
+                    picture = in_mixable_colours(decode(source, all_frames=False)).first
+            except ImageRefused as refused:
+                raise ImageRefused(refused.code, f"The watermark: {refused.message}") from None
             marks[url] = picture.convert("RGBA")
     return marks
