@@ -1245,6 +1245,16 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         True,
         "Operators: check the storage; then retry what failed with this code.",
     ),
+    "processor_failed": ErrorCode(
+        "The external image processing service refused the image, or its output cannot be used.",
+        False,
+        "Read the message; the operator of the service finds the job in its log.",
+    ),
+    "processor_timeout": ErrorCode(
+        "The external image processing service did not call back in time.",
+        True,
+        "Retry; where it happens again, ask the operator whether the service is overloaded.",
+    ),
     "internal": ErrorCode(
         "The service failed.", True, "Retry; if it fails again, report it to the operator."
     ),

@@ -144,6 +144,18 @@ class ImageErrorCode(StrEnum):
         True,
         "Operators: check the storage; then retry what failed with this code.",
     )
+    PROCESSOR_FAILED = (
+        "processor_failed",
+        "The external image processing service refused the image, or its output cannot be used.",
+        False,
+        "Read the message; the operator of the service finds the job in its log.",
+    )
+    PROCESSOR_TIMEOUT = (
+        "processor_timeout",
+        "The external image processing service did not call back in time.",
+        True,
+        "Retry; where it happens again, ask the operator whether the service is overloaded.",
+    )
     INTERNAL = (
         "internal",
         "The service failed.",

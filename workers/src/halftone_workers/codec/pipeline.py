@@ -25,6 +25,7 @@ from halftone_workers.codec.exif import read_exif
 from halftone_workers.codec.formats import FACTS, Format
 from halftone_workers.codec.opening import Source, decoding, opened
 from halftone_workers.codec.options import CodecLimits, Compressed
+from halftone_workers.codec.processed import judged
 from halftone_workers.codec.steps.crop import crop, trim
 from halftone_workers.codec.steps.filters import apply_filters
 from halftone_workers.codec.steps.job import Job, in_mixable_colours
@@ -58,10 +59,13 @@ def compress_outputs(
     options: ImageOptions,
     limits: CodecLimits,
     watermarks: Mapping[str, bytes] | None = None,
+    processed: Mapping[str, bytes] | None = None,
 ) -> Compressed:
     """The main output, with its variants by name: one decode for all of them.
 
-    Raises ImageRefused if any cannot be made.
+    `processed`: outputs that an external service made of this image, by the variant's name, empty
+    for the main one. They are judged, and not made here. Raises ImageRefused if any output cannot
+    be made or used.
     """
     outputs = options.outputs
     with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd metadata
@@ -71,7 +75,9 @@ def compress_outputs(
         with opened(data, limits) as source:
             image = _Image(source, limits, _plans([output.options for output in outputs], source))
             main, *variants = (
-                image.output(plan, marks.get(output.options.watermark_url or ""))
+                image.processed(plan, processed[output.name])
+                if processed
+                else image.output(plan, marks.get(output.options.watermark_url or ""))
                 for output, plan in zip(outputs, image.plans, strict=True)
             )
     names = [output.name for output in outputs[1:]]
@@ -156,6 +162,12 @@ class _Image:
         encoded = encode_frames(made, output, options, len(source.data))
         plan = replace(plan, format=output)
         return self._chosen(encoded, plan, is_changed=is_changed, warned=tuple(job.warnings))
+
+    def processed(self, plan: _Plan, made: bytes) -> Compressed:
+        """Use an output that an external service made."""
+        encoded = judged(made, plan.options, plan.format, self.source, self.limits)
+        is_changed = not plan.is_idle and not _only_scales(plan.options)
+        return self._chosen(encoded, plan, is_changed=is_changed, warned=())
 
     def _decoded(self) -> Frames:
         if self._frames is None:

@@ -16,7 +16,7 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec_processes.handle import CodecProcess, Job
-from halftone_workers.codec_processes.protocol import job_head
+from halftone_workers.codec_processes.protocol import Sizes, job_head
 from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES
 
 log = structlog.get_logger(__name__)
@@ -69,15 +69,17 @@ class CodecPool:
         data: bytes | bytearray,
         options: ImageOptions,
         watermarks: Mapping[str, bytes] | None = None,
+        processed: Mapping[str, bytes] | None = None,
     ) -> Compressed:
         """Compress in the next free process: the main output, and the variants by name.
 
-        `watermarks`: the bytes of each by its URL in the options. Raises ImageRefused, also when
-        the image took too long or broke its process.
+        `watermarks`: the bytes of each by its URL in the options. `processed`: outputs of an
+        external service by the variant's name, which are judged and not made. Raises ImageRefused,
+        also when the image took too long or broke its process.
         """
-        marks = watermarks or {}
-        sizes = tuple((url, len(mark)) for url, mark in marks.items())
-        job = Job(data, job_head(options, self._limits, sizes), tuple(marks.values()))
+        marks, made = watermarks or {}, processed or {}
+        head = job_head(options, self._limits, _sizes(marks), _sizes(made))
+        job = Job(data, head, (*marks.values(), *made.values()))
         self._waiting.append(job)
         self._hand_out()
         try:
@@ -185,3 +187,7 @@ class CodecPool:
     def _discard(self, process: CodecProcess) -> None:
         self._all.discard(process)
         process.kill()
+
+
+def _sizes(files: Mapping[str, bytes]) -> Sizes:
+    return tuple((name, len(data)) for name, data in files.items())

@@ -1,12 +1,12 @@
 """Messages between a worker and its codec processes: a JSON head, and bytes behind it.
 
-A job's bytes are the image, then the watermarks. An answer's bytes are its outputs, one after
+A job's bytes are the image, then the watermarks, then outputs that an external service made. An answer's bytes are its outputs, one after
 another; an output without bytes is the image itself.
 """
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
@@ -24,26 +24,41 @@ Head = dict[str, Any]
 Message = tuple[Head, bytes]
 
 
+# The name and the number of bytes of each further file of a job.
+Sizes = tuple[tuple[str, int], ...]
+Arguments = tuple[bytes, ImageOptions, CodecLimits, Mapping[str, bytes], Mapping[str, bytes] | None]
+
+
 @lru_cache
 def job_head(
-    options: ImageOptions, limits: CodecLimits, watermarks: tuple[tuple[str, int], ...] = ()
+    options: ImageOptions, limits: CodecLimits, watermarks: Sizes = (), processed: Sizes = ()
 ) -> bytes:
-    """The head of a job. `watermarks`: the URL and the number of bytes of each."""
-    head = {"options": options.to_json(), "limits": asdict(limits), "watermarks": watermarks}
+    """The head of a job. Watermarks are named by their URLs, outputs of a service by the variant."""
+    head = {
+        "options": options.to_json(),
+        "limits": asdict(limits),
+        "watermarks": watermarks,
+        "processed": processed,
+    }
     return json.dumps(head).encode()
 
 
-def read_job(
-    head: Head, data: bytes
-) -> tuple[bytes, ImageOptions, CodecLimits, Mapping[str, bytes]]:
+def read_job(head: Head, data: bytes) -> Arguments:
     """The arguments of `compress_outputs`."""
     options, limits = ImageOptions.from_json(head["options"]), CodecLimits(**head["limits"])
-    marks: dict[str, bytes] = {}
+    data, processed = _split(data, head["processed"])
+    data, watermarks = _split(data, head["watermarks"])
+    return data, options, limits, watermarks, processed or None
+
+
+def _split(data: bytes, sizes: Sequence[tuple[str, int]]) -> tuple[bytes, dict[str, bytes]]:
+    """The bytes, and the files of these names and sizes that are at their end."""
+    files: dict[str, bytes] = {}
     end = len(data)
-    for url, size in reversed(head["watermarks"]):
-        marks[url] = data[end - size : end]
+    for name, size in reversed(sizes):
+        files[name] = data[end - size : end]
         end -= size
-    return data[:end] if marks else data, options, limits, marks
+    return data[:end] if files else data, files
 
 
 def answer_of(result: Compressed) -> Message:

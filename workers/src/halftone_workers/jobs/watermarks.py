@@ -1,0 +1,64 @@
+"""The watermarks of requests: each is fetched once per request and worker, and kept for a while."""
+
+import asyncio
+from collections import OrderedDict
+from uuid import UUID
+
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.options import ImageOptions
+from halftone_shared.model.results import ImageError
+from halftone_workers.errors import FetchFailed
+from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.sharing import Who
+
+# Watermarks that are kept, the last used ones.
+KEPT = 32
+# A watermark counts in no memory budget, so it is small.
+MAX_WATERMARK_BYTES = 5 * 1024 * 1024
+
+
+class Watermarks:
+    """Fetches watermarks by the rules for every fetch. For the event loop."""
+
+    def __init__(self, fetcher: ImageFetcher) -> None:
+        self._fetcher = fetcher
+        self._kept: OrderedDict[tuple[UUID | None, str], asyncio.Task[bytes]] = OrderedDict()
+
+    async def of(self, who: Who, options: ImageOptions) -> dict[str, bytes]:
+        """The bytes of each watermark that the options name, by its URL. Raises FetchFailed."""
+        urls = {output.options.watermark_url for output in options.outputs}
+        return {url: await self._get(who, url) for url in urls if url is not None}
+
+    async def _get(self, who: Who, url: str) -> bytes:
+        key = (who.request_id, url)
+        if key not in self._kept:
+            self._kept[key] = asyncio.ensure_future(self._fetch(who, url))
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        task = self._kept[key]
+        self._kept.move_to_end(key)
+        try:
+            # Several images wait for the same fetch: where one is cancelled, the others go on.
+            return await asyncio.shield(task)
+        except FetchFailed:
+            if self._kept.get(key) is task:
+                del self._kept[key]
+            raise
+
+    async def _fetch(self, who: Who, url: str) -> bytes:
+        try:
+            fetched = await self._fetcher.fetch(url, who)
+        except FetchFailed as failed:
+            error = failed.error
+            message = f"The watermark {url[:200]!r} cannot be fetched. {error.message}"
+            raise FetchFailed(
+                ImageError(error.code, message, error.http_status, error.retryable),
+                failed.retry_after_seconds,
+            ) from None
+        try:
+            if len(fetched.data) > MAX_WATERMARK_BYTES:
+                message = f"The watermark {url[:200]!r} has more than {MAX_WATERMARK_BYTES} bytes."
+                raise FetchFailed(ImageError(ImageErrorCode.TOO_LARGE, message))
+            return bytes(fetched.data)
+        finally:
+            fetched.reserved.give_back()
