@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -126,7 +126,7 @@ def _answer(services: Services, found: RequestStatus, layout: Layout, asked: _As
     kind = asked.kind or (FileKind.CSV if asked.report else layout.kind)
     products = all_products(services, found)
     if asked.report:
-        rows: Iterator[Row] = (Row(0, cells) for cells in report_rows(products, urls))
+        rows: Iterator[Row] = map(_report_row, report_rows(products, urls))
         begins_with = _BeginsWith(has_bom=layout.has_bom)
     else:
         default = Images.REPLACE if layout.replaces_by_default else Images.APPEND
@@ -152,6 +152,11 @@ def _answer(services: Services, found: RequestStatus, layout: Layout, asked: _As
     )
     first = next(pieces)
     return Download(chain([first], pieces), media_type=_MEDIA_TYPES[kind], headers=headers)
+
+
+def _report_row(values: list[Any]) -> Row:
+    kinds = "".join("n" if isinstance(value, int | float) else "s" for value in values)
+    return Row(0, ["" if value is None else str(value) for value in values], kinds)
 
 
 def _variants(found: RequestStatus) -> dict[str, Files]:

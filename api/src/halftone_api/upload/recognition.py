@@ -149,13 +149,11 @@ def _fit(beginning: Beginning, at: int, wanted: Wanted) -> tuple[int, Layout] | 
         native = _fit_native(names, base)
         if native is not None or wanted.profile == NATIVE:
             return native
+    if wanted.profile == NATIVE:
+        return None
     profiles = PROFILES.values() if wanted.profile == AUTO else [PROFILES[wanted.profile]]
     above = [above.cells for above in beginning.rows[:at]]
-    scored = [
-        (found, profile)
-        for profile in (profiles if wanted.profile != NATIVE else [])
-        if (found := score(profile, names, above))
-    ]
+    scored = [(found, profile) for profile in profiles if (found := score(profile, names, above))]
     if not scored:
         return None
     found, profile = max(scored, key=lambda each: each[0])
