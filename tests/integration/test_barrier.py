@@ -12,7 +12,13 @@ from sqlalchemy import Engine
 from halftone_shared.db.barrier import Settled, settle_products
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.engine import always_by_index, make_engine
-from halftone_shared.db.products import Claim, claim_products, postpone_product, renew_leases
+from halftone_shared.db.products import (
+    Claim,
+    Renewal,
+    claim_products,
+    postpone_product,
+    renew_leases,
+)
 from halftone_shared.db.requests import get_status
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import (
@@ -165,7 +171,7 @@ def test_batches_of_requests_that_end_side_by_side_do_not_deadlock(engine: Engin
 
     def work(batch: list[tuple[Claim, ProductResult]]) -> list[Settled]:
         with engine.connect() as connection:
-            renew_leases(connection, [claim for claim, _ in batch])
+            renew_leases(connection, [Renewal(claim) for claim, _ in batch])
             return settle_products(connection, batch)
 
     with ThreadPoolExecutor(8) as pool:
@@ -195,7 +201,7 @@ def test_batches_never_read_the_whole_table_however_small_it_was_at_first(
             for start in range(1, 49, 4):  # PostgreSQL plans a statement for good after a few runs
                 keys = [ProductKey(request_id, seq) for seq in range(start, start + 4)]
                 claims = [claim for claim in claim_products(connection, keys) if claim]
-                renew_leases(connection, claims)
+                renew_leases(connection, [Renewal(claim) for claim in claims])
                 settled = settle_products(
                     connection, [(claim, ProductResult([good_image()])) for claim in claims]
                 )

@@ -20,7 +20,7 @@ from halftone_shared.db.outbox import (
     take_due_events,
     take_due_products,
 )
-from halftone_shared.db.products import WORK_LEASE_SECONDS, postpone_product, renew_leases
+from halftone_shared.db.products import WORK_LEASE_SECONDS, Renewal, postpone_product, renew_leases
 from halftone_shared.db.webhook_events import claim_event
 from halftone_shared.errors import QueueUnavailable
 from halftone_shared.model.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
@@ -82,7 +82,7 @@ def test_lease_that_ended_while_the_database_was_away_may_be_renewed(
             lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="what nobody had is handed out"
         )
         with engine.connect() as connection:
-            renew_leases(connection, [alive])
+            renew_leases(connection, [Renewal(alive)])
         wait_for(
             lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 2,
             what="the lost product is handed out",
@@ -126,7 +126,7 @@ def test_lease_that_ended_by_a_clock_set_forward_may_be_renewed(
         asleep.set()
         assert awake.wait(30)
         with engine.connect() as connection:
-            renew_leases(connection, [alive])
+            renew_leases(connection, [Renewal(alive)])
         wait_for(
             lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1,
             what="the lost product is handed out",
@@ -223,7 +223,7 @@ def test_renewed_lease_keeps_the_product(engine: Engine, max_attempts: int) -> N
     claim = claimed(engine, request_id, 1)
     _expire(engine)
     with engine.connect() as connection:
-        renew_leases(connection, [claim])
+        renew_leases(connection, [Renewal(claim)])
     assert _free(engine, max_attempts) == 0
     assert settle(engine, claim) == Settled(counted=True, ended=True)
 
@@ -236,7 +236,7 @@ def test_lease_that_waited_for_a_table_is_whole_from_then_on(
     with psycopg.connect(database_url) as admin, ThreadPoolExecutor() as pool:
         admin.execute("LOCK TABLE products")
         with engine.connect() as connection:
-            renewal = pool.submit(renew_leases, connection, [claim])
+            renewal = pool.submit(renew_leases, connection, [Renewal(claim)])
             wait_for(
                 lambda: query(engine, "SELECT FROM pg_locks WHERE NOT granted"),
                 what="the renewal to wait",
@@ -259,7 +259,7 @@ def test_worker_that_is_being_taken_for_lost_in_its_last_attempt_renews_nothing(
     def renew() -> None:
         leases.append(query(engine, "SELECT lease_until FROM products"))
         with engine.connect() as connection:
-            renew_leases(connection, [claim])
+            renew_leases(connection, [Renewal(claim)])
         leases.append(query(engine, "SELECT lease_until FROM products"))
 
     with before_statement("WITH product AS", renew):  # the settlement

@@ -13,11 +13,13 @@ from halftone_shared.db.webhook_events import Delivery, claim_event, record_deli
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.states import WebhookStatus
 from halftone_workers.jobs import webhook
+from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.jobs.webhook import deliver_webhook
+from halftone_workers.sharing import NOBODY
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server, response
 from tests.support.runtime import running_runtime
-from tests.support.stored import finish, query, store_request
+from tests.support.stored import claimed, finish, query, store_request
 
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8"]))
 
@@ -46,10 +48,9 @@ def test_webhook_does_not_wait_for_images_from_its_host(
         ) as runtime,
     ):
         due = _due_event(engine, f"{server.url}/hook")
-        image = threads.submit(
-            runtime.run_images, {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")}
-        )
-        ended = threads.submit(list, image.result())
+        product = InHand(claimed(engine, store_request(engine, 1), 1), NOBODY, lambda: None)
+        images = {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")}
+        ended = threads.submit(list, runtime.run_images(product, images))
         wait_for(lambda: server.requests)
         deliver_webhook(runtime, due.event_id, due.attempt)
         assert not ended.done()

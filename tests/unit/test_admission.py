@@ -1,117 +1,173 @@
-"""How many products a worker has in hand, and whose turn it is."""
+"""How many products keep a worker busy, how many it has in hand, and whose turn it is."""
 
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from halftone_workers.jobs.admission import Admission
+from halftone_workers.jobs import admission
+from halftone_workers.jobs.admission import Admission, Place
+from halftone_workers.sharing import Who
 
-LARGE, SMALL = uuid4(), uuid4()
-
-
-class Products:
-    """Products that are in hand until they are told to end, each in a thread of its own."""
-
-    def __init__(self, admission: Admission, pool: ThreadPoolExecutor) -> None:
-        self._admission, self._pool = admission, pool
-        self._changed = threading.Condition()
-        self.in_hand: list[UUID] = []
-        self._ending: list[UUID] = []
-
-    def bring(self, request_id: UUID, products: int = 1) -> None:
-        for _ in range(products):
-            self._pool.submit(self._process, request_id)
-
-    def _process(self, request_id: UUID) -> None:
-        with self._admission.admitted(request_id), self._changed:
-            self.in_hand.append(request_id)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: request_id in self._ending)
-            self._ending.remove(request_id)
-            self.in_hand.remove(request_id)
-            self._changed.notify_all()
-
-    def end(self, request_id: UUID) -> None:
-        with self._changed:
-            self._ending.append(request_id)
-            self._changed.notify_all()
-
-    def has(self, large: int, small: int = 0) -> bool:
-        """Whether it comes to this and stays so for a moment."""
-
-        def is_so() -> bool:
-            return (self.in_hand.count(LARGE), self.in_hand.count(SMALL)) == (large, small)
-
-        until = time.monotonic() + 5
-        with self._changed:
-            while self._changed.wait_for(is_so, timeout=until - time.monotonic()):
-                if not self._changed.wait_for(lambda: not is_so(), timeout=0.1):
-                    return True
-        return False
+OWNER = uuid4()
+LARGE, SMALL = Who(OWNER, uuid4()), Who(OWNER, uuid4())
+ANOTHER, LAST = Who(uuid4(), uuid4()), Who(uuid4(), uuid4())
 
 
 class Case:
-    """An Admission of 2 to 4 products with its products; `more` is whether it wants more at the
-    next end.
-    """
+    """An Admission of 2 to 4 products; `more` is whether it wants more when one leaves."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, **how: int) -> None:
         self.more = False
-        self.products = Products(Admission(2, 4, lambda: self.more, adapt_every_seconds=0), pool)
+        self.admission = Admission(2, 4, lambda: self.more, adapt_every_seconds=0, **how)
+        self._pool = pool
+        self._entered: list[Future[Place | None]] = []
+        self._places: list[Place] = []
+        self._lock = threading.Lock()
+
+    def bring(self, who: Who, products: int = 1) -> None:
+        """Have products wait for a place, each in a thread of its own, in this order."""
+        for _ in range(products):
+            before = self.known
+            self._entered.append(self._pool.submit(self._enter, who))
+            until = time.monotonic() + 5
+            while self.known == before and not self._entered[-1].done():
+                assert time.monotonic() < until
+                time.sleep(0.001)
+
+    @property
+    def known(self) -> int:
+        return self.admission._in_hand.total - self.admission._in_hand.free
+
+    def _enter(self, who: Who) -> Place | None:
+        place = self.admission.enter(who)
+        if place is not None:
+            with self._lock:
+                self._places.append(place)
+        return place
+
+    def held(self, who: Who) -> int:
+        with self._lock:
+            return sum(place.who == who for place in self._places)
+
+    def end(self, who: Who) -> None:
+        with self._lock:
+            place = next(place for place in self._places if place.who == who)
+            self._places.remove(place)
+        place.end()
+
+    def has(self, large: int, small: int = 0, another: int = 0) -> bool:
+        """Whether it comes to this and stays so for a moment."""
+
+        def is_so() -> bool:
+            return (self.held(LARGE), self.held(SMALL), self.held(ANOTHER)) == (
+                large, small, another,
+            )  # fmt: skip
+
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            if is_so():
+                time.sleep(0.03)
+                if is_so():
+                    return True
+            time.sleep(0.002)
+        return False
+
+    def sent_back(self) -> int:
+        return sum(one.done() and one.result() is None for one in self._entered)
+
+    def drain(self) -> None:
+        until = time.monotonic() + 5
+        while not all(one.done() for one in self._entered) or self._places:
+            assert time.monotonic() < until
+            for place in list(self._places):
+                self.end(place.who)
+            time.sleep(0.002)
 
 
 @pytest.fixture
-def case() -> Iterator[Case]:
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(32) as pool:
+        yield pool
+
+
+@pytest.fixture
+def case(pool: ThreadPoolExecutor) -> Iterator[Case]:
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(32))
         case = Case(pool)
+        stack.callback(case.drain)
         yield case
-        for _ in range(32):
-            case.products.end(LARGE)
-            case.products.end(SMALL)
 
 
-def test_no_more_are_in_hand_than_the_codec_wants(case: Case) -> None:
-    products = case.products
-    products.bring(LARGE, 12)
-    assert products.has(2)
-    for case.more, in_hand in (
-        (False, 2),
-        (True, 3),
-        (True, 4),
-        (True, 4),
-        (False, 3),
-        (False, 2),
-        (False, 2),
-    ):
-        products.end(LARGE)
-        assert products.has(in_hand)
+def test_no_more_are_busy_than_the_codec_wants(case: Case) -> None:
+    case.bring(LARGE, 6)
+    assert case.has(2)
+    for case.more, busy in ((False, 2), (True, 3), (True, 3)):
+        case.end(LARGE)
+        assert case.has(busy)
 
 
-def test_request_with_fewest_in_hand_goes_first(case: Case) -> None:
-    products = case.products
-    products.bring(LARGE, 6)
-    assert products.has(2)
-    products.bring(SMALL, 2)
-    products.end(LARGE)
-    assert products.has(1, 1)  # before four of the large one that came earlier
-    products.end(LARGE)
-    assert products.has(1, 1)
-    products.end(SMALL)
-    assert products.has(1, 1)
-    products.end(SMALL)
-    assert products.has(2)
+def test_request_that_holds_fewest_goes_first(case: Case) -> None:
+    case.bring(LARGE, 5)
+    assert case.has(2)
+    case.bring(SMALL, 2)
+    case.end(LARGE)
+    assert case.has(1, 1)  # before three of the large one that came earlier
+    case.end(LARGE)
+    assert case.has(1, 1)
+    case.end(SMALL)
+    assert case.has(1, 1)
 
 
-def test_product_that_fails_gives_its_place_back() -> None:
-    admission = Admission(1, 1, lambda: False)
-    for _ in range(3):
-        with pytest.raises(RuntimeError), admission.admitted(LARGE):
-            raise RuntimeError
-    with admission.admitted(SMALL):
-        pass
+def test_another_owner_waits_for_nobody(case: Case) -> None:
+    case.bring(LARGE, 4)
+    case.bring(ANOTHER, 4)
+    assert case.has(2, 0, 2)
+    case.end(LARGE)
+    assert case.has(2, 0, 2)  # as many as an owner has in any case
+    case.end(ANOTHER)
+    assert case.has(2, 0, 2)
+
+
+def test_place_is_left_by_who_waits_for_the_network_and_the_product_stays(case: Case) -> None:
+    case.bring(LARGE, 4)
+    assert case.has(2)
+    case._places[0].leave()
+    case._places[0].leave()
+    assert case.has(3)
+    assert case.admission.waiting_for_network == 2
+    case.end(LARGE)
+    assert case.has(2)
+
+
+def test_who_has_its_share_in_hand_is_sent_back(pool: ThreadPoolExecutor) -> None:
+    case = Case(pool, max_in_hand=12)
+    for _ in range(20):
+        if (place := case.admission.enter(ANOTHER)) is not None:
+            case._places.append(place)
+            place.leave()
+    assert case.held(ANOTHER) == 8
+    assert case.admission.enter(ANOTHER) is None
+    assert case.admission.enter(LAST) is not None
+    case.drain()
+
+
+def test_those_that_wait_long_are_sent_back_and_hold_up_no_message(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.05)
+    case = Case(pool)
+    case.bring(LARGE, 12)
+    until = time.monotonic() + 5
+    while case.sent_back() < 12 - 2 - admission.MAX_WAITING:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    started = time.monotonic()
+    assert case.admission.enter(LARGE) is None
+    assert time.monotonic() - started < 0.04
+    assert case.sent_back() == 12 - 2 - admission.MAX_WAITING
+    case.drain()

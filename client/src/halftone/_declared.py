@@ -177,6 +177,28 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class WaitingFor:
+    """`WaitingFor` of the OpenAPI document."""
+
+    host: str
+    reason: str
+    """`slow`: they are being fetched, and that takes long. `busy`: it has as many connections as
+    it may. `does_not_answer`: it is left alone for a while."""
+    products: int
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> WaitingFor:
+        return cls(
+            host=text_or_empty(data.get("host")),
+            reason=text_or_empty(data.get("reason")),
+            products=number_or_zero(data.get("products")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class RequestStatusWebhook:
     """How the delivery of a request's webhook is going."""
 
@@ -243,6 +265,8 @@ class RequestStatus:
     """Null without the field `sample`."""
     estimate: Estimate | None
     """At the end of a sample."""
+    waiting_for: tuple[WaitingFor, ...]
+    """Hosts that products wait for; first those that most wait for."""
     options: Mapping[str, Any]
     created_at: datetime
     started_at: datetime | None
@@ -292,6 +316,9 @@ class RequestStatus:
             estimate=None
             if data.get("estimate") is None
             else Estimate.from_json(mapping(data.get("estimate"))),
+            waiting_for=tuple(
+                WaitingFor.from_json(mapping(item)) for item in data.get("waiting_for") or ()
+            ),
             options=mapping(data.get("options")),
             created_at=moment(data["created_at"]),
             started_at=None if data.get("started_at") is None else moment(data["started_at"]),
@@ -1284,6 +1311,7 @@ __all__ = [
     "UploadOption",
     "UploadOptions",
     "Variant",
+    "WaitingFor",
     "WebhookDelivery",
     "WebhookDeliveryLog",
     "WebhookStatus",

@@ -144,6 +144,11 @@ CREATE TABLE processor_jobs (
 );
 CREATE INDEX ix_processor_jobs_product ON processor_jobs (request_id, seq);
 CREATE INDEX ix_processor_jobs_sent ON processor_jobs (expires_at) WHERE status = 'sent';
+-- What products wait for, and a request's pause while workers have enough of it.
+ALTER TABLE products ADD COLUMN waiting_host TEXT, ADD COLUMN waiting_reason TEXT;
+CREATE INDEX ix_products_waiting ON products (request_id, waiting_host)
+    WHERE waiting_host IS NOT NULL;
+ALTER TABLE requests ADD COLUMN held_until TIMESTAMP WITH TIME ZONE;
 """
 
 # Before 0006 the column was written and never read.
@@ -159,6 +164,9 @@ ALTER TABLE products DROP COLUMN product_key, DROP COLUMN cell_kinds,
     ALTER COLUMN serial_number SET NOT NULL, ALTER COLUMN product_name SET NOT NULL;
 ALTER TABLE requests DROP COLUMN csv_layout, DROP COLUMN sample, DROP COLUMN skipped_rows,
     DROP COLUMN largest_row_characters;
+DROP INDEX ix_products_waiting;
+ALTER TABLE products DROP COLUMN waiting_host, DROP COLUMN waiting_reason;
+ALTER TABLE requests DROP COLUMN held_until;
 -- A request of an owner of several keys goes to the oldest of them.
 ALTER TABLE idempotency_keys DROP CONSTRAINT fk_idempotency_keys_owner_id;
 ALTER TABLE idempotency_keys RENAME COLUMN owner_id TO owner_key_id;

@@ -14,6 +14,7 @@ from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.guard import Connected, GuardedNetwork
+from halftone_workers.http.hosts import Host
 from halftone_workers.http.memory import MemoryBudget
 from halftone_workers.sharing import Who
 from tests.support.fetching import fetched, run
@@ -65,10 +66,10 @@ def test_every_connection_goes_through_the_guard(
     connect = GuardedNetwork.connect
 
     async def counting(
-        self: GuardedNetwork, host: str, port: int, until: Deadline, who: Who
+        self: GuardedNetwork, name: str, port: int, host: Host, until: Deadline, who: Who
     ) -> Connected:
-        asked.append((host, port))
-        return await connect(self, host, port, until, who)
+        asked.append((name, port))
+        return await connect(self, name, port, host, until, who)
 
     monkeypatch.setattr(GuardedNetwork, "connect", counting)
     world.names.names["secure.test"] = ["127.0.0.1"]

@@ -4,6 +4,8 @@ Except Stopping (runtime.py): its base class is Dramatiq's, which the codec proc
 this module, must not load.
 """
 
+from collections.abc import Callable
+
 from halftone_shared.errors import HalftoneError
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
@@ -24,11 +26,15 @@ class HostNotFound(HalftoneError):
 
 
 class HostBusy(HalftoneError):
-    """No place at the host came free: the image was not tried, and is to come again."""
+    """No place at the host came free: the image was not tried, and is to come again.
 
-    def __init__(self, host: str) -> None:
+    `appointment_seconds` makes an appointment for a number of images.
+    """
+
+    def __init__(self, host: str, appointment_seconds: Callable[[int], float]) -> None:
         super().__init__(f"{host} is busy with other images.")
         self.host = host
+        self.appointment_seconds = appointment_seconds
 
 
 class MemoryBusy(HalftoneError):

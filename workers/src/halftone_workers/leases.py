@@ -1,22 +1,30 @@
 """Keeps this worker's claims alive: a thread renews the leases of its products."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
 from sqlalchemy import Engine
 
-from halftone_shared.db.products import RENEW_EVERY_SECONDS, Claim, renew_leases
+from halftone_shared.db.products import RENEW_EVERY_SECONDS, Renewal, renew_leases
 from halftone_shared.service.periodic import PeriodicThread
+from halftone_workers.jobs.in_hand import InHand
+
+log = structlog.get_logger(__name__)
 
 
 class LeaseKeeper:
     """Renews the held claims every RENEW_EVERY_SECONDS, so that a renewal may fail several times
     before a lease ends.
+
+    A claim that is no longer this worker's, because its request was cancelled or another worker has
+    the product, is given to `cancel`: nothing that it does counts any more.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, cancel: Callable[[InHand], None]) -> None:
         self._engine = engine
-        self._held: dict[int, Claim] = {}
+        self._cancel = cancel
+        self._held: dict[int, InHand] = {}
         self._thread = PeriodicThread("leases", self._renew, every_seconds=RENEW_EVERY_SECONDS)
 
     def start(self) -> None:
@@ -31,15 +39,22 @@ class LeaseKeeper:
         return len(self._held)
 
     @contextmanager
-    def held(self, claim: Claim) -> Iterator[None]:
-        """Renew a claim until the block ends."""
-        self._held[id(claim)] = claim
+    def held(self, product: InHand) -> Iterator[None]:
+        """Renew a product's claim until the block ends."""
+        self._held[id(product)] = product
         try:
             yield
         finally:
-            del self._held[id(claim)]
+            del self._held[id(product)]
 
     def _renew(self) -> None:
-        if claims := list(self._held.values()):
-            with self._engine.connect() as connection:
-                renew_leases(connection, claims)
+        products = [product for product in list(self._held.values()) if not product.is_void]
+        if not products:
+            return
+        renewals = [Renewal(product.claim, product.waiting_host()) for product in products]
+        with self._engine.connect() as connection:
+            held = renew_leases(connection, renewals)
+        for product in products:
+            if product.claim.key not in held and id(product) in self._held:
+                product.is_void = True
+                self._cancel(product)

@@ -96,6 +96,7 @@ def main() -> None:
     for thread in threads:
         thread.stop()
     worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
+    products.close()
     abort.cancel()
     runtime.close()
     broker.close()

@@ -38,8 +38,19 @@ PRODUCTS = Counter(
 )
 POSTPONED = Counter(
     "halftone_products_postponed_total",
-    "Products given back unfinished: to be tried again (retry), or as their worker stops (stopping).",
+    "Products given back unfinished, by reason: a failure that may pass (retry), their host has no"
+    " place (busy) or does not answer (does_not_answer), no memory (memory), their owner has its"
+    " share in hand (share), cancelled or taken by another worker (void), an option that this worker"
+    " does not know (newer), a stop (stopping).",
     ["reason"],
+)
+WAITING_FOR_NETWORK = Gauge(
+    "halftone_products_waiting_for_network",
+    "Products in hand of this worker that only wait for the network, or for a place.",
+)
+HOSTS_SILENT = Gauge(
+    "halftone_hosts_silent",
+    "Hosts that this worker leaves alone, since they did not answer again and again.",
 )
 IN_HAND = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
 WEBHOOK_ATTEMPTS = Counter(
@@ -70,7 +81,9 @@ for _code in ImageErrorCode:
     IMAGE_ERRORS.labels(_code)
 for _status in (Status.COMPLETED, Status.FAILED):
     PRODUCTS.labels(_status)
-for _reason in ("retry", "stopping", "newer"):
+for _reason in (
+    "retry", "busy", "does_not_answer", "memory", "share", "void", "stopping", "newer",
+):  # fmt: skip
     POSTPONED.labels(_reason)
 for _outcome in ("delivered", "postponed", "failed"):
     WEBHOOK_ATTEMPTS.labels(_outcome)

@@ -33,8 +33,9 @@ from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.http.client import OutgoingHttp, tls_context
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
+from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.leases import LeaseKeeper
-from halftone_workers.metrics import IN_HAND
+from halftone_workers.metrics import HOSTS_SILENT, IN_HAND
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -73,7 +74,7 @@ class Runtime:
         )
         always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
-        self.leases = LeaseKeeper(self.engine)
+        self.leases = LeaseKeeper(self.engine, self.cancel)
         self._heartbeat = Heartbeat(self.engine, self._load)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(
@@ -93,6 +94,7 @@ class Runtime:
         self.run(self._open())
         self.leases.start()
         IN_HAND.set_function(lambda: self.leases.in_hand)
+        HOSTS_SILENT.set_function(lambda: self._http.hosts.silent)
         self._heartbeat.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -100,26 +102,28 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def run_images(
-        self, work: Mapping[int, Coroutine[Any, Any, T]]
+        self, product: InHand, work: Mapping[int, Coroutine[Any, Any, T]]
     ) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
-        """Run work on images on the event loop, side by side: each task with its key, whenever some
-        have ended.
+        """Run work on a product's images on the event loop, side by side: each task with its key,
+        whenever some have ended.
 
-        abort() cancels them.
+        abort() cancels them; so does the product, see InHand.
         """
         ended: SimpleQueue[tuple[int, asyncio.Task[T]]] = SimpleQueue()
 
         def start() -> None:
-            for key, one in work.items():
-                task = self._loop.create_task(one)
-                self._images.add(task)
+            tasks = {self._loop.create_task(one): key for key, one in work.items()}
+            self._images.update(tasks)
+            for task, key in tasks.items():
                 task.add_done_callback(partial(end, key, time.monotonic()))
-                if self._aborted.is_set():
-                    task.cancel()
+            product.begin(set(tasks), self.settings.product_timeout_seconds)
+            if self._aborted.is_set():
+                product.cancel()
 
         def end(key: int, started: float, task: asyncio.Task[T]) -> None:
             self._images.discard(task)
             self._image_seconds += time.monotonic() - started
+            product.image_ended(task)
             ended.put((key, task))
 
         self._loop.call_soon_threadsafe(start)
@@ -131,6 +135,10 @@ class Runtime:
                     some.append(ended.get_nowait())
             left -= len(some)
             yield some
+
+    def cancel(self, product: InHand) -> None:
+        """Cancel what is under way of a product. From any thread."""
+        self._loop.call_soon_threadsafe(product.cancel)
 
     def for_each(self, store: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
         """What storing gave for each: one after the other to a folder, side by side to a server

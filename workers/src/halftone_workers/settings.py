@@ -32,6 +32,9 @@ class WorkerSettings(CommonSettings):
     encode_timeout_seconds: float = Field(
         30, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
     )
+    product_timeout_seconds: float = Field(
+        300, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
+    )
     connections_per_host: int = Field(4, ge=1, le=1000, description="a whole number from 1 to 1000")
     max_redirects: int = Field(5, ge=0, le=50, description="a whole number from 0 to 50")
     user_agent: str = Field(

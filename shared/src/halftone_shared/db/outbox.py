@@ -37,25 +37,36 @@ class EventKey:
     attempt: int
 
 
-# Round robin: the first product of every request, then the second of every request, and so on, up
-# to the room there is; where there is not room for one of each, those that were served longest ago
-# have it. This is the one place that locks a request before its products; so it never waits for a
-# product (SKIP LOCKED). Where another dispatcher was done with a row since this statement began,
-# locking reads it anew: the cursor of `active` is the newest one, and `held` has only what nobody
-# stamped meanwhile.
+# Round robin: the first product of every owner, then the second of every owner, and so on, up to
+# the room there is; of an owner's, the first of every request, then the second. Where there is not
+# room for one of each, those that were served longest ago have it. This is the one place that locks
+# a request before its products; so it never waits for a product (SKIP LOCKED). Where another
+# dispatcher was done with a row since this statement began, locking reads it anew: the cursor of
+# `active` is the newest one, and `held` has only what nobody stamped meanwhile.
 _TAKE = driver_statement(
     f"""
-    WITH active AS (
-        SELECT id, dispatch_cursor, served_at FROM requests AS r
+    WITH waiting AS (
+        SELECT id, served_at,
+               row_number() OVER (PARTITION BY owner_id ORDER BY served_at NULLS FIRST, id) AS turn
+        FROM requests AS r
         WHERE r.status NOT IN {FINAL} AND r.cancel_requested_at IS NULL
+          AND (r.held_until IS NULL OR r.held_until <= now())
           AND (r.dispatch_cursor < r.total_products OR EXISTS (
               SELECT FROM products AS p
               WHERE p.request_id = r.id AND p.next_attempt_at <= now() AND p.lease_until IS NULL))
-        ORDER BY r.served_at NULLS FIRST, r.id
+        ORDER BY turn, served_at NULLS FIRST, id
         LIMIT :requests
+    ), active AS (
+        SELECT id, owner_id, dispatch_cursor, served_at FROM requests AS r
+        WHERE r.id = ANY(ARRAY(SELECT id FROM waiting))
+          AND r.status NOT IN {FINAL} AND r.cancel_requested_at IS NULL
+        ORDER BY r.served_at NULLS FIRST, r.id
         FOR NO KEY UPDATE SKIP LOCKED
-    ), due AS (
-        SELECT turn.* FROM active AS r
+    ), candidate AS (
+        SELECT turn.*, r.owner_id, r.served_at, row_number() OVER (
+                   PARTITION BY r.owner_id ORDER BY turn.turn, r.served_at NULLS FIRST, r.id
+               ) AS owner_turn
+        FROM active AS r
         CROSS JOIN LATERAL (
             SELECT r.id AS request_id, seq, row_number() OVER (ORDER BY fresh, seq) AS turn, fresh
             FROM (
@@ -68,7 +79,9 @@ _TAKE = driver_statement(
                  ORDER BY p.seq LIMIT :room)
             ) AS candidate LIMIT :room
         ) AS turn
-        ORDER BY turn.turn, r.served_at NULLS FIRST, r.id
+    ), due AS (
+        SELECT * FROM candidate
+        ORDER BY owner_turn, served_at NULLS FIRST, request_id
         LIMIT :room
     ), served AS (
         UPDATE requests SET served_at = clock_timestamp(),
@@ -77,21 +90,21 @@ _TAKE = driver_statement(
               FROM due GROUP BY request_id) AS taken
         WHERE requests.id = taken.request_id
     ), held AS (
-        SELECT product.request_id, product.seq, due.turn FROM products AS product
-        JOIN due USING (request_id, seq)
+        SELECT product.request_id, product.seq, due.owner_id, due.owner_turn
+        FROM products AS product JOIN due USING (request_id, seq)
         WHERE product.status = 'PENDING' AND product.lease_until IS NULL
         FOR NO KEY UPDATE OF product SKIP LOCKED
     )
     UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM held
     WHERE products.request_id = held.request_id AND products.seq = held.seq
-    RETURNING products.request_id, products.seq, held.turn
+    RETURNING products.request_id, products.seq, held.owner_id, held.owner_turn
     """  # noqa: S608 - a constant
 )
 
 
 def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
-    """Up to `room` products to publish now, fairly over the requests, stamped for
+    """Up to `room` products to publish now, fairly over the owners and their requests, stamped for
     DISPATCH_LEASE_SECONDS and committed.
     """
     if room <= 0:
@@ -107,11 +120,43 @@ def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
                 },
             )
         )
-    # The whole share of a request that has little to hand out goes first: it costs the others a
-    # moment at most.
+    # The whole share of an owner that has little to hand out goes first, and of a request of it: it
+    # costs the others a moment at most.
+    owners = Counter(row.owner_id for row in taken)
     shares = Counter(row.request_id for row in taken)
-    taken.sort(key=lambda row: (shares[row.request_id], row.turn))
+    taken.sort(key=lambda row: (owners[row.owner_id], shares[row.request_id], row.owner_turn))
     return [ProductKey(row.request_id, row.seq) for row in taken]
+
+
+_RETURN = text(
+    """
+    UPDATE products
+    SET lease_until = NULL, next_attempt_at = now() + make_interval(secs => :delay_seconds)
+    WHERE request_id = :request_id AND seq = :seq AND status = 'PENDING'
+    """
+)
+# The longer of two pauses counts; a pause that goes on for most of its time is left as it is.
+_HOLD = text(
+    """
+    UPDATE requests SET held_until = now() + make_interval(secs => :seconds)
+    WHERE id = :request_id
+      AND (held_until IS NULL OR held_until < now() + make_interval(secs => :seconds / 2))
+    """
+)
+
+
+def return_message(connection: Connection, key: ProductKey, delay_seconds: float) -> None:
+    """Have a product that was published, and not claimed, come again after the delay, and pause its
+    request for as long. Nothing where the product was claimed meanwhile.
+    """
+    parameters = {"request_id": key.request_id, "seq": key.seq, "delay_seconds": delay_seconds}
+    connection.execute(_RETURN, parameters)
+    hold_request(connection, key.request_id, delay_seconds)
+
+
+def hold_request(connection: Connection, request_id: UUID, seconds: float) -> None:
+    """Hand nothing more of a request out for so long."""
+    connection.execute(_HOLD, {"request_id": request_id, "seconds": seconds})
 
 
 _TAKE_EVENTS = text(

@@ -17,7 +17,7 @@ from halftone_shared.db.engine import driver_statement
 from halftone_shared.db.tables import products
 from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.results import ImageResult, ProductKey
-from halftone_shared.model.states import FINAL_STATUSES, Status
+from halftone_shared.model.states import FINAL_STATUSES, Status, WaitReason
 
 # A worker that says nothing for this long is taken for dead. It renews a quarter of the way in.
 # Leases begin when they are written (clock_timestamp): since its now() a statement may have waited
@@ -60,7 +60,7 @@ _CLAIM = driver_statement(
     ), claimed AS (
         UPDATE products
         SET status = 'PROCESSING', away = false, claims = claims + 1, attempts = attempts + 1,
-            next_attempt_at = NULL,
+            next_attempt_at = NULL, waiting_host = NULL, waiting_reason = NULL,
             lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM wanted))
         RETURNING request_id, seq, claims, attempts, input_image_urls, output_names, output_files,
@@ -130,35 +130,48 @@ def stored_results(
 
 _RENEW = text(
     """
-    UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+    UPDATE products SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
+        waiting_host = held.host, waiting_reason = CASE WHEN held.host IS NOT NULL THEN 'slow' END
     FROM (
-        SELECT request_id, seq
-        FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[]), CAST(:tokens AS int[]))
-             AS claim(request_id, seq, token)
+        SELECT request_id, seq, claim.host
+        FROM unnest(CAST(:request_ids AS uuid[]), CAST(:seqs AS int[]), CAST(:tokens AS int[]),
+                    CAST(:hosts AS text[])) AS claim(request_id, seq, token, host)
         JOIN products AS product USING (request_id, seq)
         WHERE product.claims = claim.token AND product.status = 'PROCESSING'
         ORDER BY request_id, seq FOR NO KEY UPDATE OF product
     ) AS held
     WHERE products.request_id = held.request_id AND products.seq = held.seq
+    RETURNING products.request_id, products.seq
     """
 )
 
 
-def renew_leases(connection: Connection, claims: Sequence[Claim]) -> None:
-    """Hold the claimed products for another WORK_LEASE_SECONDS. Those that are no longer this
-    worker's stay as they are.
+@dataclass(frozen=True)
+class Renewal:
+    """A claim that goes on; `waiting_host` is the host that its product has been waiting for."""
+
+    claim: Claim
+    waiting_host: str | None = None
+
+
+def renew_leases(connection: Connection, renewals: Sequence[Renewal]) -> set[ProductKey]:
+    """Hold the claimed products for another WORK_LEASE_SECONDS. Gives those that are still this
+    worker's; the others stay as they are.
     """
-    if not claims:
-        return
-    connection.execute(
+    if not renewals:
+        return set()
+    claims = [renewal.claim for renewal in renewals]
+    rows = connection.execute(
         _RENEW,
         {
             "lease_seconds": WORK_LEASE_SECONDS,
             "request_ids": [claim.key.request_id for claim in claims],
             "seqs": [claim.key.seq for claim in claims],
             "tokens": [claim.token for claim in claims],
+            "hosts": [renewal.waiting_host for renewal in renewals],
         },
     )
+    return {ProductKey(row.request_id, row.seq) for row in rows}
 
 
 _POSTPONE = text(
@@ -166,7 +179,8 @@ _POSTPONE = text(
     UPDATE products
     SET status = 'PENDING', lease_until = NULL,
         next_attempt_at = now() + make_interval(secs => :delay_seconds),
-        images = :images, output_files = :files, attempts = attempts - :uncounted
+        images = :images, output_files = :files, attempts = attempts - :uncounted,
+        waiting_host = :waiting_host, waiting_reason = :waiting_reason
     WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token
     """
 ).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
@@ -179,12 +193,15 @@ def postpone_product(
     *,
     delay_seconds: float,
     counted: bool = True,
+    waiting_for: tuple[str, WaitReason] | None = None,
 ) -> bool:
     """Give a product back, due again after the delay. What is `done` is kept, and only the rest is
     tried next time. False where the claim is void.
 
-    `counted=False` takes the attempt back: the worker is stopping, the product did nothing wrong.
+    `counted=False` takes the attempt back: the worker is stopping, or the product was not tried,
+    since it waits for a host. `waiting_for` is that host, and why, for the client to read.
     """
+    waiting_host, waiting_reason = waiting_for or (None, None)
     postponed = connection.execute(
         _POSTPONE,
         {
@@ -193,6 +210,8 @@ def postpone_product(
             "token": claim.token,
             "delay_seconds": delay_seconds,
             "uncounted": 0 if counted else 1,
+            "waiting_host": waiting_host,
+            "waiting_reason": waiting_reason,
             "images": [None if result is None else result.to_json() for result in done],
             "files": [None if result is None else result.file for result in done],
         },

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, text, update
 
 from halftone_shared.db.barrier import SHARDS
 from halftone_shared.db.fragments import OPEN_SHARDS, counted
-from halftone_shared.db.tables import COUNTERS, request_shards, requests
+from halftone_shared.db.tables import COUNTERS, FINAL, request_shards, requests
 from halftone_shared.model.image_names import image_token
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Outcome, Status, WebhookStatus
@@ -22,6 +22,10 @@ from halftone_shared.model.states import Outcome, Status, WebhookStatus
 # Whoever dispatches listens here, so that an upload starts at once and an idle dispatcher hardly
 # asks.
 WORK_CHANNEL = "halftone_work"
+
+
+# A status names so many hosts that products wait for.
+WAITING_HOSTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,15 @@ def _shard_totals(total_products: int) -> dict[int, int]:
     return {shard: total for shard, total in totals.items() if total}
 
 
+# What products of a running request wait for, the most first. ix_products_waiting has only those.
+_WAITING_FOR = f"""
+    (SELECT coalesce(jsonb_agg(to_jsonb(host)), '[]') FROM (
+        SELECT waiting_host AS host, waiting_reason AS reason, count(*) AS products
+        FROM products AS p
+        WHERE p.request_id = r.id AND p.waiting_host IS NOT NULL AND p.status NOT IN {FINAL}
+        GROUP BY waiting_host, waiting_reason ORDER BY count(*) DESC, waiting_host
+        LIMIT {WAITING_HOSTS_SHOWN}) AS host)
+"""  # noqa: S608 - the parts are constants
 _SELECT_STATUS = f"""
     SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header,
            r.csv_delimiter, r.total_products, r.total_images, r.skipped_rows,
@@ -228,7 +241,8 @@ _SELECT_STATUS = f"""
            r.completed_at, r.webhook_url, event.status AS webhook_status,
            event.attempts AS webhook_attempts, event.last_status_code AS webhook_last_status_code,
            event.last_error AS webhook_last_error, event.next_attempt_at AS webhook_next_attempt_at,
-           event.delivered_at AS webhook_delivered_at
+           event.delivered_at AS webhook_delivered_at,
+           {_WAITING_FOR} AS waiting_for
     FROM requests AS r {OPEN_SHARDS}
     LEFT JOIN webhook_events AS event ON event.request_id = r.id AND event.run = r.run
 """  # noqa: S608 - the parts are this module's constants
@@ -260,6 +274,14 @@ def get_status(
     row = connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner})
     found = row.mappings().one_or_none()
     return None if found is None else _request_status(found)
+
+
+def owner_of(connection: Connection, request_id: UUID) -> UUID | None:
+    """Whose request it is; None where the service knows no owners, or no such request."""
+    owner: UUID | None = connection.execute(
+        select(requests.c.owner_id).where(requests.c.id == request_id)
+    ).scalar()
+    return owner
 
 
 def list_status(

@@ -147,6 +147,8 @@ requests = Table(
     # The products up to this seq have been handed out once; those due again carry next_attempt_at.
     Column("dispatch_cursor", Integer, nullable=False, server_default=text("0")),
     _time("served_at"),
+    # Until then nothing more of it is handed out: workers have enough of it that waits.
+    _time("held_until"),
     # Set by a cancellation: nothing more is handed out or claimed, and what has not ended ends
     # CANCELLED.
     _time("cancel_requested_at"),
@@ -214,6 +216,9 @@ products = Table(
     Column("output_files", ARRAY(Text)),
     Column("images", JSONB),
     Column("failed_images", SmallInteger, nullable=False, server_default=text("0")),
+    # The host that it waits for, and why (WaitReason), for the client to read.
+    Column("waiting_host", Text),
+    Column("waiting_reason", Text),
     ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
     # Its images are with the external processor: no worker has it, and the lease is not renewed.
     Column("away", Boolean, nullable=False, server_default=text("false")),
@@ -232,6 +237,12 @@ products = Table(
     ),
     Index(
         "ix_products_lease_until", "lease_until", postgresql_where=text("lease_until IS NOT NULL")
+    ),
+    Index(
+        "ix_products_waiting",
+        "request_id",
+        "waiting_host",
+        postgresql_where=text("waiting_host IS NOT NULL"),
     ),
     Index("ix_products_failed", "request_id", "seq", postgresql_where=text("failed_images > 0")),
     postgresql_with={"fillfactor": "70"},

@@ -1,6 +1,6 @@
 """A request as PostgreSQL knows it: the value that status_object.py shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -44,6 +44,7 @@ class RequestStatus:
     started_at: datetime | None
     updated_at: datetime
     completed_at: datetime | None
+    waiting_for: list[dict[str, Any]] = field(default_factory=list)
     webhook_url: str | None = None
     webhook_status: WebhookStatus | None = None
     webhook_attempts: int | None = None

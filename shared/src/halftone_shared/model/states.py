@@ -55,3 +55,11 @@ def outcome_of(processed_images: int, total_images: int) -> Outcome:
     if processed_images == 0:
         return Outcome.FAILED
     return Outcome.SUCCEEDED if processed_images == total_images else Outcome.PARTIAL
+
+
+class WaitReason(StrEnum):
+    """Why products wait for a host. `slow`: they are being fetched from it, and that takes long."""
+
+    SLOW = "slow"
+    BUSY = "busy"
+    DOES_NOT_ANSWER = "does_not_answer"

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from halftone_shared.model.json_types import Count, Time, Url, Uuid
 from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.request_status import RequestStatus
-from halftone_shared.model.states import Outcome, Status, WebhookStatus
+from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
 
 # Before this, the average says more of the start than of the rest.
 ETA_AFTER_SECONDS = 2.0
@@ -57,6 +57,18 @@ class Estimate(TypedDict):
     bytes_out: Count
     bytes_saved: int
     seconds: float
+
+
+class WaitingFor(TypedDict):
+    host: str
+    reason: Annotated[
+        WaitReason,
+        Field(
+            description="`slow`: they are being fetched, and that takes long. `busy`: it has as many"
+            " connections as it may. `does_not_answer`: it is left alone for a while."
+        ),
+    ]
+    products: Count
 
 
 class StatusObject(TypedDict):
@@ -107,6 +119,10 @@ class StatusObject(TypedDict):
     bytes_saved: int
     sample: Annotated[Sample | None, Field(description="Null without the field `sample`.")]
     estimate: Annotated[Estimate | None, Field(description="At the end of a sample.")]
+    waiting_for: Annotated[
+        list[WaitingFor],
+        Field(description="Hosts that products wait for; first those that most wait for."),
+    ]
     options: Annotated[dict[str, Any], Field(description="The image options that apply.")]
     created_at: Time
     started_at: Time | None
@@ -161,6 +177,10 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "bytes_saved": row.bytes_in - row.bytes_out,
         "sample": _sample(row),
         "estimate": _estimate(row),
+        "waiting_for": [
+            {"host": one["host"], "reason": WaitReason(one["reason"]), "products": one["products"]}
+            for one in row.waiting_for
+        ],
         "options": {name: row.options[name] for name in IMAGE_OPTIONS if name in row.options},
         "created_at": timestamp(row.created_at),
         "started_at": timestamp(row.started_at),

@@ -14,9 +14,8 @@ import certifi
 import httpx
 
 from halftone_shared.model.addresses import FetchRule
-from halftone_workers.errors import HostBusy
 from halftone_workers.http.deadline import Deadline
-from halftone_workers.http.hosts import PATIENCE_SECONDS, Hosts, host_name
+from halftone_workers.http.hosts import PATIENCE_SECONDS, Host, Hosts
 from halftone_workers.http.pool import ConnectionPool
 from halftone_workers.sharing import NOBODY, NoPlace, Places, Who
 
@@ -78,17 +77,17 @@ class OutgoingHttp:
                 await host.place(who)
             with host.kept(who):
                 with until.paused():
-                    await self._take_connection(parsed, who)
+                    await self._take_connection(host, who)
                 with self._connections.taken(who):
-                    response = await self._pool.exchange(request, until, who)
+                    response = await self._pool.exchange(request, host, until, who)
                     async with aclosing(response):
                         yield response
 
-    async def _take_connection(self, url: httpx.URL, who: Who) -> None:
+    async def _take_connection(self, host: Host, who: Who) -> None:
         try:
             await self._connections.acquire(who, PATIENCE_SECONDS)
         except NoPlace:
-            raise HostBusy(host_name(url)) from None
+            raise host.busy() from None
 
 
 def _headers(url: httpx.URL, user_agent: str) -> dict[str, str]:

@@ -15,9 +15,9 @@ from itertools import zip_longest
 import httpx
 
 from halftone_shared.model.addresses import FetchRule
-from halftone_workers.errors import BlockedAddress, HostBusy, HostNotFound
+from halftone_workers.errors import BlockedAddress, HostNotFound
 from halftone_workers.http.deadline import Deadline
-from halftone_workers.http.hosts import PATIENCE_SECONDS
+from halftone_workers.http.hosts import PATIENCE_SECONDS, Host
 from halftone_workers.http.resolver import Resolver
 from halftone_workers.sharing import NoPlace, Places, Who
 
@@ -58,15 +58,17 @@ class GuardedNetwork:
     async def close(self) -> None:
         await self._resolver.close()
 
-    async def connect(self, host: str, port: int, until: Deadline, who: Who) -> Connected:
+    async def connect(
+        self, name: str, port: int, host: Host, until: Deadline, who: Who
+    ) -> Connected:
         """A connection to one of the host's addresses. Raises BlockedAddress, HostNotFound,
         HostBusy, httpx.ConnectError.
         """
-        addresses = await self._resolver.look_up(host, port)
+        addresses = await self._resolver.look_up(name, port)
         for address in addresses:
             if not self._rule.permits(address, port):
                 raise BlockedAddress(
-                    f"{host} port {port} is not on the public internet, or not on port 80 or 443."
+                    f"{name} port {port} is not on the public internet, or not on port 80 or 443."
                     " The operator can allow its network with HALFTONE_FETCH_ALLOW."
                 )
         for last, address in enumerate(_by_turns(addresses), start=1 - len(addresses)):
@@ -81,13 +83,13 @@ class GuardedNetwork:
                     raise
                 if last == 0:
                     raise httpx.ConnectError(str(error)) from error
-        raise HostNotFound(f"{host} has no address.", temporary=False)
+        raise HostNotFound(f"{name} has no address.", temporary=False)
 
     def is_wanted(self, address: str) -> bool:
         """Whether somebody waits for a connection to this address."""
         return address in self._addresses and self._addresses[address].is_waited_for
 
-    async def _take_place(self, host: str, address: str, until: Deadline, who: Who) -> None:
+    async def _take_place(self, host: Host, address: str, until: Deadline, who: Who) -> None:
         places = self._addresses.setdefault(address, Places(self._connections_per_address))
         if not places.has_place(who):
             self._make_room(address)
@@ -95,7 +97,7 @@ class GuardedNetwork:
             with until.paused():
                 await places.acquire(who, PATIENCE_SECONDS)
         except NoPlace:
-            raise HostBusy(host) from None
+            raise host.busy() from None
 
     def _release(self, address: str, who: Who) -> None:
         places = self._addresses[address]

@@ -63,7 +63,10 @@ class Host:
         try:
             await self.places.acquire(who, PATIENCE_SECONDS)
         except NoPlace:
-            raise HostBusy(self._name) from None
+            raise self.busy() from None
+
+    def busy(self) -> HostBusy:
+        return HostBusy(self._name, self.appointment_seconds)
 
     def appointment_seconds(self, images: int) -> float:
         """In how many seconds a product with so many images of this host should come again: each
@@ -106,6 +109,11 @@ class Hosts:
                 break
             self._hosts.popitem(last=False)
         return host
+
+    @property
+    def silent(self) -> int:
+        """How many are left alone now."""
+        return sum(one.failures >= OPEN_AFTER for one in list(self._circuits.values()))
 
     @contextmanager
     def watched(

@@ -12,6 +12,7 @@ from halftone_shared.model.addresses import FetchRule
 from halftone_workers.http.connection import SCRATCH_BYTES, Body, HttpConnection
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.guard import GuardedNetwork
+from halftone_workers.http.hosts import Host
 from halftone_workers.sharing import Who
 
 KEEPALIVE_SECONDS = 15.0
@@ -45,7 +46,9 @@ class ConnectionPool:
         self._by_origin: defaultdict[Origin, dict[HttpConnection, None]] = defaultdict(dict)
         self._in_use = 0
 
-    async def exchange(self, request: httpx.Request, until: Deadline, who: Who) -> httpx.Response:
+    async def exchange(
+        self, request: httpx.Request, host: Host, until: Deadline, who: Who
+    ) -> httpx.Response:
         """Send a request over a kept or a new connection, and read its answer's head.
 
         Closing the response gives the connection back. Raises httpx.HTTPError, BadHttp,
@@ -63,7 +66,7 @@ class ConnectionPool:
                     # it (RFC 9112, 9.5).
                     if kept.has_answered:
                         raise
-            opened = await self._open(origin, until, who)
+            opened = await self._open(origin, host, until, who)
             return await self._exchange(opened, origin, request)
         except BaseException:
             self._in_use -= 1
@@ -85,15 +88,15 @@ class ConnectionPool:
             self._drop(next(iter(self._idle)))
         await self.network.close()
 
-    async def _open(self, origin: Origin, until: Deadline, who: Who) -> HttpConnection:
+    async def _open(self, origin: Origin, host: Host, until: Deadline, who: Who) -> HttpConnection:
         if self._idle and len(self._idle) + self._in_use > self._max_connections:
             self._drop(next(iter(self._idle)))
         scheme, raw_host, port = origin
-        host = raw_host.decode("ascii")
-        connected = await self.network.connect(host, port, until, who)
+        name = raw_host.decode("ascii")
+        connected = await self.network.connect(name, port, host, until, who)
         connection = HttpConnection(self._scratch, connected.address, connected.on_close)
         tls = self._tls if scheme == "https" else None
-        await connection.open(connected.socket, tls, host)
+        await connection.open(connected.socket, tls, name)
         return connection
 
     def _make_room(self, address: str) -> None:

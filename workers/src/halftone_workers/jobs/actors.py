@@ -27,7 +27,7 @@ def declare_actors(broker: dramatiq.Broker, runtime: Runtime, products: ProductJ
         broker=broker, actor_name=PROCESS_PRODUCT, queue_name=PRODUCTS_QUEUE, priority=10
     )
     def _(request_id: str, seq: int) -> None:
-        products.process(ProductKey(UUID(request_id), seq))
+        products.accept(ProductKey(UUID(request_id), seq))
 
     @dramatiq.actor(
         broker=broker, actor_name=DELIVER_WEBHOOK, queue_name=WEBHOOKS_QUEUE, priority=0

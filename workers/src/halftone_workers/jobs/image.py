@@ -14,6 +14,7 @@ from halftone_shared.model.image_names import image_name
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import ImageError, ImageFacts, ImageResult, StoredImage
 from halftone_shared.model.share_links import sharing_service
+from halftone_shared.model.states import WaitReason
 from halftone_shared.runtime.tracing import span
 from halftone_workers.codec.options import Compressed
 from halftone_workers.errors import (
@@ -24,33 +25,43 @@ from halftone_workers.errors import (
     NotModified,
 )
 from halftone_workers.http.fetching import FetchedImage
+from halftone_workers.jobs.in_hand import InHand, Waiting
 from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
-from halftone_workers.sharing import Who
 
 log = structlog.get_logger(__name__)
+
+# An image that got no memory comes again after this time.
+MEMORY_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ImageAttempt:
-    """What one attempt at an image came to; `retry_after_seconds` is what its server asked for."""
+    """What one attempt at an image came to; `retry_after_seconds` is what its server asked for.
+
+    `waiting` is set where the image waits for its host. `was_tried` is False where nothing was sent
+    to it: the attempt does not count.
+    """
 
     result: ImageResult
     retry_after_seconds: float = 0.0
+    waiting: Waiting | None = None
+    was_tried: bool = True
 
     @property
     def may_pass(self) -> bool:
         return self.result.error is not None and self.result.error.retryable
 
 
-def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
+def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | None]:
     """One attempt at each image of a product that has not ended yet, side by side; None for those
-    that the worker's end interrupted.
+    that were cancelled.
 
     They are fetched and compressed on the event loop, and stored here, where waiting for a disk
     holds up this product alone.
     """
+    claim = product.claim
     options = ImageOptions.from_json(claim.options)
     unchanged = Unchanged(runtime.engine, claim, options)
     first_with_url: dict[str, int] = {}
@@ -60,11 +71,11 @@ def attempt_images(runtime: Runtime, claim: Claim) -> list[ImageAttempt | None]:
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
     work = {
-        at: _attempt(runtime, claim, at + 1, url, options, unchanged)
+        at: _attempt(runtime, product, at + 1, url, options, unchanged)
         for url, at in first_with_url.items()
         if attempts[at] is None
     }
-    for some in runtime.run_images(work):
+    for some in runtime.run_images(product, work):
         attempts.update(runtime.for_each(partial(_ended, runtime, claim, unchanged), some))
     for at, url in enumerate(claim.input_image_urls):
         if attempts[at] is None and (first := attempts[first_with_url[url]]) is not None:
@@ -101,24 +112,24 @@ class _Known:
 
 async def _attempt(
     runtime: Runtime,
-    claim: Claim,
+    product: InHand,
     position: int,
     url: str,
     options: ImageOptions,
     unchanged: Unchanged,
 ) -> "_Made | _Known | ImageAttempt":
-    key = claim.key
+    key = product.claim.key
     try:
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
-            return await _made(runtime, claim, position, url, options, unchanged)
+            return await _made(runtime, product, position, url, options, unchanged)
     except FetchFailed as failed:
-        return ImageAttempt(ImageResult(error=failed.error), failed.retry_after_seconds or 0.0)
-    except (HostBusy, MemoryBusy) as busy:
-        return ImageAttempt(
-            ImageResult(error=ImageError(ImageErrorCode.TIMEOUT, str(busy), retryable=True))
-        )
+        return _not_fetched(failed)
+    except HostBusy as busy:
+        return _not_tried(str(busy), product.appointment(busy))
+    except MemoryBusy as busy:
+        return _not_tried(str(busy), None, MEMORY_PAUSE_SECONDS)
     except ImageRefused as refused:
         return ImageAttempt(ImageResult(error=_refused(url, refused)))
     except Exception:
@@ -128,19 +139,21 @@ async def _attempt(
 
 async def _made(
     runtime: Runtime,
-    claim: Claim,
+    product: InHand,
     position: int,
     url: str,
     options: ImageOptions,
     unchanged: Unchanged,
 ) -> _Made | _Known:
+    claim = product.claim
     known = unchanged.at(position)
     if known and unchanged.is_of_this_request(known):
         return _Known(position, known, known.source)
     try:
-        original = await runtime.fetcher.fetch(
-            url, Who(None, claim.key.request_id), known=known.source if known else None
-        )
+        with product.on_network(url):
+            original = await runtime.fetcher.fetch(
+                url, product.who, known=known.source if known else None
+            )
     except NotModified:
         assert known is not None  # noqa: S101 - the server was asked by what is known
         return _Known(position, known, known.source)
@@ -255,6 +268,20 @@ def _refused(url: str, refused: ImageRefused) -> ImageError:
         " Share it with anyone who has the link."
     )
     return ImageError(refused.code, message)
+
+
+def _not_fetched(failed: FetchFailed) -> ImageAttempt:
+    seconds = failed.retry_after_seconds or 0.0
+    waiting = None
+    if failed.silent_host is not None:
+        waiting = Waiting(failed.silent_host, WaitReason.DOES_NOT_ANSWER, seconds)
+    return ImageAttempt(ImageResult(error=failed.error), seconds, waiting)
+
+
+def _not_tried(message: str, waiting: Waiting | None, seconds: float = 0.0) -> ImageAttempt:
+    error = ImageError(ImageErrorCode.TIMEOUT, message, retryable=True)
+    seconds = waiting.seconds if waiting else seconds
+    return ImageAttempt(ImageResult(error=error), seconds, waiting, was_tried=False)
 
 
 def _failed(code: ImageErrorCode, message: str) -> ImageAttempt:

@@ -1,14 +1,15 @@
-"""A product, from its message to its settlement, in one of Dramatiq's threads: claim, attempt its
-images, settle.
+"""A product, from its message to its settlement: wait for a place, claim, attempt its images, settle.
 
 Claims and settlements that come while another one is with the database share the next statement: a
 statement and its commit cost more than what they do for one product.
 """
 
 import random
+import threading
 import time
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,16 +19,21 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.barrier import Settled, settle_products
+from halftone_shared.db.outbox import hold_request, return_message
 from halftone_shared.db.products import Claim, claim_products, hand_back_product, postpone_product
+from halftone_shared.db.requests import owner_of
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import UnknownOption
-from halftone_shared.model.results import ImageResult, ProductKey, ProductResult
+from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.model.states import Status
 from halftone_shared.runtime.tracing import mark_failed, span
-from halftone_workers.jobs.admission import Admission
+from halftone_workers.jobs.admission import MAX_IN_HAND, Admission, Place
 from halftone_workers.jobs.batching import Batched, Call
 from halftone_workers.jobs.image import ImageAttempt, attempt_images
-from halftone_workers.metrics import POSTPONED, PRODUCTS, count_images
+from halftone_workers.jobs.in_hand import InHand, Waiting
+from halftone_workers.metrics import POSTPONED, PRODUCTS, WAITING_FOR_NETWORK, count_images
 from halftone_workers.runtime import Runtime, Stopping
+from halftone_workers.sharing import Who
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +43,13 @@ MAX_BACKOFF_SECONDS = 300.0
 # how often the log says so.
 NEWER_WORKER_SECONDS = 10.0
 NEWER_WARNING_SECONDS = 60.0
+
+# A product that a worker has no place for comes again after this time.
+RETURN_SECONDS = 0.25
+# After so many products of a request in a row that only waited, it is paused for so long.
+FRUITLESS_IN_A_ROW = 64
+FRUITLESS_PAUSE_SECONDS = 0.5
+OWNERS_KNOWN = 10_000
 
 Attempts = Sequence[ImageAttempt | None]
 _Write = Callable[[Connection, Sequence[Any]], Sequence[Any]]
@@ -51,7 +64,9 @@ class _Statement(NamedTuple):
 
 
 class ProductJobs:
-    """The products of this worker; its threads call process() side by side."""
+    """The products of this worker. Its actors' threads call accept(); each product has a thread of
+    its own from then on.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -61,45 +76,96 @@ class ProductJobs:
             runtime.wants_more_images,
         )
         self._statements: Batched[_Statement, Any] = Batched(self._execute)
+        self._owners = Owners(runtime)
+        self._fruitless = Fruitless()
+        self._threads = ThreadPoolExecutor(MAX_IN_HAND, thread_name_prefix="product")
         self._is_stopping = False
         self._next_newer_warning = time.monotonic()
+        WAITING_FOR_NETWORK.set_function(lambda: self._admission.waiting_for_network)
 
     def stop(self) -> None:
         """Begin nothing more: products that wait for their turn are not done."""
         self._is_stopping = True
 
+    def close(self) -> None:
+        """Wait for the products in hand."""
+        self._threads.shutdown()
+
+    def accept(self, key: ProductKey) -> "Future[None] | None":
+        """Wait until the worker has a place for a product, and have it done in another thread.
+
+        The message is done then: from the claim on it is the product's lease that keeps it from
+        being lost. None where the product is to come again later. Raises Stopping.
+        """
+        who = self._owners.of(key.request_id)
+        place = self._admission.enter(who)
+        if place is None:
+            self._runtime.persist(
+                lambda connection: return_message(connection, key, RETURN_SECONDS)
+            )
+            POSTPONED.labels("share").inc()
+            return None
+        if self._is_stopping:
+            place.end()
+            raise Stopping
+        return self._threads.submit(self._process, key, place)
+
     def process(self, key: ProductKey) -> None:
         """Do what is due of a product, and return when it is recorded. Nothing, when another worker
         has it or it has ended: messages come more than once. Raises Stopping.
         """
-        with self._admission.admitted(key.request_id):
-            if self._is_stopping:
-                raise Stopping
+        if accepted := self.accept(key):
+            accepted.result()
+
+    def _process(self, key: ProductKey, place: Place) -> None:
+        try:
             claim: Claim | None = self._statements.do(
                 _Statement(claim_products, key.request_id, key)
             )
             if claim is not None:
-                self._attempt(claim)
+                self._attempt(InHand(claim, place.who, place.leave))
+        except Stopping:
+            raise
+        except Exception:
+            log.exception(
+                "product failed unexpectedly", request_id=str(key.request_id), seq=key.seq
+            )
+            raise
+        finally:
+            place.end()
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, product: InHand) -> None:
+        claim = product.claim
         key = claim.key
         facts = {"halftone.seq": key.seq, "halftone.attempt": claim.attempt}
         with (
-            self._runtime.leases.held(claim),
+            self._runtime.leases.held(product),
             _bound(claim),
             span("product", key.request_id, **facts),
         ):
             try:
-                attempts = attempt_images(self._runtime, claim)
+                attempts = attempt_images(self._runtime, product)
             except UnknownOption as newer:
                 self._leave_to_a_newer_worker(claim, newer)
                 return
+            if product.is_void:
+                _log_void()
+                POSTPONED.labels("void").inc()
+                return
+            if product.is_late:
+                attempts = [attempt or self._late() for attempt in attempts]
             if (delay := self._delay_seconds(claim, attempts)) is None:
                 self._settle(
                     claim, ProductResult([attempt.result for attempt in attempts if attempt])
                 )
             else:
                 self._postpone(claim, attempts, delay)
+
+    def _late(self) -> ImageAttempt:
+        seconds = self._runtime.settings.product_timeout_seconds
+        message = f"The product's images were not done within {seconds:g} s."
+        error = ImageError(ImageErrorCode.TIMEOUT, message, retryable=True)
+        return ImageAttempt(ImageResult(error=error))
 
     def _settle(self, claim: Claim, result: ProductResult) -> None:
         settled: Settled = self._statements.do(
@@ -139,40 +205,63 @@ class ProductJobs:
         if None in attempts:
             return 0.0
         may_pass = _may_pass(attempts)
-        if not may_pass or claim.attempt >= self._runtime.settings.max_attempts:
+        if not may_pass:
             return None
-        return max(
-            backoff_seconds(claim.attempt), *(attempt.retry_after_seconds for attempt in may_pass)
-        )
+        asked = max(attempt.retry_after_seconds for attempt in may_pass)
+        if not _was_tried(may_pass):
+            return asked
+        if claim.attempt >= self._runtime.settings.max_attempts:
+            return None
+        return max(backoff_seconds(claim.attempt), asked)
 
     def _postpone(self, claim: Claim, attempts: Attempts, delay: float) -> None:
         """Give the product back: some of its images may do better another time, or the worker is
         stopping.
         """
-        stopping = None in attempts
+        is_stopping = None in attempts
+        may_pass = _may_pass(attempts)
         done = [
             None if attempt is None or attempt.may_pass else attempt.result for attempt in attempts
         ]
-        if not self._runtime.persist(
-            lambda connection: postpone_product(
-                connection, claim, done, delay_seconds=delay, counted=not stopping
+        ended_now = _ended_now(claim, done)
+        waiting = max(
+            (attempt.waiting for attempt in may_pass if attempt.waiting),
+            key=lambda waiting: waiting.seconds,
+            default=None,
+        )
+        hold_seconds = self._fruitless.hold_seconds(claim.key.request_id, waiting, ended_now)
+
+        def write(connection: Connection) -> bool:
+            is_postponed = postpone_product(
+                connection,
+                claim,
+                done,
+                delay_seconds=delay,
+                counted=not is_stopping and _was_tried(may_pass),
+                waiting_for=None if waiting is None else (waiting.host, waiting.reason),
             )
-        ):
+            if hold_seconds:
+                hold_request(connection, claim.key.request_id, hold_seconds)
+            return is_postponed
+
+        if not self._runtime.persist(write):
             _log_void()
             return
-        count_images(_ended_now(claim, done))
-        POSTPONED.labels("stopping" if stopping else "retry").inc()
-        if stopping:
+        count_images(ended_now)
+        reason = _reason(waiting, is_stopping=is_stopping, was_tried=_was_tried(may_pass))
+        POSTPONED.labels(reason).inc()
+        if is_stopping:
             log.info("product handed back", reason="the worker is stopping")
         else:
             codes = sorted(
-                {
-                    attempt.result.error.code
-                    for attempt in _may_pass(attempts)
-                    if attempt.result.error
-                }
+                {attempt.result.error.code for attempt in may_pass if attempt.result.error}
             )
-            log.info("product postponed", seconds=round(delay, 1), codes=codes)
+            log.info(
+                "product postponed",
+                seconds=round(delay, 1),
+                codes=codes,
+                waits_for=waiting.host if waiting else None,
+            )
 
     def _execute(self, calls: Sequence[Call["_Statement", Any]]) -> None:
         """One statement for all that is to be done to the products of a request."""
@@ -213,6 +302,18 @@ def _log_void() -> None:
     log.info("product not settled", reason="it was cancelled, or another attempt has it")
 
 
+def _was_tried(may_pass: Sequence[ImageAttempt]) -> bool:
+    return any(attempt.was_tried for attempt in may_pass)
+
+
+def _reason(waiting: Waiting | None, *, is_stopping: bool, was_tried: bool) -> str:
+    if is_stopping:
+        return "stopping"
+    if waiting is not None:
+        return waiting.reason.value
+    return "retry" if was_tried else "memory"
+
+
 def _may_pass(attempts: Attempts) -> list[ImageAttempt]:
     return [attempt for attempt in attempts if attempt and attempt.may_pass]
 
@@ -227,6 +328,50 @@ def _bound(claim: Claim) -> Iterator[None]:
         attempt=claim.attempt,
     ):
         yield
+
+
+class Owners:
+    """Whose request each is, as the database said once."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._known: OrderedDict[UUID, Who] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, request_id: UUID) -> Who:
+        with self._lock:
+            if (who := self._known.get(request_id)) is not None:
+                self._known.move_to_end(request_id)
+                return who
+        owner = self._runtime.persist(lambda connection: owner_of(connection, request_id))
+        who = Who(owner, request_id)
+        with self._lock:
+            self._known[request_id] = who
+            while len(self._known) > OWNERS_KNOWN:
+                self._known.popitem(last=False)
+        return who
+
+
+class Fruitless:
+    """Requests whose products wait for their hosts, one after the other, and get nothing done: they
+    are paused, so that handing them out and back is not all that the machine does.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row: Counter[UUID] = Counter()
+
+    def hold_seconds(
+        self, request_id: UUID, waiting: Waiting | None, done: Sequence[ImageResult]
+    ) -> float:
+        """For how long to pause the request of a product that is given back; 0 for not at all."""
+        if waiting is None or done:
+            self._in_a_row.pop(request_id, None)
+            return 0.0
+        self._in_a_row[request_id] += 1
+        if self._in_a_row[request_id] < FRUITLESS_IN_A_ROW:
+            return 0.0
+        del self._in_a_row[request_id]
+        return FRUITLESS_PAUSE_SECONDS
 
 
 def backoff_seconds(attempt: int) -> float:

@@ -1,0 +1,123 @@
+"""A product that a worker has in hand: its place, its images under way, and what they wait for."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from halftone_shared.db.products import Claim
+from halftone_shared.model.states import WaitReason
+from halftone_workers.errors import HostBusy
+from halftone_workers.http.hosts import host_name
+from halftone_workers.sharing import Who
+
+# A product that only waits for the network gives its place to another one after this time.
+PARK_AFTER_SECONDS = 0.25
+# And what it waits for is told to the client after this time.
+TELL_AFTER_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a product waits for. `seconds`: until it should come again."""
+
+    host: str
+    reason: WaitReason
+    seconds: float = 0.0
+
+
+class InHand:
+    """One claimed product. `leave_place` is called once, from the event loop or a thread, when the
+    product no longer keeps the worker busy: because it has ended, or only waits for the network.
+
+    All that is not said otherwise belongs to the event loop.
+    """
+
+    def __init__(self, claim: Claim, who: Who, leave_place: Callable[[], None]) -> None:
+        self.claim = claim
+        self.who = who
+        self.is_void = False
+        self.is_late = False
+        self._leave_place = leave_place
+        self._images: set[asyncio.Task[object]] = set()
+        self._on_network: Counter[str] = Counter()
+        self._appointments: dict[str, float] = {}
+        self._parking: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_cancelled = False
+        self._started = 0.0
+
+    def begin(self, images: "set[asyncio.Task[object]]", timeout_seconds: float) -> None:
+        """These tasks are its images; those that are not done after the timeout are cancelled."""
+        loop = asyncio.get_running_loop()
+        self._images = images
+        self._started = time.monotonic()
+        if images:
+            self._parking = loop.call_later(PARK_AFTER_SECONDS, self._park)
+            self._deadline = loop.call_later(timeout_seconds, self._is_out_of_time)
+        if self._is_cancelled:
+            self.cancel()
+
+    def image_ended(self, image: "asyncio.Task[object]") -> None:
+        self._images.discard(image)
+        if not self._images:
+            for timer in (self._parking, self._deadline):
+                if timer is not None:
+                    timer.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the images that have not ended: they come to nothing."""
+        self._is_cancelled = True
+        for image in list(self._images):
+            image.cancel()
+
+    def _is_out_of_time(self) -> None:
+        self.is_late = True
+        self.cancel()
+
+    def _park(self) -> None:
+        if len(self._images) <= self._on_network.total():
+            self._leave_place()
+        else:
+            loop = asyncio.get_running_loop()
+            self._parking = loop.call_later(PARK_AFTER_SECONDS, self._park)
+
+    @contextmanager
+    def on_network(self, url: str) -> Iterator[None]:
+        """In this block an image waits for the network."""
+        host = _host_of(url)
+        self._on_network[host] += 1
+        try:
+            yield
+        finally:
+            self._on_network[host] -= 1
+            if not self._on_network[host]:
+                del self._on_network[host]
+
+    def appointment(self, busy: HostBusy) -> Waiting:
+        """When to come again for a host that is busy: once for the product, whatever the number of
+        its images that wait there.
+        """
+        if busy.host not in self._appointments:
+            self._appointments[busy.host] = busy.appointment_seconds(len(self._images))
+        return Waiting(busy.host, WaitReason.BUSY, self._appointments[busy.host])
+
+    def waiting_host(self) -> str | None:
+        """The host that most of its images wait for, when it has waited for a while. From any
+        thread.
+        """
+        waits = dict(self._on_network)
+        if not waits or time.monotonic() - self._started < TELL_AFTER_SECONDS:
+            return None
+        return max(waits, key=waits.__getitem__)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return host_name(httpx.URL(url))
+    except httpx.InvalidURL:
+        return url[:100]
