@@ -44,6 +44,7 @@ KNOWN = frozenset(
         "PROCESSOR_TIMEOUT_SECONDS",
         "PROCESSOR_URL",
         "PRODUCTS_AT_ONCE",
+        "PRODUCT_TIMEOUT_SECONDS",
         "PUBLIC_URL",
         "QUEUE_TYPE",
         "RABBITMQ_URL",
