@@ -90,7 +90,7 @@ def test_members_are_those_of_the_contract() -> None:
         "updated_at": "2026-03-01T12:00:02.123Z",
         "completed_at": None,
         "eta_seconds": None,
-            "waiting_for": [],
+        "waiting_for": [],
         "expires_at": None,
         "output_csv_url": None,
         "webhook": None,
