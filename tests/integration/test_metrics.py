@@ -20,7 +20,15 @@ from halftone_shared.db.products import postpone_product
 from halftone_shared.db.workers import WorkerReport, forget_worker, live_workers, report_worker
 from tests.support.api import ONE_ROW, Api, api_settings, running_api
 from tests.support.halftone import wait_for
-from tests.support.stored import claimed, execute, finish, query, settle, store_request
+from tests.support.stored import (
+    claimed,
+    execute,
+    failed_image,
+    finish,
+    query,
+    settle,
+    store_request,
+)
 
 
 @pytest.fixture
@@ -182,6 +190,20 @@ def test_several_scrapes_ask_the_database_once(api: Api, engine: Engine) -> None
     assert samples(api.get("/metrics").text)["halftone_requests,status=PENDING"] == 0
     store_request(engine)
     assert samples(api.get("/metrics").text)["halftone_requests,status=PENDING"] == 0
+
+
+def test_images_of_the_last_hour_are_shown_without_any_worker(api: Api, engine: Engine) -> None:
+    finish(engine, store_request(engine, 3, images=2), 3)
+    settle(engine, claimed(engine, store_request(engine), 1), failed_image())
+    old = store_request(engine)
+    finish(engine, old, 1)
+    execute(
+        engine, "UPDATE requests SET completed_at = now() - interval '2 h' WHERE id = :id", id=old
+    )
+    found = samples(api.get("/metrics").text)
+    assert found["halftone_images_last_hour,outcome=succeeded"] == 6
+    assert found["halftone_images_last_hour,outcome=failed"] == 1
+    assert found["halftone_bytes_saved_last_hour"] > 0
 
 
 def test_metrics_answer_without_a_database(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ it, never the sum().
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
 import structlog
@@ -22,7 +23,7 @@ from sqlalchemy.pool import QueuePool
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from halftone_shared.db.backlog import Backlog, read_backlog
+from halftone_shared.db.backlog import Backlog, Totals, read_backlog, read_totals
 from halftone_shared.db.engine import transaction
 
 log = structlog.get_logger(__name__)
@@ -94,6 +95,14 @@ def _method(scope: Scope) -> str:
     return scope["method"] if scope["method"] in _METHODS else "other"
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What one look at PostgreSQL gave."""
+
+    backlog: Backlog
+    last_hour: Totals
+
+
 class ServiceGauges(Collector):
     """Where the service stands in PostgreSQL, as refresh() has read it; in a registry of its own,
     as an app is.
@@ -103,8 +112,8 @@ class ServiceGauges(Collector):
         self._engine = engine
         self._pool_of_calls = pool_of_calls
         self._read_at = float("-inf")
-        self._backlog: Backlog | None = None
-        self._look: asyncio.Future[Backlog | None] | None = None
+        self._figures: Figures | None = None
+        self._look: asyncio.Future[Figures | None] | None = None
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -122,20 +131,20 @@ class ServiceGauges(Collector):
             log.warning(
                 "backlog not read", error=f"PostgreSQL did not answer within {ANSWER_SECONDS:g} s."
             )
-            self._backlog = None
+            self._figures = None
         elif look is self._look:
-            self._look, self._backlog, self._read_at = None, look.result(), time.monotonic()
+            self._look, self._figures, self._read_at = None, look.result(), time.monotonic()
 
     def exposition(self) -> bytes:
         """All metrics of this API and of the service, in Prometheus' text format."""
         return generate_latest(REGISTRY) + generate_latest(self.registry)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        backlog = self._backlog
+        figures = self._figures
         yield _gauge(
             "halftone_database_up",
             "1 when PostgreSQL answered the last look.",
-            float(backlog is not None),
+            float(figures is not None),
         )
         pool = cast("QueuePool", self._pool_of_calls.pool)
         yield _gauge(
@@ -146,14 +155,15 @@ class ServiceGauges(Collector):
             "Connections in use by calls now.",
             pool.checkedout(),
         )
-        if backlog is not None:
-            yield from _families(backlog)
+        if figures is not None:
+            yield from _families(figures.backlog)
+            yield from _image_families(figures.last_hour)
 
-    def _read(self) -> Backlog | None:
+    def _read(self) -> Figures | None:
         try:
             with transaction(self._engine) as connection:
                 connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
-                return read_backlog(connection)
+                return Figures(read_backlog(connection), read_totals(connection, hours=1))
         except SQLAlchemyError as error:
             log.warning("backlog not read", error=str(error).splitlines()[0])
             return None
@@ -200,6 +210,23 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
         backlog.oldest_due_event_seconds,
     )
     yield _gauge("halftone_workers", "Worker processes that live.", backlog.live_workers)
+
+
+def _image_families(last_hour: Totals) -> Iterable[GaugeMetricFamily]:
+    """The workers' own counters say more; these are there where no worker is scraped."""
+    images = GaugeMetricFamily(
+        "halftone_images_last_hour",
+        "Images of ended products, of requests that run or ended in the last hour.",
+        labels=["outcome"],
+    )
+    images.add_metric(["succeeded"], last_hour.processed_images)
+    images.add_metric(["failed"], last_hour.failed_images)
+    yield images
+    yield _gauge(
+        "halftone_bytes_saved_last_hour",
+        "Bytes by which those images are smaller than what was downloaded.",
+        last_hour.bytes_saved,
+    )
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

@@ -131,7 +131,7 @@ def read_backlog(connection: Connection) -> Backlog:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over running requests and those of the last 24 hours, at a time in Unix seconds: two of
+    """Sums over running requests and those that ended lately, at a time in Unix seconds: two of
     these make a throughput. Of products, those that succeeded or failed.
     """
 
@@ -151,13 +151,14 @@ _TOTALS = text(
            coalesce(sum({counted("failed_images")}), 0)::bigint AS failed_images,
            coalesce(sum({counted("bytes_in")} - {counted("bytes_out")}), 0)::bigint AS bytes_saved
     FROM requests AS r {OPEN_SHARDS}
-    WHERE r.status NOT IN {FINAL} OR r.completed_at > now() - interval '24 hours'
+    WHERE r.status NOT IN {FINAL} OR r.completed_at > now() - make_interval(hours => :hours)
     """  # noqa: S608 - the parts are constants
 )
 
 
-def read_totals(connection: Connection) -> Totals:
-    return Totals(**connection.execute(_TOTALS).mappings().one())
+def read_totals(connection: Connection, *, hours: int = 24) -> Totals:
+    """Sums over the requests that run, or ended in the last `hours`."""
+    return Totals(**connection.execute(_TOTALS, {"hours": hours}).mappings().one())
 
 
 @dataclass(frozen=True)
