@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from halftone_api.errors import EXCEPTION_HANDLERS
 from halftone_api.metrics import Measured, ServiceGauges
+from halftone_api.pages.browser_answers import BrowserAnswers
 from halftone_api.routes import make_routes
 from halftone_api.server.middleware import BoundedBodies, RequestIds, TrailingSlashes
 from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
@@ -54,7 +55,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         timeout_seconds=settings.upload_timeout_seconds,
         too_large=too_large(settings.max_upload_bytes),
     )
-    return RequestIds(TrailingSlashes(Measured(SiteGuard(bounded, _known_hosts(settings)))))
+    guarded = SiteGuard(bounded, _known_hosts(settings))
+    return RequestIds(TrailingSlashes(BrowserAnswers(app, Measured(guarded))))
 
 
 def _known_hosts(settings: ApiSettings) -> set[str] | None:

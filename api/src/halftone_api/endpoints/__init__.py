@@ -12,7 +12,8 @@ from halftone_api.endpoints.declaration import Endpoint, declared_endpoints
 
 @cache
 def all_endpoints() -> tuple[Endpoint, ...]:
-    """Every endpoint of the API, in the order of `/docs`."""
-    for module in iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
+    """Every endpoint of the API and every page, in the order of `/docs`."""
+    for package in (__name__, "halftone_api.pages"):
+        for module in iter_modules(import_module(package).__path__):
+            import_module(f"{package}.{module.name}")
     return tuple(declared_endpoints())

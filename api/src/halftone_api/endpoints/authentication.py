@@ -1,4 +1,5 @@
-"""Who is calling: the owner of an API key, or anybody where HALFTONE_AUTH=off.
+"""Who is calling: the owner of an API key, the person of a session that began with one, or anybody
+where HALFTONE_AUTH=off.
 
 With keys, an owner's requests do not exist for another owner. An admin key sees all.
 """
@@ -7,12 +8,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
+from halftone_api.endpoints.session_cookie import Session, has_csrf_token, read_session
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
-from halftone_shared.db.api_keys import find_key, note_key_use
+from halftone_shared.db.api_keys import KnownKey, find_key, find_key_by_id, note_key_use
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +26,7 @@ class Caller:
 
     owner_id: UUID | None = None
     is_admin: bool = False
+    key_id: UUID | None = None
 
     @property
     def sees_only(self) -> UUID | None:
@@ -31,9 +35,13 @@ class Caller:
 
 
 def find_caller(request: Request) -> Caller:
-    """Who sent a call, by the key in its Authorization header. Raises Problem 401."""
+    """Who sent a call, by the key in its Authorization header or the session in its cookie. Raises
+    Problem: 401, and 403 for a session's call without its CSRF token.
+    """
     if services(request).settings.auth == "off":
         return Caller(is_admin=True)
+    if "authorization" not in request.headers and (session := read_session(request)):
+        return _caller_by_session(request, session)
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise _unauthorized(
@@ -55,15 +63,29 @@ def caller_by_key(request: Request, secret: str) -> Caller:
     """Who has this key. Raises Problem 401."""
     with services(request).engine.connect() as connection:
         key = find_key(connection, secret)
-        if key is None:
-            raise _unauthorized("This API key is not known, or it was revoked.")
-        if not key.is_use_noted:
-            try:
-                note_key_use(connection, key.id)
-            except SQLAlchemyError as error:
-                # A read-only database answers reads all the same.
-                log.warning("key use not noted", error=str(error).splitlines()[0])
-    return Caller(key.owner_id, key.is_admin)
+        return _caller(connection, key)
+
+
+def _caller_by_session(request: Request, session: Session) -> Caller:
+    if request.method not in ("GET", "HEAD") and not has_csrf_token(request, session):
+        raise Problem(
+            ProblemCode.CROSS_SITE,
+            "The call has a session but not its CSRF token. Reload the page.",
+        )
+    with services(request).engine.connect() as connection:
+        return _caller(connection, find_key_by_id(connection, UUID(session.key_id)))
+
+
+def _caller(connection: Connection, key: KnownKey | None) -> Caller:
+    if key is None:
+        raise _unauthorized("This API key is not known, or it was revoked.")
+    if not key.is_use_noted:
+        try:
+            note_key_use(connection, key.id)
+        except SQLAlchemyError as error:
+            # A read-only database answers reads all the same.
+            log.warning("key use not noted", error=str(error).splitlines()[0])
+    return Caller(key.owner_id, key.is_admin, key.id)
 
 
 def _unauthorized(detail: str) -> Problem:

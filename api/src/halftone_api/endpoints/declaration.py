@@ -174,6 +174,29 @@ def endpoint(
     return declare
 
 
+def page(
+    method: str, path: str, *, parameters: tuple[Parameter[Any], ...] = ()
+) -> Callable[[HandlerT], HandlerT]:
+    """Declare the decorated function as a page for people: routed, but not part of the API."""
+
+    def declare(handler: HandlerT) -> HandlerT:
+        _DECLARED.append(
+            Endpoint(
+                method=method,
+                path=path,
+                name=handler.__name__,
+                summary="",
+                handler=handler,
+                parameters=parameters,
+                keyless=True,
+                described=False,
+            )
+        )
+        return handler
+
+    return declare
+
+
 def declared_endpoints() -> list[Endpoint]:
     """What has been declared so far, in the order of `/docs`; see endpoints.all_endpoints()."""
     order = list(Tag)

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
-from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
 from halftone_api.endpoints.parameters import (
     LIMIT,
     PRODUCT_CURSOR,
@@ -18,8 +18,23 @@ from halftone_api.errors import ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.products import product_page, rows_within
 from halftone_shared.model.request_status import RequestStatus
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import StatusObject
+
+
+def _parse_error_code(text: str) -> ImageErrorCode:
+    return ImageErrorCode(text.lower())
+
+
+ERROR_CODE: Parameter[ImageErrorCode | None] = Parameter(
+    name="error_code",
+    description="Only products with an image that failed with this code.",
+    schema={"type": "string", "enum": [code.value for code in ImageErrorCode]},
+    parse=_parse_error_code,
+    expected="a code of an image that failed",
+    default=None,
+)
 
 
 class ProductsPage(TypedDict):
@@ -37,24 +52,36 @@ class Details(StatusObject, ProductsPage):
     name="details",
     tag=Tag.REQUESTS,
     summary="Its products and images, page by page",
-    parameters=(REQUEST_ID, LIMIT, PRODUCT_CURSOR, STATUS),
+    parameters=(REQUEST_ID, LIMIT, PRODUCT_CURSOR, STATUS, ERROR_CODE),
     answers={200: Answer("The status object and a page of products.", Details)},
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND),
 )
 def get_details(request: Request) -> Response:
+    return JSONResponse(details_page(request, limit=LIMIT.of(request)))
+
+
+def details_page(request: Request, *, limit: int) -> Details:
+    """The status object and the products that the call's parameters ask for."""
     row = find_request(request)
     page = products_page(
         services(request),
         row,
         after_seq=PRODUCT_CURSOR.of(request),
-        limit=LIMIT.of(request),
+        limit=limit,
         status=STATUS.of(request),
+        error_code=ERROR_CODE.of(request),
     )
-    return JSONResponse({**services(request).status_object(row), **page})
+    return {**services(request).status_object(row), **page}
 
 
 def products_page(
-    services: Services, request: RequestStatus, *, after_seq: int, limit: int, status: Status | None
+    services: Services,
+    request: RequestStatus,
+    *,
+    after_seq: int,
+    limit: int,
+    status: Status | None,
+    error_code: ImageErrorCode | None = None,
 ) -> ProductsPage:
     """At most `limit` products behind the `after_seq`-th, in the order of the file. They are fewer
     where rows are large, so that no answer takes much memory.
@@ -62,7 +89,12 @@ def products_page(
     limit = rows_within(request.largest_row_characters, limit)
     with services.engine.connect() as connection:
         rows = product_page(
-            connection, request.id, after_seq=after_seq, limit=limit + 1, status=status
+            connection,
+            request.id,
+            after_seq=after_seq,
+            limit=limit + 1,
+            status=status,
+            error_code=error_code,
         )
     page = rows[:limit]
     return {

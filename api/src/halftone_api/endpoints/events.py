@@ -66,21 +66,31 @@ async def watch(request: Request) -> Response:
     )
 
 
-async def _changes(request: Request, row: RequestStatus | None) -> AsyncIterator[ServerSentEvent]:
-    told = LAST_EVENT_ID.of(request)
-    while row is not None:
-        event = _event(request, row)
-        if event.id != told:
-            told = event.id
-            yield event
-        if row.has_ended:
+async def status_changes(request: Request, row: RequestStatus) -> AsyncIterator[RequestStatus]:
+    """The request as it is, then each time it has changed, until it has ended or is gone."""
+    current: RequestStatus | None = row
+    shown: RequestStatus | None = None
+    while current is not None:
+        if current != shown:
+            shown = current
+            yield current
+        if current.has_ended:
             return
         await asyncio.sleep(LOOK_EVERY_SECONDS)
-        row = await run_in_threadpool(_look, request, row)
+        current = await run_in_threadpool(_look, request, current)
+
+
+async def _changes(request: Request, row: RequestStatus) -> AsyncIterator[ServerSentEvent]:
+    last_id = LAST_EVENT_ID.of(request)
+    async for current in status_changes(request, row):
+        event = _event(request, current)
+        if event.id != last_id:
+            last_id = event.id
+            yield event
 
 
 def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
-    """What there is to tell of a request. The same ID is the same status object."""
+    """The status object as an event. The same ID is the same status object."""
     data = json.dumps(
         services(request).status_object(row), ensure_ascii=False, separators=(",", ":")
     )
@@ -89,8 +99,8 @@ def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
 
 
 def _look(request: Request, seen: RequestStatus) -> RequestStatus | None:
-    """The request now, None where it or its caller's key is gone; as it was seen last while the
-    database is away: the answer has begun, and can say no other.
+    """The request now; None where it or the caller's key is gone. While the database is away, as it
+    was seen last: the answer has begun, so it can no longer become a problem.
     """
     try:
         return find_request(request)

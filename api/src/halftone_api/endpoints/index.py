@@ -1,13 +1,14 @@
 """What this is and where everything is."""
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from halftone_api.endpoints import all_endpoints
 from halftone_api.endpoints.declaration import Answer, endpoint
-from halftone_api.openapi.page import index_page
 from halftone_api.openapi.version import VERSION
+from halftone_api.pages.rendering import accepts_html
+from halftone_api.pages.start import start_page
 from halftone_api.services import services
 
 
@@ -29,7 +30,7 @@ async def index(request: Request) -> Response:
     """JSON, or HTML where that is what the caller accepts."""
     public_url = services(request).settings.public_url
     headers = {"Vary": "Accept"}
-    if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(index_page(all_endpoints(), public_url), headers=headers)
+    if accepts_html(request):
+        return await start_page(request)
     links = {each.name: public_url + each.path for each in all_endpoints() if each.described}
     return JSONResponse({"name": "halftone", "version": VERSION, "links": links}, headers=headers)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.upload_rates import seconds_to_wait
+from halftone_shared.model.rate_limit import RateLimit
 
 # What a proxy says may be anything, and of any length; the index takes no more than 2.7 kB.
 MAX_NAME_CHARACTERS = 100
@@ -21,15 +22,20 @@ def limit_rate(request: Request, owner_id: UUID | None) -> None:
     many.
     """
     limit = services(request).settings.upload_rate_limit
-    if limit is None:
-        return
+    if limit is not None:
+        limit_calls(request, caller_of(request, owner_id), limit)
+
+
+def limit_calls(request: Request, caller: str, limit: RateLimit) -> None:
+    """Count a call under this name. Raises Problem 429, with Retry-After, beyond the limit."""
     with services(request).engine.connect() as connection:
-        wait = seconds_to_wait(connection, caller_of(request, owner_id), limit)
+        wait = seconds_to_wait(connection, caller, limit)
     if wait:
+        seconds = math.ceil(wait)
         raise Problem(
             ProblemCode.RATE_LIMITED,
-            f"More than {limit.calls} uploads in {limit.seconds} s. Try again in {math.ceil(wait)} s.",
-            headers={"Retry-After": str(math.ceil(wait))},
+            f"More than {limit.calls} calls in {limit.seconds} s. Try again in {seconds} s.",
+            headers={"Retry-After": str(seconds)},
         )
 
 

@@ -4,13 +4,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
-from halftone_api.endpoints.authentication import find_caller
-from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.authentication import Caller, find_caller
+from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
 from halftone_api.endpoints.parameters import LIMIT, REQUEST_CURSOR, STATUS, encode_cursor
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.requests import list_status
 from halftone_shared.model.status_object import StatusObject
+
+MAX_SEARCH_CHARACTERS = 200
+
+
+def _parse_search(text: str) -> str:
+    if len(text) > MAX_SEARCH_CHARACTERS or "\0" in text:
+        raise ValueError(text)
+    return text.strip()
+
+
+SEARCH = Parameter(
+    name="q",
+    description="Only requests whose file name contains this text, or whose ID starts with it.",
+    schema={"type": "string", "maxLength": MAX_SEARCH_CHARACTERS},
+    parse=_parse_search,
+    expected=f"a text of at most {MAX_SEARCH_CHARACTERS} characters",
+    default="",
+)
 
 
 class RequestsPage(TypedDict):
@@ -24,7 +42,7 @@ class RequestsPage(TypedDict):
     name="requests",
     tag=Tag.REQUESTS,
     summary="Requests, newest first",
-    parameters=(LIMIT, REQUEST_CURSOR, STATUS),
+    parameters=(LIMIT, REQUEST_CURSOR, STATUS, SEARCH),
     answers={200: Answer("A page of status objects.", RequestsPage)},
     problems=(ProblemCode.INVALID_PARAMETER,),
 )
@@ -32,11 +50,28 @@ def list_requests(request: Request) -> Response:
     return JSONResponse(requests_page(request))
 
 
-def requests_page(request: Request) -> RequestsPage:
-    owner = find_caller(request).sees_only
-    before, limit, status = REQUEST_CURSOR.of(request), LIMIT.of(request), STATUS.of(request)
+def recent_requests(request: Request, caller: Caller, limit: int) -> list[StatusObject]:
+    """The caller's newest requests."""
     with services(request).engine.connect() as connection:
-        rows = list_status(connection, owner=owner, status=status, before=before, limit=limit + 1)
+        rows = list_status(
+            connection, owner=caller.sees_only, status=None, before=None, limit=limit
+        )
+    return [services(request).status_object(row) for row in rows]
+
+
+def requests_page(request: Request) -> RequestsPage:
+    """The requests that the call's parameters ask for."""
+    owner = find_caller(request).sees_only
+    limit = LIMIT.of(request)
+    with services(request).engine.connect() as connection:
+        rows = list_status(
+            connection,
+            owner=owner,
+            status=STATUS.of(request),
+            before=REQUEST_CURSOR.of(request),
+            limit=limit + 1,
+            search=SEARCH.of(request),
+        )
     page = rows[:limit]
     next_cursor = (
         encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if len(rows) > limit else None

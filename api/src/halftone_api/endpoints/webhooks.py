@@ -13,6 +13,7 @@ from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.webhook_events import attempts_of, events_of, replay_event
 from halftone_shared.model.json_types import Uuid
+from halftone_shared.model.request_status import RequestStatus
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +40,16 @@ class Replayed(TypedDict):
     problems=(ProblemCode.NOT_FOUND,),
 )
 def get_webhooks(request: Request) -> Response:
-    row = find_request(request)
+    return JSONResponse(webhooks_of(request, find_request(request)))
+
+
+def webhooks_of(request: Request, row: RequestStatus) -> Webhooks:
+    """The webhook events of a request with their delivery log."""
     with services(request).engine.connect() as connection:
         events = events_of(connection, row.id)
         attempts = attempts_of(connection, [event.id for event in events])
     views = [event_view(event, attempts[event.id]) for event in events]
-    return JSONResponse({"request_id": str(row.id), "url": row.webhook_url, "events": views})
+    return {"request_id": str(row.id), "url": row.webhook_url, "events": views}
 
 
 @endpoint(

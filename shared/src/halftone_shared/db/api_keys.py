@@ -96,6 +96,21 @@ def find_key(connection: Connection, secret: str) -> KnownKey | None:
     return None if row is None else KnownKey(**row)
 
 
+_FIND_BY_ID = text(
+    """
+    SELECT id, owner_id, is_admin,
+           coalesce(last_used_at > now() - interval '1 minute', false) AS is_use_noted
+    FROM api_keys WHERE id = :key_id AND revoked_at IS NULL
+    """
+)
+
+
+def find_key_by_id(connection: Connection, key_id: UUID) -> KnownKey | None:
+    """The key that a session was begun with; None where it was revoked since."""
+    row = connection.execute(_FIND_BY_ID, {"key_id": key_id}).mappings().one_or_none()
+    return None if row is None else KnownKey(**row)
+
+
 _NOTE_USE = text(
     """
     UPDATE api_keys SET last_used_at = now() WHERE id IN (

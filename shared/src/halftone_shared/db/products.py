@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from halftone_shared.db.engine import driver_statement
 from halftone_shared.db.tables import products
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.results import ImageResult, ProductKey
 from halftone_shared.model.states import FINAL_STATUSES, Status, WaitReason
@@ -308,16 +309,19 @@ def product_page(
     after_seq: int,
     limit: int,
     status: Status | None = None,
+    error_code: ImageErrorCode | None = None,
 ) -> list[ProductRow]:
     """At most `limit` products behind `after_seq`, in the order of the file; with `status` only
-    those in that state.
+    those in that state, with `error_code` only those with an image that failed so.
     """
     query = select(*_PAGE_COLUMNS).where(
         products.c.request_id == request_id, products.c.seq > after_seq
     )
     if status is not None:
         query = query.where(products.c.status == status)
-    if status is Status.FAILED:
+    if error_code is not None:
+        query = query.where(products.c.images.contains([{"error": {"code": error_code}}]))
+    if status is Status.FAILED or error_code is not None:
         # ix_products_failed then finds the few among a million.
         query = query.where(products.c.failed_images > 0)
     rows = connection.execute(query.order_by(products.c.seq).limit(limit))
@@ -336,6 +340,46 @@ def product_page(
             row.output_files or [None] * len(row.input_image_urls),
             row.images,
         )
+        for row in rows
+    ]
+
+
+# Failures are counted in this many products: a request may have a million of them.
+COUNTED_PRODUCTS = 10_000
+_FAILURES = text(
+    f"""
+    SELECT image #>> '{{error,code}}' AS code, count(*) AS images,
+           count(DISTINCT failed.seq) AS products, min(image #>> '{{error,message}}') AS message,
+           bool_or((image #>> '{{error,retryable}}')::boolean) AS retried
+    FROM (
+        SELECT seq, images FROM products
+        WHERE request_id = :request_id AND failed_images > 0 ORDER BY seq LIMIT {COUNTED_PRODUCTS}
+    ) AS failed
+    CROSS JOIN LATERAL jsonb_array_elements(failed.images) AS image
+    WHERE image ->> 'status' = 'FAILED'
+    GROUP BY 1 ORDER BY images DESC, 1
+    """  # noqa: S608 - the parts are constants
+)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many images of a request failed with one code, in how many products; `message` is that of
+    one of them.
+    """
+
+    code: ImageErrorCode
+    images: int
+    products: int
+    message: str
+    retried: bool
+
+
+def failures_by_code(connection: Connection, request_id: UUID) -> list[Failures]:
+    """The failures among the first COUNTED_PRODUCTS products that have some, most frequent first."""
+    rows = connection.execute(_FAILURES, {"request_id": request_id})
+    return [
+        Failures(ImageErrorCode(row.code), row.images, row.products, row.message, row.retried)
         for row in rows
     ]
 

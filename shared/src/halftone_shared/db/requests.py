@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -260,6 +261,7 @@ _LIST_STATUS = text(
       AND (CAST(:status AS text) IS NULL OR r.status = :status)
       AND (CAST(:before_time AS timestamptz) IS NULL
            OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
+      AND (:search = '' OR r.csv_filename ILIKE :pattern OR r.id::text LIKE :prefix)
     ORDER BY r.created_at DESC, r.id DESC LIMIT :limit
     """
 )
@@ -291,9 +293,10 @@ def list_status(
     status: Status | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
+    search: str = "",
 ) -> list[RequestStatus]:
     """The newest requests first, at most `limit`, older than `before` (creation time and ID of the
-    last one seen).
+    last one seen). `search` is a part of the file's name or the beginning of the ID.
     """
     before_time, before_id = before or (None, None)
     rows = connection.execute(
@@ -304,9 +307,17 @@ def list_status(
             "before_time": before_time,
             "before_id": before_id,
             "limit": limit,
+            "search": search,
+            "pattern": f"%{_literal(search)}%",
+            "prefix": f"{_literal(search.lower())}%",
         },
     )
     return [_request_status(row) for row in rows.mappings()]
+
+
+def _literal(text: str) -> str:
+    """A text as a LIKE pattern that matches it alone."""
+    return re.sub(r"([\\%_])", r"\\\1", text)
 
 
 def _request_status(row: RowMapping) -> RequestStatus:

@@ -1,0 +1,71 @@
+"""Why images of a request failed, grouped by code."""
+
+from typing import Annotated
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
+
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.parameters import REQUEST_ID
+from halftone_api.endpoints.request_lookup import find_request
+from halftone_api.errors import ProblemCode
+from halftone_api.services import services
+from halftone_shared.db.products import failures_by_code
+from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.json_types import Count, Uuid
+from halftone_shared.model.request_status import RequestStatus
+
+
+class FailureGroup(TypedDict):
+    """The images that failed with one code."""
+
+    code: ImageErrorCode
+    images: Count
+    products: Count
+    message: Annotated[str, Field(description="The error of one of them in words.")]
+    meaning: str
+    retried: Annotated[bool, Field(description="The service tried again before it gave up.")]
+    remedy: Annotated[str, Field(description="What to do about it.")]
+
+
+class FailureGroups(TypedDict):
+    request_id: Uuid
+    failures: list[FailureGroup]
+
+
+@endpoint(
+    "GET",
+    "/api/failures/{request_id}",
+    name="failures",
+    tag=Tag.REQUESTS,
+    summary="Why images failed, by code, with what to do",
+    description="Counted among the first 10,000 products with a failure.",
+    parameters=(REQUEST_ID,),
+    answers={200: Answer("One entry a code, the most frequent first.", FailureGroups)},
+    problems=(ProblemCode.NOT_FOUND,),
+)
+def get_failures(request: Request) -> Response:
+    row = find_request(request)
+    return JSONResponse({"request_id": str(row.id), "failures": failures_of(request, row)})
+
+
+def failures_of(request: Request, row: RequestStatus) -> list[FailureGroup]:
+    """The failures of a request by code; none is looked up where no image failed."""
+    if not row.failed_images:
+        return []
+    with services(request).engine.connect() as connection:
+        groups = failures_by_code(connection, row.id)
+    return [
+        {
+            "code": group.code,
+            "images": group.images,
+            "products": group.products,
+            "message": group.message,
+            "meaning": group.code.meaning,
+            "retried": group.retried,
+            "remedy": group.code.remedy,
+        }
+        for group in groups
+    ]

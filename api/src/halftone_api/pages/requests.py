@@ -1,0 +1,32 @@
+"""All requests of the caller, with search and filter."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from halftone_api.endpoints.declaration import page
+from halftone_api.endpoints.requests import requests_page
+from halftone_api.errors import Problem, ProblemCode
+from halftone_api.pages.rendering import render
+from halftone_api.pages.sign_in import sign_in_redirect
+from halftone_shared.model.states import Status
+
+
+@page("GET", "/requests")
+def all_requests(request: Request) -> Response:
+    """The page, or for its own script the rows alone."""
+    try:
+        found = requests_page(request)
+    except Problem as problem:
+        if problem.code is ProblemCode.UNAUTHORIZED:
+            return sign_in_redirect(request)
+        raise
+    template = "request_rows.html" if "hx-request" in request.headers else "requests.html"
+    return render(
+        request,
+        template,
+        requests=found["requests"],
+        next_cursor=found["next_cursor"],
+        q=request.query_params.get("q", ""),
+        status=request.query_params.get("status", ""),
+        statuses=list(Status),
+    )

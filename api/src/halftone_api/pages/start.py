@@ -1,0 +1,81 @@
+"""The first page: drop a file, see what was understood of it, choose options, start."""
+
+import json
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from halftone_api.endpoints.authentication import find_caller
+from halftone_api.endpoints.declaration import page
+from halftone_api.endpoints.requests import recent_requests
+from halftone_api.endpoints.upload import upload
+from halftone_api.errors import Problem, ProblemCode
+from halftone_api.pages.rendering import base_path, render
+from halftone_api.pages.sign_in import sign_in_redirect
+from halftone_api.services import services
+from halftone_api.upload.fields import form_schema
+from halftone_shared.model.options import IMAGE_OPTIONS, Mode
+
+# What decides the loss, in a customer's words. The form sends the mode.
+CHOICES = (
+    (Mode.QUALITY, "Smaller files", "Same size in pixels, about a third of the bytes."),
+    (Mode.VISUAL, "Looks the same", "As few bytes as possible without a visible difference."),
+    (Mode.SCALE, "Half size", "Half the width and height."),
+    (Mode.BYTES, "Half the bytes", "The least loss that halves every file."),
+)
+# These have a place of their own on the page.
+_SHOWN_APART = ("mode", "preset")
+RECENT = 5
+
+
+async def start_page(request: Request) -> Response:
+    """`GET /` for a browser."""
+    try:
+        caller = await run_in_threadpool(find_caller, request)
+    except Problem as problem:
+        if problem.code is ProblemCode.UNAUTHORIZED:
+            return sign_in_redirect(request)
+        raise
+    recent = await run_in_threadpool(recent_requests, request, caller, RECENT)
+    return render(
+        request,
+        "start.html",
+        choices=CHOICES,
+        fields=_option_fields(),
+        presets=[],
+        recent=recent,
+    )
+
+
+@page("POST", "/start")
+async def start(request: Request) -> Response:
+    """Upload the form as `POST /api/upload` does; to the request's page, or what is wrong."""
+    try:
+        answer = await upload(request)
+    except Problem as problem:
+        return render(request, "refusal.html", problem=problem)
+    accepted = json.loads(bytes(answer.body))
+    base = base_path(services(request).settings.public_url)
+    return Response(status_code=204, headers={"HX-Redirect": f"{base}/r/{accepted['request_id']}"})
+
+
+def _option_fields() -> list[dict[str, Any]]:
+    """The image options as fields of the form, under "By hand"."""
+    properties = form_schema()["properties"]
+    return [
+        {
+            "name": name,
+            "schema": properties[name],
+            "modes": " ".join(sorted(option.modes or ())),
+        }
+        for name, option in IMAGE_OPTIONS.items()
+        if name not in _SHOWN_APART
+    ]
+
+
+@page("POST", "/start/check")
+async def check_file(request: Request) -> Response:
+    """What was understood of the file that was dropped."""
+    return Response(status_code=204)

@@ -1,0 +1,79 @@
+// What every page needs beyond htmx: the drop zone, options that depend on others, copying.
+
+const drop = document.getElementById("drop");
+if (drop) {
+  const input = document.getElementById("file");
+  const choose = (over) => (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", over);
+  };
+  drop.addEventListener("dragover", choose(true));
+  drop.addEventListener("dragleave", choose(false));
+  // A file that misses the zone must not replace the page.
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    if (event.dataTransfer?.files.length) {
+      input.files = event.dataTransfer.files;
+      input.dispatchEvent(new Event("change", { bubbles: true }));
+    }
+  });
+  const show = () => {
+    const file = input.files[0];
+    drop.classList.toggle("chosen", Boolean(file));
+    document.getElementById("drop-title").textContent = file ? file.name : "Drop a CSV or Excel file here";
+    document.getElementById("drop-hint").textContent = file
+      ? "Choose another file"
+      : "or choose one. It needs a column with image URLs.";
+  };
+  input.addEventListener("change", show);
+  show();
+
+  // Options that the chosen mode does not take are not sent.
+  const adapt = () => {
+    const mode = document.querySelector("input[name=mode]:checked")?.value;
+    for (const field of document.querySelectorAll(".field[data-modes]")) {
+      const modes = field.dataset.modes;
+      const fits = !modes || modes.split(" ").includes(mode);
+      field.hidden = !fits;
+      for (const control of field.querySelectorAll("input, select")) control.disabled = !fits;
+    }
+  };
+  for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", adapt);
+  adapt();
+
+  const preset = document.querySelector("select#preset");
+  preset?.addEventListener("change", () => {
+    for (const rules of document.querySelectorAll("[data-preset]")) rules.hidden = rules.dataset.preset !== preset.value;
+  });
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = "Copied";
+});
+
+const search = document.getElementById("docs-search");
+search?.addEventListener("input", () => {
+  const wanted = search.value.trim().toLowerCase();
+  for (const entry of document.querySelectorAll("[data-search]")) {
+    entry.hidden = wanted !== "" && !entry.textContent.toLowerCase().includes(wanted);
+  }
+});
+
+// The service is away or refuses: say so, where htmx would say nothing.
+document.body.addEventListener("htmx:responseError", (event) => tell(`The service answered ${event.detail.xhr.status}. Reload the page and try again.`));
+document.body.addEventListener("htmx:sendError", () => tell("The service cannot be reached. Try again."));
+
+function tell(text) {
+  const place = document.getElementById("message") ?? document.getElementById("answer");
+  if (!place) return;
+  const notice = document.createElement("p");
+  notice.className = "notice bad";
+  notice.setAttribute("role", "alert");
+  notice.textContent = text;
+  place.replaceChildren(notice);
+}
