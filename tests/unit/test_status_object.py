@@ -99,11 +99,14 @@ def test_members_are_those_of_the_contract() -> None:
             "details": f"{URL}/api/details/{REQUEST}",
             "download": f"{URL}/api/download/{REQUEST}",
             "report": f"{URL}/api/download/{REQUEST}?report=images",
+            "failures": f"{URL}/api/failures/{REQUEST}",
             "events": f"{URL}/api/events/{REQUEST}",
             "cancel": f"{URL}/api/cancel/{REQUEST}",
             "retry": f"{URL}/api/retry/{REQUEST}",
             "webhooks": f"{URL}/api/webhooks/{REQUEST}",
             "replay": f"{URL}/api/webhooks/{REQUEST}/replay",
+            "delete": f"{URL}/api/requests/{REQUEST}",
+            "page": f"{URL}/r/{REQUEST}",
         },
     }
 

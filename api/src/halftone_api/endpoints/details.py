@@ -17,8 +17,8 @@ from halftone_api.endpoints.views import Product, product_view
 from halftone_api.errors import ProblemCode
 from halftone_api.services import Services, services
 from halftone_shared.db.products import product_page, rows_within
-from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import StatusObject
 
@@ -57,17 +57,17 @@ class Details(StatusObject, ProductsPage):
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND),
 )
 def get_details(request: Request) -> Response:
-    return JSONResponse(details_page(request, limit=LIMIT.of(request)))
+    return JSONResponse(details_page(request))
 
 
-def details_page(request: Request, *, limit: int) -> Details:
-    """The status object and the products that the call's parameters ask for."""
+def details_page(request: Request, *, limit: int | None = None) -> Details:
+    """The status object and the products that the call's parameters ask for; at most `limit`."""
     row = find_request(request)
     page = products_page(
         services(request),
         row,
         after_seq=PRODUCT_CURSOR.of(request),
-        limit=limit,
+        limit=limit or LIMIT.of(request),
         status=STATUS.of(request),
         error_code=ERROR_CODE.of(request),
     )

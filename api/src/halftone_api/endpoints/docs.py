@@ -3,12 +3,12 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.declaration import Answer, endpoint
 from halftone_api.openapi.document import describe_api
-from halftone_api.openapi.page import docs_page
 from halftone_api.openapi.version import VERSION
+from halftone_api.pages.docs import docs_page
 from halftone_api.services import services
 
 
@@ -34,7 +34,7 @@ async def openapi_json(request: Request) -> Response:
 )
 async def docs(request: Request) -> Response:
     """A problem's `type` leads to its code here."""
-    return HTMLResponse(docs_page(_document(request)))
+    return docs_page(request, _document(request))
 
 
 def _document(request: Request) -> dict[str, Any]:

@@ -31,6 +31,8 @@ async def index(request: Request) -> Response:
     public_url = services(request).settings.public_url
     headers = {"Vary": "Accept"}
     if accepts_html(request):
-        return await start_page(request)
+        page = await start_page(request)
+        page.headers.update(headers)
+        return page
     links = {each.name: public_url + each.path for each in all_endpoints() if each.described}
     return JSONResponse({"name": "halftone", "version": VERSION, "links": links}, headers=headers)

@@ -57,7 +57,7 @@ def render(
 
 
 def render_text(request: Request, template: str, **context: Any) -> str:
-    """A template with its context and what every page has: `base`, `version`, `session`,
+    """A template with its context and what every page has: `base`, `public_url`, `version`, `session`,
     `signs_in`, `path`.
     """
     settings = services(request).settings
@@ -67,6 +67,7 @@ def render_text(request: Request, template: str, **context: Any) -> str:
         .get_template(template)
         .render(
             base=base_path(settings.public_url),
+            public_url=settings.public_url,
             version=VERSION,
             session=session,
             signs_in=settings.auth == "keys",

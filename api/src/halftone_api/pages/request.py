@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from halftone_api.endpoints.cancel_retry import cancel, retry
 from halftone_api.endpoints.declaration import page
+from halftone_api.endpoints.deletion import delete
 from halftone_api.endpoints.details import details_page
 from halftone_api.endpoints.events import status_changes
 from halftone_api.endpoints.failures import failures_of
@@ -18,7 +19,7 @@ from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.endpoints.webhooks import replay_webhook, webhooks_of
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.pages.formats import saved_percent
-from halftone_api.pages.rendering import render, render_text
+from halftone_api.pages.rendering import base_path, render, render_text
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_api.services import services
 from halftone_shared.model.request_status import RequestStatus
@@ -98,6 +99,16 @@ def replay_from_page(request: Request) -> Response:
     return _after(request, replay_webhook)
 
 
+@page("POST", "/r/{request_id}/delete", parameters=(REQUEST_ID,))
+def delete_from_page(request: Request) -> Response:
+    try:
+        delete(request)
+    except Problem as problem:
+        return render(request, "refusal.html", problem=problem)
+    base = base_path(services(request).settings.public_url)
+    return Response(status_code=204, headers={"HX-Redirect": f"{base}/requests"})
+
+
 def _after(request: Request, action: Any) -> Response:
     """Do what a button says; then the page again, or why it cannot be done."""
     try:
@@ -118,17 +129,11 @@ def _summary(request: Request, row: RequestStatus) -> dict[str, Any]:
 
 
 def _speed(row: RequestStatus, status: StatusObject) -> dict[str, Any]:
-    """Images a second since the start, and the seconds that are left at this speed."""
+    """How long it has run, in seconds, and images a second; None before it has started."""
     done = status["processed_images"] + status["failed_images"]
     end = row.completed_at or row.updated_at
     seconds = (end - row.started_at).total_seconds() if row.started_at else 0
-    speed = done / seconds if seconds > 0 and done else None
-    left = status["total_images"] - done
-    return {
-        "seconds": seconds or None,
-        "speed": speed,
-        "seconds_left": left / speed if speed and not row.has_ended else None,
-    }
+    return {"seconds": seconds or None, "speed": done / seconds if seconds and done else None}
 
 
 def _products(request: Request) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from starlette.responses import Response
 from halftone_api.endpoints.authentication import find_caller
 from halftone_api.endpoints.declaration import page
 from halftone_api.endpoints.requests import recent_requests
-from halftone_api.endpoints.upload import upload
+from halftone_api.endpoints.upload import check, upload
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.pages.rendering import base_path, render
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_api.services import services
 from halftone_api.upload.fields import form_schema
+from halftone_api.upload.profiles import PROFILES
 from halftone_shared.model.options import IMAGE_OPTIONS, Mode
 
 # What decides the loss, in a customer's words. The form sends the mode.
@@ -77,5 +78,16 @@ def _option_fields() -> list[dict[str, Any]]:
 
 @page("POST", "/start/check")
 async def check_file(request: Request) -> Response:
-    """What was understood of the file that was dropped."""
-    return Response(status_code=204)
+    """What `POST /api/check` says of the file that was dropped."""
+    try:
+        answer = await check(request)
+    except Problem as problem:
+        return render(request, "refusal.html", problem=problem)
+    found = json.loads(bytes(answer.body))
+    profile = PROFILES.get(found["profile"])
+    return render(
+        request,
+        "check.html",
+        check=found,
+        title=profile.title if profile else "A table of products",
+    )

@@ -1,8 +1,8 @@
 """Queries on requests: writing a new one with its products, and reading how it goes."""
 
 import json
-import tempfile
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field

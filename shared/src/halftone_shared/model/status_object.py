@@ -25,11 +25,14 @@ class RequestLinks(TypedDict):
     details: Url
     download: Url
     report: Annotated[Url, Field(description="`download` with one row an image.")]
+    failures: Url
     events: Url
     cancel: Url
     retry: Url
     webhooks: Url
     replay: Url
+    delete: Annotated[Url, Field(description="By the method DELETE.")]
+    page: Annotated[Url, Field(description="For people.")]
 
 
 class WebhookState(TypedDict):
@@ -206,11 +209,14 @@ def request_links(request_id: UUID, public_url: str) -> RequestLinks:
         "details": f"{public_url}/api/details/{request_id}",
         "download": f"{public_url}/api/download/{request_id}",
         "report": f"{public_url}/api/download/{request_id}?report=images",
+        "failures": f"{public_url}/api/failures/{request_id}",
         "events": f"{public_url}/api/events/{request_id}",
         "cancel": f"{public_url}/api/cancel/{request_id}",
         "retry": f"{public_url}/api/retry/{request_id}",
         "webhooks": f"{public_url}/api/webhooks/{request_id}",
         "replay": f"{public_url}/api/webhooks/{request_id}/replay",
+        "delete": f"{public_url}/api/requests/{request_id}",
+        "page": f"{public_url}/r/{request_id}",
     }
 
 

@@ -16,7 +16,7 @@ if (drop) {
     drop.classList.remove("over");
     if (event.dataTransfer?.files.length) {
       input.files = event.dataTransfer.files;
-      input.dispatchEvent(new Event("change", { bubbles: true }));
+      input.dispatchEvent(new CustomEvent("change", { bubbles: true, detail: "dropped" }));
     }
   });
   const show = () => {
@@ -42,6 +42,24 @@ if (drop) {
   };
   for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", adapt);
   adapt();
+
+  // What is set here is forgotten with the file that it was for.
+  const again = () => htmx.trigger(input, "change");
+  input.addEventListener("change", (event) => {
+    if (!event.isTrusted && !event.detail) return;
+    for (const name of ["columns", "on_error"]) document.getElementById(name).value = "";
+  }, { capture: true });
+  document.addEventListener("click", (event) => {
+    const set = event.target.closest("[data-set-field]");
+    if (set) document.getElementById(set.dataset.setField).value = set.dataset.setValue;
+    else if (event.target.closest("[data-map-columns]")) document.getElementById("columns").value = mapping();
+    else return;
+    again();
+  });
+  function mapping() {
+    const chosen = (role) => [...document.querySelector(`[data-role=${role}]`).selectedOptions].map((option) => option.value);
+    return JSON.stringify({ key: chosen("key")[0] || null, name: chosen("name")[0] || null, images: chosen("images") });
+  }
 
   const preset = document.querySelector("select#preset");
   preset?.addEventListener("change", () => {
@@ -77,3 +95,15 @@ function tell(text) {
   notice.textContent = text;
   place.replaceChildren(notice);
 }
+
+// What the whole file would save in money, at prices that the reader types in.
+function reckon() {
+  const price = document.querySelector("[data-price]");
+  if (!price) return;
+  const visitors = Number(document.querySelector("[data-visitors]").value);
+  const gigabytes = (Number(price.dataset.saved) / 1e9) * visitors;
+  document.querySelector("[data-money]").textContent = (gigabytes * Number(price.value)).toLocaleString("en", { maximumFractionDigits: 2 });
+}
+document.addEventListener("input", reckon);
+document.body.addEventListener("htmx:load", reckon);
+reckon();

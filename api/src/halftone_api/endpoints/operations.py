@@ -1,0 +1,144 @@
+"""Where the whole service stands, for operators."""
+
+from typing import Annotated
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
+
+from halftone_api.endpoints.authentication import find_admin
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.errors import ProblemCode
+from halftone_api.services import services
+from halftone_shared.db.backlog import read_backlog, recent_failures, running_requests
+from halftone_shared.db.workers import live_workers
+from halftone_shared.model.json_types import Count, Time, Uuid
+from halftone_shared.model.states import Status
+from halftone_shared.model.status_object import timestamp
+
+SHOWN_REQUESTS = 20
+
+
+class BacklogObject(TypedDict):
+    """How far behind the service is."""
+
+    waiting_products: Annotated[Count, Field(description="They may be worked on now.")]
+    postponed_products: Annotated[Count, Field(description="They wait for a time of their own.")]
+    processing_products: Count
+    oldest_waiting_seconds: float
+    requests_without_progress: Annotated[
+        Count, Field(description="Running, and nothing of them has ended for 10 minutes.")
+    ]
+    pending_events: Annotated[Count, Field(description="Webhook events not delivered yet.")]
+    oldest_due_event_seconds: float
+    requests: Annotated[
+        dict[Status, Count],
+        Field(description="By status; those that have ended in the last 24 hours."),
+    ]
+
+
+class WorkerObject(TypedDict):
+    """A worker process that has reported within 30 seconds."""
+
+    id: Uuid
+    host: str
+    pid: int
+    products_in_hand: Count
+    codec_processes: Count
+    codec_processes_busy: Count
+    started_at: Time
+    last_seen_at: Time
+
+
+class RunningObject(TypedDict):
+    """A request that runs."""
+
+    request_id: Uuid
+    csv_filename: str
+    status: Status
+    created_at: Time
+    total_products: Count
+    ended_products: Count
+    failed_images: Count
+
+
+class FailureCount(TypedDict):
+    code: str
+    images: Count
+    requests: Count
+
+
+class Operations(TypedDict):
+    backlog: BacklogObject
+    workers: list[WorkerObject]
+    running: Annotated[list[RunningObject], Field(description="The oldest first, at most 20.")]
+    failures: Annotated[
+        list[FailureCount],
+        Field(description="Among the first failures of each of the newest 50 requests."),
+    ]
+
+
+@endpoint(
+    "GET",
+    "/api/operations",
+    name="operations",
+    tag=Tag.OPERATIONS,
+    summary="Backlog, workers, running requests and recent failures",
+    description="For admin keys, and where HALFTONE_AUTH=off.",
+    answers={200: Answer("Where the service stands now.", Operations)},
+    problems=(ProblemCode.FORBIDDEN,),
+)
+def get_operations(request: Request) -> Response:
+    find_admin(request)
+    return JSONResponse(operations_now(request))
+
+
+def operations_now(request: Request) -> Operations:
+    """Where the service stands now, from counters and partial indexes."""
+    with services(request).engine.connect() as connection:
+        backlog = read_backlog(connection)
+        workers = live_workers(connection)
+        running = running_requests(connection, SHOWN_REQUESTS)
+        failures = recent_failures(connection)
+    return {
+        "backlog": {
+            "waiting_products": backlog.waiting_products,
+            "postponed_products": backlog.postponed_products,
+            "processing_products": backlog.processing_products,
+            "oldest_waiting_seconds": backlog.oldest_waiting_seconds,
+            "requests_without_progress": backlog.requests_without_progress,
+            "pending_events": backlog.pending_events,
+            "oldest_due_event_seconds": backlog.oldest_due_event_seconds,
+            "requests": {Status(status): count for status, count in backlog.requests.items()},
+        },
+        "workers": [
+            {
+                "id": str(worker.id),
+                "host": worker.host,
+                "pid": worker.pid,
+                "products_in_hand": worker.products_in_hand,
+                "codec_processes": worker.codec_processes,
+                "codec_processes_busy": worker.codec_processes_busy,
+                "started_at": timestamp(worker.started_at),
+                "last_seen_at": timestamp(worker.last_seen_at),
+            }
+            for worker in workers
+        ],
+        "running": [
+            {
+                "request_id": str(each.id),
+                "csv_filename": each.csv_filename,
+                "status": Status(each.status),
+                "created_at": timestamp(each.created_at),
+                "total_products": each.total_products,
+                "ended_products": each.ended_products,
+                "failed_images": each.failed_images,
+            }
+            for each in running
+        ],
+        "failures": [
+            {"code": each.code, "images": each.images, "requests": each.requests}
+            for each in failures
+        ],
+    }
