@@ -37,15 +37,23 @@ class Offered:
 
 
 PAGES = frozenset({"limit", "cursor"})
+# Filters that so far only the web page offers.
+OF_THE_PAGE = frozenset({"q", "error_code"})
 OPERATIONS = {
     "upload": Offered(lambda: calls.upload("key"), "upload", "submit"),
     "check": Offered(calls.check, "check", "check"),
     "status": Offered(lambda: calls.status(ID), "status", "status", frozenset({"include"})),
     "details": Offered(
-        lambda: calls.products(ID, cursor=None, limit=1, status=None), "products", "details", PAGES
+        lambda: calls.products(ID, cursor=None, limit=1, status=None),
+        "products",
+        "details",
+        PAGES | OF_THE_PAGE,
     ),
     "requests": Offered(
-        lambda: calls.requests(cursor=None, limit=1, status=None), "requests", "requests", PAGES
+        lambda: calls.requests(cursor=None, limit=1, status=None),
+        "requests",
+        "requests",
+        PAGES | OF_THE_PAGE,
     ),
     "download": Offered(lambda: calls.download(ID), "download", "download", frozenset({"report"})),
     "archive": Offered(lambda: calls.archive(ID, variant=None), "archive", "download --zip"),
@@ -70,6 +78,8 @@ OPERATIONS = {
     "named_image": Offered(
         lambda: calls.image("/api/image/ID/ID"), "image", "download --zip", frozenset({"name"})
     ),
+    "failures": Offered(reason="`errors_by_code` of the status, with the texts of the error codes"),
+    "operations": Offered(reason="the operators' page; `halftone queues` reads the database"),
     "openapi": Offered(reason="a description for generators, which read it themselves"),
     "docs": Offered(reason="a page for browsers"),
     "health": Offered(reason="a probe for load balancers; `ready` says more"),
