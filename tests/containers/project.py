@@ -1,4 +1,4 @@
-"""The project of docker-compose.yml on podman: started in a folder of its own, and taken away whole."""
+"""docker-compose.yml as a project on podman, in a folder of its own, removed whole at the end."""
 
 import json
 import os

@@ -145,7 +145,7 @@ class ProblemCode(StrEnum):
     BAD_FRAMING = (
         "bad_framing",
         400,
-        "The call states the length of its body, or its host, twice or in a form that cannot be read.",
+        "The call states the length of its body, or its host, twice or in an unreadable form.",
         "Send one Host, and one Content-Length or Transfer-Encoding: chunked.",
     )
     INVALID_PARAMETER = (

@@ -212,8 +212,12 @@ def test_file_for_a_spreadsheet_has_a_byte_order_mark(api: Api) -> None:
 
 
 def test_workbook_comes_back_as_a_workbook(api: Api) -> None:
-    rows: list[list[Any]] = [["Note", None], ["Handle", "Title", "Image Src", "Price"], ["mug", "Mug", A, 9.5],
-            ["lamp", "Lamp", None, 7]]  # fmt: skip
+    rows: list[list[Any]] = [
+        ["Note", None],
+        ["Handle", "Title", "Image Src", "Price"],
+        ["mug", "Mug", A, 9.5],
+        ["lamp", "Lamp", None, 7],
+    ]
     path = upload_and_finish(api, workbook({"Products": rows}))
     response = api.get(path)
     assert response.headers["content-type"] == XLSX

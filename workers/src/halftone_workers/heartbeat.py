@@ -1,4 +1,4 @@
-"""Reports every ten seconds that this worker lives, and how busy it is (halftone_shared.db.workers)."""
+"""Reports every ten seconds that this worker lives, and how busy it is."""
 
 import os
 import socket

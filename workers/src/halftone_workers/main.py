@@ -151,7 +151,8 @@ def _serve_metrics(settings: WorkerSettings) -> None:
     try:
         serve_metrics(settings.metrics_host, settings.metrics_port)
     except (OSError, UnicodeError) as error:
-        given = f"HALFTONE_METRICS_HOST={settings.metrics_host!r}, HALFTONE_METRICS_PORT={settings.metrics_port}"
+        host = f"HALFTONE_METRICS_HOST={settings.metrics_host!r}"
+        given = f"{host}, HALFTONE_METRICS_PORT={settings.metrics_port}"
         raise BadSettings([f"{given}: {getattr(error, 'strerror', error)}."]) from None
 
 

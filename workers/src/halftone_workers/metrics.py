@@ -40,8 +40,8 @@ POSTPONED = Counter(
     "halftone_products_postponed_total",
     "Products given back unfinished, by reason: a failure that may pass (retry), their host has no"
     " place (busy) or does not answer (does_not_answer), no memory (memory), their owner has its"
-    " share in hand (share), cancelled or taken by another worker (void), an option that this worker"
-    " does not know (newer), a stop (stopping).",
+    " share in hand (share), cancelled or taken by another worker (void), an option that this"
+    " worker does not know (newer), a stop (stopping).",
     ["reason"],
 )
 WAITING_FOR_NETWORK = Gauge(
@@ -65,7 +65,8 @@ CODEC_PROCESSES = Gauge("halftone_codec_processes", "Codec processes of this wor
 CODEC_BUSY = Gauge("halftone_codec_processes_busy", "Codec processes with an image in hand now.")
 CODEC_MEMORY = Gauge(
     "halftone_codec_processes_resident_memory_bytes",
-    "Memory of this worker's codec processes together; process_resident_memory_bytes is that of the worker alone.",
+    "Memory of this worker's codec processes together; process_resident_memory_bytes is that of"
+    " the worker alone.",
 )
 CODEC_ENDS = Counter(
     "halftone_codec_processes_lost_total",

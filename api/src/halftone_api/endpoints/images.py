@@ -85,7 +85,7 @@ async def get_named_image(request: Request) -> Response:
 
 
 async def _serve(request: Request, name: str) -> Response:
-    """A name always means the same bytes: it is the ETag, and caches may keep the image for ever."""
+    """A name always means the same bytes: it is the ETag, and caches may keep them for ever."""
     slot = parse_image_name(name)
     if slot is None:
         raise _not_found(name)

@@ -57,8 +57,8 @@ def render(
 
 
 def render_text(request: Request, template: str, **context: Any) -> str:
-    """A template with its context and what every page has: `base`, `public_url`, `version`, `session`,
-    `signs_in`, `path`.
+    """A template with its context and what every page has: `base`, `public_url`, `version`,
+    `session`, `signs_in`, `path`.
     """
     settings = services(request).settings
     session = read_session(request) if settings.auth == "keys" else None

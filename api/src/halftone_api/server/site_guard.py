@@ -27,7 +27,7 @@ _FOR_ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class SiteGuard:
-    """Refuses calls that other sites make a browser send. `known_hosts` None: any Host is served."""
+    """Refuses calls that other sites make a browser send. No `known_hosts`: any is served."""
 
     def __init__(self, app: ASGIApp, known_hosts: Iterable[str] | None) -> None:
         self._app = app

@@ -87,7 +87,7 @@ def _descriptor(file: BinaryIO) -> BinaryIO | Any:
 
 
 class _Child:
-    """The process that reads the workbook. It ends by itself, at the latest after its time limit."""
+    """The process that reads the workbook. It ends by itself, within its time limit."""
 
     def __init__(self, source: int, output: int) -> None:
         self._process = subprocess.Popen(

@@ -6,7 +6,8 @@ refuses the file. It imports nothing of the API, so that it starts in a tenth of
 
 Protocol, a line of JSON each: it writes the names of its sheets; then the first rows of each sheet
 that it is asked for, until it is told to take one. It writes that sheet to OUTPUT as CSV, a line a
-row, of which the first cell has the kinds of the others; and ends. A refusal is a line with `error`.
+row, of which the first cell has the kinds of the others; and ends. A refusal is a line with
+`error`.
 """
 
 import csv

@@ -1,9 +1,9 @@
 """Queries on known images: what an owner's URLs held when they were fetched last, and what was made
 of it, so that an unchanged image need not be compressed again.
 
-A row is found by its key alone: a hash over owner, URL, options and version of the codec. So nothing
-is ever taken over from another owner, and any change of the rest misses. The row names the files of
-the newest request that has them; it goes with that request.
+A row is found by its key alone: a hash over owner, URL, options and version of the codec. So
+nothing is ever taken over from another owner, and any change of the rest misses. The row names the
+files of the newest request that has them; it goes with that request.
 """
 
 from collections.abc import Sequence

@@ -376,7 +376,7 @@ class Failures:
 
 
 def failures_by_code(connection: Connection, request_id: UUID) -> list[Failures]:
-    """The failures among the first COUNTED_PRODUCTS products that have some, most frequent first."""
+    """Failures among the first COUNTED_PRODUCTS products that have some, most frequent first."""
     rows = connection.execute(_FAILURES, {"request_id": request_id})
     return [
         Failures(ImageErrorCode(row.code), row.images, row.products, row.message, row.retried)

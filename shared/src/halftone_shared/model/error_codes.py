@@ -100,7 +100,7 @@ class ImageErrorCode(StrEnum):
         "not_an_image",
         "What the server sent is not an image; often it is a web page.",
         False,
-        "Open the URL in a browser without being signed in, and use one that shows the image alone.",
+        "Open the URL in a browser without signing in, and use one that shows the image alone.",
     )
     UNSUPPORTED_FORMAT = (
         "unsupported_format",

@@ -1,10 +1,10 @@
 """The names of output images.
 
-`TOKEN-SEQ-POSITION-CHECK.EXT`, or, with a name of the client's, `TOKEN-SEQ-POSITION-CHECK/NAME.EXT`.
-A name cannot be guessed and is the same on every attempt. TOKEN finds the request
-(`requests.image_token`), SEQ and POSITION the slot, and CHECK keeps one image's name from telling
-the next one's. Both TOKEN and CHECK follow from the request's `image_key`, which is random and
-never shown: who knows a request's ID cannot read its images.
+`TOKEN-SEQ-POSITION-CHECK.EXT`, or, with a name of the client's,
+`TOKEN-SEQ-POSITION-CHECK/NAME.EXT`. A name cannot be guessed and is the same on every attempt.
+TOKEN finds the request (`requests.image_token`), SEQ and POSITION the slot, and CHECK keeps one
+image's name from telling the next one's. Both TOKEN and CHECK follow from the request's
+`image_key`, which is random and never shown: who knows a request's ID cannot read its images.
 """
 
 import base64

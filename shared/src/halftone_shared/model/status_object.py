@@ -67,7 +67,7 @@ class WaitingFor(TypedDict):
     reason: Annotated[
         WaitReason,
         Field(
-            description="`slow`: they are being fetched, and that takes long. `busy`: it has as many"
+            description="`slow`: they are being fetched, which takes long. `busy`: it has as many"
             " connections as it may. `does_not_answer`: it is left alone for a while."
         ),
     ]

@@ -1,5 +1,5 @@
-"""Deleting requests, with their images: those that ended HALFTONE_RETENTION_DAYS ago, and those that
-their owner deleted (see halftone_shared.db.deletion for the steps).
+"""Deleting requests, with their images: those that ended HALFTONE_RETENTION_DAYS ago, and those
+that their owner deleted (see halftone_shared.db.deletion for the steps).
 
 A worker that still writes for a request when it is deleted leaves a file behind. Where days have
 passed since the end nobody does, and an owner can only delete what has ended.

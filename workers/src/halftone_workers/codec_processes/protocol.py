@@ -1,7 +1,7 @@
 """Messages between a worker and its codec processes: a JSON head, and bytes behind it.
 
-A job's bytes are the image, then the watermarks, then outputs that an external service made. An answer's bytes are its outputs, one after
-another; an output without bytes is the image itself.
+A job's bytes are the image, then the watermarks, then outputs that an external service made. An
+answer's bytes are its outputs, one after another; an output without bytes is the image itself.
 """
 
 import json
@@ -33,7 +33,7 @@ Arguments = tuple[bytes, ImageOptions, CodecLimits, Mapping[str, bytes], Mapping
 def job_head(
     options: ImageOptions, limits: CodecLimits, watermarks: Sizes = (), processed: Sizes = ()
 ) -> bytes:
-    """The head of a job. Watermarks are named by their URLs, outputs of a service by the variant."""
+    """The head of a job. Watermarks are named by URL, a service's outputs by variant."""
     head = {
         "options": options.to_json(),
         "limits": asdict(limits),

@@ -72,7 +72,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     async def exchange(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and read its answer's head. The body is the response's stream, a Body.
 
-        Raises httpx.HTTPError, BadHttp; `has_answered` then tells whether any byte of an answer had come.
+        Raises httpx.HTTPError and BadHttp; `has_answered` then tells whether a byte of an answer
+        had come.
         """
         self.has_answered = False
         self._transport.write(_request_bytes(request))
@@ -285,7 +286,7 @@ class Body(httpx.AsyncByteStream):
             received = await self._connection.receive()
 
     async def aclose(self) -> None:
-        """Give the connection back: to be used again where nothing of this exchange is left in it."""
+        """Give the connection back, for use again if nothing of this exchange is left in it."""
         on_close, self.on_close = self.on_close, lambda _: None
         on_close(self._is_whole and self._head.keeps_alive and self._connection.is_quiet())
 
@@ -295,7 +296,7 @@ def _broken_off() -> httpx.RemoteProtocolError:
 
 
 def _request_bytes(request: httpx.Request) -> bytes:
-    """A request as it is sent. Raises httpx.LocalProtocolError for a header that would end early."""
+    """A request as it is sent. Raises httpx.LocalProtocolError for a header that ends early."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers.raw]
     if any(separator in line for line in lines for separator in (b"\r", b"\n", b"\0")):

@@ -16,8 +16,8 @@ class MemoryBudget:
     """How many bytes of fetched images may be in memory at once: what the codec has not taken yet
     holds fetching back.
 
-    Each owner and each request has a share (sharing.Share). Images may all wait for each other, each
-    with a part of its bytes. Then, and only then, the one that asked first goes on beyond its
+    Each owner and each request has a share (sharing.Share). Images may all wait for each other,
+    each with a part of its bytes. Then, and only then, the one that asked first goes on beyond its
     share, and beyond the budget by itself at most, so that some image always comes to its end.
     """
 

@@ -24,7 +24,7 @@ _NO_NAME = frozenset(
 
 
 class Resolver:
-    """Opens nothing until the first name is looked up. `options` are those of aiodns.DNSResolver."""
+    """Opens nothing before the first lookup. `options` are those of aiodns.DNSResolver."""
 
     def __init__(self, **options: object) -> None:
         self._options = {"timeout": QUERY_SECONDS, "tries": TRIES} | options

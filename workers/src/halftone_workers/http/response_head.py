@@ -22,8 +22,8 @@ _WITHOUT_BODY = frozenset({204, 304})
 
 @dataclass(frozen=True)
 class ResponseHead:
-    """A head that was read. `body_bytes` is None where the head does not tell the body's length: the
-    body then comes in chunks, or ends with the connection.
+    """A head that was read. `body_bytes` is None where the head does not tell the body's length:
+    the body then comes in chunks, or ends with the connection.
     """
 
     status_code: int

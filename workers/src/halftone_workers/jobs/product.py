@@ -1,4 +1,5 @@
-"""A product, from its message to its settlement: wait for a place, claim, attempt its images, settle.
+"""A product, from its message to its settlement: wait for a place, claim, attempt its images,
+settle.
 
 Claims and settlements that come while another one is with the database share the next statement: a
 statement and its commit cost more than what they do for one product.

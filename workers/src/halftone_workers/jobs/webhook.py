@@ -79,7 +79,10 @@ def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]
             else SecretBox(own_secret).open(event.sealed_secret)
         )
     except SecretUnreadable:
-        error = "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this worker has."
+        error = (
+            "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this"
+            " worker has."
+        )
         log.error("webhook secret unreadable", error=error)
         return Delivery(0, error=error), None
     try:
