@@ -405,7 +405,7 @@ WITHOUT_ASYNCIO = (
     (r"AsyncGenerator\[(.+), None\]", r"Generator[\1, None, None]"),
     (r"AsyncGenerator", "Generator"),
     (r"asynccontextmanager", "contextmanager"),
-    (r"import asyncio\n", "import time\n"),
+    (r"    import asyncio .*\n\n", ""),
     (r"asyncio\.sleep", "time.sleep"),
     (r"httpx\.AsyncClient", "httpx.Client"),
     (r"AsyncHttp", "Http"),

@@ -132,6 +132,17 @@ def test_worker_starts_without_web_framework(tmp_path: Path, database_url: str) 
     assert code == 0, (tmp_path / "log").read_text()
 
 
+def test_client_library_brings_httpx_and_nothing_of_the_service(tmp_path: Path) -> None:
+    bin_folder = _install("halftone-client", tmp_path / "env")
+    # Typing extensions are of older Pythons alone, and spell their name in two ways.
+    found = {name for name in _distributions(bin_folder) if not name.startswith("typing")}
+    httpx_and_its_own = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna"}
+    assert found == httpx_and_its_own | {"halftone-client"}
+    _import_all(bin_folder, "halftone")
+    (package,) = tmp_path.glob("env/lib/python3*/site-packages/halftone")
+    assert (package / "py.typed").exists()
+
+
 def test_migrations_run_from_their_own_distribution(tmp_path: Path, database_url: str) -> None:
     bin_folder = _install("halftone-db", tmp_path / "env")
     assert not _distributions(bin_folder) & {

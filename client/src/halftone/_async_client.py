@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import secrets
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -41,6 +40,12 @@ PAGE_SIZE = 100
 # A restarted API or database is back by then.
 PATIENCE_SECONDS = 60.0
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.25, 2.0
+
+
+async def _pause(seconds: float) -> None:
+    import asyncio  # here: it takes longer to import than all of this library
+
+    await asyncio.sleep(seconds)
 
 
 class AsyncClient:
@@ -113,7 +118,7 @@ class AsyncClient:
         ...     print(refused.errors[0].line, refused.errors[0].code)
         2 no_valid_url
         """
-        call = calls.upload(idempotency_key or str(uuid.uuid4()))
+        call = calls.upload(idempotency_key or secrets.token_urlsafe(24))
         accepted = await self._send_file(call, source, filename, options)
         return AsyncRequest(self, accepted.request_id, accepted)
 
@@ -189,7 +194,7 @@ class AsyncClient:
                     return status
                 if timeout_seconds is not None and last_answer - started > timeout_seconds:
                     raise StillRunning(status, timeout_seconds)
-            await asyncio.sleep(pause)
+            await _pause(pause)
             pause = min(pause * 1.2, LAST_POLL_SECONDS)
 
     async def products(
@@ -251,7 +256,7 @@ class AsyncClient:
                 pause = self._policy.pause_after_error(failures - 1, sent=True, repeatable=True)
                 if pause is None:
                     raise self._unreachable(error) from error
-                await asyncio.sleep(pause)
+                await _pause(pause)
 
     async def download(
         self,
@@ -431,7 +436,7 @@ class AsyncClient:
                 pause = self._pause_after(response, attempt, call)
                 if pause is None:
                     raise problem
-            await asyncio.sleep(pause)
+            await _pause(pause)
             attempt += 1
 
     def _read(self, call: calls.Call[T], response: httpx.Response) -> T:
@@ -483,7 +488,7 @@ class AsyncClient:
                 pause = self._pause_after(response, attempt, call)
                 if pause is None:
                     raise problem
-            await asyncio.sleep(pause)
+            await _pause(pause)
             attempt += 1
         try:
             yield response
@@ -513,7 +518,7 @@ class AsyncClient:
             pause = self._policy.pause_after_error(attempt, sent=True, repeatable=True)
             if pause is None or not writing.restart():
                 raise self._unreachable(error) from error
-            await asyncio.sleep(pause)
+            await _pause(pause)
             return False
         return True
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -43,6 +43,10 @@ PAGE_SIZE = 100
 # A restarted API or database is back by then.
 PATIENCE_SECONDS = 60.0
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.25, 2.0
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 class Client:
@@ -115,7 +119,7 @@ class Client:
         ...     print(refused.errors[0].line, refused.errors[0].code)
         2 no_valid_url
         """
-        call = calls.upload(idempotency_key or str(uuid.uuid4()))
+        call = calls.upload(idempotency_key or secrets.token_urlsafe(24))
         accepted = self._send_file(call, source, filename, options)
         return Request(self, accepted.request_id, accepted)
 
@@ -191,7 +195,7 @@ class Client:
                     return status
                 if timeout_seconds is not None and last_answer - started > timeout_seconds:
                     raise StillRunning(status, timeout_seconds)
-            time.sleep(pause)
+            _pause(pause)
             pause = min(pause * 1.2, LAST_POLL_SECONDS)
 
     def products(
@@ -253,7 +257,7 @@ class Client:
                 pause = self._policy.pause_after_error(failures - 1, sent=True, repeatable=True)
                 if pause is None:
                     raise self._unreachable(error) from error
-                time.sleep(pause)
+                _pause(pause)
 
     def download(
         self,
@@ -433,7 +437,7 @@ class Client:
                 pause = self._pause_after(response, attempt, call)
                 if pause is None:
                     raise problem
-            time.sleep(pause)
+            _pause(pause)
             attempt += 1
 
     def _read(self, call: calls.Call[T], response: httpx.Response) -> T:
@@ -485,7 +489,7 @@ class Client:
                 pause = self._pause_after(response, attempt, call)
                 if pause is None:
                     raise problem
-            time.sleep(pause)
+            _pause(pause)
             attempt += 1
         try:
             yield response
@@ -515,7 +519,7 @@ class Client:
             pause = self._policy.pause_after_error(attempt, sent=True, repeatable=True)
             if pause is None or not writing.restart():
                 raise self._unreachable(error) from error
-            time.sleep(pause)
+            _pause(pause)
             return False
         return True
 

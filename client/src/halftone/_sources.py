@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from halftone.errors import InvalidUpload
@@ -94,6 +92,9 @@ def _rewindable(file: ReadableFile) -> Iterator[ReadableFile]:
     if file.seekable():
         yield file
         return
+    import shutil  # here, as both take long to import and are seldom needed
+    from tempfile import TemporaryFile
+
     with TemporaryFile() as whole:
         shutil.copyfileobj(file, whole)
         whole.seek(0)

@@ -50,6 +50,8 @@ def run_demo(*, keep: bool) -> int:
 
     Raises DemoFailed and HalftoneError.
     """
+    # As Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     secret = new_secret()
