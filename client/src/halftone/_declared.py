@@ -182,8 +182,8 @@ class WaitingFor:
 
     host: str
     reason: str
-    """`slow`: they are being fetched, and that takes long. `busy`: it has as many connections as
-    it may. `does_not_answer`: it is left alone for a while."""
+    """`slow`: they are being fetched, which takes long. `busy`: it has as many connections as it
+    may. `does_not_answer`: it is left alone for a while."""
     products: int
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -1235,7 +1235,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "not_an_image": ErrorCode(
         "What the server sent is not an image; often it is a web page.",
         False,
-        "Open the URL in a browser without being signed in, and use one that shows the image alone.",
+        "Open the URL in a browser without signing in, and use one that shows the image alone.",
     ),
     "unsupported_format": ErrorCode(
         "The image has a format that this service does not read.",
