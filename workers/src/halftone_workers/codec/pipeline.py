@@ -3,7 +3,7 @@
 open     which format, by its bytes; sizes and frames within the limits (opening.py, sources/)
 upright  decoded, turned as EXIF says, 8 bits a channel (decoding.py)
 colour   in sRGB, where a step mixes colours (steps/job.py)
-steps    crop, trim, resize, pad, filters, watermark: STEPS
+steps    crop, trim, resize, pad, filters, watermark, and what a preset mends: STEPS
 encode   by quality, or by search for few enough bytes (encoding.py)
 choose   the original without its metadata, unless the result is smaller or another picture
 
@@ -13,16 +13,19 @@ A JPEG that stays one without any step is not decoded if the accelerator takes i
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from PIL import Image
 
 from halftone_shared.model.options import Fit, ImageOptions, Mode, OutputFormat
 from halftone_shared.model.states import Action
+from halftone_shared.presets import Preset, RuleKind, check_image, load_presets
 from halftone_workers.codec.decoding import decode
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.encoding import Encoded, encode_frames, requantise_jpeg
 from halftone_workers.codec.exif import read_exif
 from halftone_workers.codec.formats import FACTS, Format
+from halftone_workers.codec.measuring import measure
 from halftone_workers.codec.opening import Source, decoding, opened
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.processed import judged
@@ -30,13 +33,23 @@ from halftone_workers.codec.steps.crop import crop, trim
 from halftone_workers.codec.steps.filters import apply_filters
 from halftone_workers.codec.steps.job import Job, in_mixable_colours
 from halftone_workers.codec.steps.pad import flatten, pad
+from halftone_workers.codec.steps.preset import to_srgb, whiten
 from halftone_workers.codec.steps.resize import resize, target_size
 from halftone_workers.codec.steps.watermark import watermark
 from halftone_workers.codec.stripping import strip, tells_place
 from halftone_workers.errors import ImageRefused
 
 Step = Callable[[Frames, Job], Frames]
-STEPS: tuple[Step, ...] = (crop, trim, resize, pad, apply_filters, watermark)
+STEPS: tuple[Step, ...] = (
+    to_srgb,
+    crop,
+    whiten,
+    trim,
+    resize,
+    pad,
+    apply_filters,
+    watermark,
+)
 
 
 def compress(
@@ -89,6 +102,7 @@ class _Plan:
     """What becomes of one output. `warnings`: what its format cannot hold of the source."""
 
     options: ImageOptions
+    preset: Preset | None
     format: Format
     is_idle: bool
     warnings: tuple[str, ...] = ()
@@ -102,7 +116,8 @@ def _plans(outputs: Sequence[ImageOptions], source: Source) -> list[_Plan]:
 
 
 def _plan(options: ImageOptions, source: Source) -> _Plan:
-    output = _output_format(options, source.format)
+    preset = load_presets().get(options.preset) if options.preset else None
+    output = _output_format(options, preset, source.format)
     facts, lost = FACTS[output], []
     if source.image.has_transparency_data and not facts.alpha:
         ground = options.background.rgb
@@ -112,22 +127,27 @@ def _plan(options: ImageOptions, source: Source) -> _Plan:
         lost.append(
             f"{output} has no animation; the first of {source.frame_count} frames was kept."
         )
-    return _Plan(options, output, _asks_for_nothing(options, source.size), tuple(lost))
+    is_idle = _asks_for_nothing(options, preset, source.size)
+    return _Plan(options, preset, output, is_idle, tuple(lost))
 
 
-def _output_format(options: ImageOptions, source: Format) -> Format:
+def _output_format(options: ImageOptions, preset: Preset | None, source: Format) -> Format:
     if options.format is OutputFormat.KEEP:
-        return source
+        rule = preset.rule(RuleKind.FORMATS) if preset else None
+        return source if rule is None or source in rule.formats else Format.JPEG
     return Format(options.format.value.upper())
 
 
-def _asks_for_nothing(options: ImageOptions, size: tuple[int, int]) -> bool:
+def _asks_for_nothing(options: ImageOptions, preset: Preset | None, size: tuple[int, int]) -> bool:
     """Whether no step can change an image of this size."""
     if options.crop or options.trim is not None or options.filters or options.watermark_url:
         return False
     if options.fit is not Fit.INSIDE and (options.width, options.height) != size:
         return False
-    return target_size(size, options) == size
+    mended = (RuleKind.SRGB, RuleKind.WHITE_BACKGROUND)
+    if preset is not None and any(preset.rule(kind) for kind in mended):
+        return False
+    return target_size(size, options, preset) == size
 
 
 @dataclass
@@ -145,11 +165,12 @@ class _Image:
         if plan.stays_jpeg(source) and self._frames is None:
             encoded = requantise_jpeg(source, options, self.limits)
             if encoded is not None:
-                return self._chosen(encoded, plan, is_changed=False, warned=())
+                result = self._chosen(encoded, plan, is_changed=False, warned=())
+                return self._checked(result, plan)
         frames = self._decoded()
         if not FACTS[plan.format].animation and len(frames.pictures) > 1:
             frames = replace(frames, pictures=frames.pictures[:1], durations=frames.durations[:1])
-        job = Job(options, FACTS[plan.format].alpha, mark)
+        job = Job(options, plan.preset, FACTS[plan.format].alpha, mark)
         made = frames
         for step in STEPS:
             made = step(made, job)
@@ -161,7 +182,8 @@ class _Image:
             made = replace(made, lossless=False)
         encoded = encode_frames(made, output, options, len(source.data))
         plan = replace(plan, format=output)
-        return self._chosen(encoded, plan, is_changed=is_changed, warned=tuple(job.warnings))
+        result = self._chosen(encoded, plan, is_changed=is_changed, warned=tuple(job.warnings))
+        return self._checked(result, plan, job.white_share)
 
     def processed(self, plan: _Plan, made: bytes) -> Compressed:
         """Use an output that an external service made."""
@@ -180,7 +202,7 @@ class _Image:
         cuts = any(plan.options.crop or plan.options.trim is not None for plan in self.plans)
         if cuts:
             return None
-        sizes = [target_size(self.source.size, plan.options) for plan in self.plans]
+        sizes = [target_size(self.source.size, plan.options, plan.preset) for plan in self.plans]
         return max(width for width, _ in sizes), max(height for _, height in sizes)
 
     def _that_holds(self, frames: Frames, plan: _Plan, job: Job) -> Format:
@@ -198,8 +220,9 @@ class _Image:
         """The result, or the original where that is the same picture and no larger."""
         source, output = self.source, plan.format
         warned += encoded.warnings
+        must_be_used = is_changed or (plan.preset is not None and output is not source.format)
         is_smaller = len(encoded.data) < len(source.data)
-        if not is_smaller and not is_changed and (original := _original(source)) is not None:
+        if not is_smaller and not must_be_used and (original := _original(source)) is not None:
             if output is not source.format or encoded.size != source.size:
                 size = f"{encoded.size[0]} × {encoded.size[1]}"
                 warned += (
@@ -217,6 +240,22 @@ class _Image:
             source_height=source.size[1],
             warnings=warned + plan.warnings + source.prepared.warnings,
         )
+
+    def _checked(
+        self, result: Compressed, plan: _Plan, most_white_share: float = 1.0
+    ) -> Compressed:
+        """The result with a check for each rule of its preset."""
+        if plan.preset is None:
+            return result
+        is_kept = result.action is Action.KEPT_ORIGINAL
+        data = self.source.data if result.data is None else result.data
+        quality = None if is_kept else plan.options.quality
+        with decoding():
+            measured = measure(data, result.format, quality)
+        # A white frame around a picture is no white background.
+        measured = replace(measured, white_share=min(measured.white_share, most_white_share))
+        today = datetime.now(UTC).date()
+        return replace(result, checks=check_image(measured, plan.preset, today))
 
 
 def _only_scales(options: ImageOptions) -> bool:

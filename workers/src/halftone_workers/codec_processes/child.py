@@ -15,6 +15,7 @@ import traceback
 from contextlib import suppress
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.presets import load_presets
 from halftone_workers.codec.memory import is_out_of_memory
 from halftone_workers.codec.pipeline import compress_outputs
 from halftone_workers.codec_processes.protocol import (
@@ -38,6 +39,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 def main() -> None:
     """`python -m halftone_workers.codec_processes.child FD MEMORY_BYTES`."""
     descriptor, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+    load_presets()  # while their files can be read
     confine(memory_bytes)
     with socket.socket(fileno=descriptor) as connection:
         while (job := receive(connection)) is not None:

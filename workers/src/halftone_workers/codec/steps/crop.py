@@ -30,7 +30,7 @@ def trim(frames: Frames, job: Job) -> Frames:
     if tolerance is None or len({picture.image.size for picture in frames.pictures}) > 1:
         return frames
     shown = in_mixable_colours(frames)
-    boxes = [_inside_border(picture.image, tolerance) for picture in shown.pictures]
+    boxes = [inside_border(picture.image, tolerance) for picture in shown.pictures]
     found = [box for box in boxes if box is not None]
     if not found:
         job.warn("The image has one colour; nothing was trimmed.")
@@ -46,7 +46,7 @@ def trim(frames: Frames, job: Job) -> Frames:
     return each_image(frames, lambda image: image.crop(box))
 
 
-def _inside_border(image: Image.Image, tolerance: int) -> Box | None:
+def inside_border(image: Image.Image, tolerance: int) -> Box | None:
     """What is inside a border of one colour; None for an image of nothing else."""
     corner = image.getpixel((0, 0))
     ground = Image.new(image.mode, image.size, corner)

@@ -6,17 +6,24 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from halftone_shared.model.options import ImageOptions
+from halftone_shared.presets import Preset
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
 
 
 @dataclass
 class Job:
-    """One output of an image. `holds_alpha`: its format has transparency. Steps add warnings."""
+    """One output of an image. Steps add warnings.
+
+    `holds_alpha`: its format has transparency. `white_share`: that of the edge before a border was
+    cut off or put around.
+    """
 
     options: ImageOptions
+    preset: Preset | None = None
     holds_alpha: bool = True
     watermark: Image.Image | None = None
+    white_share: float = 1.0
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, message: str) -> None:

@@ -4,8 +4,10 @@ from PIL import Image
 
 from halftone_shared.model.option_values import Colour
 from halftone_shared.model.options import Fit
+from halftone_shared.presets import RuleKind
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.steps.job import Job, each_image, in_mixable_colours
+from halftone_workers.codec.steps.resize import scaled
 
 _WHITE = (255, 255, 255)
 
@@ -15,11 +17,24 @@ def pad(frames: Frames, job: Job) -> Frames:
     options = job.options
     if options.fit is not Fit.PAD or options.width is None or options.height is None:
         return frames
-    size = (options.width, options.height)
+    size = _canvas(frames.first.size, (options.width, options.height), job)
     if all(picture.image.size == size for picture in frames.pictures):
         return frames
     frames = in_mixable_colours(frames)
     return each_image(frames, lambda image: _padded(image, size, options.background, job))
+
+
+def _canvas(size: tuple[int, int], asked: tuple[int, int], job: Job) -> tuple[int, int]:
+    """The size asked for; smaller for a preset in which the product has to fill the frame."""
+    if job.preset is None or (rule := job.preset.rule(RuleKind.MIN_PRODUCT_SHARE)) is None:
+        return asked
+    factor = max(side / limit for side, limit in zip(size, asked, strict=True))
+    if factor >= rule.value:
+        return asked
+    factor /= job.preset.fill
+    least = max(job.preset.min_sides, job.preset.min_longest_side) / max(asked)
+    width, height = scaled(asked, min(1.0, max(factor, least)))
+    return max(width, size[0]), max(height, size[1])
 
 
 def _padded(image: Image.Image, size: tuple[int, int], ground: Colour, job: Job) -> Image.Image:

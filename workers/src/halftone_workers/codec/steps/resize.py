@@ -6,6 +6,7 @@ from dataclasses import replace
 from PIL import Image, ImageFilter
 
 from halftone_shared.model.options import Fit, Gravity, ImageOptions, Mode
+from halftone_shared.presets import Preset
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.pixels import Picture, without_palette
 from halftone_workers.codec.steps.job import Job, each_picture, in_mixable_colours
@@ -35,19 +36,35 @@ def resize(frames: Frames, job: Job) -> Frames:
         return _cover(frames, (options.width, options.height), job)
 
     def size_of(picture: Picture) -> Size:
-        return target_size(frames.full_size or picture.image.size, options)
+        return target_size(frames.full_size or picture.image.size, options, job.preset)
 
     if all(size_of(picture) == picture.image.size for picture in frames.pictures):
         return frames
     return each_picture(frames, lambda one: resampled(one, size_of(one)))
 
 
-def target_size(size: Size, options: ImageOptions) -> Size:
-    """The size in which the whole image is shown, without what `pad` adds and `cover` cuts off."""
+def target_size(size: Size, options: ImageOptions, preset: Preset | None = None) -> Size:
+    """The size in which the whole image is shown, without what `pad` adds and `cover` cuts off.
+
+    A preset's smallest size is kept, unless the options ask for less.
+    """
+    fill = 1.0 if preset is None else preset.fill
+    asked = _target_size(size, options, fill if options.fit is Fit.PAD else 1.0)
+    if preset is None or asked == size or options.fit is not Fit.INSIDE:
+        return asked
+    sides = [side for side in (options.width, options.height) if side is not None]
+    if sides and max(sides) < max(preset.min_sides, preset.min_longest_side):
+        return asked
+    factor = max(preset.min_sides / min(size), preset.min_longest_side / max(size))
+    least = scaled(size, min(factor, 1.0))
+    return asked if asked[0] >= least[0] else least
+
+
+def _target_size(size: Size, options: ImageOptions, fill: float) -> Size:
     if options.mode is Mode.SCALE:
         size = scaled(size, options.scale)
     factors = [
-        limit / side
+        limit * fill / side
         for side, limit in zip(size, (options.width, options.height), strict=True)
         if limit is not None
     ]

@@ -1,0 +1,312 @@
+"""Presets of marketplaces: options and rules, one TOML file each, with the date and the sources.
+
+Marketplaces change their rules. To change or add one, edit its file: no code knows a marketplace.
+`Preset.options` are defaults of an upload (`parse_options(given, preset=…)`). The codec measures
+each main output and calls `check_image`. `contradictions` is for the upload's warnings.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from halftone_shared.model.options import Fit, ImageOptions, Mode, OutputFormat
+from halftone_shared.model.results import Check
+
+
+class RuleKind(StrEnum):
+    """What a rule is about. The value's unit: pixels, bytes, megapixels, or a share of 1."""
+
+    MIN_SIDES = "min_sides"
+    MIN_LONGEST_SIDE = "min_longest_side"
+    MAX_LONGEST_SIDE = "max_longest_side"
+    MAX_SUM_OF_SIDES = "max_sum_of_sides"
+    MAX_MEGAPIXELS = "max_megapixels"
+    MAX_BYTES = "max_bytes"
+    FORMATS = "formats"
+    SQUARE = "square"
+    WHITE_BACKGROUND = "white_background"
+    MIN_PRODUCT_SHARE = "min_product_share"
+    MAX_PRODUCT_SHARE = "max_product_share"
+    SRGB = "srgb"
+    MIN_QUALITY = "min_quality"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a marketplace. `level`: `fail` for a condition, `warn` for advice.
+
+    `enforced_from`: before that day, a breach is a warning.
+    """
+
+    name: str
+    kind: RuleKind
+    source: str
+    value: float = 1
+    formats: tuple[str, ...] = ()
+    level: str = "fail"
+    enforced_from: date | None = None
+
+    def level_on(self, today: date) -> str:
+        is_early = self.enforced_from is not None and today < self.enforced_from
+        return "warn" if is_early else self.level
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A marketplace: `options` as a form gives them, by name, and `rules`. `as_of`: when read.
+
+    `fill`: the share of the frame that the picture fills, at most, with `fit=pad`.
+    """
+
+    name: str
+    title: str
+    as_of: date
+    sources: tuple[str, ...]
+    options: Mapping[str, Any]
+    rules: tuple[Rule, ...]
+    fill: float = 1.0
+
+    def rule(self, kind: RuleKind) -> Rule | None:
+        """The strictest condition of a kind, or else its advice."""
+        found = [rule for rule in self.rules if rule.kind is kind]
+        return next((rule for rule in found if rule.level == "fail"), found[0] if found else None)
+
+    @property
+    def min_sides(self) -> int:
+        """Width and height that no image may be made smaller than; 1 if there is no rule."""
+        return max((int(r.value) for r in self._conditions(RuleKind.MIN_SIDES)), default=1)
+
+    @property
+    def min_longest_side(self) -> int:
+        return max((int(r.value) for r in self._conditions(RuleKind.MIN_LONGEST_SIDE)), default=1)
+
+    def _conditions(self, kind: RuleKind) -> list[Rule]:
+        return [rule for rule in self.rules if rule.kind is kind and rule.level == "fail"]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `GET /api/presets` shows it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "as_of": self.as_of.isoformat(),
+            "sources": list(self.sources),
+            "options": dict(self.options),
+            "rules": [_rule_json(rule) for rule in self.rules],
+        }
+
+
+def _rule_json(rule: Rule) -> dict[str, Any]:
+    value: Any = list(rule.formats) if rule.kind is RuleKind.FORMATS else rule.value
+    return {
+        "rule": rule.name,
+        "kind": rule.kind,
+        "value": value,
+        "level": rule.level,
+        "enforced_from": rule.enforced_from.isoformat() if rule.enforced_from else None,
+        "source": rule.source,
+    }
+
+
+@cache
+def load_presets() -> Mapping[str, Preset]:
+    """All presets by name, in the order of their names. Raises ValueError for a wrong file."""
+    folder = files(__package__)
+    found = [one for one in folder.iterdir() if one.name.endswith(".toml")]
+    presets = [read_preset(one.name.removesuffix(".toml"), one.read_text()) for one in found]
+    return MappingProxyType({one.name: one for one in sorted(presets, key=lambda one: one.name)})
+
+
+def read_preset(name: str, text: str) -> Preset:
+    """A preset from the text of its file. Raises ValueError, naming the preset."""
+    stored = tomllib.loads(text)
+    try:
+        rules = tuple(
+            Rule(
+                **rule | {"kind": RuleKind(rule["kind"]), "formats": tuple(rule.get("formats", ()))}
+            )
+            for rule in stored["rules"]
+        )
+        return Preset(
+            name, stored["title"], stored["as_of"], tuple(stored["sources"]),
+            MappingProxyType(stored["options"]), rules, stored.get("fill", 1.0),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"The preset {name!r} is wrong: {error}.") from error
+
+
+# --- checks ---
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of an output.
+
+    `white_share`: the share of its outermost pixels that are white, 0–1. `product_share`: how much
+    of the width or of the height, the larger of both, is inside a border of one colour; None
+    without such a border. `quality`: the encoder's, None if the original was kept.
+    """
+
+    width: int
+    height: int
+    bytes: int
+    format: str
+    is_srgb: bool
+    white_share: float
+    product_share: float | None
+    quality: int | None = None
+
+
+def check_image(measured: Measured, preset: Preset, today: date) -> tuple[Check, ...]:
+    """A check for each rule: `pass`, or `warn` or `fail` with the figures. Pure."""
+    return tuple(_checked(measured, rule, today) for rule in preset.rules)
+
+
+def _checked(measured: Measured, rule: Rule, today: date) -> Check:
+    keeps, message = _JUDGES[rule.kind](measured, rule)
+    if keeps:
+        return Check(rule.name, "pass", message)
+    level = rule.level_on(today)
+    if rule.enforced_from is not None and level == "warn" and rule.level == "fail":
+        message += f" Enforced from {rule.enforced_from.isoformat()}."
+    return Check(rule.name, level, message)
+
+
+Judgement = tuple[bool, str]
+
+
+def _min_sides(measured: Measured, rule: Rule) -> Judgement:
+    least = int(rule.value)
+    size = f"{measured.width} × {measured.height} pixels"
+    is_kept = min(measured.width, measured.height) >= least
+    return is_kept, f"It has {size}; at least {least} × {least} are wanted."
+
+
+def _min_longest_side(measured: Measured, rule: Rule) -> Judgement:
+    longest = max(measured.width, measured.height)
+    message = f"Its longest side has {longest} pixels; at least {int(rule.value)} are wanted."
+    return longest >= rule.value, message
+
+
+def _max_longest_side(measured: Measured, rule: Rule) -> Judgement:
+    longest = max(measured.width, measured.height)
+    message = f"Its longest side has {longest} pixels; at most {int(rule.value)} are allowed."
+    return longest <= rule.value, message
+
+
+def _max_sum_of_sides(measured: Measured, rule: Rule) -> Judgement:
+    total = measured.width + measured.height
+    message = f"Width and height are {total} pixels together; {int(rule.value)} are allowed."
+    return total <= rule.value, message
+
+
+def _max_megapixels(measured: Measured, rule: Rule) -> Judgement:
+    megapixels = measured.width * measured.height / 1e6
+    message = f"It has {megapixels:.1f} megapixels; at most {rule.value:g} are allowed."
+    return megapixels <= rule.value, message
+
+
+def _max_bytes(measured: Measured, rule: Rule) -> Judgement:
+    message = f"It has {measured.bytes} bytes; at most {int(rule.value)} are allowed."
+    return measured.bytes <= rule.value, message
+
+
+def _formats(measured: Measured, rule: Rule) -> Judgement:
+    known = ", ".join(rule.formats)
+    return measured.format in rule.formats, f"It is a {measured.format}; taken are {known}."
+
+
+def _square(measured: Measured, _: Rule) -> Judgement:
+    message = f"It has {measured.width} × {measured.height} pixels; a square is wanted."
+    return measured.width == measured.height, message
+
+
+def _white_background(measured: Measured, rule: Rule) -> Judgement:
+    message = (
+        f"{measured.white_share:.0%} of its edge are pure white; at least {rule.value:.0%} are"
+        " wanted."
+    )
+    return measured.white_share >= rule.value, message
+
+
+def _min_product_share(measured: Measured, rule: Rule) -> Judgement:
+    return _product_share(measured, rule, is_least=True)
+
+
+def _max_product_share(measured: Measured, rule: Rule) -> Judgement:
+    return _product_share(measured, rule, is_least=False)
+
+
+def _product_share(measured: Measured, rule: Rule, *, is_least: bool) -> Judgement:
+    share, word = measured.product_share, "at least" if is_least else "at most"
+    if share is None:
+        return True, "Its background is not of one colour, so the product was not measured."
+    message = f"The product fills {share:.0%} of the frame; {word} {rule.value:.0%} are wanted."
+    return (share >= rule.value) if is_least else (share <= rule.value), message
+
+
+def _srgb(measured: Measured, _: Rule) -> Judgement:
+    is_srgb = measured.is_srgb
+    return is_srgb, "It is in sRGB." if is_srgb else "It is in another colour space than sRGB."
+
+
+def _min_quality(measured: Measured, rule: Rule) -> Judgement:
+    if measured.quality is None:
+        return True, "The original was kept, in its own quality."
+    message = (
+        f"It was written at quality {measured.quality}; at least {int(rule.value)} is advised."
+    )
+    return measured.quality >= rule.value, message
+
+
+_JUDGES: dict[RuleKind, Callable[[Measured, Rule], Judgement]] = {
+    RuleKind.MIN_SIDES: _min_sides,
+    RuleKind.MIN_LONGEST_SIDE: _min_longest_side,
+    RuleKind.MAX_LONGEST_SIDE: _max_longest_side,
+    RuleKind.MAX_SUM_OF_SIDES: _max_sum_of_sides,
+    RuleKind.MAX_MEGAPIXELS: _max_megapixels,
+    RuleKind.MAX_BYTES: _max_bytes,
+    RuleKind.FORMATS: _formats,
+    RuleKind.SQUARE: _square,
+    RuleKind.WHITE_BACKGROUND: _white_background,
+    RuleKind.MIN_PRODUCT_SHARE: _min_product_share,
+    RuleKind.MAX_PRODUCT_SHARE: _max_product_share,
+    RuleKind.SRGB: _srgb,
+    RuleKind.MIN_QUALITY: _min_quality,
+}
+
+
+def contradictions(options: ImageOptions, preset: Preset) -> tuple[str, ...]:
+    """Sentences on options that break a rule whatever the image is, for the upload's warnings."""
+    found = []
+    asked = max((side for side in (options.width, options.height) if side), default=None)
+    if asked is not None and asked < max(preset.min_sides, preset.min_longest_side):
+        least = max(preset.min_sides, preset.min_longest_side)
+        found.append(f"{preset.title} wants at least {least} pixels; the options ask for {asked}.")
+    formats = preset.rule(RuleKind.FORMATS)
+    is_named = options.format is not OutputFormat.KEEP
+    if formats is not None and is_named and options.format.upper() not in formats.formats:
+        found.append(f"{preset.title} does not take {options.format.upper()}.")
+    square = preset.rule(RuleKind.SQUARE)
+    is_box = options.fit is not Fit.INSIDE and options.width != options.height
+    if square is not None and (is_box or options.fit is Fit.INSIDE):
+        found.append(f"{preset.title} wants squares; fit=pad or cover with equal sides makes them.")
+    white = preset.rule(RuleKind.WHITE_BACKGROUND)
+    if white is not None and options.background.rgb != (255, 255, 255):
+        found.append(f"{preset.title} wants a white background; the options ask for another.")
+    if options.mode is Mode.SCALE:
+        found.append(
+            f"mode=scale is not applied below the smallest size that {preset.title} takes."
+        )
+    quality = preset.rule(RuleKind.MIN_QUALITY)
+    if quality is not None and options.mode is Mode.QUALITY and options.quality < quality.value:
+        found.append(
+            f"{preset.title} advises quality {int(quality.value)} or more; the options ask for"
+            f" {options.quality}."
+        )
+    return tuple(found)
