@@ -62,7 +62,7 @@ def main() -> None:
     for target in TARGETS:
         say(f"halftone-{target}: {_megabytes(target)} MB, holds {_check_image(target)}")
     with new_project() as project:
-        project.compose("up", "--detach", "--scale", "worker=2")
+        project.start(workers=2)
         with httpx.Client(base_url=project.url, timeout=30, trust_env=False) as http:
             _wait_until_ready(http)
             _wait_for_workers(http, 2)
@@ -70,12 +70,12 @@ def main() -> None:
             _set_key(project, http)
             _do_main_job(project, http, "first.csv")
             say("main job done: upload, progress, images, output file, webhook")
-            project.compose("up", "--detach", "--no-recreate", "--scale", "worker=4")
+            project.start_programs("--no-recreate", workers=4)
             _wait_for_workers(http, 4)
             say("four workers")
             _check_restart_of_a_killed_worker(project, http, say)
-            _check_health(project)
-            say("health checks pass")
+            assert project.is_healthy("api")
+            say("the API's health check passes")
             first = _requests(http)
             _stop_in_time(project, say)
             project.compose("start")
@@ -197,14 +197,6 @@ def _check_restart_of_a_killed_worker(project: Project, http: httpx.Client, say:
     say("a worker that was killed is started again by its policy")
 
 
-def _check_health(project: Project) -> None:
-    """Without systemd podman has no timers for health checks: they are run here."""
-    for container in project.containers():
-        inspected = json.loads(run("podman", "inspect", container["Id"]))[0]
-        if inspected["Config"].get("Healthcheck") and inspected["State"]["Running"]:
-            run("podman", "healthcheck", "run", container["Id"])
-
-
 def _stop_in_time(project: Project, say: Any) -> None:
     began = time.monotonic()
     project.compose("stop")
@@ -221,9 +213,7 @@ def _upgrade_under_load(project: Project, http: httpx.Client, say: Any) -> None:
     rows = [f"{n},SKU{n},{shop}/{n}.jpg" for n in range(1, 2001)]
     request_id = _upload(http, "load.csv", HEADER + "\n".join(rows) + "\n")
     began = time.monotonic()
-    project.compose(
-        "up", "--detach", "--force-recreate", "--scale", "worker=4", HALFTONE_TAG="next"
-    )
+    project.start_programs("--force-recreate", workers=4, tag="next")
     _wait_until_ready(http)
     say(f"upgraded under load in {time.monotonic() - began:.1f} s")
     ended = _ended(http, request_id)
