@@ -56,6 +56,7 @@ check: setup ## Format, lint, types, import contract: what a commit must pass
 generate: setup ## Write the generated files again: the client library's declarations, the reference
 	$(RUN)python -m client.generate
 	$(RUN)python -m cli.generate
+	$(RUN)python -m scripts.settings_reference
 
 secrets: ## Make random passwords for docker-compose.yml, once
 	@sh scripts/make_secrets.sh

@@ -10,6 +10,7 @@ from halftone_cli.service import DEFAULT_URL
 from halftone_shared.runtime.settings import load_settings
 from halftone_shared.runtime.variables import KNOWN, PREFIX
 from halftone_workers.settings import WorkerSettings
+from scripts import settings_reference
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 # Their default depends on the machine, or is given by `halftone up` alone.
@@ -67,3 +68,7 @@ def test_every_setting_says_what_it_expects() -> None:
         assert [
             name for name, field in settings.model_fields.items() if not field.description
         ] == []
+
+
+def test_reference_is_generated_from_the_settings_of_today() -> None:
+    assert settings_reference.PAGE.read_text() == settings_reference.page(), "run `make generate`"

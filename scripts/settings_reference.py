@@ -1,0 +1,94 @@
+"""Write docs/reference/settings.md from the settings classes and the comments of .env.example.
+
+`python -m scripts.settings_reference`, or `make generate`. A test holds the page to both.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from halftone_api.settings import ApiSettings
+from halftone_shared.runtime.variables import PREFIX
+from halftone_workers.settings import WorkerSettings
+from scripts.markdown_lines import wrap
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / ".env.example"
+PAGE = ROOT / "docs" / "reference" / "settings.md"
+_CODE = re.compile(r"(HALFTONE_[A-Z_]+|AWS_\*|[a-z0-9]+://[^\s,;()]*[^\s,;().])")
+_INTRODUCTION = """\
+# Settings
+
+<!-- Written by `make generate` from the settings classes and .env.example: change those. -->
+
+Every setting is an environment variable. A bad value stops the start, and the message names the
+variable, the value and the expected form. A variable that begins with `HALFTONE_` and is not on
+this page is named in a warning at start. Each may also be a file of the same name in small letters
+under `/run/secrets`; the environment wins.
+"""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One setting as .env.example lists it; `comment` is the text above it."""
+
+    name: str
+    default: str
+    comment: str
+    section: str
+
+
+def variables() -> Iterator[Variable]:
+    section, comment = "", list[str]()
+    is_described = False
+    for line in EXAMPLE.read_text().splitlines():
+        if heading := re.fullmatch(r"# --- (.*) ---", line):
+            section, comment = heading[1], []
+        elif line.startswith("#"):
+            if is_described:
+                comment, is_described = [], False
+            comment.append(line.removeprefix("#").strip())
+        elif "=" in line:
+            # Variables one below the other share the comment above them.
+            is_described = True
+            name, _, default = line.partition("=")
+            yield Variable(name, default, " ".join(comment), section)
+
+
+def page() -> str:
+    lines = _INTRODUCTION.splitlines()
+    section = comment = ""
+    for variable in variables():
+        if variable.section != section:
+            section = variable.section
+            lines += ["", f"## For {section}"]
+        lines += ["", f"### `{variable.name}`", ""]
+        if variable.comment != comment:
+            comment = variable.comment
+            lines += [_code_in(comment), ""]
+        lines += _facts(variable)
+    return "".join(f"{line}\n" for line in wrap(lines))
+
+
+def _facts(variable: Variable) -> list[str]:
+    facts = []
+    for settings in (ApiSettings, WorkerSettings):
+        field = settings.model_fields.get(variable.name.removeprefix(PREFIX).lower())
+        if field is not None and field.description:
+            facts = [f"- Expected: {_code_in(field.description)}"]
+    default = f"`{variable.default}`" if variable.default else "none"
+    return [*facts, f"- Default: {default}"]
+
+
+def _code_in(text: str) -> str:
+    """Names of variables and URLs as code: Markdown would read some of their characters."""
+    parts = text.split("`")
+    for at in range(0, len(parts), 2):  # what is not code already
+        parts[at] = _CODE.sub(r"`\1`", parts[at])
+    return "`".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
