@@ -4,12 +4,24 @@ import platform
 
 from cffi import FFI
 
+# Without contraction of products and sums, a search gives the same levels on every processor.
+_FLAGS = ["-O3", "-ffp-contract=off", "-Wall", "-Wextra"]
+
 builder = FFI()
 builder.cdef("""
     typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
 
+    typedef struct {
+        uint16_t quantisers[3][64];
+        float dead_zone;
+        float bit_price[2];
+        float masking[128];
+        int sampled_rows;
+        int progressive;
+    } requantise_recipe;
+
     requantise_outcome requantise_jpeg(
-        const unsigned char *data, size_t data_bytes, int quality,
+        const unsigned char *data, size_t data_bytes, const requantise_recipe *recipe,
         size_t max_pixels, size_t max_bytes,
         const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes,
         unsigned char **result, size_t *result_bytes);
@@ -19,8 +31,8 @@ builder.cdef("""
 builder.set_source(
     "halftone_jpeg._native",
     '#include <stdlib.h>\n#include "requantise.h"\n',
-    sources=["native/requantise.c", "native/huffman.c"],
+    sources=["native/requantise.c", "native/trellis.c", "native/huffman.c"],
     include_dirs=["native"],
     libraries=["jpeg"],
-    extra_compile_args=[] if platform.system() == "Windows" else ["-O3", "-Wall", "-Wextra"],
+    extra_compile_args=[] if platform.system() == "Windows" else _FLAGS,
 )

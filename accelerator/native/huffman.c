@@ -9,42 +9,12 @@
 #define MAX_DETAIL_BITS 10
 #define MAX_MEAN_BITS 11
 
-/* A symbol of a detail is the number of zeros before it, and of its own bits. */
-#define END_OF_BLOCK 0x00
-#define SIXTEEN_ZEROS 0xf0
-
-/* When each coefficient of a block is written (T.81, figure A.6). */
-static const uint8_t TURN[DCTSIZE2] = {
-     0,  1,  5,  6, 14, 15, 27, 28,
-     2,  4,  7, 13, 16, 26, 29, 42,
-     3,  8, 12, 17, 25, 30, 41, 43,
-     9, 11, 18, 24, 31, 40, 44, 53,
-    10, 19, 23, 32, 39, 45, 52, 54,
-    20, 22, 33, 38, 46, 51, 55, 60,
-    21, 34, 37, 47, 50, 56, 59, 61,
-    35, 36, 48, 49, 57, 58, 62, 63,
-};
-
-static int bits_of(int value) { return value == 0 ? 0 : 32 - __builtin_clz((unsigned)abs(value)); }
-
-int count_details(symbol_counts *counts, const JCOEF block[DCTSIZE2], uint64_t nonzero) {
-  uint8_t bits[DCTSIZE2];
-  uint64_t turns = 0;
-  for (nonzero &= ~(uint64_t)1; nonzero != 0; nonzero &= nonzero - 1) {
-    int k = __builtin_ctzll(nonzero);
-    turns |= (uint64_t)1 << TURN[k];
-    bits[TURN[k]] = (uint8_t)bits_of(block[k]);
-    if (bits[TURN[k]] > MAX_DETAIL_BITS)
-      return 0;
-  }
-  int before = 0;
-  for (; turns != 0; turns &= turns - 1) {
-    int turn = __builtin_ctzll(turns), zeros = turn - before - 1;
-    counts->of[SIXTEEN_ZEROS] += zeros / 16;
-    counts->of[zeros % 16 << 4 | bits[turn]]++;
-    before = turn;
-  }
-  counts->of[END_OF_BLOCK] += before < DCTSIZE2 - 1;
+int count_detail(symbol_counts *counts, int zeros, int level) {
+  int bits = bits_of(level);
+  if (bits > MAX_DETAIL_BITS)
+    return 0;
+  counts->of[SIXTEEN_ZEROS] += zeros / 16;
+  counts->of[zeros % 16 << 4 | bits]++;
   return 1;
 }
 
@@ -61,13 +31,13 @@ void count_plain_blocks(symbol_counts *means, symbol_counts *details, long block
   details->of[END_OF_BLOCK] += blocks;
 }
 
-/* Symbols that occur, in a tree that grows from the leaves: `count` is zero where another one took a symbol's tree over. */
+/* A leaf of a tree that grows from its leaves. `count` is zero where another leaf stands for its tree. */
 typedef struct {
-  int symbol, depth, next; /* next: of the same tree, -1 where it ends */
+  int symbol, depth, next; /* next: of the same tree, -1 at its end */
   long count;
 } leaf;
 
-/* The rarest tree but `other`, the last of them where several are; -1 where there is none. */
+/* The rarest tree other than `other`, the last of several; -1 if no tree is left. */
 static int rarest(const leaf *leaves, int number, int other) {
   int found = -1;
   for (int k = 0; k < number; k++)
@@ -94,8 +64,8 @@ static void measure(leaf *leaves, int number) {
 }
 
 /*
- * Codes of 16 bits at most: pairs of longer ones move up, beneath a shorter one (T.81, figure K.3). There is one: a tree whose
- * 257 leaves were all deeper than 14 would not be full.
+ * Limit codes to 16 bits: pairs of longer ones move up, beneath a shorter one (T.81, figure K.3). A shorter one
+ * always exists: a tree whose 257 leaves were all deeper than 14 would not be full.
  */
 static void shorten(int codes[SYMBOLS + 1]) {
   for (int bits = SYMBOLS; bits > LONGEST_CODE; bits--) {
@@ -117,7 +87,7 @@ void choose_codes(JHUFF_TBL *table, const symbol_counts *counts) {
   for (int symbol = 0; symbol < SYMBOLS; symbol++)
     if (counts->of[symbol] > 0)
       leaves[number++] = (leaf){symbol, 0, -1, counts->of[symbol]};
-  /* The code of all ones is none (T.81, C.2): as the last of the rarest, this one gets it. */
+  /* The code of all ones is not allowed (T.81, C.2): this leaf, last of the rarest, takes it. */
   leaves[number++] = (leaf){SYMBOLS, 0, -1, 1};
   measure(leaves, number);
 
@@ -138,4 +108,13 @@ void choose_codes(JHUFF_TBL *table, const symbol_counts *counts) {
     for (int k = 0; k < number - 1; k++)
       if (leaves[k].depth == depth)
         *symbol++ = (UINT8)leaves[k].symbol;
+}
+
+void read_code_lengths(const JHUFF_TBL *table, float lengths[SYMBOLS]) {
+  for (int symbol = 0; symbol < SYMBOLS; symbol++)
+    lengths[symbol] = LONGEST_CODE;
+  const UINT8 *symbol = table->huffval;
+  for (int bits = 1; bits <= LONGEST_CODE; bits++)
+    for (int code = 0; code < table->bits[bits]; code++)
+      lengths[*symbol++] = (float)bits;
 }

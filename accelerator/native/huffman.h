@@ -7,27 +7,40 @@
 
 #include <jpeglib.h>
 
+/* A symbol of a detail is the number of zeros before it, and of its own bits (ITU-T T.81, F.1.2). */
+#define END_OF_BLOCK 0x00
+#define SIXTEEN_ZEROS 0xf0
+
 /*
- * How often each symbol of a Huffman table will be written (ITU-T T.81, F.1.2): what libjpeg counts by a search through
- * all coefficients, which is a third of all its work where most of them are zero.
+ * How often each symbol of a Huffman table will be written (ITU-T T.81, F.1.2). libjpeg can count too, but reads
+ * every coefficient again for it: a third of all its work where most of them are zero.
  */
 typedef struct {
   long of[256];
 } symbol_counts;
 
-/*
- * A block's details, all but its mean; bit k of `nonzero` tells whether block[k] is. Returns 0 where baseline has no
- * symbol for one of them.
- */
-int count_details(symbol_counts *counts, const JCOEF block[DCTSIZE2], uint64_t nonzero);
+/* Bits of a value's magnitude: 0 for 0, 1 for 1, 2 for 2 and 3. */
+static inline int bits_of(int value) {
+  unsigned size = value < 0 ? 0u - (unsigned)value : (unsigned)value;
+  return size == 0 ? 0 : 32 - __builtin_clz(size);
+}
 
-/* A block's mean, by its difference from the one before it. Returns 0 where baseline has no symbol for it. */
+/*
+ * Count one detail, `zeros` places after the one before it in its block. Returns 0 where baseline has no symbol
+ * for it.
+ */
+int count_detail(symbol_counts *counts, int zeros, int level);
+
+/* Count a block's mean by its difference from the one before it. Returns 0 where baseline has no symbol for it. */
 int count_mean(symbol_counts *counts, int difference);
 
-/* Blocks whose mean is that of the one before, and that have no details. */
+/* Count blocks whose mean is that of the one before, and that have no details. */
 void count_plain_blocks(symbol_counts *means, symbol_counts *details, long blocks);
 
 /* The codes with which all that was counted takes the fewest bits. */
 void choose_codes(JHUFF_TBL *table, const symbol_counts *counts);
+
+/* How many bits each symbol's code has; 16 for a symbol without a code. */
+void read_code_lengths(const JHUFF_TBL *table, float lengths[256]);
 
 #endif

@@ -8,26 +8,27 @@
 #include <jpeglib.h>
 
 #include "huffman.h"
+#include "trellis.h"
 
 /* What libjpeg allocates beside the coefficients, with much room. */
 #define OTHER_MEMORY_BYTES (1 << 20)
 
-/* What a mean is higher by where all of its block is higher by one; and that of a block of 255s, 127 above the middle. */
+/* A block whose pixels are all higher by one level has a mean higher by 8; a block of 255s has 127 x 8. */
 #define PIXEL 8
 #define HIGHEST (127 * PIXEL)
 
-/* Ratios have 16 bits behind the point and none before it. The last of them rounds all that a JPEG holds to itself. */
+/* Ratios are fractions of 2^16. The last one below 1 rounds every value that a JPEG holds to itself. */
 #define HALF 0x8000
 #define SAME 0xffff
 
-/* Where the loader can choose, the one loop of ours is compiled for newer processors too. */
+/* Where the loader can choose, loops over all coefficients are compiled for newer processors too. */
 #if defined(__x86_64__) && defined(__GLIBC__)
 #define SEVERAL_TARGETS __attribute__((target_clones("avx2", "default")))
 #else
 #define SEVERAL_TARGETS
 #endif
 
-/* All that a call holds. libjpeg sees the first member and leaves by the second. */
+/* One call's state. libjpeg sees the first member and leaves by the second. */
 typedef struct {
   struct jpeg_error_mgr errors;
   jmp_buf left;
@@ -35,8 +36,9 @@ typedef struct {
   struct jpeg_decompress_struct source;
   struct jpeg_compress_struct target;
   struct jpeg_destination_mgr destination;
-  UINT16 asked[2][DCTSIZE2]; /* the quality's quantisers, of luma and of chroma */
+  const requantise_recipe *recipe;
   symbol_counts means[2], details[2];
+  float lengths[2][256]; /* of the Huffman codes of details that the search assumes */
   unsigned char *buffer;
 } job;
 
@@ -49,7 +51,7 @@ static void leave(job *work, requantise_outcome outcome) {
 
 static void on_error(j_common_ptr codec) { leave(job_of(codec), NOT_POSSIBLE); }
 
-/* A warning means damage that libjpeg papers over. Whether to have that is for somebody else to decide. */
+/* A warning means damage that libjpeg papers over. The caller's other decoder decides whether to accept it. */
 static void on_message(j_common_ptr codec, int level) {
   if (level < 0)
     leave(job_of(codec), NOT_POSSIBLE);
@@ -57,7 +59,7 @@ static void on_message(j_common_ptr codec, int level) {
 
 static void say_nothing(j_common_ptr codec) { (void)codec; }
 
-/* The buffer is as long as the result may be, so libjpeg's own destination, which leaks where it is left, is not used. */
+/* A destination of our own, as long as the result may be: libjpeg's leaks when it is left by longjmp. */
 static void begin_output(j_compress_ptr target) { (void)target; }
 static void end_output(j_compress_ptr target) { (void)target; }
 
@@ -66,7 +68,7 @@ static boolean buffer_is_full(j_compress_ptr target) {
   return FALSE;
 }
 
-/* 4:2:0 is what encoders write at such qualities, and gray; finer chroma would be kept, and cost more than decoding saves. */
+/* Gray and 4:2:0, which encoders write at such qualities. Finer chroma would stay, and cost more than decoding saves. */
 static int is_handled(const struct jpeg_decompress_struct *source) {
   const jpeg_component_info *component = source->comp_info;
   if (source->data_precision != 8)
@@ -91,20 +93,20 @@ static void read_header(job *work, const unsigned char *data, size_t data_bytes,
 }
 
 /*
- * The quantisers to write: those of the quality, but nowhere finer than the source's, which would cost bytes and give
- * nothing back. Returns the table's slot. Cb and Cr share one unless their sources differ.
+ * Set a component's quantisers: the recipe's, or the source's where they are coarser. Returns the table's slot. Blue
+ * and red share one if theirs are the same.
  */
 static int choose_quantisers(job *work, int number) {
   struct jpeg_compress_struct *target = &work->target;
   const JQUANT_TBL *old = work->source.comp_info[number].quant_table;
-  const UINT16 *asked = work->asked[number > 0];
   if (old == NULL) /* the component has no scan */
     leave(work, NOT_POSSIBLE);
   UINT16 chosen[DCTSIZE2];
   for (int k = 0; k < DCTSIZE2; k++) {
-    if (old->quantval[k] < 1 || old->quantval[k] > 255) /* baseline holds no more */
+    UINT16 asked = work->recipe->quantisers[number][k];
+    if (old->quantval[k] < 1 || old->quantval[k] > 255 || asked < 1 || asked > 255) /* baseline holds no more */
       leave(work, NOT_POSSIBLE);
-    chosen[k] = old->quantval[k] > asked[k] ? old->quantval[k] : asked[k];
+    chosen[k] = old->quantval[k] > asked ? old->quantval[k] : asked;
   }
   int slot = number;
   if (number == 2 && memcmp(chosen, target->quant_tbl_ptrs[1]->quantval, sizeof chosen) == 0)
@@ -116,17 +118,20 @@ static int choose_quantisers(job *work, int number) {
 }
 
 /*
- * A component: its blocks, how many of them an MCU has across and down, and how they are divided: by the quantisers of
- * the source and those to write, with their ratios in fixed point of 16 bits.
+ * A component: its blocks, how many of them an MCU has across and down, and how they are divided: by the source's
+ * quantisers, the new ones, and their ratios, as floats and as fractions of 2^16.
  */
 typedef struct {
   jvirt_barray_ptr coefficients;
   JDIMENSION width, height, across, down;
   const UINT16 *old, *chosen;
-  uint16_t ratio[DCTSIZE2];
-  uint64_t *nonzero; /* of one row, by its blocks */
-  int mean;          /* the one counted last */
+  uint16_t fraction[DCTSIZE2];
+  uint16_t threshold; /* a remainder above this is rounded up */
+  float ratio[DCTSIZE2], bit_price;
+  uint64_t *candidates; /* of one row of blocks */
+  int last_mean;
   symbol_counts *means, *details;
+  const float *lengths;
 } plane;
 
 static void *allocate(job *work, size_t bytes) {
@@ -136,7 +141,8 @@ static void *allocate(job *work, size_t bytes) {
 static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
   const jpeg_component_info *source = &work->source.comp_info[number];
   jpeg_component_info *target = &work->target.comp_info[number];
-  /* Of a component that is alone, each block is an MCU (T.81, A.2.2). */
+  const requantise_recipe *recipe = work->recipe;
+  /* Each block of a single component is an MCU (T.81, A.2.2). */
   int is_alone = work->source.num_components == 1;
   target->quant_tbl_no = choose_quantisers(work, number);
   plane it = {
@@ -147,17 +153,22 @@ static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
       .down = is_alone ? 1 : (JDIMENSION)source->v_samp_factor,
       .old = source->quant_table->quantval,
       .chosen = work->target.quant_tbl_ptrs[target->quant_tbl_no]->quantval,
-      .nonzero = allocate(work, source->width_in_blocks * sizeof(uint64_t)),
+      .threshold = (uint16_t)(HALF + recipe->dead_zone * 2 * HALF),
+      .bit_price = recipe->bit_price[number > 0],
+      .candidates = allocate(work, source->width_in_blocks * sizeof(uint64_t)),
       .means = &work->means[target->dc_tbl_no],
       .details = &work->details[target->ac_tbl_no],
+      .lengths = work->lengths[target->ac_tbl_no],
   };
-  for (int k = 0; k < DCTSIZE2; k++)
-    it.ratio[k] = it.old[k] == it.chosen[k] ? SAME : (uint16_t)(((uint32_t)it.old[k] << 16) / it.chosen[k]);
-  it.ratio[0] = SAME; /* the mean is divided apart */
+  for (int k = 0; k < DCTSIZE2; k++) {
+    int stays = it.old[k] == it.chosen[k];
+    it.fraction[k] = stays ? SAME : (uint16_t)(((uint32_t)it.old[k] << 16) / it.chosen[k]);
+    it.ratio[k] = (float)it.old[k] / (float)it.chosen[k];
+  }
   return it;
 }
 
-/* Bytes of 0 or 1 as bits. Eight at a time: their product has the bits of all eight side by side, at its top. */
+/* Bytes of 0 or 1 as bits. One multiplication moves the bits of eight of them side by side, to its top byte. */
 static uint64_t as_bits(const uint8_t flags[DCTSIZE2]) {
   uint64_t bits = 0;
   for (int k = 0; k < DCTSIZE2; k += 8) {
@@ -169,68 +180,141 @@ static uint64_t as_bits(const uint8_t flags[DCTSIZE2]) {
   return bits;
 }
 
-/*
- * Each coefficient but the mean x its ratio, rounded; a ratio is at most 1. An exact half goes towards zero: halves are
- * common here, either way is as far off, and this one is 7 % fewer bytes. Tells of each block which are not zero then.
- */
+/* For each block of a row, which coefficients are not zero when they are divided: bit k for block[k]. */
 SEVERAL_TARGETS
-static void divide_details(JBLOCKROW row, size_t blocks, const uint16_t ratio[DCTSIZE2], uint64_t *nonzero) {
+static void find_candidates(
+    JBLOCKROW row, size_t blocks, const uint16_t fraction[DCTSIZE2], uint16_t threshold, uint64_t *candidates) {
   for (size_t x = 0; x < blocks; x++) {
     JCOEFPTR value = row[x];
     uint8_t flags[DCTSIZE2];
     for (int k = 0; k < DCTSIZE2; k++) {
       int16_t sign = (int16_t)(value[k] >> 15);
       uint16_t size = (uint16_t)((value[k] ^ sign) - sign);
-      /* The product's halves apart: compilers see multiplications of 16 bits, which processors do many at once. */
-      uint16_t high = (uint16_t)((uint32_t)size * ratio[k] >> 16), low = (uint16_t)((uint32_t)size * ratio[k]);
-      uint16_t scaled = (uint16_t)(high + (low > HALF));
-      value[k] = (JCOEF)((scaled ^ sign) - sign);
-      flags[k] = scaled != 0;
+      /* The product's halves apart: compilers turn 16-bit multiplications into vector instructions. */
+      uint16_t high = (uint16_t)((uint32_t)size * fraction[k] >> 16), low = (uint16_t)((uint32_t)size * fraction[k]);
+      flags[k] = (uint16_t)(high + (low > threshold)) != 0;
     }
-    nonzero[x] = as_bits(flags);
+    candidates[x] = as_bits(flags);
   }
 }
 
-/*
- * A block's mean, divided as if it were higher by `shift`; tells by how much it is too high now. An exact half goes away
- * from zero, and what shows as 255 is divided as 255: or a white ground would be gray, which nobody sees but a shop's
- * checks do.
- */
-static int divide_mean(JBLOCK block, const plane *by, int shift) {
-  int before = block[0] * by->old[0], wanted = before + shift, half = by->chosen[0] / 2;
-  if (before >= HIGHEST - PIXEL / 2)
-    wanted = HIGHEST;
-  block[0] = (JCOEF)((wanted < 0 ? wanted - half : wanted + half) / by->chosen[0]);
-  return block[0] * by->chosen[0] - before;
+/* Divide each detail of a row's blocks, rounded with the dead zone, and find which are not zero then. */
+SEVERAL_TARGETS
+static void divide_details(
+    JBLOCKROW row, size_t blocks, const uint16_t fraction[DCTSIZE2], uint16_t threshold, uint64_t *candidates) {
+  for (size_t x = 0; x < blocks; x++) {
+    JCOEFPTR value = row[x];
+    JCOEF mean = value[0];
+    uint8_t flags[DCTSIZE2];
+    for (int k = 0; k < DCTSIZE2; k++) {
+      int16_t sign = (int16_t)(value[k] >> 15);
+      uint16_t size = (uint16_t)((value[k] ^ sign) - sign);
+      uint16_t high = (uint16_t)((uint32_t)size * fraction[k] >> 16), low = (uint16_t)((uint32_t)size * fraction[k]);
+      uint16_t scaled = (uint16_t)(high + (low > threshold));
+      value[k] = (JCOEF)((scaled ^ sign) - sign);
+      flags[k] = scaled != 0;
+    }
+    value[0] = mean;
+    candidates[x] = as_bits(flags);
+  }
 }
 
-/*
- * By how much the means of luma should be higher where those of chroma became too high by so much. Red, green and blue are
- * sums of them (BT.601): with 0.48 and 0.23, the sum of their squared errors would be least. Three quarters of that have
- * most of the gain, and cost brightness little more than half.
- */
-static int shift_of_luma(int blue_error, int red_error) { return -(36 * blue_error + 17 * red_error) / 100; }
+/* The variance of each block of a row, in squared levels x 64. Larger values than an image has are cut. */
+SEVERAL_TARGETS
+static void measure_activity(JBLOCKROW row, size_t blocks, const UINT16 old[DCTSIZE2], uint32_t *activity) {
+  for (size_t x = 0; x < blocks; x++) {
+    JCOEFPTR value = row[x];
+    uint32_t sum = 0;
+    for (int k = 0; k < DCTSIZE2; k++) {
+      int32_t size = (int32_t)value[k] * (int32_t)old[k];
+      size = size > 2047 ? 2047 : size < -2047 ? -2047 : size;
+      size = k == 0 ? 0 : size;
+      sum += (uint32_t)(size * size);
+    }
+    activity[x] = sum;
+  }
+}
+
+/* Quarters of an octave of an activity: 0 for 0, 4 for 1, and then 4 for each time it doubles. */
+static int octave_quarters(uint32_t activity) {
+  if (activity == 0)
+    return 0;
+  int octave = 31 - __builtin_clz(activity);
+  uint32_t fraction = octave >= 2 ? activity >> (octave - 2) & 3 : activity << (2 - octave) & 3;
+  return 4 * (octave + 1) + (int)fraction;
+}
+
+/* Divide a block's mean. A block that shows as 255 stays 255: shops check that a ground is pure white. */
+static void divide_mean(JBLOCK block, const plane *by) {
+  int mean = block[0] * by->old[0], half = by->chosen[0] / 2;
+  if (mean >= HIGHEST - PIXEL / 2)
+    mean = HIGHEST + (HIGHEST % by->chosen[0] ? half : 0);
+  block[0] = (JCOEF)((mean < 0 ? mean - half : mean + half) / by->chosen[0]);
+}
 
 static JBLOCKARRAY rows_of(job *work, const plane *of, JDIMENSION y, JDIMENSION rows) {
   return work->source.mem->access_virt_barray((j_common_ptr)&work->source, of->coefficients, y, rows, TRUE);
 }
 
-static void divide_row(job *work, plane *of, JBLOCKROW row) {
-  divide_details(row, of->width, of->ratio, of->nonzero);
-  for (JDIMENSION x = 0; x < of->width; x++)
-    if (!count_details(of->details, row[x], of->nonzero[x]))
+static void count_block(job *work, symbol_counts *counts, const block_levels *chosen) {
+  int before = 0;
+  for (int at = 0; at < chosen->number; at++) {
+    if (!count_detail(counts, chosen->turns[at] - before - 1, chosen->levels[at]))
       leave(work, NOT_POSSIBLE);
+    before = chosen->turns[at];
+  }
+  counts->of[END_OF_BLOCK] += before < DCTSIZE2 - 1;
 }
 
-/* The means of a row of MCUs, in the order in which they are written. */
-static void count_means(job *work, plane *of, JBLOCKARRAY rows, JDIMENSION number) {
+static void write_block(JBLOCK block, const block_levels *chosen) {
+  memset(block + 1, 0, sizeof(JBLOCK) - sizeof(JCOEF));
+  for (int at = 0; at < chosen->number; at++)
+    block[COEFFICIENT[chosen->turns[at]]] = chosen->levels[at];
+}
+
+/* Which details are not zero, as they are now. */
+static void list_levels(const JBLOCK block, uint64_t nonzero, block_levels *chosen) {
+  uint64_t turns = 0;
+  for (nonzero &= ~(uint64_t)1; nonzero != 0; nonzero &= nonzero - 1)
+    turns |= (uint64_t)1 << TURN[__builtin_ctzll(nonzero)];
+  chosen->number = 0;
+  for (; turns != 0; turns &= turns - 1) {
+    int turn = __builtin_ctzll(turns);
+    chosen->turns[chosen->number] = (uint8_t)turn;
+    chosen->levels[chosen->number++] = block[COEFFICIENT[turn]];
+  }
+}
+
+/* Choose and count the details of a row of blocks; masking[x] is a factor of the bit price. Writes them if asked. */
+static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking, int is_written) {
+  block_levels chosen;
+  if (of->bit_price == 0) {
+    divide_details(row, of->width, of->fraction, of->threshold, of->candidates);
+    for (JDIMENSION x = 0; x < of->width; x++) {
+      list_levels(row[x], of->candidates[x], &chosen);
+      count_block(work, of->details, &chosen);
+    }
+    return;
+  }
+  find_candidates(row, of->width, of->fraction, of->threshold, of->candidates);
+  for (JDIMENSION x = 0; x < of->width; x++) {
+    search_levels(row[x], of->candidates[x], of->ratio, of->bit_price * masking[x], of->lengths, &chosen);
+    count_block(work, of->details, &chosen);
+    if (is_written)
+      write_block(row[x], &chosen);
+  }
+}
+
+/* Divide and count the means of a row of MCUs, in the order in which they are written. */
+static void divide_means(job *work, plane *of, JBLOCKARRAY rows, JDIMENSION number) {
   for (JDIMENSION left = 0; left < of->width; left += of->across) {
     JDIMENSION right = left + of->across < of->width ? left + of->across : of->width;
     for (JDIMENSION y = 0; y < number; y++) {
       for (JDIMENSION x = left; x < right; x++) {
-        if (!count_mean(of->means, rows[y][x][0] - of->mean))
+        divide_mean(rows[y][x], of);
+        if (!count_mean(of->means, rows[y][x][0] - of->last_mean))
           leave(work, NOT_POSSIBLE);
-        of->mean = rows[y][x][0];
+        of->last_mean = rows[y][x][0];
       }
     }
   }
@@ -243,48 +327,120 @@ static void count_fillers(plane *of) {
   count_plain_blocks(of->means, of->details, all - (long)of->width * of->height);
 }
 
-static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
-  int has_chroma = work->source.num_components == 3;
-  plane planes[3], *luma = &planes[0], *blue = &planes[1], *red = &planes[2];
-  for (int number = 0; number < work->source.num_components; number++)
-    planes[number] = open_plane(work, coefficients[number], number);
-  /* A block of chroma lies on two by two of luma; gray has none. */
-  size_t shifts_bytes = (luma->width + 1) / 2 * sizeof(int);
-  int *shifts = allocate(work, shifts_bytes);
-  memset(shifts, 0, shifts_bytes);
-  for (JDIMENSION y = 0; y < luma->height; y += luma->down) {
-    if (has_chroma) {
-      JBLOCKARRAY blues = rows_of(work, blue, y / 2, 1), reds = rows_of(work, red, y / 2, 1);
-      divide_row(work, blue, blues[0]);
-      divide_row(work, red, reds[0]);
-      for (JDIMENSION x = 0; x < blue->width; x++)
-        shifts[x] = shift_of_luma(divide_mean(blues[0][x], blue, 0), divide_mean(reds[0][x], red, 0));
-      count_means(work, blue, blues, 1);
-      count_means(work, red, reds, 1);
-    }
-    JDIMENSION rows = y + luma->down <= luma->height ? luma->down : luma->height - y;
-    JBLOCKARRAY brights = rows_of(work, luma, y, rows);
-    for (JDIMENSION row = 0; row < rows; row++) {
-      divide_row(work, luma, brights[row]);
-      for (JDIMENSION x = 0; x < luma->width; x++)
-        divide_mean(brights[row][x], luma, shifts[x / 2]);
-    }
-    count_means(work, luma, brights, rows);
+/* The components, and room for what is known of one row of MCUs. */
+typedef struct {
+  int number;
+  plane planes[3];
+  uint32_t *activity;
+  float *masking[2]; /* factors of the bit price: of up to two rows of luma's blocks */
+  float *chroma_masking;
+} image_planes;
+
+static image_planes open_planes(job *work, jvirt_barray_ptr *coefficients) {
+  image_planes image = {.number = work->source.num_components};
+  for (int number = 0; number < image.number; number++)
+    image.planes[number] = open_plane(work, coefficients[number], number);
+  size_t blocks = image.planes[0].width + 1;
+  image.activity = allocate(work, blocks * sizeof(uint32_t));
+  image.masking[0] = allocate(work, blocks * sizeof(float));
+  image.masking[1] = allocate(work, blocks * sizeof(float));
+  image.chroma_masking = allocate(work, blocks * sizeof(float));
+  return image;
+}
+
+/* Busy blocks hide errors, so bits cost more there. Chroma takes the mean of the luma that it colours. */
+static void measure_masking(job *work, image_planes *image, JBLOCKARRAY rows, JDIMENSION number) {
+  const plane *luma = &image->planes[0];
+  for (JDIMENSION y = 0; y < number; y++) {
+    measure_activity(rows[y], luma->width, luma->old, image->activity);
+    for (JDIMENSION x = 0; x < luma->width; x++)
+      image->masking[y][x] = work->recipe->masking[octave_quarters(image->activity[x])];
   }
-  count_fillers(luma);
-  for (int table = 0; table <= has_chroma; table++) {
+  if (image->number == 1)
+    return;
+  const float *upper = image->masking[0], *lower = image->masking[number - 1];
+  for (JDIMENSION x = 0; x < image->planes[1].width; x++) {
+    JDIMENSION left = 2 * x < luma->width ? 2 * x : luma->width - 1;
+    JDIMENSION right = left + 1 < luma->width ? left + 1 : left;
+    image->chroma_masking[x] = (upper[left] + upper[right] + lower[left] + lower[right]) / 4;
+  }
+}
+
+/* One row of MCUs, whose first row of luma is y. */
+static void choose_details(job *work, image_planes *image, JDIMENSION y, int is_written) {
+  plane *luma = &image->planes[0];
+  JDIMENSION rows = y + luma->down <= luma->height ? luma->down : luma->height - y;
+  JBLOCKARRAY brights = rows_of(work, luma, y, rows);
+  if (luma->bit_price > 0)
+    measure_masking(work, image, brights, rows);
+  for (JDIMENSION row = 0; row < rows; row++)
+    choose_row(work, luma, brights[row], image->masking[row], is_written);
+  if (is_written)
+    divide_means(work, luma, brights, rows);
+  for (int number = 1; number < image->number; number++) {
+    plane *chroma = &image->planes[number];
+    JBLOCKARRAY colours = rows_of(work, chroma, y / luma->down, 1);
+    choose_row(work, chroma, colours[0], image->chroma_masking, is_written);
+    if (is_written)
+      divide_means(work, chroma, colours, 1);
+  }
+}
+
+/* Count the symbols of some rows, for the code lengths that the search then assumes. */
+static void sample_codes(job *work, image_planes *image) {
+  const plane *luma = &image->planes[0];
+  JDIMENSION step = luma->down * (JDIMENSION)work->recipe->sampled_rows;
+  for (JDIMENSION y = step / 2 / luma->down * luma->down; y < luma->height; y += step)
+    choose_details(work, image, y, 0);
+  for (int table = 0; table < (image->number > 1 ? 2 : 1); table++) {
+    JHUFF_TBL codes;
+    work->details[table].of[END_OF_BLOCK]++; /* small images may have no sampled row */
+    choose_codes(&codes, &work->details[table]);
+    read_code_lengths(&codes, work->lengths[table]);
+  }
+  memset(work->details, 0, sizeof work->details);
+}
+
+static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
+  image_planes image = open_planes(work, coefficients);
+  int tables = image.number > 1 ? 2 : 1;
+  for (int table = 0; table < tables; table++)
+    read_code_lengths(work->target.ac_huff_tbl_ptrs[table], work->lengths[table]);
+  if (work->recipe->sampled_rows > 0 && image.planes[0].bit_price > 0)
+    sample_codes(work, &image);
+  for (JDIMENSION y = 0; y < image.planes[0].height; y += image.planes[0].down)
+    choose_details(work, &image, y, 1);
+  for (int number = 0; number < image.number; number++)
+    count_fillers(&image.planes[number]);
+  for (int table = 0; table < tables; table++) {
     choose_codes(work->target.dc_huff_tbl_ptrs[table], &work->means[table]);
     choose_codes(work->target.ac_huff_tbl_ptrs[table], &work->details[table]);
   }
 }
 
-static void set_target(job *work, int quality, size_t buffer_bytes) {
+/*
+ * Means first, then luma's lowest details, then its others in two steps of precision; chroma's details in one scan
+ * each, with tables of their own. Fewer scans than libjpeg's ten: each one's tables take bytes.
+ */
+static const jpeg_scan_info COLOUR_SCANS[] = {
+    {3, {0, 1, 2}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0},  {1, {0}, 3, 63, 0, 1},
+    {1, {0}, 3, 63, 1, 0},      {1, {1}, 1, 63, 0, 0}, {1, {2}, 1, 63, 0, 0},
+};
+static const jpeg_scan_info GRAY_SCANS[] = {
+    {1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0}, {1, {0}, 3, 63, 0, 1}, {1, {0}, 3, 63, 1, 0},
+};
+
+static void set_scans(struct jpeg_compress_struct *target) {
+  int has_colour = target->num_components > 1;
+  target->scan_info = has_colour ? COLOUR_SCANS : GRAY_SCANS;
+  target->num_scans = (int)(has_colour ? sizeof COLOUR_SCANS : sizeof GRAY_SCANS) / (int)sizeof(jpeg_scan_info);
+}
+
+static void set_target(job *work, size_t buffer_bytes) {
   struct jpeg_compress_struct *target = &work->target;
   jpeg_copy_critical_parameters(&work->source, target);
-  /* The source's tables stay with its components: what is asked goes into the target's. */
-  jpeg_set_quality(target, quality, TRUE);
-  for (int table = 0; table < 2; table++)
-    memcpy(work->asked[table], target->quant_tbl_ptrs[table]->quantval, sizeof work->asked[table]);
+  if (work->recipe->progressive)
+    set_scans(target);
   target->density_unit = 0;
   target->X_density = target->Y_density = 1;
   target->JFIF_major_version = target->JFIF_minor_version = 1;
@@ -296,9 +452,9 @@ static void set_target(job *work, int quality, size_t buffer_bytes) {
   work->destination.free_in_buffer = buffer_bytes;
 }
 
-/* What may be left at any call of libjpeg's. Its caller holds the job, which is whole after that too. */
+/* Any call of libjpeg's may leave this function. The caller owns the job, which stays valid. */
 static void attempt(
-    job *work, const unsigned char *data, size_t data_bytes, int quality, size_t max_pixels, size_t buffer_bytes,
+    job *work, const unsigned char *data, size_t data_bytes, size_t max_pixels, size_t buffer_bytes,
     const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes) {
   if (setjmp(work->left) != 0)
     return;
@@ -306,7 +462,7 @@ static void attempt(
   jpeg_create_compress(&work->target);
   read_header(work, data, data_bytes, max_pixels);
   jvirt_barray_ptr *coefficients = jpeg_read_coefficients(&work->source);
-  set_target(work, quality, buffer_bytes);
+  set_target(work, buffer_bytes);
   requantise_blocks(work, coefficients);
   jpeg_write_coefficients(&work->target, coefficients);
   if (icc_bytes > 0)
@@ -318,7 +474,7 @@ static void attempt(
 }
 
 requantise_outcome requantise_jpeg(
-    const unsigned char *data, size_t data_bytes, int quality, size_t max_pixels, size_t max_bytes,
+    const unsigned char *data, size_t data_bytes, const requantise_recipe *recipe, size_t max_pixels, size_t max_bytes,
     const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes,
     unsigned char **result, size_t *result_bytes) {
   job work;
@@ -328,18 +484,19 @@ requantise_outcome requantise_jpeg(
   work.errors.emit_message = on_message;
   work.errors.output_message = say_nothing;
   work.outcome = NOT_POSSIBLE;
-  /* One more than may be used: libjpeg holds a buffer to be full as soon as it is. */
+  work.recipe = recipe;
+  /* One byte more than may be used: libjpeg flushes a buffer as soon as it is full. */
   size_t buffer_bytes = max_bytes + 1;
   if (buffer_bytes == 0 || (work.buffer = malloc(buffer_bytes)) == NULL)
     return NOT_POSSIBLE;
-  attempt(&work, data, data_bytes, quality, max_pixels, buffer_bytes, icc, icc_bytes, exif, exif_bytes);
+  attempt(&work, data, data_bytes, max_pixels, buffer_bytes, icc, icc_bytes, exif, exif_bytes);
   if (work.outcome == REQUANTISED) {
     *result = work.buffer;
     *result_bytes = buffer_bytes - work.destination.free_in_buffer;
   } else {
     free(work.buffer);
   }
-  /* These may be called for what was never created: it is zero. */
+  /* Safe for what was never created: it is zero. */
   jpeg_destroy_compress(&work.target);
   jpeg_destroy_decompress(&work.source);
   return work.outcome;

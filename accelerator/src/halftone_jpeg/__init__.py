@@ -1,17 +1,25 @@
-"""A JPEG at another quality without decoding it: its DCT coefficients are divided anew and written
-again.
+"""Write a JPEG with other quantisers without decoding it: only its DCT coefficients change.
 
-Twice as fast as decoding and encoding, and nothing is rounded to pixels in between.
+Faster than decoding and encoding, and nothing is rounded to pixels in between.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from halftone_jpeg._native import ffi, lib
 
-__all__ = ["NotPossible", "TooLarge", "requantise"]
+__all__ = ["NotPossible", "Recipe", "TooLarge", "requantise"]
 
-# What a segment can hold (its length counts itself in 16 bits), and a profile in its at most 255
-# segments.
+# A segment's length counts itself, in 16 bits; a profile takes at most 255 segments.
 _MAX_EXIF_BYTES = 65_533
 _MAX_ICC_BYTES = 255 * 65_519
+_COEFFICIENTS = 64
+# The native code looks factors up by quarters of an octave of a block's sum of squares, from 2⁻¹.
+_ACTIVITIES, _QUARTERS, _LEAST_SQUARES = 128, 4, 0.5
+# The variance at which a bit costs its plain price, in squared 8-bit levels.
+_PLAIN_VARIANCE = 100
 
 
 class NotPossible(Exception):
@@ -22,30 +30,75 @@ class TooLarge(Exception):
     """The result would have more bytes than it may."""
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How to requantise.
+
+    `quantisers`: of luma, blue and red chroma, 64 each in natural order, 1–255. A quantiser of the
+    source that is coarser stays: precision that is lost does not come back.
+    `dead_zone`: how far beyond one half a coefficient must be to be rounded up, 0–0.49 steps.
+    `bit_prices`: the squared error, in quantiser steps, that one bit may save, for luma and chroma;
+    0 rounds without a search, which is faster.
+    `masking`: the power of a block's variance that the price grows with (0: the same everywhere);
+    `masking_floor`: the variance that even blocks are taken to have, in squared 8-bit levels.
+    `sampled_rows`: the search counts symbols on every n-th row of blocks first; 0: it assumes the
+    standard's codes.
+    """
+
+    quantisers: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    dead_zone: float = 0.0
+    bit_prices: tuple[float, float] = (0.0, 0.0)
+    masking: float = 0.0
+    masking_floor: float = 1.0
+    sampled_rows: int = 0
+    progressive: bool = False
+
+    @cached_property
+    def _native(self) -> Any:
+        if any(len(table) != _COEFFICIENTS for table in self.quantisers):
+            raise ValueError("a table of quantisers has 64 numbers")
+        if not 0 <= self.dead_zone < 0.5:
+            raise ValueError(f"dead_zone is {self.dead_zone}; expected 0 to below 0.5")
+        native = ffi.new("requantise_recipe *")
+        native.quantisers = [list(table) for table in self.quantisers]
+        native.dead_zone = self.dead_zone
+        native.bit_price = self.bit_prices
+        native.masking = self._masking_factors()
+        native.sampled_rows = self.sampled_rows
+        native.progressive = self.progressive
+        return native
+
+    def _masking_factors(self) -> Sequence[float]:
+        floor = self.masking_floor
+        variances = (
+            _LEAST_SQUARES * 2 ** (quarters / _QUARTERS) / _COEFFICIENTS
+            for quarters in range(_ACTIVITIES)
+        )
+        return [
+            ((variance + floor) / (_PLAIN_VARIANCE + floor)) ** self.masking
+            for variance in variances
+        ]
+
+
 def requantise(
     data: bytes,
-    quality: int,
+    recipe: Recipe,
     *,
     max_pixels: int,
     max_bytes: int,
     icc: bytes = b"",
     exif: bytes = b"",
 ) -> bytes:
-    """The JPEG at `quality` (1–95, the standard tables as libjpeg scales them), baseline, optimised
-    Huffman tables.
+    """The JPEG by this recipe, with Huffman tables made for it.
 
-    Where the source's quantiser is coarser than the one asked for, it stays: precision that is gone
-    does not come back. Takes 8-bit gray and YCbCr 4:2:0. The result carries `icc` and `exif` (with
-    its "Exif" head) unless they are empty, and no other metadata. Raises NotPossible and TooLarge.
-    Other threads run in the meantime.
+    Takes 8-bit gray and YCbCr 4:2:0. The result carries `icc` and `exif` (with its "Exif" head)
+    unless they are empty, and no other metadata. Raises NotPossible and TooLarge. Releases the GIL.
     """
-    if not 1 <= quality <= 95:
-        raise ValueError(f"quality is {quality}; expected 1–95")
     if len(exif) > _MAX_EXIF_BYTES or len(icc) > _MAX_ICC_BYTES:
         raise NotPossible
     result, result_bytes = ffi.new("unsigned char **"), ffi.new("size_t *")
     outcome = lib.requantise_jpeg(
-        *(ffi.from_buffer(data), len(data), quality, max_pixels, max_bytes),
+        *(ffi.from_buffer(data), len(data), recipe._native, max_pixels, max_bytes),
         *(ffi.from_buffer(icc), len(icc), ffi.from_buffer(exif), len(exif)),
         *(result, result_bytes),
     )

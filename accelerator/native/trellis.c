@@ -1,0 +1,142 @@
+#include "trellis.h"
+
+#include <string.h>
+
+#include "huffman.h"
+
+/*
+ * A detail's predecessor is sought among so many candidates before it, and none. Longer gaps of candidates that
+ * all become zero are rare; the limit bounds the time of noise (64 candidates a block).
+ */
+#define MAX_LOOK_BACK 10
+
+const uint8_t TURN[DCTSIZE2] = {
+     0,  1,  5,  6, 14, 15, 27, 28,
+     2,  4,  7, 13, 16, 26, 29, 42,
+     3,  8, 12, 17, 25, 30, 41, 43,
+     9, 11, 18, 24, 31, 40, 44, 53,
+    10, 19, 23, 32, 39, 45, 52, 54,
+    20, 22, 33, 38, 46, 51, 55, 60,
+    21, 34, 37, 47, 50, 56, 59, 61,
+    35, 36, 48, 49, 57, 58, 62, 63,
+};
+
+const uint8_t COEFFICIENT[DCTSIZE2] = {
+     0,  1,  8, 16,  9,  2,  3, 10,
+    17, 24, 32, 25, 18, 11,  4,  5,
+    12, 19, 26, 33, 40, 48, 41, 34,
+    27, 20, 13,  6,  7, 14, 21, 28,
+    35, 42, 49, 56, 57, 50, 43, 36,
+    29, 22, 15, 23, 30, 37, 44, 51,
+    58, 59, 52, 45, 38, 31, 39, 46,
+    53, 60, 61, 54, 47, 55, 62, 63,
+};
+
+/* Candidates of a block in the order in which they are written; sizes are in steps of the new quantiser. */
+typedef struct {
+  int number;
+  int turn[DCTSIZE2];
+  float size[DCTSIZE2];
+} candidate_list;
+
+static void list_candidates(
+    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], candidate_list *list) {
+  uint64_t turns = 0;
+  for (candidates &= ~(uint64_t)1; candidates != 0; candidates &= candidates - 1)
+    turns |= (uint64_t)1 << TURN[__builtin_ctzll(candidates)];
+  int number = 0;
+  for (; turns != 0; turns &= turns - 1, number++) {
+    int turn = __builtin_ctzll(turns), k = COEFFICIENT[turn], value = block[k];
+    list->turn[number] = turn;
+    list->size[number] = (float)(value < 0 ? -value : value) * ratio[k];
+  }
+  list->number = number;
+}
+
+/* The nearest level; an exact half goes towards zero. A candidate's is 1 or more. */
+static int nearest(float size) {
+  int level = (int)size;
+  level += size - (float)level > 0.5f;
+  return level < 1 ? 1 : level;
+}
+
+static void keep(block_levels *chosen, int at, const JCOEF block[DCTSIZE2], int turn, int level) {
+  chosen->turns[at] = (uint8_t)turn;
+  chosen->levels[at] = (int16_t)(block[COEFFICIENT[turn]] < 0 ? -level : level);
+}
+
+void round_levels(const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], block_levels *chosen) {
+  candidate_list list;
+  list_candidates(block, candidates, ratio, &list);
+  for (int at = 0; at < list.number; at++)
+    keep(chosen, at, block, list.turn[at], nearest(list.size[at]));
+  chosen->number = list.number;
+}
+
+void search_levels(
+    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], float bit_price,
+    const float lengths[256], block_levels *chosen) {
+  candidate_list list;
+  list_candidates(block, candidates, ratio, &list);
+  int number = list.number;
+  chosen->number = 0;
+  if (number == 0)
+    return;
+  /*
+   * Node n is "candidate n - 1 is the last one kept", node 0 "none is kept". cost[n]: of the cheapest way there.
+   * zeroed[n]: the error of candidates 0 to n - 1 if all of them become zero.
+   */
+  float cost[DCTSIZE2], zeroed[DCTSIZE2];
+  int before[DCTSIZE2], level[DCTSIZE2], turn[DCTSIZE2];
+  cost[0] = zeroed[0] = 0;
+  turn[0] = 0;
+  for (int n = 0; n < number; n++) {
+    zeroed[n + 1] = zeroed[n] + list.size[n] * list.size[n];
+    turn[n + 1] = list.turn[n];
+  }
+  for (int n = 1; n <= number; n++) {
+    float size = list.size[n - 1];
+    int top = nearest(size), bits = bits_of(top), lower_bits = bits_of(top - 1);
+    float error = (size - (float)top) * (size - (float)top);
+    float lower_error = (size - (float)(top - 1)) * (size - (float)(top - 1));
+    float least = 0;
+    int first = n > MAX_LOOK_BACK ? n - MAX_LOOK_BACK : 0;
+    before[n] = -1;
+    for (int last = n - 1; last >= 0; last = last > first || last == 0 ? last - 1 : 0) {
+      int zeros = turn[n] - turn[last] - 1, run = zeros % 16 << 4;
+      float way = cost[last] + (zeroed[n - 1] - zeroed[last]);
+      if (zeros >= 16)
+        way += bit_price * (float)(zeros / 16) * lengths[SIXTEEN_ZEROS];
+      float there = way + error + bit_price * (lengths[run | bits] + (float)bits);
+      if (before[n] < 0 || there < least) {
+        least = there;
+        before[n] = last;
+        level[n] = top;
+      }
+      if (top == 1)
+        continue;
+      there = way + lower_error + bit_price * (lengths[run | lower_bits] + (float)lower_bits);
+      if (there < least) {
+        least = there;
+        before[n] = last;
+        level[n] = top - 1;
+      }
+    }
+    cost[n] = least;
+  }
+  float end = bit_price * lengths[END_OF_BLOCK], least = zeroed[number] + end;
+  int last = 0;
+  for (int n = 1; n <= number; n++) {
+    float all = cost[n] + (zeroed[number] - zeroed[n]) + (turn[n] < DCTSIZE2 - 1 ? end : 0);
+    if (all < least) {
+      least = all;
+      last = n;
+    }
+  }
+  int kept = 0;
+  for (int n = last; n > 0; n = before[n])
+    kept++;
+  chosen->number = kept;
+  for (int n = last; n > 0; n = before[n])
+    keep(chosen, --kept, block, turn[n], level[n]);
+}
