@@ -26,12 +26,15 @@ builder.cdef("""
         const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes,
         unsigned char **result, size_t *result_bytes);
 
+    double ssimulacra2(
+        const uint8_t *original, const uint8_t *distorted, int width, int height);
+
     void free(void *pointer);
 """)
 builder.set_source(
     "halftone_jpeg._native",
-    '#include <stdlib.h>\n#include "requantise.h"\n',
-    sources=["native/requantise.c", "native/trellis.c", "native/huffman.c"],
+    '#include <stdlib.h>\n#include "requantise.h"\n#include "score.h"\n',
+    sources=[f"native/{name}.c" for name in ("requantise", "trellis", "huffman", "score")],
     include_dirs=["native"],
     libraries=["jpeg"],
     extra_compile_args=[] if platform.system() == "Windows" else _FLAGS,

@@ -127,7 +127,7 @@ typedef struct {
   const UINT16 *old, *chosen;
   uint16_t fraction[DCTSIZE2];
   uint16_t threshold; /* a remainder above this is rounded up */
-  float ratio[DCTSIZE2], bit_price;
+  float ratio[DCTSIZE2], weight[DCTSIZE2], bit_price;
   uint64_t *candidates; /* of one row of blocks */
   int last_mean;
   symbol_counts *means, *details;
@@ -153,18 +153,26 @@ static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
       .down = is_alone ? 1 : (JDIMENSION)source->v_samp_factor,
       .old = source->quant_table->quantval,
       .chosen = work->target.quant_tbl_ptrs[target->quant_tbl_no]->quantval,
-      .threshold = (uint16_t)(HALF + recipe->dead_zone * 2 * HALF),
+      .threshold = (uint16_t)(HALF + recipe->dead_zone * 2 * HALF), /* SAME rounds up with any up to 0.45 */
       .bit_price = recipe->bit_price[number > 0],
       .candidates = allocate(work, source->width_in_blocks * sizeof(uint64_t)),
       .means = &work->means[target->dc_tbl_no],
       .details = &work->details[target->ac_tbl_no],
       .lengths = work->lengths[target->ac_tbl_no],
   };
+  int all_stay = 1;
   for (int k = 0; k < DCTSIZE2; k++) {
     int stays = it.old[k] == it.chosen[k];
     it.fraction[k] = stays ? SAME : (uint16_t)(((uint32_t)it.old[k] << 16) / it.chosen[k]);
     it.ratio[k] = (float)it.old[k] / (float)it.chosen[k];
+    /* Errors count by the steps that were asked for, which may be finer. */
+    float coarser = (float)it.chosen[k] / (float)recipe->quantisers[number][k];
+    it.weight[k] = coarser * coarser;
+    all_stay &= stays;
   }
+  /* A result that is requantised again by the same recipe loses nothing more. */
+  if (all_stay)
+    it.bit_price = 0;
   return it;
 }
 
@@ -289,6 +297,8 @@ static void list_levels(const JBLOCK block, uint64_t nonzero, block_levels *chos
 static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking, int is_written) {
   block_levels chosen;
   if (of->bit_price == 0) {
+    if (!is_written)
+      return;
     divide_details(row, of->width, of->fraction, of->threshold, of->candidates);
     for (JDIMENSION x = 0; x < of->width; x++) {
       list_levels(row[x], of->candidates[x], &chosen);
@@ -298,7 +308,8 @@ static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking
   }
   find_candidates(row, of->width, of->fraction, of->threshold, of->candidates);
   for (JDIMENSION x = 0; x < of->width; x++) {
-    search_levels(row[x], of->candidates[x], of->ratio, of->bit_price * masking[x], of->lengths, &chosen);
+    search_levels(
+        row[x], of->candidates[x], of->ratio, of->weight, of->bit_price * masking[x], of->lengths, &chosen);
     count_block(work, of->details, &chosen);
     if (is_written)
       write_block(row[x], &chosen);
@@ -371,7 +382,7 @@ static void choose_details(job *work, image_planes *image, JDIMENSION y, int is_
   plane *luma = &image->planes[0];
   JDIMENSION rows = y + luma->down <= luma->height ? luma->down : luma->height - y;
   JBLOCKARRAY brights = rows_of(work, luma, y, rows);
-  if (luma->bit_price > 0)
+  if (work->recipe->bit_price[0] > 0 || work->recipe->bit_price[1] > 0)
     measure_masking(work, image, brights, rows);
   for (JDIMENSION row = 0; row < rows; row++)
     choose_row(work, luma, brights[row], image->masking[row], is_written);
@@ -406,7 +417,7 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
   int tables = image.number > 1 ? 2 : 1;
   for (int table = 0; table < tables; table++)
     read_code_lengths(work->target.ac_huff_tbl_ptrs[table], work->lengths[table]);
-  if (work->recipe->sampled_rows > 0 && image.planes[0].bit_price > 0)
+  if (work->recipe->sampled_rows > 0)
     sample_codes(work, &image);
   for (JDIMENSION y = 0; y < image.planes[0].height; y += image.planes[0].down)
     choose_details(work, &image, y, 1);

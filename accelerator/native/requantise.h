@@ -10,7 +10,7 @@ typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
 
 /*
  * How to requantise. quantisers: of luma, blue and red chroma, natural order, 1 to 255. dead_zone: how far beyond one
- * half a detail must be to be rounded up, 0 to 0.49 steps. bit_price: the squared error, in quantiser steps, that one
+ * half a detail must be to be rounded up, 0 to 0.45 steps. bit_price: the squared error, in quantiser steps, that one
  * bit may save, for luma and chroma; 0 rounds without a search. masking: factors of the bit price by a block's
  * activity, in quarters of an octave of its variance in squared 8-bit levels (index 0: a variance below 1/64).
  * sampled_rows: the Huffman codes that the search assumes are counted on every n-th row of blocks; 0 assumes the

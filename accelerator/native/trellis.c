@@ -65,17 +65,9 @@ static void keep(block_levels *chosen, int at, const JCOEF block[DCTSIZE2], int 
   chosen->levels[at] = (int16_t)(block[COEFFICIENT[turn]] < 0 ? -level : level);
 }
 
-void round_levels(const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], block_levels *chosen) {
-  candidate_list list;
-  list_candidates(block, candidates, ratio, &list);
-  for (int at = 0; at < list.number; at++)
-    keep(chosen, at, block, list.turn[at], nearest(list.size[at]));
-  chosen->number = list.number;
-}
-
 void search_levels(
-    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], float bit_price,
-    const float lengths[256], block_levels *chosen) {
+    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], const float weight[DCTSIZE2],
+    float bit_price, const float lengths[256], block_levels *chosen) {
   candidate_list list;
   list_candidates(block, candidates, ratio, &list);
   int number = list.number;
@@ -86,19 +78,20 @@ void search_levels(
    * Node n is "candidate n - 1 is the last one kept", node 0 "none is kept". cost[n]: of the cheapest way there.
    * zeroed[n]: the error of candidates 0 to n - 1 if all of them become zero.
    */
-  float cost[DCTSIZE2], zeroed[DCTSIZE2];
+  float cost[DCTSIZE2], zeroed[DCTSIZE2], weights[DCTSIZE2];
   int before[DCTSIZE2], level[DCTSIZE2], turn[DCTSIZE2];
   cost[0] = zeroed[0] = 0;
   turn[0] = 0;
   for (int n = 0; n < number; n++) {
-    zeroed[n + 1] = zeroed[n] + list.size[n] * list.size[n];
+    weights[n + 1] = weight[COEFFICIENT[list.turn[n]]];
+    zeroed[n + 1] = zeroed[n] + weights[n + 1] * list.size[n] * list.size[n];
     turn[n + 1] = list.turn[n];
   }
   for (int n = 1; n <= number; n++) {
     float size = list.size[n - 1];
     int top = nearest(size), bits = bits_of(top), lower_bits = bits_of(top - 1);
-    float error = (size - (float)top) * (size - (float)top);
-    float lower_error = (size - (float)(top - 1)) * (size - (float)(top - 1));
+    float error = weights[n] * (size - (float)top) * (size - (float)top);
+    float lower_error = weights[n] * (size - (float)(top - 1)) * (size - (float)(top - 1));
     float least = 0;
     int first = n > MAX_LOOK_BACK ? n - MAX_LOOK_BACK : 0;
     before[n] = -1;

@@ -18,19 +18,17 @@ typedef struct {
 extern const uint8_t TURN[DCTSIZE2];
 extern const uint8_t COEFFICIENT[DCTSIZE2];
 
-/* Round each detail to the nearest level. `candidates`: bit k is set where that is not zero for block[k]. */
-void round_levels(const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], block_levels *chosen);
-
 /*
- * Choose the levels that minimise (squared error in quantiser steps) + bit_price x (bits to write them).
+ * Choose the levels that minimise (weighted squared error in quantiser steps) + bit_price x (bits to write them).
  *
- * ratio[k]: the source's quantiser of coefficient k divided by the new one. lengths: the bits of each Huffman code.
- * Each candidate may become its nearest level, the one below, or zero. The search is a shortest path over the last
+ * ratio[k]: the source's quantiser of coefficient k divided by the new one. weight[k]: of its squared error. lengths:
+ * the bits of each Huffman code.
+ * candidates: bit k is set if block[k] does not round to zero. Each candidate may become its nearest level, the one below, or zero. The search is a shortest path over the last
  * detail kept (Ramchandran and Vetterli, "Rate-distortion optimal fast thresholding with complete JPEG/MPEG decoder
  * compatibility", 1994).
  */
 void search_levels(
-    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], float bit_price,
-    const float lengths[256], block_levels *chosen);
+    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], const float weight[DCTSIZE2],
+    float bit_price, const float lengths[256], block_levels *chosen);
 
 #endif

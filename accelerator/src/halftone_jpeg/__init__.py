@@ -10,11 +10,12 @@ from typing import Any
 
 from halftone_jpeg._native import ffi, lib
 
-__all__ = ["NotPossible", "Recipe", "TooLarge", "requantise"]
+__all__ = ["NotPossible", "Recipe", "TooLarge", "requantise", "ssimulacra2"]
 
 # A segment's length counts itself, in 16 bits; a profile takes at most 255 segments.
 _MAX_EXIF_BYTES = 65_533
 _MAX_ICC_BYTES = 255 * 65_519
+_NO_MEMORY = -1000.0
 _COEFFICIENTS = 64
 # The native code looks factors up by quarters of an octave of a block's sum of squares, from 2⁻¹.
 _ACTIVITIES, _QUARTERS, _LEAST_SQUARES = 128, 4, 0.5
@@ -36,7 +37,7 @@ class Recipe:
 
     `quantisers`: of luma, blue and red chroma, 64 each in natural order, 1–255. A quantiser of the
     source that is coarser stays: precision that is lost does not come back.
-    `dead_zone`: how far beyond one half a coefficient must be to be rounded up, 0–0.49 steps.
+    `dead_zone`: how far beyond one half a coefficient must be to be rounded up, 0–0.45 steps.
     `bit_prices`: the squared error, in quantiser steps, that one bit may save, for luma and chroma;
     0 rounds without a search, which is faster.
     `masking`: the power of a block's variance that the price grows with (0: the same everywhere);
@@ -54,11 +55,12 @@ class Recipe:
     progressive: bool = False
 
     @cached_property
-    def _native(self) -> Any:
+    def native(self) -> Any:
+        """The struct that the C code takes. Raises ValueError for a recipe that makes no sense."""
         if any(len(table) != _COEFFICIENTS for table in self.quantisers):
             raise ValueError("a table of quantisers has 64 numbers")
-        if not 0 <= self.dead_zone < 0.5:
-            raise ValueError(f"dead_zone is {self.dead_zone}; expected 0 to below 0.5")
+        if not 0 <= self.dead_zone <= 0.45:
+            raise ValueError(f"dead_zone is {self.dead_zone}; expected 0 to 0.45")
         native = ffi.new("requantise_recipe *")
         native.quantisers = [list(table) for table in self.quantisers]
         native.dead_zone = self.dead_zone
@@ -98,7 +100,7 @@ def requantise(
         raise NotPossible
     result, result_bytes = ffi.new("unsigned char **"), ffi.new("size_t *")
     outcome = lib.requantise_jpeg(
-        *(ffi.from_buffer(data), len(data), recipe._native, max_pixels, max_bytes),
+        *(ffi.from_buffer(data), len(data), recipe.native, max_pixels, max_bytes),
         *(ffi.from_buffer(icc), len(icc), ffi.from_buffer(exif), len(exif)),
         *(result, result_bytes),
     )
@@ -110,3 +112,20 @@ def requantise(
         return bytes(ffi.buffer(result[0], result_bytes[0]))
     finally:
         lib.free(result[0])
+
+
+def ssimulacra2(original: bytes, distorted: bytes, width: int, height: int) -> float:
+    """The SSIMULACRA2 score of `distorted` beside `original`, both RGB without padding.
+
+    100 is the same, about 90 no visible difference, 70 high quality. Takes 0.2 s of CPU and 76
+    bytes a pixel for a megapixel. Releases the GIL.
+    """
+    expected = width * height * 3
+    if len(original) != expected or len(distorted) != expected:
+        raise ValueError(f"{width} × {height} pixels of RGB have {expected} bytes")
+    score: float = lib.ssimulacra2(
+        ffi.from_buffer(original), ffi.from_buffer(distorted), width, height
+    )
+    if score == _NO_MEMORY:
+        raise MemoryError
+    return score

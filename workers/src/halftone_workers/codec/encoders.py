@@ -4,21 +4,32 @@ throughout.
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import oxipng
 from PIL import Image
 
+from halftone_shared.model.options import Effort
+from halftone_workers.codec import requantising
 from halftone_workers.codec.containers import without_times
 from halftone_workers.codec.formats import FACTS, Format
 from halftone_workers.codec.metadata import Kept
 from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
+from halftone_workers.codec.quality_scale import encoder_parameter
 from halftone_workers.codec.search import Growth
 from halftone_workers.codec.stripping import with_metadata
+from halftone_workers.errors import MustDecode
 
 _XMP_TAG = 0x02BC
+# Pixels become a JPEG of this quality on their way to the accelerator: little slower to read than
+# one of less, and its loss is lost in the result's.
+FINE_QUALITY = 97
+# Methods of libwebp (0 fast to 6 small) and speeds of libavif (10 fast to 0 small).
+_WEBP_METHODS = {Effort.FAST: 2, Effort.BALANCED: 4, Effort.BEST: 6}
+_AVIF_SPEEDS = {Effort.FAST: 9, Effort.BALANCED: 8, Effort.BEST: 4}
 # What the formats' fields hold: a WebP counts in 16 and in 24 bits.
 # oxipng takes half a second for 2 megapixels and saves 7 %; a search for a share of the bytes needs
 # it often.
@@ -75,19 +86,47 @@ def fit(frames: Frames, output: Format) -> Frames:
     return replace(frames, pictures=pictures)
 
 
-def encode(frames: Frames, output: Format, quality: int) -> bytes:
-    """Fitted frames in the output format. The same frames and quality give the same bytes."""
-    return with_metadata(_ENCODERS[output](frames, quality), output, frames.kept)
+def encode(
+    frames: Frames, output: Format, quality: float, effort: Effort = Effort.BALANCED
+) -> bytes:
+    """Fitted frames in the output format. The same arguments give the same bytes."""
+    return with_metadata(_ENCODERS[output](frames, quality, effort), output, frames.kept)
 
 
-def _jpeg(frames: Frames, quality: int) -> bytes:
+def _jpeg(frames: Frames, quality: float, effort: Effort) -> bytes:
+    if frames.first.mode == "CMYK":
+        return _jpeg_by_pillow(frames, quality=round(quality))
+    if requantising.accelerator is not None and effort is not Effort.FAST:
+        with suppress(MustDecode):
+            return _jpeg_by_requantising(frames, quality, effort)
+    tables = requantising.quantisers(encoder_parameter("JPEG plain", quality))
+    bands = len(frames.first.getbands())
+    return _jpeg_by_pillow(frames, qtables=[list(table) for table in tables[:bands]])
+
+
+def _jpeg_by_requantising(frames: Frames, quality: float, effort: Effort) -> bytes:
+    """By way of a JPEG whose loss does not show: the accelerator's search needs coefficients."""
+    fine = replace(frames, kept=Kept(), pictures=[replace(frames.pictures[0], icc=None)])
+    return requantising.requantise(
+        _save(fine, Format.JPEG, quality=FINE_QUALITY),
+        encoder_parameter(f"JPEG {effort}", quality),
+        effort,
+        max_pixels=frames.first.width * frames.first.height,
+        icc=frames.pictures[0].icc,
+        exif=frames.kept.exif(),
+    )
+
+
+def _jpeg_by_pillow(frames: Frames, **how: Any) -> bytes:
     try:
-        return _save(frames, Format.JPEG, quality=quality, optimize=True)
-    except OSError:  # tiny images fill up to a block: more bytes than Pillow has room for
-        return _save(frames, Format.JPEG, quality=quality)
+        return _save(frames, Format.JPEG, optimize=True, **how)
+    except OSError:
+        # Pillow's buffer is too small for some images of few pixels a side, whose blocks have more
+        # bytes than pixels. Only optimising needs it.
+        return _save(frames, Format.JPEG, **how)
 
 
-def _png(frames: Frames, quality: int) -> bytes:
+def _png(frames: Frames, quality: float, effort: Effort) -> bytes:
     if frames.others:
         durations = list(frames.durations[1:] if frames.still_first else frames.durations)
         return _save(
@@ -121,21 +160,28 @@ def _showing(frames: Frames, image: Image.Image) -> Frames:
     return replace(frames, pictures=[replace(frames.pictures[0], image=image)])
 
 
-def _webp(frames: Frames, quality: int) -> bytes:
-    how: dict[str, Any] = {"lossless": True} if frames.lossless else {"quality": quality}
+def _webp(frames: Frames, quality: float, effort: Effort) -> bytes:
+    return webp(frames, encoder_parameter(f"WEBP {effort}", quality), effort)
+
+
+def webp(frames: Frames, library_quality: float, effort: Effort) -> bytes:
+    """Lossless, if the frames are so; else at this quality of libwebp."""
+    how: dict[str, Any] = {"quality": library_quality}
+    if frames.lossless:
+        how = {"lossless": True}
     if frames.others:
         durations = [min(duration, _MAX_WEBP_MILLISECONDS) for duration in frames.durations]
         how |= {"duration": durations, "loop": min(frames.plays, _MAX_WEBP_PLAYS)}
-    encoded = _save(frames, Format.WEBP, method=4, **how)
+    encoded = _save(frames, Format.WEBP, method=_WEBP_METHODS[effort], **how)
     if frames.others and any(picture.has_alpha for picture in frames.pictures):
         # libwebp does not set the flag where transparency is only what no frame covers.
         return encoded[:20] + bytes([encoded[20] | _WEBP_ALPHA_FLAG]) + encoded[21:]
     return encoded
 
 
-def _gif(frames: Frames, quality: int) -> bytes:
+def _gif(frames: Frames, quality: float, effort: Effort) -> bytes:
     # A GIF has 256 colours to begin with: fewer are all that there is to save.
-    colours = max(2, MAX_COLOURS * quality // 100)
+    colours = max(2, int(MAX_COLOURS * quality / 100))
     reduced = _each(frames, lambda image: with_clear_colour(image, colours))
     if not frames.others:
         return _save(reduced, Format.GIF, optimize=True)
@@ -163,13 +209,19 @@ def _durations_that_add_up(frames: Frames) -> list[int]:
     return durations
 
 
-def _avif(frames: Frames, quality: int) -> bytes:
+def _avif(frames: Frames, quality: float, effort: Effort) -> bytes:
+    return avif(frames, encoder_parameter(f"AVIF {effort}", quality), effort)
+
+
+def avif(frames: Frames, library_quality: float, effort: Effort) -> bytes:
+    """At this quality of libavif, which knows whole numbers."""
     how: dict[str, Any] = {"duration": list(frames.durations)} if frames.others else {}
-    encoded = _save(frames, Format.AVIF, quality=quality, speed=8, max_threads=1, **how)
+    how |= {"quality": round(library_quality), "speed": _AVIF_SPEEDS[effort]}
+    encoded = _save(frames, Format.AVIF, max_threads=1, **how)
     return without_times(encoded) if frames.others else encoded
 
 
-def _tiff(frames: Frames, quality: int) -> bytes:
+def _tiff(frames: Frames, quality: float, effort: Effort) -> bytes:
     images = [frames.first, *frames.others]
     row_bytes = [image.width * len(image.getbands()) for image in images]
     # Pillow's own strips of wide images have fewer rows than a block.
@@ -177,7 +229,7 @@ def _tiff(frames: Frames, quality: int) -> bytes:
     longest = max(*(image.width for image in images), strip_bytes // min(row_bytes))
     if longest <= _MAX_STRIP_SIDE and all(image.mode in ("RGB", "L", "CMYK") for image in images):
         return _save(
-            frames, Format.TIFF, compression="jpeg", quality=quality, strip_size=strip_bytes
+            frames, Format.TIFF, compression="jpeg", quality=round(quality), strip_size=strip_bytes
         )
     return _save(frames, Format.TIFF, compression="tiff_adobe_deflate")
 
@@ -189,7 +241,7 @@ def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frame
     )
 
 
-_ENCODERS: dict[Format, Callable[[Frames, int], bytes]] = {
+_ENCODERS: dict[Format, Callable[[Frames, float, Effort], bytes]] = {
     Format.JPEG: _jpeg,
     Format.PNG: _png,
     Format.WEBP: _webp,
@@ -240,6 +292,6 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _colours(quality: int) -> int:
+def _colours(quality: float) -> int:
     """Palette size: the whole palette from quality 50 on, and fewer colours below."""
-    return max(2, MAX_COLOURS * min(quality, _WHOLE_PALETTE) // _WHOLE_PALETTE)
+    return max(2, int(MAX_COLOURS * min(quality, _WHOLE_PALETTE) / _WHOLE_PALETTE))

@@ -1,44 +1,81 @@
-"""JPEG to JPEG without pixels, by halftone-jpeg, where that is installed and the image is one that
-it takes.
+"""JPEG to JPEG without pixels, by halftone-jpeg, where it is installed and takes the image.
 
-Faster than decoding and encoding, and nothing is rounded but the coefficients that are divided
-anew.
+Faster than decoding and encoding, in fewer bytes: the accelerator chooses each coefficient by what
+it costs in bits and what it shows.
 """
 
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from PIL import Image
 
+from halftone_shared.model.options import Effort
 from halftone_workers.codec.exif import ORIENTATION_TAG, kept_exif
+from halftone_workers.codec.quality_scale import JPEG_QUANTISERS
 from halftone_workers.errors import MustDecode
 
 accelerator: Any = None
 with suppress(ImportError):
     accelerator = import_module("halftone_jpeg")
 
+# How the accelerator chooses coefficients, by effort. The figures are the best of a search over
+# real photographs (docs/decisions/0006-an-optional-jpeg-accelerator.md).
+_SEARCH: dict[str, Any] = {"bit_prices": (0.12, 0.12), "masking": 0.3, "masking_floor": 20.0}
+_CHOICES: dict[Effort, dict[str, Any]] = {
+    Effort.FAST: {"dead_zone": 0.15},
+    Effort.BALANCED: _SEARCH,
+    Effort.BEST: _SEARCH | {"sampled_rows": 1, "progressive": True},
+}
+Quantisers = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+@lru_cache(maxsize=256)
+def quantisers(scale: float) -> Quantisers:
+    """The tables of luma, blue and red chroma at this scale, in natural order."""
+    luma, blue, red = (
+        tuple(max(1, min(255, round(step * scale))) for step in table) for table in JPEG_QUANTISERS
+    )
+    return luma, blue, red
+
+
+@lru_cache(maxsize=256)
+def _recipe(scale: float, effort: Effort) -> Any:
+    return accelerator.Recipe(quantisers(scale), **_CHOICES[effort])
+
 
 def can_requantise(image: Image.Image) -> bool:
-    """Whether this JPEG, opened and not decoded, may do without pixels: the accelerator is here,
-    and it stands upright.
+    """Whether this JPEG, opened and not decoded, may be requantised: the accelerator is installed,
+    and the image is upright.
 
-    What else is not taken, CMYK or other chroma than 4:2:0, only `requantise` finds out.
+    Only `requantise` finds out that it is CMYK or has other chroma than 4:2:0.
     """
     return accelerator is not None and ORIENTATION_TAG not in kept_exif(image)
 
 
 def requantise(
-    data: bytes, quality: int, *, max_pixels: int, icc: bytes | None, exif: bytes
+    data: bytes,
+    scale: float,
+    effort: Effort,
+    *,
+    max_pixels: int,
+    icc: bytes | None,
+    exif: bytes,
 ) -> bytes:
-    """The JPEG at this quality, with this profile and EXIF and no other metadata; itself, where
-    that is no larger.
+    """The JPEG with quantisers of this scale, this profile and EXIF, and no other metadata; `data`
+    itself if that is no larger.
 
     Raises MustDecode.
     """
     try:
         result: bytes = accelerator.requantise(
-            data, quality, max_pixels=max_pixels, max_bytes=len(data), icc=icc or b"", exif=exif
+            data,
+            _recipe(scale, effort),
+            max_pixels=max_pixels,
+            max_bytes=len(data),
+            icc=icc or b"",
+            exif=exif,
         )
     except accelerator.TooLarge:
         return data

@@ -1,0 +1,126 @@
+"""Real photographs, drawings and screenshots: fetched when a benchmark first wants them, never
+committed.
+
+They come from Debian's wallpaper packages and scikit-image's data. Each is scaled down until its
+own losses no longer show, then saved as PNG (what scores are against) and as the JPEG that a shop
+serves.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.photos import FOLDER
+
+PACKAGES = (
+    "lomiri-wallpapers-16.04",
+    "lomiri-wallpapers-20.04",
+    "mate-backgrounds",
+    "plasma-workspace-wallpapers",
+    "ukui-wallpapers",
+)
+# Of these folders and names all are photographs but those that are named here.
+_PHOTOGRAPHS = (
+    "lomiri-wallpapers-16.04/**/*.jpg",
+    "lomiri-wallpapers-20.04/**/Kleiber*.jpg",
+    "mate-backgrounds/**/nature/*.jpg",
+    "plasma-workspace-wallpapers/**/2560x1600.jpg",
+)
+_DRAWN = ("analogpattern", "umang", "Autumn")
+# These were never JPEGs, and stay at their size.
+_SCIKIT_IMAGE = ("astronaut", "chelsea", "coffee", "motorcycle_left")
+_DRAWINGS = (
+    "lomiri-wallpapers-16.04/**/umang*.jpg",
+    "lomiri-wallpapers-20.04/**/Fossa*.jpg",
+    "lomiri-wallpapers-20.04/**/Painting*.jpg",
+    "plasma-workspace-wallpapers/**/Autumn/**/2560x1600.jpg",
+    "plasma-workspace-wallpapers/**/SafeLanding/**/5120x2880.jpg",
+    "ukui-wallpapers/**/*.*g",
+)
+# Sources are scaled down to this many pixels a side, and by this factor at least.
+_SIDE, _LARGEST_SCALE, SHOP_QUALITY = 1500, 0.6, 92
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture before it was a JPEG, and the JPEG that a shop serves of it."""
+
+    name: str
+    original: Path
+    jpeg: Path
+
+
+def photographs() -> list[Sample]:
+    """At least 24, of at most 1500 pixels a side, in order of their names."""
+    import skimage
+
+    data = Path(skimage.__file__).parent / "data"
+    small = (data / f"{name}.png" for name in _SCIKIT_IMAGE)
+    return _samples("photographs", chain(_found(_PHOTOGRAPHS, without=_DRAWN), small))
+
+
+def drawings() -> list[Sample]:
+    """Drawings, and screenshots made of text and flat colours."""
+    return _samples("drawings", _found(_DRAWINGS, without=()))
+
+
+def _found(patterns: tuple[str, ...], without: tuple[str, ...]) -> Iterator[Path]:
+    for pattern in patterns:
+        for path in sorted(_unpacked().glob(pattern)):
+            if not _name_of(path).startswith(without):
+                yield path
+
+
+def _name_of(path: Path) -> str:
+    """Plasma's files are named for their size; their folder has the name."""
+    name = path.parents[2].name if path.parents[1].name == "contents" else path.stem
+    return name.split("_by")[0]
+
+
+def _unpacked() -> Path:
+    folder = FOLDER / "packages"
+    for package in PACKAGES:
+        if not (folder / package).exists():
+            _unpack(package, folder / package)
+    return folder
+
+
+def _unpack(package: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        # apt's sandbox user may not write here.
+        command = ["apt-get", "-o", "APT::Sandbox::User=root", "download", package]
+        subprocess.run(command, cwd=temporary, check=True, stdout=subprocess.DEVNULL)
+        archive = next(Path(temporary).glob("*.deb"))
+        partial = target.with_name(f"{target.name}.{os.getpid()}")
+        subprocess.run(["dpkg-deb", "-x", archive, partial], check=True)
+        partial.rename(target)
+
+
+def _samples(kind: str, sources: Iterator[Path]) -> list[Sample]:
+    folder = FOLDER / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for source in sources:
+        name = _name_of(source)
+        sample = Sample(name, folder / f"{name}.png", folder / f"{name}.jpg")
+        if not sample.jpeg.exists():
+            small = _scaled_down(source)
+            small.save(sample.original, compress_level=1)
+            small.save(sample.jpeg, quality=SHOP_QUALITY)
+        samples.append(sample)
+    return sorted(samples, key=lambda sample: sample.name)
+
+
+def _scaled_down(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        largest = 1 if path.stem in _SCIKIT_IMAGE else _LARGEST_SCALE
+        scale = min(_SIDE / max(image.size), largest)
+        size = round(image.width * scale), round(image.height * scale)
+        return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
