@@ -310,9 +310,10 @@ static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking
   for (JDIMENSION x = 0; x < of->width; x++) {
     search_levels(
         row[x], of->candidates[x], of->ratio, of->weight, of->bit_price * masking[x], of->lengths, &chosen);
-    count_block(work, of->details, &chosen);
     if (is_written)
       write_block(row[x], &chosen);
+    if (!is_written || !work->recipe->progressive) /* libjpeg counts for itself where it writes several scans */
+      count_block(work, of->details, &chosen);
   }
 }
 
@@ -421,6 +422,8 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
     sample_codes(work, &image);
   for (JDIMENSION y = 0; y < image.planes[0].height; y += image.planes[0].down)
     choose_details(work, &image, y, 1);
+  if (work->recipe->progressive)
+    return;
   for (int number = 0; number < image.number; number++)
     count_fillers(&image.planes[number]);
   for (int table = 0; table < tables; table++) {
@@ -430,16 +433,14 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
 }
 
 /*
- * Means first, then luma's lowest details, then its others in two steps of precision; chroma's details in one scan
- * each, with tables of their own. Fewer scans than libjpeg's ten: each one's tables take bytes.
+ * Means first, then luma's two lowest details, its others, and each chroma: five scans with tables of their own, where
+ * libjpeg makes ten. Runs of blocks without details take few bits in them.
  */
 static const jpeg_scan_info COLOUR_SCANS[] = {
-    {3, {0, 1, 2}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0},  {1, {0}, 3, 63, 0, 1},
-    {1, {0}, 3, 63, 1, 0},      {1, {1}, 1, 63, 0, 0}, {1, {2}, 1, 63, 0, 0},
+    {3, {0, 1, 2}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0},  {1, {0}, 3, 63, 0, 0},
+    {1, {1}, 1, 63, 0, 0},      {1, {2}, 1, 63, 0, 0},
 };
-static const jpeg_scan_info GRAY_SCANS[] = {
-    {1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0}, {1, {0}, 3, 63, 0, 1}, {1, {0}, 3, 63, 1, 0},
-};
+static const jpeg_scan_info GRAY_SCANS[] = {{1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0}, {1, {0}, 3, 63, 0, 0}};
 
 static void set_scans(struct jpeg_compress_struct *target) {
   int has_colour = target->num_components > 1;

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
-from halftone_samples import render_cutout
-from halftone_shared.model.options import Mode, OutputFormat
+from halftone_samples import PRODUCTS, render_cutout, render_photo
+from halftone_shared.model.options import Effort, Mode, OutputFormat
 from halftone_workers.codec import palettes
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.sources.webp import is_lossless
@@ -33,11 +33,33 @@ from tests.support.images import encoded, opened, picture
 
 
 @both_ways
-@pytest.mark.parametrize("quality", [1, 20, 50, 95])
-def test_jpeg_has_the_quality_that_was_asked(quality: int) -> None:
-    data, _ = compressed_bytes(encoded(colourful(), quality=100), quality=quality)
-    tables = opened(encoded(colourful(), quality=quality)).quantization  # type: ignore[attr-defined]
-    assert opened(data).quantization == tables  # type: ignore[attr-defined]
+@pytest.mark.parametrize("effort", Effort)
+def test_higher_quality_is_nearer_to_the_source_and_takes_more_bytes(effort: Effort) -> None:
+    photograph = render_photo(PRODUCTS[0], 1, (320, 240))
+    source = encoded(photograph, quality=98)
+    found = [
+        compressed_bytes(source, quality=quality, effort=effort)[0]
+        for quality in (1, 10, 30, 50, 70, 90)
+    ]
+    assert [len(data) for data in found] == sorted(len(data) for data in found)
+    errors = [_noise(opened(data), photograph) for data in found]
+    assert errors == sorted(errors, reverse=True)
+
+
+@both_ways
+@pytest.mark.parametrize("quality", [30, 50, 70])
+def test_quality_looks_as_pillows_jpeg_of_that_number(quality: int) -> None:
+    ssimulacra2 = pytest.importorskip("halftone_jpeg").ssimulacra2
+    for product in PRODUCTS[:3]:
+        photograph = render_photo(product, 1, (480, 360))
+        source = encoded(photograph, quality=98)
+        ours = opened(compressed_bytes(source, quality=quality)[0])
+        pillows = opened(encoded(photograph, quality=quality))
+        scores = [
+            ssimulacra2(photograph.tobytes(), image.tobytes(), *image.size)
+            for image in (ours, pillows)
+        ]
+        assert abs(scores[0] - scores[1]) < 6
 
 
 @pytest.mark.parametrize("quality", [50, 94, 95])

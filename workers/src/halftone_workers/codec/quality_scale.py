@@ -22,6 +22,10 @@ class Curve:
     xs: Sequence[float]
     ys: Sequence[float]
 
+    def __post_init__(self) -> None:
+        if len(self.xs) != len(self.ys):
+            raise ValueError(f"a curve of {len(self.xs)} places has {len(self.ys)} values")
+
     def at(self, x: float) -> float:
         above = bisect_left(self.xs, x)
         if above == 0:

@@ -22,11 +22,16 @@ with suppress(ImportError):
 
 # How the accelerator chooses coefficients, by effort. The figures are the best of a search over
 # real photographs (docs/decisions/0006-an-optional-jpeg-accelerator.md).
-_SEARCH: dict[str, Any] = {"bit_prices": (0.12, 0.12), "masking": 0.3, "masking_floor": 20.0}
+_SEARCH: dict[str, Any] = {
+    "bit_prices": (0.11, 0.12),
+    "masking": 0.2,
+    "masking_floor": 45.0,
+    "progressive": True,
+}
 _CHOICES: dict[Effort, dict[str, Any]] = {
     Effort.FAST: {"dead_zone": 0.15},
     Effort.BALANCED: _SEARCH,
-    Effort.BEST: _SEARCH | {"sampled_rows": 1, "progressive": True},
+    Effort.BEST: _SEARCH | {"sampled_rows": 1},
 }
 Quantisers = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
