@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from functools import cache
-from statistics import fmean
 from typing import Any
 
 import pytest

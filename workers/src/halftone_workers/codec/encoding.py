@@ -1,8 +1,12 @@
-"""From frames to bytes, as the options ask: at a quality, or in few enough bytes."""
+"""From frames to bytes, as the options ask: at a quality, for a visible quality, or in few enough
+bytes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+
+from PIL import Image
 
 from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES, usable_profile
@@ -11,19 +15,25 @@ from halftone_workers.codec.exif import read_exif
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.opening import Source, decoding
 from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec.quality_scale import encoder_parameter
 from halftone_workers.codec.requantising import can_requantise, requantise
 from halftone_workers.codec.search import best_that_fits
 from halftone_workers.codec.stripping import strip, tells_place, with_metadata
+from halftone_workers.codec.visual import Scored, reach_score
 from halftone_workers.errors import MustDecode
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded output, its size in pixels, and what does not meet the options."""
+    """An encoded output, its size in pixels, and what does not meet the options.
+
+    `score`: the SSIMULACRA2 score that `mode=visual` measured.
+    """
 
     data: bytes
     size: tuple[int, int]
     warnings: tuple[str, ...] = ()
+    score: float | None = None
 
 
 def encode_frames(
@@ -31,14 +41,13 @@ def encode_frames(
 ) -> Encoded:
     """Encode frames that went through all steps. `source_bytes`: for `mode=bytes`."""
     limit = byte_limit(options, source_bytes)
-    # Where bytes are limited, the search finds the quality.
-    frames = replace(fit(frames, output), frugal=options.mode is not Mode.BYTES)
-    if frames.lossless and limit is not None:
-        # A limit asks for the smallest loss: none, if that is few enough bytes.
-        lossless = len(encode(frames, output, options.quality)) <= limit
-        frames = replace(frames, lossless=lossless)
-    data, warnings = _as_asked(partial(encode, frames, output), output, options, limit)
-    return Encoded(data, frames.first.size, warnings)
+    frames = fit(frames, output)
+    if frames.lossless and (limit is not None or options.mode is Mode.VISUAL):
+        # What is asked for is the smallest loss: none, if that is few enough bytes.
+        is_small = limit is not None and len(encode(frames, output, options.quality)) <= limit
+        frames = replace(frames, lossless=is_small)
+    encode_at = partial(encode, frames, output, effort=options.effort)
+    return _as_asked(encode_at, frames.first, output, options, limit)
 
 
 def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) -> Encoded | None:
@@ -51,9 +60,14 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
     if icc is not None and len(icc) > MAX_PROFILE_BYTES:
         return None
 
-    def encode_at(quality: int) -> bytes:
+    def encode_at(quality: float) -> bytes:
         requantised = requantise(
-            data, quality, max_pixels=limits.max_pixels, icc=icc, exif=metadata.exif()
+            data,
+            encoder_parameter(f"JPEG {options.effort}", quality),
+            options.effort,
+            max_pixels=limits.max_pixels,
+            icc=icc,
+            exif=metadata.exif(),
         )
         if requantised is data:
             return data
@@ -61,14 +75,12 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
 
     try:
         limit = byte_limit(options, len(source.data))
-        encoded, warnings = _as_asked(encode_at, Format.JPEG, options, limit)
+        encoded = _as_asked(encode_at, image, Format.JPEG, options, limit)
     except MustDecode:
         return None
     # The original itself is the result. It is encoded if its metadata cannot be taken off.
-    is_stuck = encoded is data and strip(data, Format.JPEG, read_exif(image), metadata) is None
-    if is_stuck and tells_place(image):
-        return None
-    return Encoded(encoded, source.size, warnings)
+    is_stuck = encoded.data is data and strip(data, Format.JPEG, read_exif(image), metadata) is None
+    return None if is_stuck and tells_place(image) else encoded
 
 
 def byte_limit(options: ImageOptions, source_bytes: int) -> int | None:
@@ -80,15 +92,23 @@ def byte_limit(options: ImageOptions, source_bytes: int) -> int | None:
 
 
 def _as_asked(
-    encode_at: Callable[[int], bytes], output: Format, options: ImageOptions, limit: int | None
-) -> tuple[bytes, tuple[str, ...]]:
-    """The output, and a warning if it is over the limit. `encode_at` takes a quality."""
-    if options.mode is not Mode.BYTES:
-        encoded = encode_at(options.quality)
-        if limit is None or len(encoded) <= limit:
-            return encoded, ()
-    assert limit is not None  # noqa: S101 - mode=bytes has one
-    encoded = best_that_fits(encode_at, GROWTH[output], limit)
-    if len(encoded) <= limit:
-        return encoded, ()
-    return encoded, (f"No quality brings the image to {limit} bytes; this is the smallest.",)
+    encode_at: Callable[[float], bytes],
+    original: Image.Image,
+    output: Format,
+    options: ImageOptions,
+    limit: int | None,
+) -> Encoded:
+    """The output, with a warning if it is over the limit. `encode_at` takes a quality."""
+    found = Scored(b"")
+    if options.mode is Mode.VISUAL:
+        with decoding():
+            original.load()
+        found = reach_score(encode_at, original, options.target)
+    elif options.mode is not Mode.BYTES:
+        found = Scored(encode_at(options.quality))
+    if limit is not None and (not found.data or len(found.data) > limit):
+        found = Scored(best_that_fits(encode_at, GROWTH[output], limit))
+        if len(found.data) > limit:
+            warning = f"No quality brings the image to {limit} bytes; this is the smallest."
+            return Encoded(found.data, original.size, (warning,))
+    return Encoded(found.data, original.size, score=found.score)

@@ -1,8 +1,6 @@
 """Few colours that look like many: palettes for PNG and GIF, with dithering and alpha."""
 
-import io
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
@@ -24,29 +22,20 @@ _MOVED_SHARE = 0.01
 _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
 # Both parts of an image with alpha may be few of its pixels.
 _OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
-# What is neither opaque nor clear, edges and shadows, takes few bytes and is most of what is seen
-# of bad palettes.
+# What is neither opaque nor clear, edges and shadows, gets at least so many colours if it needs them.
 _TRANSLUCENT_COLOURS = 64
-# Opaque colours are sought in steps of this factor, on at most so many pixels a side; oxipng leaves
-# this share of the bytes.
-_STEP, _STEPS, _SEARCH_SIDE, _OPTIMISED_SHARE = 1.2, 20, 1000, 0.9
-# More pixels with alpha have the octree: two palettes take 6 s for as many as this, and an encode
-# has a deadline.
-_MAX_PARTS_PIXELS = 4_000_000
-# The colours of more pixels than this are sought on a part of them, of so many a side: k-means
-# takes up to 2 s for a million of noise, and an encode has a deadline.
-_MAX_CLUSTERED_PIXELS, _CLUSTERED_SIDE = 8_000_000, 2000
+# The colours of more pixels than this are chosen on a sample of them, of so many a side: k-means
+# takes up to 2 s for a million pixels of noise, and a sample of 90,000 loses 3 points of
+# SSIMULACRA2.
+_MAX_CLUSTERED_PIXELS, _CLUSTERED_SIDE = 160_000, 300
 _OPAQUE = 255
-SizeOf = Callable[[Image.Image], int]
 
 
-def with_palette(image: Image.Image, colours: int, size_of: SizeOf | None = None) -> Image.Image:
-    """At most `colours` colours, alpha kept. What has no more keeps each as it is. Few colours are
-    dithered, and more where bands would be seen.
+def with_palette(image: Image.Image, colours: int) -> Image.Image:
+    """At most `colours` colours, alpha kept. An image that has no more keeps each as it is. Few
+    colours are dithered, and more where bands would be seen.
 
-    `size_of`: how many bytes a result has as PNG; given, an image with alpha has no more than
-    Pillow's quantize(256) and optimize give it. Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer
-    grays) or P.
+    Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer grays) or P.
     """
     if image.mode == "1":
         return image
@@ -62,7 +51,7 @@ def with_palette(image: Image.Image, colours: int, size_of: SizeOf | None = None
         return _exact(image, colours)
     if image.mode == "RGB":
         return _reduced(image, colours)
-    return _reduced_with_alpha(image, colours, size_of)
+    return _reduced_with_alpha(image, colours)
 
 
 def with_clear_colour(image: Image.Image, colours: int) -> Image.Image:
@@ -201,57 +190,6 @@ def _worst_channel(one: Image.Image, other: Image.Image) -> Image.Image:
     return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
-def _reduced_with_alpha(image: Image.Image, colours: int, size_of: SizeOf | None) -> Image.Image:
-    """In two parts, or in Pillow's octree, which it is measured by, where that is closer to the
-    image.
-    """
-    octree = image.quantize(colours, Image.Quantize.FASTOCTREE)
-    if image.width * image.height > _MAX_PARTS_PIXELS:
-        return octree
-    parts = _Parts(image, colours)
-    result = (
-        _affordable(parts, image, colours, size_of)
-        if size_of and parts.colours
-        else parts.joined(parts.colours)
-    )
-    if result is None:
-        return octree
-    return min((result, octree), key=lambda candidate: _error(image, candidate))
-
-
-def _affordable(
-    parts: "_Parts", image: Image.Image, colours: int, size_of: SizeOf
-) -> Image.Image | None:
-    """With the most opaque colours whose PNG has no more bytes than Pillow's of an octree of 256;
-    None: not even a few.
-
-    The count is estimated on a smaller image, and then tried.
-    """
-    sample = _shrunk(image, _SEARCH_SIDE)
-    sampled = parts if sample is image else _Parts(sample, colours)
-    steps = sorted({max(2, round(parts.colours / _STEP**step)) for step in range(_STEPS)})
-    limit = _octree_bytes(sample)
-    fitting = bisect_right(
-        steps, limit, key=lambda step: round(_OPTIMISED_SHARE * _png_bytes(sampled.joined(step)))
-    )
-    limit = limit if sample is image else _octree_bytes(image)
-    for step in reversed(steps[:fitting]):
-        result = parts.joined(step)
-        if size_of(result) <= limit:
-            return result
-    return None
-
-
-def _octree_bytes(image: Image.Image) -> int:
-    return _png_bytes(image.quantize(MAX_COLOURS, Image.Quantize.FASTOCTREE))
-
-
-def _png_bytes(image: Image.Image) -> int:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.tell()
-
-
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     width, height = image.size
     if max(width, height) <= side:
@@ -259,52 +197,36 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
     return image.resize((min(width, side), min(height, side)), Image.Resampling.NEAREST)
 
 
-class _Parts:
-    """What is opaque has a palette of its own; what is not, edges and shadows, has another with its
-    alpha.
-    """
+def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
+    """Opaque pixels get a palette of their own; edges and shadows get another, with its alpha."""
+    opaque = image.getchannel("A").point(lambda value: _OPAQUE * (value == _OPAQUE))
+    clear, solid = (image.getchannel("A").histogram()[level] for level in (0, _OPAQUE))
+    others = image.copy()
+    others.paste(0, mask=opaque)
+    if not solid:
+        return _translucent(others, colours)
+    seen_through = ImageChops.invert(opaque)
+    share = 1 - solid / (image.width * image.height - clear)
+    most = min(colours // 2, max(_TRANSLUCENT_COLOURS, round(colours * share)))
+    translucent = _translucent(others, most)
+    entries = translucent.getpalette("RGBA") or []
+    shown = image.convert("RGB")
+    shown.paste(_mean_colour(shown, opaque), mask=seen_through)
+    result = _opaque_part(shown, colours - len(entries) // 4)
+    first = len(result.getpalette() or []) // 3
+    result.paste(
+        translucent.point([min(255, index + first) for index in range(256)]), mask=seen_through
+    )
+    palette = result.getpalette("RGBA") or []
+    result.putpalette([*palette[: 4 * first], *entries], "RGBA")
+    return result
 
-    def __init__(self, image: Image.Image, colours: int) -> None:
-        opaque = image.getchannel("A").point(lambda value: _OPAQUE * (value == _OPAQUE))
-        self._seen_through = ImageChops.invert(opaque)
-        self._opaque_share = opaque.histogram()[_OPAQUE] / (image.width * image.height)
-        self._joined: dict[int, Image.Image] = {}
-        self._dithered = colours < DITHERED_BELOW
-        others = image.copy()
-        others.paste(0, mask=opaque)
-        most = min(_TRANSLUCENT_COLOURS, colours // 2) if self._opaque_share else colours
-        self._translucent = _translucent(others, most)
-        self._entries = self._translucent.getpalette("RGBA") or []
-        self._shown = image.convert("RGB")
-        self._shown.paste(
-            _mean_colour(self._shown, opaque) if self._opaque_share else 0, mask=self._seen_through
-        )
-        # Of the opaque part; 0 where there is none.
-        self.colours = colours - len(self._entries) // 4 if self._opaque_share else 0
 
-    def joined(self, colours: int) -> Image.Image:
-        """The whole image, `colours` for what is opaque."""
-        if colours not in self._joined:
-            self._joined[colours] = self._join(colours)
-        return self._joined[colours]
-
-    def _join(self, colours: int) -> Image.Image:
-        if not colours:
-            return self._translucent
-        if self._dithered:
-            result = _reduced(self._shown, colours)
-        else:
-            result = _nearest(self._shown, colours, _OPAQUE_MOVED_SHARE, _EQUAL_WEIGHTS)
-            if colours == self.colours:  # held to a number of bytes, it has none to spare for that
-                result = _without_bands(self._shown, result, _smooth(self._shown))
-        first = len(result.getpalette() or []) // 3
-        result.paste(
-            self._translucent.point([min(255, index + first) for index in range(256)]),
-            mask=self._seen_through,
-        )
-        palette = result.getpalette("RGBA") or []
-        result.putpalette([*palette[: 4 * first], *self._entries], "RGBA")
-        return result
+def _opaque_part(image: Image.Image, colours: int) -> Image.Image:
+    if colours < DITHERED_BELOW // 2:
+        return _reduced(image, colours)
+    result = _nearest(image, colours, _OPAQUE_MOVED_SHARE, _EQUAL_WEIGHTS)
+    return _without_bands(image, result, _smooth(image))
 
 
 def _translucent(image: Image.Image, colours: int) -> Image.Image:
@@ -318,6 +240,7 @@ def _translucent(image: Image.Image, colours: int) -> Image.Image:
     chroma.sort(key=lambda channel: ImageStat.Stat(channel).var[0])
     described = Image.merge("RGB", (alpha, lightness, chroma[-1]))
     result = _clustered(described, colours, Image.Quantize.MEDIANCUT, _TRANSLUCENT_MOVED_SHARE)
+    result = _without_bands(described, result, _smooth(described))
     levels = (result.getpalette() or [])[::3]
     palette: list[int] = []
     for level, means in zip(levels, _means(result, (red, green, blue)), strict=True):
@@ -329,12 +252,6 @@ def _translucent(image: Image.Image, colours: int) -> Image.Image:
 def _premultiplied(image: Image.Image) -> tuple[Image.Image, ...]:
     premultiplied = image.convert("RGBa")
     return Image.frombytes("RGBA", image.size, premultiplied.tobytes()).split()
-
-
-def _error(image: Image.Image, result: Image.Image) -> float:
-    """Squared, summed over premultiplied colour and alpha."""
-    pairs = zip(_premultiplied(image), _premultiplied(result.convert("RGBA")), strict=True)
-    return sum(ImageStat.Stat(ImageChops.difference(one, other)).sum2[0] for one, other in pairs)
 
 
 def _mean_colour(image: Image.Image, mask: Image.Image) -> tuple[int, ...]:

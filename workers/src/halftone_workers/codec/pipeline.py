@@ -238,6 +238,7 @@ class _Image:
             *encoded.size,
             source_width=source.size[0],
             source_height=source.size[1],
+            score=encoded.score,
             warnings=warned + plan.warnings + source.prepared.warnings,
         )
 

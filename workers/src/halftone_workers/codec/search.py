@@ -12,7 +12,7 @@ Growth = Mapping[int, float]
 _ESTIMATES = 5
 
 
-def best_that_fits(encode_at: Callable[[int], bytes], growth: Growth, max_bytes: int) -> bytes:
+def best_that_fits(encode_at: Callable[[float], bytes], growth: Growth, max_bytes: int) -> bytes:
     """The result of the highest quality that has at most `max_bytes`; where none has, that of the
     lowest.
 
