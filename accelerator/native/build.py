@@ -17,7 +17,7 @@ builder.cdef("""
         float bit_price[2];
         float masking[128];
         int sampled_rows;
-        int progressive;
+        size_t progressive_from;
     } requantise_recipe;
 
     requantise_outcome requantise_jpeg(

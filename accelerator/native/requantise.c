@@ -37,6 +37,7 @@ typedef struct {
   struct jpeg_compress_struct target;
   struct jpeg_destination_mgr destination;
   const requantise_recipe *recipe;
+  int is_progressive;
   symbol_counts means[2], details[2];
   float lengths[2][256]; /* of the Huffman codes of details that the search assumes */
   unsigned char *buffer;
@@ -88,6 +89,8 @@ static void read_header(job *work, const unsigned char *data, size_t data_bytes,
   size_t width = source->image_width, height = source->image_height;
   if (!is_handled(source) || width * height > max_pixels)
     leave(work, NOT_POSSIBLE);
+  size_t from = work->recipe->progressive_from;
+  work->is_progressive = from > 0 && width * height >= from;
   /* Blocks of 16 x 16 pixels, half as many values again for chroma, two bytes each. */
   source->mem->max_memory_to_use = (long)((width + 15) * (height + 15) * 3 + OTHER_MEMORY_BYTES);
 }
@@ -312,7 +315,7 @@ static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking
         row[x], of->candidates[x], of->ratio, of->weight, of->bit_price * masking[x], of->lengths, &chosen);
     if (is_written)
       write_block(row[x], &chosen);
-    if (!is_written || !work->recipe->progressive) /* libjpeg counts for itself where it writes several scans */
+    if (!is_written || !work->is_progressive) /* libjpeg counts for itself where it writes several scans */
       count_block(work, of->details, &chosen);
   }
 }
@@ -422,7 +425,7 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
     sample_codes(work, &image);
   for (JDIMENSION y = 0; y < image.planes[0].height; y += image.planes[0].down)
     choose_details(work, &image, y, 1);
-  if (work->recipe->progressive)
+  if (work->is_progressive)
     return;
   for (int number = 0; number < image.number; number++)
     count_fillers(&image.planes[number]);
@@ -451,7 +454,7 @@ static void set_scans(struct jpeg_compress_struct *target) {
 static void set_target(job *work, size_t buffer_bytes) {
   struct jpeg_compress_struct *target = &work->target;
   jpeg_copy_critical_parameters(&work->source, target);
-  if (work->recipe->progressive)
+  if (work->is_progressive)
     set_scans(target);
   target->density_unit = 0;
   target->X_density = target->Y_density = 1;

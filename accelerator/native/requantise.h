@@ -14,7 +14,8 @@ typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
  * bit may save, for luma and chroma; 0 rounds without a search. masking: factors of the bit price by a block's
  * activity, in quarters of an octave of its variance in squared 8-bit levels (index 0: a variance below 1/64).
  * sampled_rows: the Huffman codes that the search assumes are counted on every n-th row of blocks; 0 assumes the
- * standard's example codes. progressive: write progressive scans.
+ * standard's example codes. progressive_from: images of at least so many
+ * pixels are written in progressive scans; 0: none.
  */
 typedef struct {
   uint16_t quantisers[3][64];
@@ -22,7 +23,7 @@ typedef struct {
   float bit_price[2];
   float masking[REQUANTISE_ACTIVITIES];
   int sampled_rows;
-  int progressive;
+  size_t progressive_from;
 } requantise_recipe;
 
 /*

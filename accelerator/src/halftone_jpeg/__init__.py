@@ -44,6 +44,8 @@ class Recipe:
     `masking_floor`: the variance that even blocks are taken to have, in squared 8-bit levels.
     `sampled_rows`: the search counts symbols on every n-th row of blocks first; 0: it assumes the
     standard's codes.
+    `progressive_from`: images of at least so many pixels are written in progressive scans; 0: none.
+    Of small images their tables take more bytes than they save.
     """
 
     quantisers: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -52,7 +54,7 @@ class Recipe:
     masking: float = 0.0
     masking_floor: float = 1.0
     sampled_rows: int = 0
-    progressive: bool = False
+    progressive_from: int = 0
 
     @cached_property
     def native(self) -> Any:
@@ -67,7 +69,7 @@ class Recipe:
         native.bit_price = self.bit_prices
         native.masking = self._masking_factors()
         native.sampled_rows = self.sampled_rows
-        native.progressive = self.progressive
+        native.progressive_from = self.progressive_from
         return native
 
     def _masking_factors(self) -> Sequence[float]:

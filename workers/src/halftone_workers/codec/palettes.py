@@ -204,7 +204,10 @@ def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
     others = image.copy()
     others.paste(0, mask=opaque)
     if not solid:
-        return _translucent(others, colours)
+        # Pillow's octree knows eight levels of alpha, and all colours where there is one level.
+        octree = image.quantize(colours, Image.Quantize.FASTOCTREE)
+        found = _translucent(others, colours)
+        return min((found, octree), key=lambda candidate: _error(image, candidate))
     seen_through = ImageChops.invert(opaque)
     share = 1 - solid / (image.width * image.height - clear)
     most = min(colours // 2, max(_TRANSLUCENT_COLOURS, round(colours * share)))
@@ -220,6 +223,12 @@ def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
     palette = result.getpalette("RGBA") or []
     result.putpalette([*palette[: 4 * first], *entries], "RGBA")
     return result
+
+
+def _error(image: Image.Image, result: Image.Image) -> float:
+    """Squared, summed over premultiplied colour and alpha."""
+    pairs = zip(_premultiplied(image), _premultiplied(result.convert("RGBA")), strict=True)
+    return sum(ImageStat.Stat(ImageChops.difference(one, other)).sum2[0] for one, other in pairs)
 
 
 def _opaque_part(image: Image.Image, colours: int) -> Image.Image:

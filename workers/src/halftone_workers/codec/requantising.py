@@ -26,7 +26,7 @@ _SEARCH: dict[str, Any] = {
     "bit_prices": (0.11, 0.12),
     "masking": 0.2,
     "masking_floor": 45.0,
-    "progressive": True,
+    "progressive_from": 40_000,
 }
 _CHOICES: dict[Effort, dict[str, Any]] = {
     Effort.FAST: {"dead_zone": 0.15},
