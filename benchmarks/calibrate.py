@@ -1,4 +1,4 @@
-"""`python -m benchmarks.calibrate`: measure the quality scale and write the codec's calibration.json.
+"""`python -m benchmarks.calibrate`: measure the quality scale, write the codec's calibration.json.
 
 For each encoder and effort: which parameter gives the mean SSIMULACRA2 score that Pillow's JPEG has
 at a quality, over real photographs. Needs halftone-jpeg, for its score.

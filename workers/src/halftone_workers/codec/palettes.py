@@ -22,7 +22,7 @@ _MOVED_SHARE = 0.01
 _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
 # Both parts of an image with alpha may be few of its pixels.
 _OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
-# What is neither opaque nor clear, edges and shadows, gets at least so many colours if it needs them.
+# Edges and shadows, neither opaque nor clear, get at least so many colours if they need them.
 _TRANSLUCENT_COLOURS = 64
 # The colours of more pixels than this are chosen on a sample of them, of so many a side: k-means
 # takes up to 2 s for a million pixels of noise, and a sample of 90,000 loses 3 points of
