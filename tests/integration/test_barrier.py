@@ -302,6 +302,18 @@ def test_retry_takes_the_errors_back_out(engine: Engine) -> None:
     assert _errors(engine, request_id) == {"http_error": 1}
 
 
+def test_retry_by_code_leaves_the_other_errors_counted(engine: Engine) -> None:
+    request_id = store_request(engine, 65)
+    timeout = ImageResult(error=ImageError(ImageErrorCode.TIMEOUT, "It took too long."))
+    settle(engine, claimed(engine, request_id, 1), timeout)
+    for seq in range(2, 66):
+        settle(engine, claimed(engine, request_id, seq), failed_image())
+    retry_request(engine, request_id, "http://api.example", code="timeout")
+    assert _errors(engine, request_id) == {"http_error": 64}
+    settle(engine, claimed(engine, request_id, 1), good_image())
+    assert _errors(engine, request_id) == {"http_error": 64}
+
+
 def test_error_of_an_earlier_attempt_counts_in_a_cancelled_product(engine: Engine) -> None:
     request_id = store_request(engine, 1, images=2)
     claim = claimed(engine, request_id, 1)

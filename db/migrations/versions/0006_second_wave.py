@@ -68,6 +68,13 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
             FROM (SELECT * FROM jsonb_each_text(a) UNION ALL SELECT * FROM jsonb_each_text(b)) AS given
             GROUP BY key) AS sums) END
 $$;
+CREATE FUNCTION subtract_counts(a jsonb, b jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce(jsonb_object_agg(key, remaining), '{}') FROM (
+        SELECT key, CAST(value AS bigint) - coalesce(CAST(b ->> key AS bigint), 0) AS remaining
+        FROM jsonb_each_text(a)) AS differences
+    WHERE remaining > 0
+$$;
 CREATE AGGREGATE sum_counts(jsonb) (SFUNC = add_counts, STYPE = jsonb, INITCOND = '{}');
 UPDATE request_shards AS shard SET errors = found.errors
 FROM (
@@ -196,6 +203,7 @@ ALTER TABLE request_shards DROP CONSTRAINT ck_request_shards_not_negative,
     ADD CONSTRAINT ck_request_shards_not_negative CHECK (least(processed_products, failed_products, cancelled_products, processed_images, failed_images, kept_original_images, bytes_in, bytes_out) >= 0);
 DROP AGGREGATE sum_counts(jsonb);
 DROP FUNCTION add_counts(jsonb, jsonb);
+DROP FUNCTION subtract_counts(jsonb, jsonb);
 ALTER TABLE requests ADD COLUMN csv_url_column SMALLINT DEFAULT 0 NOT NULL;
 ALTER TABLE requests ALTER COLUMN csv_url_column DROP DEFAULT;
 """

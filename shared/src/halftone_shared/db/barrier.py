@@ -294,8 +294,7 @@ def cancel_products(
     return Cancelled(row.last_seq, row.ended, row.trace_id)
 
 
-# What each product that is taken back out had been counted with; every image that failed is, so
-# that no error stays counted. Joined by both columns of the key, that each may be looked up by it:
+# What each product that is taken back out had been counted with. Joined by both columns of the key, that each may be looked up by it:
 # see _CANCEL.
 _REOPEN = text(
     f"""
@@ -308,12 +307,13 @@ _REOPEN = text(
         ORDER BY seq
         FOR UPDATE
     ), fact AS (
-        SELECT product.request_id, product.seq, product.status, done.*,
+        SELECT product.request_id, product.seq, product.status, done.*, failed.errors,
                (SELECT jsonb_agg(CASE WHEN image ->> 'status' = 'COMPLETED' THEN image END
                    ORDER BY position)
                 FROM jsonb_array_elements(product.images) WITH ORDINALITY
                     AS image(image, position)) AS kept
         FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done
+        CROSS JOIN LATERAL ({_IMAGE_ERRORS}) AS failed
     ), forgotten AS (
         UPDATE processor_jobs AS job
         SET status = CASE job.status WHEN 'sent' THEN 'cancelled' ELSE job.status END, used = true
@@ -331,7 +331,7 @@ _REOPEN = text(
                count(*) FILTER (WHERE status = 'COMPLETED') AS processed_products,
                count(*) FILTER (WHERE status = 'FAILED') AS failed_products,
                count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_products,
-               {_IMAGE_SUMS}
+               sum_counts(errors) AS errors, {_IMAGE_SUMS}
         FROM fact GROUP BY seq % {SHARDS}
     ), before AS (
         SELECT * FROM request_shards
@@ -340,16 +340,15 @@ _REOPEN = text(
     ), shard AS (
         UPDATE request_shards AS shard
         SET {", ".join(f"{name} = shard.{name} - taken.{name}" for name in COUNTERS)},
-            errors = '{{}}',
-            updated_at = now()
+            errors = subtract_counts(shard.errors, taken.errors), updated_at = now()
         FROM taken
         WHERE shard.request_id = :request_id AND shard.shard = taken.shard
     ), rolled AS (
-        SELECT count(*) AS shards, {_SUMS} FROM before
+        SELECT count(*) AS shards, {_SUMS}, sum_counts(errors) AS errors FROM before
     )
     UPDATE requests AS request
     SET {", ".join(f"{name} = request.{name} - rolled.{name}" for name in COUNTERS)},
-        errors = '{{}}',
+        errors = subtract_counts(request.errors, rolled.errors),
         open_shards = rolled.shards, run = run + 1, status = 'PENDING', outcome = NULL,
         completed_at = NULL,
         cancel_requested_at = NULL, dispatch_cursor = total_products, updated_at = now()
