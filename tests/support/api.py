@@ -131,7 +131,7 @@ def forget_requests(engine: Engine) -> None:
     """
     with engine.connect() as connection:
         connection.execute(text("DELETE FROM requests"))
-        for table in ("idempotency_keys", "api_keys", "owners"):
+        for table in ("idempotency_keys", "api_keys", "origins", "owners"):
             connection.execute(text("DELETE FROM " + table))  # noqa: S608 - as above
 
 

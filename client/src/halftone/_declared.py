@@ -714,6 +714,32 @@ class Check:
         )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """`Origin` of the OpenAPI document."""
+
+    host: str
+    header_names: tuple[str, ...]
+    has_password: bool
+    requests_per_second: float | None
+    connections: int | None
+    updated_at: datetime
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Origin:
+        return cls(
+            host=text_or_empty(data.get("host")),
+            header_names=tuple(data.get("header_names") or ()),
+            has_password=bool(data.get("has_password")),
+            requests_per_second=data.get("requests_per_second"),
+            connections=data.get("connections"),
+            updated_at=moment(data["updated_at"]),
+            raw=data,
+        )
+
+
 class UploadOptions(TypedDict, total=False):
     """What an upload may say beside its file."""
 
@@ -1299,6 +1325,7 @@ __all__ = [
     "HostImages",
     "Image",
     "ImageError",
+    "Origin",
     "Outcome",
     "PreviewedProduct",
     "Product",

@@ -156,10 +156,35 @@ ALTER TABLE products ADD COLUMN waiting_host TEXT, ADD COLUMN waiting_reason TEX
 CREATE INDEX ix_products_waiting ON products (request_id, waiting_host)
     WHERE waiting_host IS NOT NULL;
 ALTER TABLE requests ADD COLUMN held_until TIMESTAMP WITH TIME ZONE;
+
+-- What owners set for the hosts of their images.
+CREATE TABLE origins (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    owner_id UUID,
+    host TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    header_names TEXT[] NOT NULL,
+    has_password BOOLEAN NOT NULL,
+    requests_per_second DOUBLE PRECISION,
+    connections INTEGER,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_origins PRIMARY KEY (id),
+    CONSTRAINT uq_origins_owner_id_host UNIQUE NULLS NOT DISTINCT (owner_id, host),
+    CONSTRAINT fk_origins_owner_id FOREIGN KEY (owner_id) REFERENCES owners (id)
+);
+CREATE UNLOGGED TABLE origin_connections (
+    name TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    holder UUID NOT NULL,
+    until TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_origin_connections PRIMARY KEY (name, slot)
+);
 """
 
 # Before 0006 the column was written and never read.
 DOWNGRADE = """
+DROP TABLE origin_connections;
+DROP TABLE origins;
 DROP TABLE processor_jobs;
 ALTER TABLE products DROP COLUMN away;
 ALTER TABLE workers DROP COLUMN version, DROP COLUMN engines, DROP COLUMN clock;

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.engine import always_by_index, is_unavailable, make_engine
 from halftone_shared.errors import HalftoneError
+from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
@@ -33,7 +34,11 @@ from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.http.client import OutgoingHttp, tls_context
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
+<<<<<<< HEAD
 from halftone_workers.jobs.in_hand import InHand
+=======
+from halftone_workers.http.origins import Origins
+>>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import HOSTS_SILENT, IN_HAND
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
@@ -74,7 +79,18 @@ class Runtime:
         )
         always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
+<<<<<<< HEAD
         self.leases = LeaseKeeper(self.engine, self.cancel)
+=======
+        self.origins = Origins(
+            self.engine,
+            self.persist,
+            SecretBox(settings.webhook_secret),
+            settings.fetch_allow,
+            timeout_seconds=settings.download_timeout_seconds,
+        )
+        self.leases = LeaseKeeper(self.engine)
+>>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
         self._heartbeat = Heartbeat(self.engine, self._load)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(
@@ -224,6 +240,7 @@ class Runtime:
             MemoryBudget(settings.fetch_memory_bytes),
             max_image_bytes=settings.max_image_bytes,
             timeout_seconds=settings.download_timeout_seconds,
+            origins=self.origins,
             max_redirects=settings.max_redirects,
         )
         self.codec = CodecPool(
@@ -235,5 +252,6 @@ class Runtime:
 
     async def _close(self) -> None:
         await self.codec.close()
+        await self.origins.close()
         await self._http.close()
         await self.webhook_http.close()

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -346,6 +347,34 @@ webhook_attempts = Table(
     Column("status_code", SmallInteger),
     Column("error", Text),
     ForeignKeyConstraint(["event_id"], ["webhook_events.id"], ondelete="CASCADE"),
+)
+
+# What owners set for the hosts of their images: see origins.py.
+origins = Table(
+    "origins",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("owner_id", Uuid, ForeignKey("owners.id")),
+    Column("host", Text, nullable=False),
+    # Headers, user name and password, sealed: see secret_box.py.
+    Column("sealed", Text, nullable=False),
+    Column("header_names", ARRAY(Text), nullable=False),
+    Column("has_password", Boolean, nullable=False),
+    Column("requests_per_second", Double),
+    Column("connections", Integer),
+    _time("updated_at", nullable=False),
+    UniqueConstraint("owner_id", "host", postgresql_nulls_not_distinct=True),
+)
+
+# Connections that are open now to origins with a limit. Unlogged, as rate_limits.
+origin_connections = Table(
+    "origin_connections",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("holder", Uuid, nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+    prefixes=["UNLOGGED"],
 )
 
 # What became of an owner's image at a URL: see known_images.py.

@@ -72,12 +72,20 @@ class FetchRule:
             judged = ip_address(address)
         except ValueError:
             return False
-        if any(
+        return self.allows(address) or (port in PUBLIC_PORTS and is_public(judged))
+
+    def allows(self, address: str) -> bool:
+        """Whether this numeric address is in one of the operator's networks."""
+        try:
+            judged = ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(judged, IPv6Address) and judged.scope_id:
+            return False
+        return any(
             judged.version == network.version and judged in network
             for network in self.allowed_networks
-        ):
-            return not (isinstance(judged, IPv6Address) and judged.scope_id)
-        return port in PUBLIC_PORTS and is_public(judged)
+        )
 
 
 def is_public(address: Address) -> bool:

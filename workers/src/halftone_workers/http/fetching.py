@@ -33,6 +33,13 @@ from halftone_workers.http.content_encoding import Encoding, encoding_of, gunzip
 from halftone_workers.http.cookies import Cookies
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.memory import MemoryBudget, Reservation
+from halftone_workers.http.origins import (
+    NO_ORIGINS,
+    NoOrigins,
+    Origins,
+    OwnOrigins,
+    is_same_host,
+)
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
 
@@ -77,20 +84,27 @@ class ImageFetcher:
         max_image_bytes: int,
         timeout_seconds: float,
         max_redirects: int = 5,
+        origins: Origins | None = None,
     ) -> None:
         self._http = http
         self._budget = budget
         self._max_image_bytes = max_image_bytes
         self._timeout_seconds = timeout_seconds
         self._max_redirects = max_redirects
+        self._origins = origins or NoOrigins()
         # In all, for all images that were fetched or not, side by side.
         self.seconds = 0.0
 
     async def fetch(
-        self, url: str, who: Who = NOBODY, *, known: Source | None = None
+        self,
+        url: str,
+        who: Who = NOBODY,
+        *,
+        known: Source | None = None,
+        own: OwnOrigins = NO_ORIGINS,
     ) -> FetchedImage:
         """The caller gives back what is reserved. With `known`, the server is asked whether the
-        image has changed since then.
+        image has changed since then. `own` is what the owner has set for hosts.
 
         Raises FetchFailed; NotModified; HostBusy or MemoryBusy where the image is to come again.
         """
@@ -99,7 +113,7 @@ class ImageFetcher:
         try:
             with STAGE_SECONDS["download"].time(), _failures_explained():
                 async with Deadline(self._timeout_seconds) as until:
-                    return await self._follow(url, until, reserved, _conditions(known))
+                    return await self._follow(url, until, reserved, _conditions(known), own)
         except BaseException:
             reserved.give_back()
             raise
@@ -107,8 +121,14 @@ class ImageFetcher:
             self.seconds += time.monotonic() - started
 
     async def _follow(
-        self, url: str, until: Deadline, reserved: Reservation, conditions: dict[str, str]
+        self,
+        url: str,
+        until: Deadline,
+        reserved: Reservation,
+        conditions: dict[str, str],
+        own: OwnOrigins,
     ) -> FetchedImage:
+        is_first_host = True
         cookies = Cookies()
         is_shared = _is_share_link(url)
         for _ in range(self._max_redirects + 1):
@@ -118,9 +138,14 @@ class ImageFetcher:
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",
                 )
             headers = _HEADERS | cookies.header(url) | conditions
-            async with self._http.request(
-                "GET", url, until, headers=headers, who=reserved.who
-            ) as response:
+            if is_first_host:
+                headers |= await self._origins.headers(own, url)
+            async with (
+                self._origins.turn(own, url, until),
+                self._http.request(
+                    "GET", url, until, headers=headers, who=reserved.who
+                ) as response,
+            ):
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     if response.status_code == _NOT_MODIFIED and conditions:
                         raise NotModified
@@ -132,7 +157,9 @@ class ImageFetcher:
                         response.headers.get("last-modified"),
                     )
                 cookies.take(url, response.headers)
-                url = str(response.url.join(response.headers["location"]))
+                location = response.url.join(response.headers["location"])
+                is_first_host = is_first_host and is_same_host(response.url, location)
+                url = str(location)
         raise _failed(
             ImageErrorCode.TOO_MANY_REDIRECTS,
             f"The URL was redirected more than {self._max_redirects} times.",

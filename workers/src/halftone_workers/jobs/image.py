@@ -25,7 +25,11 @@ from halftone_workers.errors import (
     NotModified,
 )
 from halftone_workers.http.fetching import FetchedImage
+<<<<<<< HEAD
 from halftone_workers.jobs.in_hand import InHand, Waiting
+=======
+from halftone_workers.http.origins import OwnOrigins
+>>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
 from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
@@ -64,6 +68,7 @@ def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | Non
     claim = product.claim
     options = ImageOptions.from_json(claim.options)
     unchanged = Unchanged(runtime.engine, claim, options)
+    own = runtime.origins.of(claim.owner_id)
     first_with_url: dict[str, int] = {}
     for at, url in enumerate(claim.input_image_urls):
         first_with_url.setdefault(url, at)
@@ -71,7 +76,11 @@ def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | Non
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
     work = {
+<<<<<<< HEAD
         at: _attempt(runtime, product, at + 1, url, options, unchanged)
+=======
+        at: _attempt(runtime, claim, at + 1, url, options, unchanged, own)
+>>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
         for url, at in first_with_url.items()
         if attempts[at] is None
     }
@@ -117,13 +126,18 @@ async def _attempt(
     url: str,
     options: ImageOptions,
     unchanged: Unchanged,
+    own: OwnOrigins,
 ) -> "_Made | _Known | ImageAttempt":
     key = product.claim.key
     try:
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
+<<<<<<< HEAD
             return await _made(runtime, product, position, url, options, unchanged)
+=======
+            return await _made(runtime, claim, position, url, options, unchanged, own)
+>>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
     except FetchFailed as failed:
         return _not_fetched(failed)
     except HostBusy as busy:
@@ -144,16 +158,26 @@ async def _made(
     url: str,
     options: ImageOptions,
     unchanged: Unchanged,
+    own: OwnOrigins,
 ) -> _Made | _Known:
     claim = product.claim
     known = unchanged.at(position)
     if known and unchanged.is_of_this_request(known):
         return _Known(position, known, known.source)
     try:
+<<<<<<< HEAD
         with product.on_network(url):
             original = await runtime.fetcher.fetch(
                 url, product.who, known=known.source if known else None
             )
+=======
+        original = await runtime.fetcher.fetch(
+            url,
+            Who(None, claim.key.request_id),
+            known=known.source if known else None,
+            own=own,
+        )
+>>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
     except NotModified:
         assert known is not None  # noqa: S101 - the server was asked by what is known
         return _Known(position, known, known.source)
