@@ -67,7 +67,9 @@ def test_call_without_a_good_key_is_401(
 ) -> None:
     key = new_key(guarded)
     request_id = upload(guarded, headers=key)
-    response = guarded.call(method, path.format(request_id=request_id), headers=headers)
+    response = guarded.call(
+        method, path.format(request_id=request_id, host="shop.example"), headers=headers
+    )
     problem_of(response, 401, "unauthorized")
     assert response.headers["www-authenticate"].startswith("Bearer")
     assert len(query(guarded.engine, "SELECT FROM requests")) == 1
@@ -100,7 +102,9 @@ def test_revoked_key_is_401(guarded: Api) -> None:
     with guarded.engine.connect() as connection:
         assert revoke_key(connection, made.id)
     for method, path in KEYED:
-        response = guarded.call(method, path.format(request_id=request_id), headers=header)
+        response = guarded.call(
+            method, path.format(request_id=request_id, host="shop.example"), headers=header
+        )
         problem_of(response, 401, "unauthorized")
 
 
@@ -118,11 +122,15 @@ def test_request_of_another_key_is_404(guarded: Api, method: str, path: str) -> 
     mine, other = new_key(guarded, "mine"), new_key(guarded, "other")
     request_id = upload(guarded, headers=mine)
     finish(guarded.engine, request_id, 1)
-    response = guarded.call(method, path.format(request_id=request_id), headers=other)
+    response = guarded.call(
+        method, path.format(request_id=request_id, host="shop.example"), headers=other
+    )
     hidden = problem_of(response, 404, "not_found")
     unknown = uuid4()
     absent = problem_of(
-        guarded.call(method, path.format(request_id=unknown), headers=other), 404, "not_found"
+        guarded.call(method, path.format(request_id=unknown, host="shop.example"), headers=other),
+        404,
+        "not_found",
     )
     assert str(hidden).replace(str(request_id), str(unknown)) == str(absent), (
         "it can be told from one that is not there"
