@@ -1,4 +1,4 @@
-"""What owners set for the hosts of their images: sent to that host only, and held by all workers."""
+"""What owners set for hosts: sent to that host only, and held by all workers together."""
 
 import time
 from collections.abc import Iterator

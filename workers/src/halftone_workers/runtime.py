@@ -34,11 +34,8 @@ from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.http.client import OutgoingHttp, tls_context
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
-<<<<<<< HEAD
-from halftone_workers.jobs.in_hand import InHand
-=======
 from halftone_workers.http.origins import Origins
->>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
+from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import HOSTS_SILENT, IN_HAND
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
@@ -79,9 +76,7 @@ class Runtime:
         )
         always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
-<<<<<<< HEAD
         self.leases = LeaseKeeper(self.engine, self.cancel)
-=======
         self.origins = Origins(
             self.engine,
             self.persist,
@@ -89,8 +84,6 @@ class Runtime:
             settings.fetch_allow,
             timeout_seconds=settings.download_timeout_seconds,
         )
-        self.leases = LeaseKeeper(self.engine)
->>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
         self._heartbeat = Heartbeat(self.engine, self._load)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(

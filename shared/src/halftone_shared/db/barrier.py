@@ -294,8 +294,8 @@ def cancel_products(
     return Cancelled(row.last_seq, row.ended, row.trace_id)
 
 
-# What each product that is taken back out had been counted with. Joined by both columns of the key, that each may be looked up by it:
-# see _CANCEL.
+# What each product that is taken back out had been counted with. Joined by both columns of the key,
+# that each may be looked up by it: see _CANCEL.
 _REOPEN = text(
     f"""
     WITH product AS (

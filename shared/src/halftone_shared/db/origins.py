@@ -1,8 +1,8 @@
 """Queries on origins: what owners set for the hosts that their images come from.
 
-Credentials are sealed (model/secret_box.py). Rate and connections hold over all workers: a turn is a
-row whose time moves on (GCRA, as the upload limit), a connection is a row that is kept for as long
-as it is open, and ends by itself where its worker dies.
+Credentials are sealed (model/secret_box.py). Rate and connections hold over all workers: a turn is
+a row whose time moves on (GCRA, as the upload limit); a connection is a row that is kept for as
+long as it is open, and ends by itself where its worker dies.
 """
 
 from dataclasses import dataclass

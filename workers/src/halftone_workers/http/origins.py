@@ -38,6 +38,8 @@ from halftone_workers.http.resolver import Resolver
 
 log = structlog.get_logger(__name__)
 
+# A product that got none of the host's connections comes again after this time.
+BUSY_PAUSE_SECONDS = 2.0
 # What is set takes effect within this time.
 REFRESH_SECONDS = 5.0
 REMEMBERED_OWNERS = 1000
@@ -205,7 +207,7 @@ class Origins:
             False,
         ):
             if time.monotonic() >= end:
-                raise HostBusy(host)
+                raise HostBusy(host, lambda _: BUSY_PAUSE_SECONDS)
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     async def _pace(self, name: str, host: str, rate: float) -> None:
@@ -214,7 +216,7 @@ class Origins:
             None,
         )
         if wait is None:
-            raise HostBusy(host)
+            raise HostBusy(host, lambda images: max(images / rate, 1.0))
         await asyncio.sleep(wait)
 
     async def _do(self, query: Callable[[Connection], T], otherwise: T) -> T:

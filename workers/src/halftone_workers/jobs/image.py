@@ -25,11 +25,8 @@ from halftone_workers.errors import (
     NotModified,
 )
 from halftone_workers.http.fetching import FetchedImage
-<<<<<<< HEAD
-from halftone_workers.jobs.in_hand import InHand, Waiting
-=======
 from halftone_workers.http.origins import OwnOrigins
->>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
+from halftone_workers.jobs.in_hand import InHand, Waiting
 from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
@@ -76,11 +73,7 @@ def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | Non
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
     work = {
-<<<<<<< HEAD
-        at: _attempt(runtime, product, at + 1, url, options, unchanged)
-=======
-        at: _attempt(runtime, claim, at + 1, url, options, unchanged, own)
->>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
+        at: _attempt(runtime, product, at + 1, url, options, unchanged, own)
         for url, at in first_with_url.items()
         if attempts[at] is None
     }
@@ -133,11 +126,7 @@ async def _attempt(
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
-<<<<<<< HEAD
-            return await _made(runtime, product, position, url, options, unchanged)
-=======
-            return await _made(runtime, claim, position, url, options, unchanged, own)
->>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
+            return await _made(runtime, product, position, url, options, unchanged, own)
     except FetchFailed as failed:
         return _not_fetched(failed)
     except HostBusy as busy:
@@ -165,19 +154,10 @@ async def _made(
     if known and unchanged.is_of_this_request(known):
         return _Known(position, known, known.source)
     try:
-<<<<<<< HEAD
         with product.on_network(url):
             original = await runtime.fetcher.fetch(
-                url, product.who, known=known.source if known else None
+                url, product.who, known=known.source if known else None, own=own
             )
-=======
-        original = await runtime.fetcher.fetch(
-            url,
-            Who(None, claim.key.request_id),
-            known=known.source if known else None,
-            own=own,
-        )
->>>>>>> e6c6d93 (Origins: credentials, rate and connections of an owner for a host)
     except NotModified:
         assert known is not None  # noqa: S101 - the server was asked by what is known
         return _Known(position, known, known.source)
@@ -259,7 +239,7 @@ def _copied(
         return ImageAttempt(taken_over(known, files, same_request=same_request))
     except ImageNotStored as error:
         log.warning("file of an unchanged image is missing", file=str(error))
-        return _failed(ImageErrorCode.INTERNAL, "The image of before is gone; it is made again.")
+        return _not_tried("The file of the earlier request is gone; it is made again.", None)
     except StorageUnavailable as error:
         log.error("image not stored", error=str(error))
         return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
