@@ -11,7 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.db.origins import list_origins, set_origin
+from halftone_shared.db.engine import database_seconds
+from halftone_shared.db.origins import list_origins, set_origin, take_turn
 from halftone_shared.model.origins import BadOrigin, Credentials, OriginSettings, parse_origin
 from halftone_shared.model.results import ProductKey
 from halftone_shared.model.secret_box import SecretBox
@@ -164,9 +165,29 @@ def test_rate_holds_over_all_workers(
                 )
             )
     assert len(moments) == 18
-    moments.sort()
-    busiest = max(sum(start <= at < start + 1 for at in moments) for start in moments)
-    assert busiest <= 11
+    assert max(moments) - min(moments) >= 17 / 10
+
+
+def test_turns_are_evenly_spaced_whoever_takes_them(engine: Engine) -> None:
+    def turns(_: int) -> list[float]:
+        taken = []
+        with engine.connect() as connection:
+            for _ in range(10):
+                wait = take_turn(connection, "origin x", 100, patience_seconds=60)
+                assert wait is not None
+                taken.append(database_seconds(connection) + wait)
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        times = sorted(sum(pool.map(turns, range(4)), []))
+    assert times[-1] - times[0] >= 39 / 100
+
+
+def test_turn_beyond_the_patience_is_not_taken(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert take_turn(connection, "origin x", 0.1, patience_seconds=5) == 0
+        assert take_turn(connection, "origin x", 0.1, patience_seconds=5) is None
+        assert take_turn(connection, "origin x", 0.1, patience_seconds=20) is not None
 
 
 def test_connections_hold_over_all_workers(

@@ -16,6 +16,10 @@ from halftone_shared.db.tables import origins
 from halftone_shared.model.origins import OriginSettings
 from halftone_shared.model.secret_box import SecretBox
 
+# Turns are a little further apart than the rate asks for: on their way to the host some requests
+# are delayed and come closer together.
+SPACING = 1.1
+
 
 @dataclass(frozen=True)
 class OriginRow:
@@ -100,7 +104,7 @@ def take_turn(
         _TAKE_TURN,
         {
             "name": name,
-            "interval": 1.0 / requests_per_second,
+            "interval": SPACING / requests_per_second,
             "patience": patience_seconds,
         },
     ).scalar()
