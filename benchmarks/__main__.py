@@ -5,7 +5,7 @@ results/SECTION.json.
 import argparse
 from collections.abc import Callable
 
-from benchmarks import codec, scale, stages, throughput
+from benchmarks import codec, scale, stages, throughput, uploads
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
@@ -16,6 +16,10 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "peer": throughput.against_peer,
     "slow-shop": throughput.slow_shop,
     "million-rows": scale.million_rows,
+    "million-rows-of-an-export": uploads.million_rows_of_an_export,
+    "workbook": uploads.workbook_of_100_000_rows,
+    "long-rows": uploads.long_rows,
+    "blank-lines": uploads.blank_lines,
     "flat-cost": scale.flat_cost,
     "fairness": scale.fairness,
     "status": scale.status_answers,

@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.halftone import Service
 from tests.support.images import jpeg
 from tests.support.origin import Origin
+from tests.support.workbooks import rows_of_workbook, workbook
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
@@ -78,6 +80,42 @@ def test_programs_of_the_how_to_page_work(
     program = folder / "program.py"
     program.write_text(text.replace(SHOP, origin.url))
     _shell([f"{sys.executable} program.py"], folder, {"HALFTONE_URL": service.url})
+
+
+@pytest.mark.parametrize(
+    ("page", "source", "replaced"),
+    [
+        ("from-shopify", "shopify.csv", 3),
+        ("from-woocommerce", "woocommerce.csv", 3),
+        ("from-google-merchant", "feed.txt", 2),
+        ("from-excel", "catalogue.xlsx", 2),
+    ],
+)
+def test_export_of_the_how_to_page_comes_back_with_its_images_replaced(
+    service: Service, origin: Origin, folder: Path, page: str, source: str, replaced: int
+) -> None:
+    text = HOW_TO / f"{page}.md"
+    if source.endswith(".xlsx"):
+        urls = [f"{origin.url}/mug-front.jpg", f"{origin.url}/mug-back.jpg"]
+        shopify: list[list[Any]] = [
+            ["Handle", "Title", "Image Src"],
+            ["mug", "Mug", urls[0]],
+            ["mug", None, urls[1]],
+        ]
+        (folder / source).write_bytes(workbook({"Products": shopify}))
+        own: list[list[Any]] = [["Code", "Titel", "Foto 1", "Foto 2"], ["A1", "Tasse", *urls]]
+        (folder / "own-names.xlsx").write_bytes(workbook({"Katalog": own}))
+    else:
+        (folder / source).write_text(_output_of(f"cat {source}", text).replace(SHOP, origin.url))
+    commands = [line.replace(SHOP, origin.url) for line in _commands(text)]
+    _run(commands, service, folder)
+    (output,) = folder.glob(f"{Path(source).stem}-small.*")
+    if source.endswith(".xlsx"):
+        shown = str(rows_of_workbook(output.read_bytes()))
+    else:
+        shown = output.read_text()
+    assert shown.count("/api/image/") == replaced
+    assert f"{origin.url}/mug" not in shown
 
 
 def _commands(page: Path) -> list[str]:
