@@ -69,7 +69,9 @@ class Project:
         """docker-compose.yml by podman-compose. The whole of its output is standard output."""
         files = ("--file", "docker-compose.yml", "--file", "override.yml")
         program = str(Path(sys.executable).with_name("podman-compose"))
-        command = (program, "--project-name", self.name, *files, *arguments)
+        # Docker Compose finds the profile of a service that `run` names; podman-compose does not.
+        options = ("--project-name", self.name, "--profile", "commands", *files)
+        command = (program, *options, *arguments)
         return run(*command, folder=self.folder, **(self.environment | environment))
 
     def start(self, *, workers: int) -> None:

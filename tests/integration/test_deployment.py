@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from sqlalchemy import Engine
@@ -175,6 +176,26 @@ def test_kustomization_names_every_manifest() -> None:
         "secrets.example.yaml",
     }
     assert listed == there | {"secrets.yaml"}
+
+
+def test_manifests_follow_kubernetes_schemas() -> None:
+    checked = []
+    for document in _documents():
+        if document["apiVersion"].startswith("keda.sh/"):
+            continue  # the scaler's own kinds, which Kubernetes has no schema for
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+        checked.append(document["kind"])
+    assert {"Deployment", "Job", "Service", "Ingress", "PodDisruptionBudget"} <= set(checked)
+
+
+@pytest.mark.parametrize("workflow", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
+def test_workflow_builds_every_image_and_runs_the_targets_that_there_are(workflow: str) -> None:
+    text = (ROOT / workflow).read_text()
+    assert yaml.safe_load(text)
+    stages = re.findall(r"^FROM runtime AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert f"[{', '.join(stages)}]" in text
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"make (\w+)$", text, re.MULTILINE)) <= set(targets)
 
 
 def test_kubernetes_sets_only_what_the_programs_know() -> None:
