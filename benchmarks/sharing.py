@@ -98,7 +98,12 @@ class Shop:
         threading.Thread(target=run, daemon=True).start()
         self._is_up.wait(10)
         yield self
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_later(0.5, self._loop.stop)
 
 
 @dataclass

@@ -56,6 +56,10 @@ class Held:
     def by_request(self, who: Who) -> int:
         return self._by_request[who]
 
+    def by_payer(self, who: Who) -> int:
+        """By owner, and by request where the service knows no owners."""
+        return self._by_request[who] if who.owner is None else self._by_owner[who.owner]
+
     def total(self) -> int:
         return self._by_owner.total()
 

@@ -24,6 +24,7 @@ from halftone_workers.codec_processes.child import MEMORY_BYTES
 from halftone_workers.codec_processes.protocol import HEADER, read_answer
 from halftone_workers.errors import ImageRefused
 from halftone_workers.metrics import STAGE_SECONDS
+from halftone_workers.sharing import NOBODY, Who
 
 # A job is handed over while the process still works on another, so that it never waits for us in
 # between. Only where both are small: one that takes long must not hold back what another process
@@ -38,9 +39,15 @@ class Job:
     """An image on its way through a process; `answer` is awaited by whoever brought it."""
 
     def __init__(
-        self, data: bytes | bytearray, head: bytes, watermarks: Sequence[bytes] = ()
+        self,
+        data: bytes | bytearray,
+        head: bytes,
+        watermarks: Sequence[bytes] = (),
+        who: Who = NOBODY,
     ) -> None:
         self.data = data
+        self.who = who
+        self.is_held = False
         self.watermarks = watermarks
         self.head = head
         self.answer: asyncio.Future[Compressed] = asyncio.get_running_loop().create_future()

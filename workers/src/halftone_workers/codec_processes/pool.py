@@ -5,7 +5,7 @@ it crashes.
 """
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -18,6 +18,7 @@ from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec_processes.handle import CodecProcess, Job
 from halftone_workers.codec_processes.protocol import Sizes, job_head
 from halftone_workers.metrics import CODEC_BUSY, CODEC_ENDS, CODEC_MEMORY, CODEC_PROCESSES
+from halftone_workers.sharing import NOBODY, Held, Turns, Who
 
 log = structlog.get_logger(__name__)
 
@@ -25,15 +26,27 @@ log = structlog.get_logger(__name__)
 START_AGAIN_SECONDS = 1.0
 
 
+# A job that takes longer than this is a long one: others do not wait behind it.
+LONG_SECONDS = 0.25
+# While every process has a long job, an owner that has none gets a process beyond their number, up
+# to so many times as many; the system then shares the processors between them.
+MOST_TIMES = 2
+SHRINK_SECONDS = 10.0
+
+
 class CodecPool:
-    """Compresses images, one in each process at a time. All methods belong to one event loop."""
+    """Compresses images, one in each process at a time, in turns by owner, then by request. All
+    methods belong to one event loop.
+    """
 
     def __init__(self, processes: int, limits: CodecLimits, *, timeout_seconds: float) -> None:
         self._limits = limits
         self._timeout_seconds = timeout_seconds
         self._size = processes
         self._all: set[CodecProcess] = set()
-        self._waiting: deque[Job] = deque()
+        self._held = Held()
+        self._waiting: Turns[Job] = Turns(self._held)
+        self._look_again: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def start(self) -> None:
@@ -46,10 +59,10 @@ class CodecPool:
     async def close(self) -> None:
         """End every process; jobs that run or wait are cancelled."""
         self._closed = True
+        jobs = [*self._waiting, *(job for process in self._all for job in process.jobs)]
         for process in list(self._all):
-            self._waiting.extend(process.jobs)
             self._discard(process)
-        for job in self._waiting:
+        for job in jobs:
             job.answer.cancel()
 
     @property
@@ -70,6 +83,8 @@ class CodecPool:
         options: ImageOptions,
         watermarks: Mapping[str, bytes] | None = None,
         processed: Mapping[str, bytes] | None = None,
+        *,
+        who: Who = NOBODY,
     ) -> Compressed:
         """Compress in the next free process: the main output, and the variants by name.
 
@@ -79,8 +94,8 @@ class CodecPool:
         """
         marks, made = watermarks or {}, processed or {}
         head = job_head(options, self._limits, _sizes(marks), _sizes(made))
-        job = Job(data, head, (*marks.values(), *made.values()))
-        self._waiting.append(job)
+        job = Job(data, head, (*marks.values(), *made.values()), who)
+        self._waiting.push(who, job)
         self._hand_out()
         try:
             return await job.answer
@@ -90,35 +105,70 @@ class CodecPool:
 
     def _hand_out(self) -> None:
         while (job := self._next()) and (process := self._free_for(job)):
-            self._waiting.popleft()
+            self._waiting.pop()
+            self._hold(job)
             process.give(job)
             if process.jobs[0] is not job:
                 job.wait_behind(partial(self._take_back, process, job))
+        if self._waiting and self._look_again is None:
+            loop = asyncio.get_running_loop()
+            self._look_again = loop.call_later(LONG_SECONDS, self._make_room)
+
+    def _hold(self, job: Job) -> None:
+        """Count the job for its owner until it is answered."""
+        if not job.is_held:
+            job.is_held = True
+            self._held.add(job.who)
+            job.answer.add_done_callback(lambda _: self._held.add(job.who, -1))
+
+    def _make_room(self) -> None:
+        """Start another process for an owner who has none, where all have long jobs."""
+        self._look_again = None
+        if (job := self._next()) is None or self._closed:
+            return
+        has_none = not self._held.by_payer(job.who)
+        is_full = len(self._all) >= MOST_TIMES * self._size
+        if has_none and not is_full and all(map(_is_long, self._all)):
+            log.info("codec process added", reason="all others have long jobs")
+            self._add()
+            asyncio.get_running_loop().call_later(SHRINK_SECONDS, self._shrink)
+        self._hand_out()
+
+    def _shrink(self) -> None:
+        """End a process beyond their number, once one has nothing to do."""
+        if self._closed or len(self._all) <= self._size:
+            return
+        idle = next((process for process in self._all if not process.jobs), None)
+        if idle is not None and not self._waiting:
+            self._discard(idle)
+        else:
+            asyncio.get_running_loop().call_later(SHRINK_SECONDS, self._shrink)
 
     def _next(self) -> Job | None:
-        """The first that waits. One that was taken back may have had its turn where it lay."""
-        while self._waiting and self._waiting[0].has_begun:
-            self._waiting.popleft()
-        return self._waiting[0] if self._waiting else None
+        """The one that has its turn. One that was taken back may have been done where it was."""
+        while (waiting := self._waiting.next()) and waiting[1].has_begun:
+            self._waiting.pop()
+        return waiting[1] if waiting else None
 
     def _free_for(self, job: Job) -> CodecProcess | None:
         for process in list(self._all):
             if not process.jobs and process.has_ended():
                 CODEC_ENDS.labels("idle").inc()
                 self._replace(process)  # killed while it had nothing to do: no image is to blame
-        least = min(self._all, key=lambda process: len(process.jobs), default=None)
+        short = [process for process in self._all if not _is_long(process)]
+        least = min(short, key=lambda process: len(process.jobs), default=None)
         return least if least and least.takes(job) else None
 
     def _take_back(self, process: CodecProcess, job: Job) -> None:
         """The job before this one takes long: whoever comes to it first does it."""
         if job in process.jobs and process.jobs[0] is not job and not job.answer.done():
             job.is_held_up = True
-            self._waiting.append(job)
+            self._waiting.push(job.who, job)
             self._hand_out()
 
     def _withdraw(self, job: Job) -> None:
-        with suppress(ValueError):
-            self._waiting.remove(job)
+        with suppress(KeyError, ValueError):
+            self._waiting.remove(job.who, job)
         for process in list(self._all):
             if process.jobs and process.jobs[0] is job:
                 self._replace(process)  # it is busy with what nobody waits for
@@ -162,7 +212,10 @@ class CodecPool:
         behind = [
             job for job in list(process.jobs)[1:] if not job.has_begun and not job.answer.done()
         ]
-        self._waiting.extendleft(job for job in behind if job not in self._waiting)
+        waiting = set(self._waiting)
+        for job in reversed(behind):
+            if job not in waiting:
+                self._waiting.push(job.who, job, first=True)
         if not self._closed:
             self._add()
 
@@ -187,6 +240,13 @@ class CodecPool:
     def _discard(self, process: CodecProcess) -> None:
         self._all.discard(process)
         process.kill()
+
+
+def _is_long(process: CodecProcess) -> bool:
+    """Whether the job under way in it takes long."""
+    if not process.jobs or not process.jobs[0].has_begun:
+        return False
+    return time.perf_counter() - process.jobs[0].since > LONG_SECONDS
 
 
 def _sizes(files: Mapping[str, bytes]) -> Sizes:

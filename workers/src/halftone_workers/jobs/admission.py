@@ -74,14 +74,14 @@ class Admission:
 
     def _waits_long(self, who: Who) -> bool:
         is_slow = self._slow_until.get(who.payer, 0.0) > time.monotonic()
-        return is_slow and _of_payer(self._waiting, who) >= MAX_WAITING
+        return is_slow and self._waiting.by_payer(who) >= MAX_WAITING
 
     def _gives_up(self, who: Who, turn: threading.Lock) -> bool:
         with self._lock:
             if not turn.locked():
                 return False  # it has just been given a place
             self._slow_until[who.payer] = time.monotonic() + 2 * PATIENCE_SECONDS
-            if _of_payer(self._waiting, who) <= MAX_WAITING:
+            if self._waiting.by_payer(who) <= MAX_WAITING:
                 return False
             self._turns.remove(who, turn)
             self._waiting.add(who, -1)
@@ -113,7 +113,7 @@ class Admission:
         in_use = self._held.total()
         if in_use < self._allowed:
             return True
-        is_newcomer = _of_payer(self._held, who) < NEWCOMER_PLACES
+        is_newcomer = self._held.by_payer(who) < NEWCOMER_PLACES
         return is_newcomer and in_use < self._allowed + EXTRA_PLACES
 
     def _adapt(self) -> None:
@@ -122,10 +122,6 @@ class Admission:
         self._adapted = now
         allowed = self._allowed + (1 if self._wants_more() else -1)
         self._allowed = min(max(allowed, self._least), self._most)
-
-
-def _of_payer(held: Held, who: Who) -> int:
-    return held.by_request(who) if who.owner is None else held.by_owner(who.owner)
 
 
 class Place:

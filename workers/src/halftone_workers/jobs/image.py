@@ -166,7 +166,7 @@ async def _made(
         if known and known.source.sha256 == source.sha256:
             original.reserved.give_back()
             return _Known(position, known, source)
-        main = await runtime.codec.compress(original.data, options)
+        main = await runtime.codec.compress(original.data, options, who=product.who)
         made = [("", main), *main.variants.items()]
         outputs = [
             (_file_name(claim, position, number, len(made), variant, output.extension), output)
