@@ -33,7 +33,7 @@ GOOD = jpeg((320, 240))
 
 
 class Shop:
-    """A server on every address of 127.0.0.0/8, in a thread of its own. The path says what it does."""
+    """A server on every address of 127.0.0.0/8, in its own thread. The path says what it does."""
 
     def __init__(self) -> None:
         self.port = 0
