@@ -99,6 +99,7 @@ def test_members_are_those_of_the_contract() -> None:
             "details": f"{URL}/api/details/{REQUEST}",
             "download": f"{URL}/api/download/{REQUEST}",
             "report": f"{URL}/api/download/{REQUEST}?report=images",
+            "archive": f"{URL}/api/archive/{REQUEST}",
             "failures": f"{URL}/api/failures/{REQUEST}",
             "events": f"{URL}/api/events/{REQUEST}",
             "cancel": f"{URL}/api/cancel/{REQUEST}",

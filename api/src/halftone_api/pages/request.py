@@ -19,7 +19,7 @@ from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.endpoints.webhooks import replay_webhook, webhooks_of
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.pages.formats import saved_percent
-from halftone_api.pages.rendering import base_path, render, render_text
+from halftone_api.pages.rendering import base_path, render, render_text, without_blanks
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_api.services import services
 from halftone_shared.model.request_status import RequestStatus
@@ -137,7 +137,7 @@ def _speed(row: RequestStatus, status: StatusObject) -> dict[str, Any]:
 
 
 def _products(request: Request) -> dict[str, Any]:
-    details = details_page(request, limit=_PAGE_PRODUCTS)
+    details = details_page(without_blanks(request), limit=_PAGE_PRODUCTS)
     return {
         "products": details["products"],
         "next_cursor": details["next_cursor"],

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from halftone_api.endpoints.declaration import page
 from halftone_api.endpoints.requests import requests_page
 from halftone_api.errors import Problem, ProblemCode
-from halftone_api.pages.rendering import render
+from halftone_api.pages.rendering import render, without_blanks
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_shared.model.states import Status
 
@@ -15,7 +15,7 @@ from halftone_shared.model.states import Status
 def all_requests(request: Request) -> Response:
     """The page, or for its own script the rows alone."""
     try:
-        found = requests_page(request)
+        found = requests_page(without_blanks(request))
     except Problem as problem:
         if problem.code is ProblemCode.UNAUTHORIZED:
             return sign_in_redirect(request)

@@ -25,6 +25,7 @@ class RequestLinks(TypedDict):
     details: Url
     download: Url
     report: Annotated[Url, Field(description="`download` with one row an image.")]
+    archive: Annotated[Url, Field(description="Every output image in one ZIP.")]
     failures: Url
     events: Url
     cancel: Url
@@ -209,6 +210,7 @@ def request_links(request_id: UUID, public_url: str) -> RequestLinks:
         "details": f"{public_url}/api/details/{request_id}",
         "download": f"{public_url}/api/download/{request_id}",
         "report": f"{public_url}/api/download/{request_id}?report=images",
+        "archive": f"{public_url}/api/archive/{request_id}",
         "failures": f"{public_url}/api/failures/{request_id}",
         "events": f"{public_url}/api/events/{request_id}",
         "cancel": f"{public_url}/api/cancel/{request_id}",

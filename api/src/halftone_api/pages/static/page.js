@@ -44,9 +44,9 @@ if (drop) {
   adapt();
 
   // What is set here is forgotten with the file that it was for.
-  const again = () => htmx.trigger(input, "change");
+  const again = () => htmx.trigger(input, "change", { again: true });
   input.addEventListener("change", (event) => {
-    if (!event.isTrusted && !event.detail) return;
+    if (event.detail?.again) return;
     for (const name of ["columns", "on_error"]) document.getElementById(name).value = "";
   }, { capture: true });
   document.addEventListener("click", (event) => {

@@ -1,0 +1,27 @@
+"""The photographs that the demo ships, and files of products that name them."""
+
+from pathlib import Path
+
+import halftone_cli
+
+PICTURES = Path(halftone_cli.__file__).parent / "demo" / "pictures"
+NAMES = sorted(
+    path.name for path in PICTURES.iterdir() if path.suffix in (".jpg", ".png", ".webp", ".gif")
+)
+HEADER = "Serial Number,Product Name,Input Image Urls\n"
+
+
+def catalogue(shop_url: str, products: int = 6) -> str:
+    """A file in which one product has an image that the shop does not have."""
+    rows = [
+        f'{number},Product {number},"{shop_url}/{NAMES[number % len(NAMES)]}"'
+        for number in range(1, products + 1)
+    ]
+    rows.append(f'{products + 1},Lamp,"{shop_url}/{NAMES[0]},{shop_url}/gone.jpg"')
+    return HEADER + "\n".join(rows) + "\n"
+
+
+def faulty(shop_url: str) -> str:
+    """A file with three faults: a number twice, a word for a number, a product without a name."""
+    url = f"{shop_url}/{NAMES[0]}"
+    return f"{HEADER}1,Ball,{url}\n1,Book,{url}\nx,Mug,{url}\n4,,{url}\n5,Vase,{url}\n"

@@ -1,0 +1,107 @@
+"""What holds for every page: accessible, by keyboard, on a phone, in the dark; and its pictures."""
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.pictures import catalogue
+from tests.support.halftone import Service
+from tests.support.origin import Origin
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+# Where HALFTONE_PICTURES names a folder, the pages are saved there as pictures, for the README.
+PICTURES = os.environ.get("HALFTONE_PICTURES")
+SHOWN = {"start": "/", "request": "/r/{id}", "requests": "/requests", "operations": "/operations"}
+SHOWN |= {"docs": "/docs", "error": "/api/status/none", "json": "/api/status/{id}"}
+
+
+@pytest.fixture(scope="session")
+def request_id(service: Service, shop: Origin) -> str:
+    """A request that has ended, with one failure."""
+    found = service.accepted(catalogue(shop.url))
+    service.ended(found)
+    return found
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that keeps people out."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:160]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", SHOWN)
+def test_page_keeps_nobody_out(
+    browser: Browser, service: Service, request_id: str, name: str, scheme: str
+) -> None:
+    context = browser.new_context(
+        base_url=service.url,
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": 1200, "height": 900},
+        bypass_csp=True,  # axe is put into the page from outside
+    )
+    page = context.new_page()
+    page.goto(SHOWN[name].format(id=request_id), wait_until="load")
+    if PICTURES:
+        page.wait_for_timeout(700)
+        page.screenshot(path=Path(PICTURES) / f"page-{name}-{scheme}.png")
+    assert serious(page) == []
+    context.close()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_page_fits_a_phone(browser: Browser, service: Service, request_id: str, name: str) -> None:
+    context = browser.new_context(base_url=service.url, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(SHOWN[name].format(id=request_id), wait_until="load")
+    if PICTURES:
+        page.wait_for_timeout(700)
+        page.screenshot(path=Path(PICTURES) / f"page-{name}-phone.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "it scrolls sideways"
+    context.close()
+
+
+def test_compare_view_is_accessible_and_by_keyboard(
+    browser: Browser, service: Service, request_id: str
+) -> None:
+    context = browser.new_context(
+        base_url=service.url, viewport={"width": 1200, "height": 900}, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(f"/r/{request_id}")
+    page.locator("button.shot").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    if PICTURES:
+        page.wait_for_timeout(900)
+        page.screenshot(path=Path(PICTURES) / "page-compare.png")
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.classList.contains('shot')"), "focus is lost"
+    context.close()
+
+
+def test_start_page_by_keyboard_alone(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"file", "start-button", "sample-button"} <= reached
+
+
+def test_search_finds_a_request_while_typing(page: Page, service: Service, shop: Origin) -> None:
+    service.upload(catalogue(shop.url, 1), filename="winter sale.csv")
+    page.goto("/requests")
+    page.get_by_role("searchbox").fill("winter")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    expect(page.locator("#rows")).to_contain_text("winter sale.csv")

@@ -1,0 +1,104 @@
+"""The walk of a person who has never seen it, with a browser and an export with three faults, to
+the ZIP.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.pictures import catalogue, faulty
+from tests.support.halftone import wait_for
+from tests.support.origin import Origin
+
+ENDED = "Download the file"
+
+
+def drop(page: Page, tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    page.goto("/")
+    page.set_input_files("#file", path)
+
+
+def test_faulty_export_is_mended_and_ends_as_a_zip(
+    page: Page, shop: Origin, tmp_path: Path
+) -> None:
+    drop(page, tmp_path, "export.csv", faulty(shop.url))
+    refusal = page.get_by_role("alert")
+    expect(refusal).to_contain_text("3 errors")
+    expect(refusal.get_by_role("row")).to_have_count(4)
+    expect(refusal).to_contain_text("Serial number 1 is on line 2 already")
+    page.get_by_role("button", name="Leave the wrong rows out").click()
+    expect(page.locator("#answer")).to_contain_text("2 images on 1 host")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/r/*")
+    expect(page.get_by_text(ENDED)).to_be_visible()
+    expect(page.locator(".saved")).to_contain_text("−")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="All images as ZIP").click()
+    with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as archive:
+        assert len(archive.namelist()) == 2
+        assert archive.testzip() is None
+    with page.expect_download() as download:
+        page.get_by_role("link", name=ENDED).click()
+    rows = Path(download.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    assert len(rows) == 6, "every row comes back"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Report").click()
+    assert Path(download.value.path()).read_text().count("COMPLETED") == 2
+
+
+def test_sample_then_everything_with_a_failure_to_compare_and_retry(
+    page: Page, shop: Origin, tmp_path: Path
+) -> None:
+    drop(page, tmp_path, "catalogue.csv", catalogue(shop.url))
+    expect(page.locator("#answer")).to_contain_text("7 rows, 8 images on 1 host")
+    page.get_by_role("button", name="Try 20 images first").click()
+    page.wait_for_url("**/r/*")
+    expect(page.get_by_text("The whole file:")).to_be_visible()
+    drop(page, tmp_path, "catalogue.csv", catalogue(shop.url))
+    expect(page.locator("#answer")).to_contain_text("8 images")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/r/*")
+    expect(page.get_by_text(ENDED)).to_be_visible()
+    failures = page.locator("#failures")
+    expect(failures).to_contain_text("The server answered 404")
+    expect(failures).to_contain_text("What to do")
+    failures.get_by_role("link", name="Show them").click()
+    expect(page.locator(".product")).to_have_count(1)
+
+    page.locator("button.shot").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    for picture in ("#compare-before", "#compare-after"):
+        expect(page.locator(picture)).to_have_js_property("complete", True)
+        assert page.locator(picture).evaluate("image => image.naturalWidth") > 0
+    first = dialog.locator("#compare-name").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#compare-slider").evaluate("slider => slider.value") > 50
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.select_option("#status", "")
+    page.get_by_label("Show").select_option("COMPLETED")
+    expect(page.locator(".product")).to_have_count(7)
+    page.locator("button.shot").first.click()
+    page.keyboard.press("n")
+    expect(dialog.locator("#compare-name")).not_to_have_text(first)
+    page.keyboard.press("Escape")
+
+    hits = shop.hits["/gone.jpg"]
+    page.get_by_role("button", name="Retry what failed").click()
+    wait_for(lambda: shop.hits["/gone.jpg"] > hits, what="another attempt")
+    expect(page.get_by_text(ENDED)).to_be_visible()
+
+
+def test_table_of_an_unknown_system_is_read_as_the_person_says(
+    page: Page, shop: Origin, tmp_path: Path
+) -> None:
+    url = f"{shop.url}/mug-1.jpg"
+    drop(page, tmp_path, "list.csv", f"Ding;Bild;Preis\nA;{url};3\nB;{url};4\n")
+    expect(page.get_by_text("from no system that is known")).to_be_visible()
+    page.get_by_role("button", name="Read it like this").click()
+    expect(page.locator("#answer")).to_contain_text("2 rows, 2 images on 1 host")
