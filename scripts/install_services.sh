@@ -1,9 +1,12 @@
 #!/bin/sh
-# RabbitMQ and Prometheus for the tests, which start private ones: installed here where that can be done, and said otherwise.
+# RabbitMQ, Prometheus and Chromium for the tests, which start private ones: installed here where that can be done, and said otherwise.
 set -eu
 missing=
 [ -e /usr/sbin/rabbitmq-server ] || missing="$missing rabbitmq-server"
 [ -e /usr/bin/promtool ] || command -v promtool > /dev/null || missing="$missing prometheus"
+[ -e /usr/bin/chromium ] || missing="$missing chromium"
+[ -e /usr/lib/x86_64-linux-gnu/libatomic.so.1 ] || [ -e /usr/lib/aarch64-linux-gnu/libatomic.so.1 ] ||
+  missing="$missing libatomic1"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
   echo "Not installed:$missing; the tests that need it will be skipped. On Debian: sudo apt-get install$missing" >&2
