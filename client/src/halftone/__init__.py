@@ -18,6 +18,7 @@ from halftone._declared import *  # noqa: F403
 from halftone.errors import (
     ApiError,
     Conflict,
+    Forbidden,
     HalftoneError,
     InvalidSetting,
     InvalidUpload,
@@ -42,6 +43,7 @@ __all__ = [
     "AsyncRequest",
     "Client",
     "Conflict",
+    "Forbidden",
     "HalftoneError",
     "InvalidSetting",
     "InvalidUpload",

@@ -13,8 +13,10 @@ from halftone import _calls as calls
 from halftone._declared import (
     Accepted,
     Check,
+    FailureGroup,
     Image,
     Json,
+    Operations,
     Product,
     RequestStatus,
     UploadOptions,
@@ -140,9 +142,16 @@ class AsyncClient:
         return AsyncRequest(self, request_id)
 
     async def requests(
-        self, *, status: str | None = None, page_size: int = PAGE_SIZE
+        self,
+        *,
+        status: str | None = None,
+        search: str | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> AsyncIterator[RequestStatus]:
-        """Requests, newest first; with `status` only those in that state.
+        """Requests, newest first.
+
+        `status`: only those in that state. `search`: only those with this text in their file name,
+        or whose ID starts with it.
 
         >>> newest = await anext(client.requests(status="COMPLETED"))
         >>> newest.request_id == request.id
@@ -150,7 +159,7 @@ class AsyncClient:
         """
         cursor: str | None = None
         while True:
-            call = calls.requests(cursor=cursor, limit=page_size, status=status)
+            call = calls.requests(cursor=cursor, limit=page_size, status=status, search=search)
             page = await self._send(call)
             for item in page.items:
                 yield item
@@ -198,11 +207,17 @@ class AsyncClient:
             pause = min(pause * 1.2, LAST_POLL_SECONDS)
 
     async def products(
-        self, request_id: str, *, status: str | None = None, page_size: int = PAGE_SIZE
+        self,
+        request_id: str,
+        *,
+        status: str | None = None,
+        error_code: str | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> AsyncIterator[Product]:
         """The products of a request in the order of the file, with their images.
 
-        With `status` only those in that state, such as `FAILED`.
+        `status`: only those in that state, such as `FAILED`. `error_code`: only those with an image
+        that failed with this code.
 
         >>> async for product in client.products(request.id):
         ...     print(product.line, product.product_name, len(product.images))
@@ -211,7 +226,13 @@ class AsyncClient:
         """
         cursor: str | None = None
         while True:
-            call = calls.products(request_id, cursor=cursor, limit=page_size, status=status)
+            call = calls.products(
+                request_id,
+                cursor=cursor,
+                limit=page_size,
+                status=status,
+                error_code=error_code,
+            )
             page = await self._send(call)
             for item in page.items:
                 yield item
@@ -229,6 +250,16 @@ class AsyncClient:
         async for product in self.products(request_id, page_size=page_size):
             for image in product.images:
                 yield image
+
+    async def failures(self, request_id: str) -> tuple[FailureGroup, ...]:
+        """Why images of a request failed, by error code, with what to do.
+
+        Counted among the first 10,000 products with a failure.
+
+        >>> await client.failures(request.id)
+        ()
+        """
+        return await self._send(calls.failures(request_id))
 
     async def events(self, request_id: str) -> AsyncIterator[RequestStatus]:
         """The status on every change, as the service sends it, until the request has ended.
@@ -373,6 +404,10 @@ class AsyncClient:
     async def service(self) -> Json:
         """Name, version and links of the service."""
         return await self._send(calls.service())
+
+    async def operations(self) -> Operations:
+        """What waits, which workers run, which requests run, what failed. Wants an admin key."""
+        return await self._send(calls.operations())
 
     async def ready(self) -> Json:
         """Whether database, broker and storage are reached. Raises ServiceError where not."""
@@ -551,10 +586,20 @@ class AsyncRequest:
         return await self._client.wait(self.id, timeout_seconds=timeout_seconds, progress=progress)
 
     def products(
-        self, *, status: str | None = None, page_size: int = PAGE_SIZE
+        self,
+        *,
+        status: str | None = None,
+        error_code: str | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> AsyncIterator[Product]:
         """Its products in the order of the file, with their images."""
-        return self._client.products(self.id, status=status, page_size=page_size)
+        return self._client.products(
+            self.id, status=status, error_code=error_code, page_size=page_size
+        )
+
+    async def failures(self) -> tuple[FailureGroup, ...]:
+        """Why its images failed, by error code, with what to do."""
+        return await self._client.failures(self.id)
 
     def images(self, *, page_size: int = PAGE_SIZE) -> AsyncIterator[Image]:
         """Its images in the order of the file."""

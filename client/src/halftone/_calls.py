@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from halftone._declared import Accepted, Check, Json, Product, RequestStatus, Webhooks
+from halftone._declared import (
+    Accepted,
+    Check,
+    FailureGroup,
+    FailureGroups,
+    Json,
+    Operations,
+    Product,
+    RequestStatus,
+    Webhooks,
+)
 from halftone._json import mapping
 
 T = TypeVar("T")
@@ -49,21 +59,35 @@ def status(request_id: str) -> Call[RequestStatus]:
 
 
 def products(
-    request_id: str, *, cursor: str | None, limit: int, status: str | None
+    request_id: str,
+    *,
+    cursor: str | None,
+    limit: int,
+    status: str | None,
+    error_code: str | None,
 ) -> Call[Page[Product]]:
-    query = _given(cursor=cursor, limit=limit, status=status)
+    query = _given(cursor=cursor, limit=limit, status=status, error_code=error_code)
     read = _page_of("products", Product.from_json)
     return Call("GET", _path("/api/details/{}", request_id), read, query)
 
 
-def requests(*, cursor: str | None, limit: int, status: str | None) -> Call[Page[RequestStatus]]:
-    query = _given(cursor=cursor, limit=limit, status=status)
+def requests(
+    *, cursor: str | None, limit: int, status: str | None, search: str | None
+) -> Call[Page[RequestStatus]]:
+    query = _given(cursor=cursor, limit=limit, status=status, q=search)
     return Call("GET", "/api/requests", _page_of("requests", RequestStatus.from_json), query)
 
 
 def upload(idempotency_key: str) -> Call[Accepted]:
     headers = {"Idempotency-Key": idempotency_key}
     return Call("POST", "/api/upload", Accepted.from_json, headers=headers)
+
+
+def failures(request_id: str) -> Call[tuple[FailureGroup, ...]]:
+    def read(data: Json) -> tuple[FailureGroup, ...]:
+        return FailureGroups.from_json(data).failures
+
+    return Call("GET", _path("/api/failures/{}", request_id), read)
 
 
 def cancel(request_id: str) -> Call[RequestStatus]:
@@ -141,6 +165,10 @@ def remove_origin(host: str) -> Call[None]:
 
 def service() -> Call[Json]:
     return Call("GET", "/", mapping, headers={"Accept": "application/json"})
+
+
+def operations() -> Call[Operations]:
+    return Call("GET", "/api/operations", Operations.from_json)
 
 
 def ready() -> Call[Json]:

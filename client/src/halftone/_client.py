@@ -16,8 +16,10 @@ from halftone import _calls as calls
 from halftone._declared import (
     Accepted,
     Check,
+    FailureGroup,
     Image,
     Json,
+    Operations,
     Product,
     RequestStatus,
     UploadOptions,
@@ -141,9 +143,16 @@ class Client:
         return Request(self, request_id)
 
     def requests(
-        self, *, status: str | None = None, page_size: int = PAGE_SIZE
+        self,
+        *,
+        status: str | None = None,
+        search: str | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> Iterator[RequestStatus]:
-        """Requests, newest first; with `status` only those in that state.
+        """Requests, newest first.
+
+        `status`: only those in that state. `search`: only those with this text in their file name,
+        or whose ID starts with it.
 
         >>> newest = next(client.requests(status="COMPLETED"))
         >>> newest.request_id == request.id
@@ -151,7 +160,7 @@ class Client:
         """
         cursor: str | None = None
         while True:
-            call = calls.requests(cursor=cursor, limit=page_size, status=status)
+            call = calls.requests(cursor=cursor, limit=page_size, status=status, search=search)
             page = self._send(call)
             for item in page.items:
                 yield item
@@ -199,11 +208,17 @@ class Client:
             pause = min(pause * 1.2, LAST_POLL_SECONDS)
 
     def products(
-        self, request_id: str, *, status: str | None = None, page_size: int = PAGE_SIZE
+        self,
+        request_id: str,
+        *,
+        status: str | None = None,
+        error_code: str | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> Iterator[Product]:
         """The products of a request in the order of the file, with their images.
 
-        With `status` only those in that state, such as `FAILED`.
+        `status`: only those in that state, such as `FAILED`. `error_code`: only those with an image
+        that failed with this code.
 
         >>> for product in client.products(request.id):
         ...     print(product.line, product.product_name, len(product.images))
@@ -212,7 +227,13 @@ class Client:
         """
         cursor: str | None = None
         while True:
-            call = calls.products(request_id, cursor=cursor, limit=page_size, status=status)
+            call = calls.products(
+                request_id,
+                cursor=cursor,
+                limit=page_size,
+                status=status,
+                error_code=error_code,
+            )
             page = self._send(call)
             for item in page.items:
                 yield item
@@ -230,6 +251,16 @@ class Client:
         for product in self.products(request_id, page_size=page_size):
             for image in product.images:
                 yield image
+
+    def failures(self, request_id: str) -> tuple[FailureGroup, ...]:
+        """Why images of a request failed, by error code, with what to do.
+
+        Counted among the first 10,000 products with a failure.
+
+        >>> client.failures(request.id)
+        ()
+        """
+        return self._send(calls.failures(request_id))
 
     def events(self, request_id: str) -> Iterator[RequestStatus]:
         """The status on every change, as the service sends it, until the request has ended.
@@ -374,6 +405,10 @@ class Client:
     def service(self) -> Json:
         """Name, version and links of the service."""
         return self._send(calls.service())
+
+    def operations(self) -> Operations:
+        """What waits, which workers run, which requests run, what failed. Wants an admin key."""
+        return self._send(calls.operations())
 
     def ready(self) -> Json:
         """Whether database, broker and storage are reached. Raises ServiceError where not."""
@@ -550,10 +585,20 @@ class Request:
         return self._client.wait(self.id, timeout_seconds=timeout_seconds, progress=progress)
 
     def products(
-        self, *, status: str | None = None, page_size: int = PAGE_SIZE
+        self,
+        *,
+        status: str | None = None,
+        error_code: str | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> Iterator[Product]:
         """Its products in the order of the file, with their images."""
-        return self._client.products(self.id, status=status, page_size=page_size)
+        return self._client.products(
+            self.id, status=status, error_code=error_code, page_size=page_size
+        )
+
+    def failures(self) -> tuple[FailureGroup, ...]:
+        """Why its images failed, by error code, with what to do."""
+        return self._client.failures(self.id)
 
     def images(self, *, page_size: int = PAGE_SIZE) -> Iterator[Image]:
         """Its images in the order of the file."""

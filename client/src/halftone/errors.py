@@ -64,6 +64,10 @@ class Unauthorized(ApiError):
     """401: the call carries no API key, or one that the service does not know."""
 
 
+class Forbidden(ApiError):
+    """403: only an admin key may do this."""
+
+
 class NotFound(ApiError):
     """404: there is no such request, or it is another owner's."""
 
@@ -118,6 +122,7 @@ class StillRunning(HalftoneError, TimeoutError):
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: Refused,
     401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     413: Refused,

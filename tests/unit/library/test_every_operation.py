@@ -37,23 +37,21 @@ class Offered:
 
 
 PAGES = frozenset({"limit", "cursor"})
-# Filters that so far only the web page offers.
-OF_THE_PAGE = frozenset({"q", "error_code"})
 OPERATIONS = {
     "upload": Offered(lambda: calls.upload("key"), "upload", "submit"),
     "check": Offered(calls.check, "check", "check"),
     "status": Offered(lambda: calls.status(ID), "status", "status", frozenset({"include"})),
     "details": Offered(
-        lambda: calls.products(ID, cursor=None, limit=1, status=None),
+        lambda: calls.products(ID, cursor=None, limit=1, status=None, error_code=None),
         "products",
         "details",
-        PAGES | OF_THE_PAGE,
+        PAGES,
     ),
     "requests": Offered(
-        lambda: calls.requests(cursor=None, limit=1, status=None),
+        lambda: calls.requests(cursor=None, limit=1, status=None, search=None),
         "requests",
         "requests",
-        PAGES | OF_THE_PAGE,
+        PAGES,
     ),
     "download": Offered(lambda: calls.download(ID), "download", "download", frozenset({"report"})),
     "archive": Offered(lambda: calls.archive(ID, variant=None), "archive", "download --zip"),
@@ -78,8 +76,8 @@ OPERATIONS = {
     "named_image": Offered(
         lambda: calls.image("/api/image/ID/ID"), "image", "download --zip", frozenset({"name"})
     ),
-    "failures": Offered(reason="`errors_by_code` of the status, with the texts of the error codes"),
-    "operations": Offered(reason="the operators' page; `halftone queues` reads the database"),
+    "failures": Offered(lambda: calls.failures(ID), "failures", "status"),
+    "operations": Offered(calls.operations, "operations", "queues"),
     "openapi": Offered(reason="a description for generators, which read it themselves"),
     "docs": Offered(reason="a page for browsers"),
     "health": Offered(reason="a probe for load balancers; `ready` says more"),
@@ -126,6 +124,8 @@ def test_operation_is_in_the_library_and_the_command(
 
 def _spellings(parameter: str) -> set[str]:
     """A parameter's names in Python: `as` is a keyword, headers have dashes."""
+    if parameter == "q":
+        return {"search"}
     snake = parameter.lower().replace("-", "_")
     return {snake, f"{snake}_"}
 

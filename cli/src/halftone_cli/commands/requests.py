@@ -32,10 +32,15 @@ def requests(
     status: Annotated[
         halftone.Status | None, typer.Option("--status", help="Only requests in this state.")
     ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", help="Only requests with this text in file name or start of ID."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
 ) -> None:
     """List requests, newest first."""
-    found = list(islice(client.requests(status=status, page_size=min(limit, 100)), limit))
+    listed = client.requests(status=status, search=search, page_size=min(limit, 100))
+    found = list(islice(listed, limit))
     for one in found:
         print_json(one.raw)
         print_quiet(one.request_id)
@@ -77,11 +82,15 @@ def details(
         halftone.Status | None, typer.Option("--status", help="Only products in this state.")
     ] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only products with a failed image, and only those.")
+        bool, typer.Option("--failed", help="Only failed images, and the products that have any.")
     ] = False,
+    code: Annotated[
+        str | None,
+        typer.Option("--code", help="Only products with an image that failed with this code."),
+    ] = None,
 ) -> None:
     """List a request's products with their images: output URL, or why the image failed."""
-    for product in client.products(request_id, status=status):
+    for product in client.products(request_id, status=status, error_code=code):
         if failed and not any(image.error for image in product.images):
             continue
         print_json(product.raw)
