@@ -44,7 +44,8 @@ ANSWERS = {
     "BacklogObject": "Backlog",
     "WorkerObject": "Worker",
     "RunningObject": "RunningRequest",
-    "Preset": "Preset",
+    "Presets": "Presets",
+    "PresetObject": "Preset",
     "Origin": "Origin",
 }
 # Objects that grow with every feature; they stay mappings.
@@ -69,6 +70,9 @@ DOCUMENTATION = {
     "Worker": "A worker process that runs.",
     "RunningRequest": "A request that runs.",
     "WaitingFor": "What a running request waits for.",
+    "Presets": "The presets that an upload can name.",
+    "Preset": "A marketplace: defaults of an upload's options, and rules for its images.",
+    "PresetRule": "A rule that each output is checked against.",
     "Variant": "A further output of an image.",
     "RuleCheck": "What a rule of a preset says of an image: pass, warn or fail.",
     "Check": "What the service understands of a file.",

@@ -17,6 +17,7 @@ from halftone._declared import (
     Image,
     Json,
     Operations,
+    Preset,
     Product,
     RequestStatus,
     UploadOptions,
@@ -364,8 +365,12 @@ class AsyncClient:
 
     # The service
 
-    async def presets(self) -> Json:
-        """The presets of marketplaces: their options and rules."""
+    async def presets(self) -> tuple[Preset, ...]:
+        """The presets of marketplaces: their options and rules.
+
+        >>> "google-merchant" in [preset.name for preset in await client.presets()]
+        True
+        """
         return await self._send(calls.presets())
 
     async def origins(self) -> Json:

@@ -18,6 +18,8 @@ from halftone._declared import (
     FailureGroups,
     Json,
     Operations,
+    Preset,
+    Presets,
     Product,
     RequestStatus,
     Webhooks,
@@ -142,8 +144,11 @@ def check() -> Call[Check]:
     return Call("POST", "/api/check", Check.from_json)
 
 
-def presets() -> Call[Json]:
-    return Call("GET", "/api/presets", mapping)
+def presets() -> Call[tuple[Preset, ...]]:
+    def read(data: Json) -> tuple[Preset, ...]:
+        return Presets.from_json(data).presets
+
+    return Call("GET", "/api/presets", read)
 
 
 def origins() -> Call[Json]:

@@ -20,6 +20,7 @@ from halftone._declared import (
     Image,
     Json,
     Operations,
+    Preset,
     Product,
     RequestStatus,
     UploadOptions,
@@ -365,8 +366,12 @@ class Client:
 
     # The service
 
-    def presets(self) -> Json:
-        """The presets of marketplaces: their options and rules."""
+    def presets(self) -> tuple[Preset, ...]:
+        """The presets of marketplaces: their options and rules.
+
+        >>> "google-merchant" in [preset.name for preset in client.presets()]
+        True
+        """
         return self._send(calls.presets())
 
     def origins(self) -> Json:

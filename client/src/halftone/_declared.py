@@ -740,6 +740,78 @@ class Origin:
         )
 
 
+@dataclass(frozen=True)
+class PresetRule:
+    """A rule that each output is checked against."""
+
+    rule: str
+    kind: str
+    value: Any
+    """In pixels, bytes, megapixels or a share of 1; formats as a list."""
+    level: str
+    """`fail` for a condition, `warn` for advice."""
+    enforced_from: str | None
+    """A date; before it a breach is a warning."""
+    source: str
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> PresetRule:
+        return cls(
+            rule=text_or_empty(data.get("rule")),
+            kind=text_or_empty(data.get("kind")),
+            value=data.get("value"),
+            level=text_or_empty(data.get("level")),
+            enforced_from=data.get("enforced_from"),
+            source=text_or_empty(data.get("source")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A marketplace: defaults of an upload's options, and rules for its images."""
+
+    name: str
+    title: str
+    as_of: str
+    """The date when the rules were read."""
+    sources: tuple[str, ...]
+    options: Mapping[str, Any]
+    rules: tuple[PresetRule, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Preset:
+        return cls(
+            name=text_or_empty(data.get("name")),
+            title=text_or_empty(data.get("title")),
+            as_of=text_or_empty(data.get("as_of")),
+            sources=tuple(data.get("sources") or ()),
+            options=mapping(data.get("options")),
+            rules=tuple(PresetRule.from_json(mapping(item)) for item in data.get("rules") or ()),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Presets:
+    """The presets that an upload can name."""
+
+    presets: tuple[Preset, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Presets:
+        return cls(
+            presets=tuple(Preset.from_json(mapping(item)) for item in data.get("presets") or ()),
+            raw=data,
+        )
+
+
 class UploadOptions(TypedDict, total=False):
     """What an upload may say beside its file."""
 
@@ -1327,6 +1399,9 @@ __all__ = [
     "ImageError",
     "Origin",
     "Outcome",
+    "Preset",
+    "PresetRule",
+    "Presets",
     "PreviewedProduct",
     "Product",
     "RequestStatus",

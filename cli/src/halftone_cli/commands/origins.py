@@ -93,12 +93,17 @@ def remove(client: halftone.Client, host: HostArgument) -> None:
 
 def presets(client: halftone.Client) -> None:
     """List the presets of marketplaces: options and rules that `submit --preset` takes."""
-    for preset in _listed(client.presets(), "presets"):
-        print_json(preset)
-        print_quiet(preset.get("name"))
-        say(f"{preset.get('name')}: {preset.get('title') or preset.get('description') or ''}")
-        options = preset.get("options") or {}
-        say("  " + ", ".join(f"{name}={_value_text(value)}" for name, value in options.items()))
+    for preset in client.presets():
+        print_json(preset.raw)
+        print_quiet(preset.name)
+        options = ", ".join(
+            f"{name}={_value_text(value)}" for name, value in preset.options.items()
+        )
+        say(f"{preset.name}: {preset.title}, rules of {preset.as_of}", style="bold")
+        say(f"  options  {options}")
+        for rule in preset.rules:
+            level = "must" if rule.level == "fail" else "advised"
+            say(f"  {level:<7}  {rule.kind.replace('_', ' ')}: {_value_text(rule.value)}")
 
 
 def _listed(answer: Any, member: str) -> list[dict[str, Any]]:

@@ -1,0 +1,56 @@
+"""The presets that an upload can name: a marketplace's options and rules."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
+
+from halftone_api.endpoints.authentication import find_caller
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_shared.presets import load_presets
+
+
+class PresetRule(TypedDict):
+    """A rule that each output is checked against; a breach of it is `level`."""
+
+    rule: str
+    kind: str
+    value: Annotated[
+        float | list[str],
+        Field(description="In pixels, bytes, megapixels or a share of 1; formats as a list."),
+    ]
+    level: Annotated[str, Field(description="`fail` for a condition, `warn` for advice.")]
+    enforced_from: Annotated[
+        str | None, Field(description="A date; before it a breach is a warning.")
+    ]
+    source: str
+
+
+class PresetObject(TypedDict):
+    """A marketplace: defaults of an upload's options, and the rules that outputs must meet."""
+
+    name: str
+    title: str
+    as_of: Annotated[str, Field(description="The date when the rules were read.")]
+    sources: list[str]
+    options: dict[str, Any]
+    rules: list[PresetRule]
+
+
+class Presets(TypedDict):
+    presets: list[PresetObject]
+
+
+@endpoint(
+    "GET",
+    "/api/presets",
+    name="presets",
+    tag=Tag.UPLOAD,
+    summary="The presets that an upload can name",
+    answers={200: Answer("Each with its options and rules, by name.", Presets)},
+)
+def list_presets(request: Request) -> Response:
+    find_caller(request)
+    return JSONResponse({"presets": [preset.to_json() for preset in load_presets().values()]})
