@@ -163,11 +163,19 @@ def _parameter(parameter: Parameter[Any]) -> Schema:
     return described
 
 
+# The component of GET /api/presets.
+PRESET = "PresetObject"
+
+
 def _with_options(components: dict[str, Schema]) -> dict[str, Schema]:
-    """The status object's `options` are those that the form takes."""
-    for schema in components.values():
+    """The status object's `options` are those that the form takes. A preset has only some of
+    them, so none is required there.
+    """
+    for name, schema in components.items():
         options = schema.get("properties", {}).get("options")
         if options is not None:
             options |= options_schema()
             options.pop("additionalProperties", None)
+            if name == PRESET:
+                options.pop("required", None)
     return components
