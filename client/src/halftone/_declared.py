@@ -178,7 +178,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class WaitingFor:
-    """`WaitingFor` of the OpenAPI document."""
+    """What a running request waits for."""
 
     host: str
     reason: str
@@ -715,27 +715,194 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """`Origin` of the OpenAPI document."""
+class FailureGroup:
+    """The images of a request that failed with one error code."""
 
-    host: str
-    header_names: tuple[str, ...]
-    has_password: bool
-    requests_per_second: float | None
-    connections: int | None
-    updated_at: datetime
+    code: str
+    images: int
+    products: int
+    message: str
+    """The error of one of them in words."""
+    meaning: str
+    retried: bool
+    """The service tried again before it gave up."""
+    remedy: str
+    """What to do about it."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
     @classmethod
-    def from_json(cls, data: Json) -> Origin:
+    def from_json(cls, data: Json) -> FailureGroup:
         return cls(
+            code=text_or_empty(data.get("code")),
+            images=number_or_zero(data.get("images")),
+            products=number_or_zero(data.get("products")),
+            message=text_or_empty(data.get("message")),
+            meaning=text_or_empty(data.get("meaning")),
+            retried=bool(data.get("retried")),
+            remedy=text_or_empty(data.get("remedy")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class FailureGroups:
+    """Why images of a request failed, by error code."""
+
+    request_id: str
+    failures: tuple[FailureGroup, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> FailureGroups:
+        return cls(
+            request_id=data["request_id"],
+            failures=tuple(
+                FailureGroup.from_json(mapping(item)) for item in data.get("failures") or ()
+            ),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits, and for how long."""
+
+    waiting_products: int
+    """They may be worked on now."""
+    postponed_products: int
+    """They wait for a time of their own."""
+    processing_products: int
+    oldest_waiting_seconds: float
+    requests_without_progress: int
+    """Running, and nothing of them has ended for 10 minutes."""
+    pending_events: int
+    """Webhook events not delivered yet."""
+    oldest_due_event_seconds: float
+    requests: Mapping[str, int]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Backlog:
+        return cls(
+            waiting_products=number_or_zero(data.get("waiting_products")),
+            postponed_products=number_or_zero(data.get("postponed_products")),
+            processing_products=number_or_zero(data.get("processing_products")),
+            oldest_waiting_seconds=number_or_zero(data.get("oldest_waiting_seconds")),
+            requests_without_progress=number_or_zero(data.get("requests_without_progress")),
+            pending_events=number_or_zero(data.get("pending_events")),
+            oldest_due_event_seconds=number_or_zero(data.get("oldest_due_event_seconds")),
+            requests={
+                key: number_or_zero(item) for key, item in mapping(data.get("requests")).items()
+            },
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process that runs."""
+
+    id: str
+    host: str
+    pid: int
+    products_in_hand: int
+    codec_processes: int
+    codec_processes_busy: int
+    started_at: datetime
+    last_seen_at: datetime
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Worker:
+        return cls(
+            id=text_or_empty(data.get("id")),
             host=text_or_empty(data.get("host")),
-            header_names=tuple(data.get("header_names") or ()),
-            has_password=bool(data.get("has_password")),
-            requests_per_second=data.get("requests_per_second"),
-            connections=data.get("connections"),
-            updated_at=moment(data["updated_at"]),
+            pid=number_or_zero(data.get("pid")),
+            products_in_hand=number_or_zero(data.get("products_in_hand")),
+            codec_processes=number_or_zero(data.get("codec_processes")),
+            codec_processes_busy=number_or_zero(data.get("codec_processes_busy")),
+            started_at=moment(data["started_at"]),
+            last_seen_at=moment(data["last_seen_at"]),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class RunningRequest:
+    """A request that runs."""
+
+    request_id: str
+    csv_filename: str
+    status: Status
+    created_at: datetime
+    total_products: int
+    ended_products: int
+    failed_images: int
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> RunningRequest:
+        return cls(
+            request_id=data["request_id"],
+            csv_filename=text_or_empty(data.get("csv_filename")),
+            status=Status(data["status"]),
+            created_at=moment(data["created_at"]),
+            total_products=number_or_zero(data.get("total_products")),
+            ended_products=number_or_zero(data.get("ended_products")),
+            failed_images=number_or_zero(data.get("failed_images")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class FailureCount:
+    """How many images of recent requests failed with one error code."""
+
+    code: str
+    images: int
+    requests: int
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> FailureCount:
+        return cls(
+            code=text_or_empty(data.get("code")),
+            images=number_or_zero(data.get("images")),
+            requests=number_or_zero(data.get("requests")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What waits, who works, what runs and what failed."""
+
+    backlog: Backlog
+    workers: tuple[Worker, ...]
+    running: tuple[RunningRequest, ...]
+    """The oldest first, at most 20."""
+    failures: tuple[FailureCount, ...]
+    """Among the first failures of each of the newest 50 requests."""
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Operations:
+        return cls(
+            backlog=Backlog.from_json(mapping(data.get("backlog"))),
+            workers=tuple(Worker.from_json(mapping(item)) for item in data.get("workers") or ()),
+            running=tuple(
+                RunningRequest.from_json(mapping(item)) for item in data.get("running") or ()
+            ),
+            failures=tuple(
+                FailureCount.from_json(mapping(item)) for item in data.get("failures") or ()
+            ),
             raw=data,
         )
 
@@ -808,6 +975,32 @@ class Presets:
     def from_json(cls, data: Json) -> Presets:
         return cls(
             presets=tuple(Preset.from_json(mapping(item)) for item in data.get("presets") or ()),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """`Origin` of the OpenAPI document."""
+
+    host: str
+    header_names: tuple[str, ...]
+    has_password: bool
+    requests_per_second: float | None
+    connections: int | None
+    updated_at: datetime
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Origin:
+        return cls(
+            host=text_or_empty(data.get("host")),
+            header_names=tuple(data.get("header_names") or ()),
+            has_password=bool(data.get("has_password")),
+            requests_per_second=data.get("requests_per_second"),
+            connections=data.get("connections"),
+            updated_at=moment(data["updated_at"]),
             raw=data,
         )
 
@@ -1389,14 +1582,19 @@ __all__ = [
     "ERROR_CODES",
     "UPLOAD_OPTIONS",
     "Accepted",
+    "Backlog",
     "Check",
     "Columns",
     "Ending",
     "ErrorCode",
     "Estimate",
+    "FailureCount",
+    "FailureGroup",
+    "FailureGroups",
     "HostImages",
     "Image",
     "ImageError",
+    "Operations",
     "Origin",
     "Outcome",
     "Preset",
@@ -1408,6 +1606,7 @@ __all__ = [
     "RequestStatusWebhook",
     "RowError",
     "RuleCheck",
+    "RunningRequest",
     "Sample",
     "Status",
     "UploadOption",
@@ -1418,4 +1617,5 @@ __all__ = [
     "WebhookDeliveryLog",
     "WebhookStatus",
     "Webhooks",
+    "Worker",
 ]
