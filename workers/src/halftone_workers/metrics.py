@@ -41,8 +41,14 @@ POSTPONED = Counter(
     "Products given back unfinished, by reason: a failure that may pass (retry), their host has no"
     " place (busy) or does not answer (does_not_answer), no memory (memory), their owner has its"
     " share in hand (share), cancelled or taken by another worker (void), an option that this"
-    " worker does not know (newer), a stop (stopping).",
+    " worker does not know (newer), with the image processing service (away), a stop (stopping).",
     ["reason"],
+)
+PROCESSOR_JOBS = Counter(
+    "halftone_processor_jobs_total",
+    "Jobs of the external image processing service, by what happened: sent, answered at once, and"
+    " completed, failed or expired, when the product came again.",
+    ["outcome"],
 )
 WAITING_FOR_NETWORK = Gauge(
     "halftone_products_waiting_for_network",
@@ -83,11 +89,13 @@ for _code in ImageErrorCode:
 for _status in (Status.COMPLETED, Status.FAILED):
     PRODUCTS.labels(_status)
 for _reason in (
-    "retry", "busy", "does_not_answer", "memory", "share", "void", "stopping", "newer",
+    "retry", "busy", "does_not_answer", "memory", "share", "void", "away", "stopping", "newer",
 ):  # fmt: skip
     POSTPONED.labels(_reason)
 for _outcome in ("delivered", "postponed", "failed"):
     WEBHOOK_ATTEMPTS.labels(_outcome)
+for _outcome in ("sent", "answered", "completed", "failed", "expired"):
+    PROCESSOR_JOBS.labels(_outcome)
 for _reason in ("deadline", "crash", "memory", "idle"):
     CODEC_ENDS.labels(_reason)
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -24,7 +24,7 @@ from dramatiq.errors import Retry
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.db.engine import always_by_index, is_unavailable, make_engine
+from halftone_shared.db.engine import always_by_index, is_unavailable, make_engine, transaction
 from halftone_shared.errors import HalftoneError
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.storage import ImageStore
@@ -36,6 +36,7 @@ from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
 from halftone_workers.http.origins import Origins
 from halftone_workers.jobs.in_hand import InHand
+from halftone_workers.jobs.watermarks import Watermarks
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import HOSTS_SILENT, IN_HAND
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
@@ -46,6 +47,8 @@ log = structlog.get_logger(__name__)
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
+# To the external image processing service.
+PROCESSOR_CONNECTIONS = 16
 # Codec processes may be idle for this share of their time; and what is most of an image's. Told by
 # what passed since more was asked for so many times: products of many images begin and end
 # together, and a moment tells nothing.
@@ -177,10 +180,21 @@ class Runtime:
         """Run a write that must not be lost, again and again while the database is away. Raises
         Stopping.
         """
+        return self._persist(self.engine.connect, write)
+
+    def persist_together(self, write: Callable[[Connection], T]) -> T:
+        """As persist, for several statements in one transaction."""
+        return self._persist(partial(transaction, self.engine), write)
+
+    def _persist(
+        self,
+        connected: Callable[[], AbstractContextManager[Connection]],
+        write: Callable[[Connection], T],
+    ) -> T:
         pause = 0.1
         while True:
             try:
-                with self.engine.connect() as connection:
+                with connected() as connection:
                     return write(connection)
             except SQLAlchemyError as error:
                 if not is_unavailable(error):
@@ -236,6 +250,13 @@ class Runtime:
             origins=self.origins,
             max_redirects=settings.max_redirects,
         )
+        self.watermarks = Watermarks(self.fetcher)
+        self.processor_http = OutgoingHttp(
+            settings.fetch_allow,
+            connections_per_host=PROCESSOR_CONNECTIONS,
+            user_agent=settings.sent_user_agent,
+            tls=tls,
+        )
         self.codec = CodecPool(
             settings.codec_processes,
             CodecLimits(settings.max_image_pixels, settings.max_image_frames),
@@ -248,3 +269,4 @@ class Runtime:
         await self.origins.close()
         await self._http.close()
         await self.webhook_http.close()
+        await self.processor_http.close()

@@ -90,18 +90,22 @@ def add_job(
     return expires_at
 
 
-# A result is used once: a product that is tried again sends its images again.
+# A result is used once: a product that is tried again sends its images again. The results of an
+# image wait for each other.
 _TAKE = text(
     """
     WITH unused AS (
-        SELECT id, CASE WHEN status = 'sent' AND expires_at <= now() THEN 'expired' ELSE status END
+        SELECT id, position, status = 'sent' AND expires_at > now() AS is_open,
+               CASE WHEN status = 'sent' AND expires_at <= now() THEN 'expired' ELSE status END
                AS status
         FROM processor_jobs
         WHERE request_id = :request_id AND seq = :seq AND NOT used AND status <> 'cancelled'
-        FOR NO KEY UPDATE
+        ORDER BY id FOR NO KEY UPDATE
+    ), judged AS (
+        SELECT id, status, bool_or(is_open) OVER (PARTITION BY position) AS waits FROM unused
     )
-    UPDATE processor_jobs AS job SET status = unused.status, used = unused.status <> 'sent'
-    FROM unused WHERE job.id = unused.id
+    UPDATE processor_jobs AS job SET status = judged.status, used = NOT judged.waits
+    FROM judged WHERE job.id = judged.id
     RETURNING job.id, job.position, job.variant, job.status, job.output_url, job.error,
               job.expires_at
     """
@@ -111,7 +115,8 @@ _TAKE = text(
 def take_jobs(connection: Connection, claim: Claim) -> list[ProcessorJob]:
     """The jobs of a claimed product: results that were not used yet, and jobs that are open.
 
-    Results count as used from now on. A worker that dies with them sends the images again.
+    Results of images without an open job count as used from now on. A worker that dies with them
+    sends the images again.
     """
     found = connection.execute(
         _TAKE, {"request_id": claim.key.request_id, "seq": claim.key.seq}
@@ -234,6 +239,32 @@ def record_callback(
         return Recorded.RECORDED
     same = connection.execute(_SAME, result).scalar()
     return Recorded.REPEATED if same else Recorded.ENDED_OTHERWISE
+
+
+_END = text(
+    """
+    UPDATE processor_jobs
+    SET status = :status, output_url = :output_url, used = used OR :used, ended_at = now()
+    WHERE id = ANY(:ids) AND status = 'sent'
+    """
+)
+
+
+def end_jobs(
+    connection: Connection,
+    job_ids: Sequence[UUID],
+    status: JobStatus,
+    *,
+    output_url: str | None = None,
+    used: bool = False,
+) -> None:
+    """End open jobs from the worker's side: the service answered at once, or refused them.
+
+    `used`: the worker has the results. Jobs that a callback has ended stay as they are.
+    """
+    connection.execute(
+        _END, {"ids": list(job_ids), "status": status, "output_url": output_url, "used": used}
+    )
 
 
 _STATE = text(

@@ -27,6 +27,7 @@ from halftone_workers.errors import (
 from halftone_workers.http.fetching import FetchedImage
 from halftone_workers.http.origins import OwnOrigins
 from halftone_workers.jobs.in_hand import InHand, Waiting
+from halftone_workers.jobs.remote_processor import Away, RemoteProcessor
 from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
@@ -42,13 +43,14 @@ class ImageAttempt:
     """What one attempt at an image came to; `retry_after_seconds` is what its server asked for.
 
     `waiting` is set where the image waits for its host. `was_tried` is False where nothing was sent
-    to it: the attempt does not count.
+    to it: the attempt does not count. `is_away`: an external service works on it.
     """
 
     result: ImageResult
     retry_after_seconds: float = 0.0
     waiting: Waiting | None = None
     was_tried: bool = True
+    is_away: bool = False
 
     @property
     def may_pass(self) -> bool:
@@ -65,7 +67,9 @@ def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | Non
     claim = product.claim
     options = ImageOptions.from_json(claim.options)
     unchanged = Unchanged(runtime.engine, claim, options)
-    own = runtime.origins.of(claim.owner_id)
+    uses_remote = runtime.settings.processor_url is not None
+    remote = RemoteProcessor(runtime, claim, options, product.who) if uses_remote else None
+    how = _How(options, unchanged, runtime.origins.of(claim.owner_id), remote)
     first_with_url: dict[str, int] = {}
     for at, url in enumerate(claim.input_image_urls):
         first_with_url.setdefault(url, at)
@@ -73,7 +77,7 @@ def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | Non
         at: None if done is None else ImageAttempt(done) for at, done in enumerate(claim.done)
     }
     work = {
-        at: _attempt(runtime, product, at + 1, url, options, unchanged, own)
+        at: _attempt(runtime, product, at + 1, url, how)
         for url, at in first_with_url.items()
         if attempts[at] is None
     }
@@ -84,6 +88,16 @@ def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | Non
             attempts[at] = _same_url(runtime, claim, at + 1, first)
     unchanged.remember()
     return list(attempts.values())
+
+
+@dataclass(frozen=True)
+class _How:
+    """How the images of a product are made: by the codec processes, or by the external service."""
+
+    options: ImageOptions
+    unchanged: Unchanged
+    own: OwnOrigins
+    remote: RemoteProcessor | None
 
 
 @dataclass(frozen=True)
@@ -117,18 +131,18 @@ async def _attempt(
     product: InHand,
     position: int,
     url: str,
-    options: ImageOptions,
-    unchanged: Unchanged,
-    own: OwnOrigins,
+    how: _How,
 ) -> "_Made | _Known | ImageAttempt":
     key = product.claim.key
     try:
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
-            return await _made(runtime, product, position, url, options, unchanged, own)
+            return await _made(runtime, product, position, url, how)
     except FetchFailed as failed:
         return _not_fetched(failed)
+    except Away:
+        return ImageAttempt(ImageResult(), is_away=True)
     except HostBusy as busy:
         return _not_tried(str(busy), product.appointment(busy))
     except MemoryBusy as busy:
@@ -145,18 +159,16 @@ async def _made(
     product: InHand,
     position: int,
     url: str,
-    options: ImageOptions,
-    unchanged: Unchanged,
-    own: OwnOrigins,
+    how: _How,
 ) -> _Made | _Known:
     claim = product.claim
-    known = unchanged.at(position)
-    if known and unchanged.is_of_this_request(known):
+    known = how.unchanged.at(position)
+    if known and how.unchanged.is_of_this_request(known):
         return _Known(position, known, known.source)
     try:
         with product.on_network(url):
             original = await runtime.fetcher.fetch(
-                url, product.who, known=known.source if known else None, own=own
+                url, product.who, known=known.source if known else None, own=how.own
             )
     except NotModified:
         assert known is not None  # noqa: S101 - the server was asked by what is known
@@ -166,7 +178,7 @@ async def _made(
         if known and known.source.sha256 == source.sha256:
             original.reserved.give_back()
             return _Known(position, known, source)
-        main = await runtime.codec.compress(original.data, options, who=product.who)
+        main = await _compressed(runtime, product, position, url, original, how)
         made = [("", main), *main.variants.items()]
         outputs = [
             (_file_name(claim, position, number, len(made), variant, output.extension), output)
@@ -176,6 +188,24 @@ async def _made(
     except BaseException:
         original.reserved.give_back()
         raise
+
+
+async def _compressed(
+    runtime: Runtime,
+    product: InHand,
+    position: int,
+    url: str,
+    original: FetchedImage,
+    how: _How,
+) -> Compressed:
+    """The outputs of an image. What the external service made is judged by the codec processes."""
+    if how.remote is not None:
+        processed = await how.remote.outputs(position, url)
+        return await runtime.codec.compress(
+            original.data, how.options, processed=processed, who=product.who
+        )
+    marks = await runtime.watermarks.of(product.who, how.options)
+    return await runtime.codec.compress(original.data, how.options, marks, who=product.who)
 
 
 def _file_name(
@@ -215,7 +245,7 @@ def _ended(
 
 def _same_url(runtime: Runtime, claim: Claim, position: int, first: ImageAttempt) -> ImageAttempt:
     """The same URL once more in a product: it is fetched and compressed once."""
-    if first.result.error:
+    if first.result.error or first.is_away:
         return first
     return _copied(runtime, claim, position, first.result, same_request=True)
 
@@ -303,6 +333,10 @@ def _succeeded(made: _Made) -> ImageResult:
                 height=output.height,
                 bytes_in=len(made.original.data),
                 bytes_out=len(made.data(output)),
+                source_width=output.source_width or None,
+                source_height=output.source_height or None,
+                score=output.score,
+                checks=output.checks,
                 warnings=output.warnings,
             ),
         )

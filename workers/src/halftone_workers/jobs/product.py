@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.barrier import Settled, settle_products
 from halftone_shared.db.outbox import hold_request, return_message
+from halftone_shared.db.processor_jobs import send_away
 from halftone_shared.db.products import Claim, claim_products, hand_back_product, postpone_product
 from halftone_shared.db.requests import owner_of
 from halftone_shared.model.error_codes import ImageErrorCode
@@ -155,12 +156,30 @@ class ProductJobs:
                 return
             if product.is_late:
                 attempts = [attempt or self._late() for attempt in attempts]
-            if (delay := self._delay_seconds(claim, attempts)) is None:
+            if any(attempt is not None and attempt.is_away for attempt in attempts):
+                self._let_go(claim, attempts)
+            elif (delay := self._delay_seconds(claim, attempts)) is None:
                 self._settle(
                     claim, ProductResult([attempt.result for attempt in attempts if attempt])
                 )
             else:
                 self._postpone(claim, attempts, delay)
+
+    def _let_go(self, claim: Claim, attempts: Attempts) -> None:
+        """The external service works on some of the images: the product comes again when it has."""
+        done = [
+            None if attempt is None or attempt.is_away or attempt.may_pass else attempt.result
+            for attempt in attempts
+        ]
+
+        if not self._runtime.persist_together(
+            lambda connection: send_away(connection, claim, done)
+        ):
+            _log_void()
+            return
+        count_images(_ended_now(claim, done))
+        POSTPONED.labels("away").inc()
+        log.info("product is with the image processing service")
 
     def _late(self) -> ImageAttempt:
         seconds = self._runtime.settings.product_timeout_seconds
