@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageSequence, ImageS
 from halftone_samples import PRODUCTS, render_cutout, render_photo
 from halftone_shared.model.options import Effort, Mode, OutputFormat
 from halftone_workers.codec import palettes
-from halftone_workers.codec.formats import Format
+from halftone_workers.codec.formats import WRITTEN, Format
 from halftone_workers.codec.sources.webp import is_lossless
 from tests.support.codec import (
     RAW,
@@ -350,7 +350,7 @@ def test_bytes_that_cannot_be_had_gives_the_smallest_and_says_so() -> None:
 
 @both_ways
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (3, 2)])
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", WRITTEN)
 @pytest.mark.parametrize(
     "options", [{}, {"mode": Mode.SCALE}, {"mode": Mode.BYTES}], ids=["quality", "scale", "bytes"]
 )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import Mode, OutputFormat
-from halftone_workers.codec.formats import Format
+from halftone_workers.codec.formats import WRITTEN, Format
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.sources.jpeg import MAX_JPEG_SCANS, has_more_scans
 from halftone_workers.codec_processes.child import answer
@@ -59,14 +59,12 @@ def test_page_or_message_is_not_an_image(data: bytes) -> None:
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
         b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 30, 40, 8, 3) + bytes(100),
         b"<svg xmlns='http://www.w3.org/2000/svg'><rect width='10' height='10'/></svg>",
-        encoded(picture((8, 8)), "BMP"),
         encoded(picture((16, 16)), "ICO"),
         encoded(picture((16, 16)), "JPEG2000"),
-        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
         b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
         bytes(100),
     ],
-    ids=["EPS", "PSD", "SVG", "BMP", "ICO", "JPEG 2000", "HEIC", "PDF", "zeros"],
+    ids=["EPS", "PSD", "SVG", "ICO", "JPEG 2000", "PDF", "zeros"],
 )
 def test_other_format_is_unsupported(data: bytes) -> None:
     assert refusal(data) is ImageErrorCode.UNSUPPORTED_FORMAT
@@ -138,7 +136,7 @@ def _tiff(pages: Sequence[tuple[int, int]]) -> bytes:
 
 
 @both_ways
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", WRITTEN)
 def test_too_many_pixels_are_refused_before_they_are_decoded(form: Format) -> None:
     # AVIF's and WebP's own limits lie below 20000 × 20000.
     side = 12_000 if form in (Format.AVIF, Format.WEBP) else 20_000
@@ -203,12 +201,12 @@ def test_image_that_stops_halfway_is_corrupt(name: str, share: float) -> None:
 
 
 @both_ways
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", WRITTEN)
 def test_head_alone_is_corrupt(form: Format) -> None:
     assert refusal(encoded(colourful(), form)[:32]) is ImageErrorCode.CORRUPT_IMAGE
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", WRITTEN)
 @pytest.mark.parametrize("length", [12, 20, 32])
 def test_refusal_of_a_broken_head_says_nothing_of_our_memory(form: Format, length: int) -> None:
     with pytest.raises(ImageRefused) as refused:

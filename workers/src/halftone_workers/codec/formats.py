@@ -15,17 +15,26 @@ class Format(StrEnum):
     GIF = "GIF"
     AVIF = "AVIF"
     TIFF = "TIFF"
+    # Only read.
+    BMP = "BMP"
+    HEIC = "HEIC"
+    JXL = "JXL"
 
 
 @dataclass(frozen=True)
 class FormatFacts:
-    """What a format can hold. `max_side`: the longest side in pixels that it can."""
+    """What a format can hold. `max_side`: the longest side in pixels that it can.
+
+    `name`: in messages. `is_written`: it may be an output, not only an input.
+    """
 
     extension: str
     alpha: bool
     animation: bool
     icc: bool
     max_side: int
+    is_written: bool = True
+    name: str = ""
 
 
 FACTS = {
@@ -36,7 +45,25 @@ FACTS = {
     # libavif reads no more, whatever others may.
     Format.AVIF: FormatFacts("avif", alpha=True, animation=True, icc=True, max_side=32768),
     Format.TIFF: FormatFacts("tif", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
+    Format.BMP: FormatFacts(
+        "bmp", alpha=True, animation=False, icc=False, max_side=2**31 - 1, is_written=False
+    ),
+    Format.HEIC: FormatFacts(
+        "heic", alpha=True, animation=False, icc=True, max_side=2**31 - 1, is_written=False
+    ),
+    Format.JXL: FormatFacts(
+        "jxl",
+        alpha=True,
+        animation=False,
+        icc=True,
+        max_side=2**30,
+        is_written=False,
+        name="JPEG XL",
+    ),
 }
+# The formats that an output may have.
+WRITTEN = tuple(form for form, facts in FACTS.items() if facts.is_written)
+READABLE = ", ".join(facts.name or form for form, facts in FACTS.items())
 
 _HEAD_BYTES = 512
 _PREAMBLE_BYTES = 64 * 1024
@@ -64,21 +91,30 @@ def sniff(data: bytes) -> Format | None:
         return Format.GIF
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return Format.TIFF
-    if data[4:8] == b"ftyp" and _is_avif(data):
-        return Format.AVIF
-    return None
+    if data[4:8] == b"ftyp":
+        brands = _brands(data)
+        if brands & {b"avif", b"avis"}:
+            return Format.AVIF
+        return Format.HEIC if brands & _HEIC_BRANDS else None
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_BYTES:
+        return Format.BMP
+    is_jxl = data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"))
+    return Format.JXL if is_jxl else None
+
+
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
+# The sizes of a BMP's header, one for each of its versions.
+_BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 
 # Files that are no JPEG, PNG, ... and what to call them.
 _OTHER_KINDS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"BM", "a BMP"),
     (0, b"8BPS", "a Photoshop document (PSD)"),
     (0, b"%PDF", "a PDF"),
     (0, b"%!", "PostScript (EPS)"),
     (0, b"\0\0\x01\0", "an icon (ICO)"),
     (0, b"\0\0\x02\0", "a cursor (CUR)"),
-    (0, b"\xff\x0a", "a JPEG XL"),
-    (4, b"JXL \r\n", "a JPEG XL"),
+    (0, b"BM", "a BMP of an unknown version"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000"),
     (4, b"jP  \r\n", "a JPEG 2000"),
     (0, b"II\xbc\x01", "a JPEG XR"),
@@ -108,8 +144,7 @@ _OTHER_KINDS: tuple[tuple[int, bytes, str], ...] = (
     (8, b"WAVE", "a WAV sound"),
 )
 _MEDIA_BRANDS = {
-    b"heic": "a HEIC", b"heix": "a HEIC", b"heim": "a HEIC", b"heis": "a HEIC", b"hevc": "a HEIC",
-    b"hevx": "a HEIC", b"mif1": "a HEIF", b"msf1": "a HEIF", b"crx ": "a camera raw",
+    b"mif1": "a HEIF", b"msf1": "a HEIF", b"crx ": "a camera raw",
     b"qt  ": "a QuickTime video", b"isom": "an MP4 video", b"mp41": "an MP4 video",
     b"mp42": "an MP4 video", b"M4V ": "an MP4 video", b"avc1": "an MP4 video",
 }  # fmt: skip
@@ -127,11 +162,10 @@ def other_kind(data: bytes) -> str | None:
     return None
 
 
-def _is_avif(data: bytes) -> bool:
-    # An ISO media file names its brand, and those it is compatible with, in its first box.
+def _brands(data: bytes) -> set[bytes]:
+    """An ISO media file's brand, and those it is compatible with, from its first box."""
     box = data[: min(int.from_bytes(data[:4]), _HEAD_BYTES)]
-    brands = {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
-    return bool(brands & {b"avif", b"avis"})
+    return {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
 
 
 def is_text(data: bytes) -> bool:

@@ -1,7 +1,6 @@
 """Errors of image libraries that mean that there was no more memory."""
 
-# libwebp's decoder says no more than this when it cannot allocate its canvas.
-_SIGNS = ("out of memory", "memory allocation", "could not create decoder object")
+_SIGNS = ("out of memory", "memory allocation")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,18 +12,21 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.exif import COPYRIGHT_TAG, read_exif, upright_size
-from halftone_workers.codec.formats import Format, is_text, other_kind, sniff
+from halftone_workers.codec.formats import READABLE, Format, is_text, other_kind, sniff
 from halftone_workers.codec.memory import is_out_of_memory
 from halftone_workers.codec.metadata import Kept, kept
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pixels import scale_key
-from halftone_workers.codec.sources import avif, gif, jpeg, png, tiff, webp
+from halftone_workers.codec.sources import avif, bmp, gif, heic, jpeg, jxl, png, tiff, webp
 from halftone_workers.codec.sources.prepared import Prepared, check_pixels, unsupported
 from halftone_workers.errors import ImageRefused
 
 # All frames of an animation are in memory at once: together they may have this many times the
 # pixels of one image.
 ANIMATION_PIXELS_FACTOR = 3
+
+# libwebp allocates 200 MB at once for a canvas of 25 million pixels.
+_LARGE_CANVAS_PIXELS = 25_000_000
 
 # An image that stops halfway is corrupt, not half an image.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -38,6 +41,9 @@ _PREPARE: dict[Format, Callable[[bytes, CodecLimits], Prepared]] = {
     Format.GIF: gif.prepare,
     Format.AVIF: avif.prepare,
     Format.TIFF: tiff.prepare,
+    Format.BMP: bmp.prepare,
+    Format.HEIC: heic.prepare,
+    Format.JXL: jxl.prepare,
 }
 
 
@@ -85,7 +91,7 @@ def identify(data: bytes) -> Format:
         )
     kind = other_kind(data)
     what = f"The file is {kind}" if kind else "The file's kind is not known"
-    raise unsupported(f"{what}, which is not read. These are: {', '.join(Format)}.")
+    raise unsupported(f"{what}, which is not read. These are: {READABLE}.")
 
 
 @contextmanager
@@ -112,6 +118,8 @@ def decoding() -> Iterator[None]:
 
 def frame_numbers(source: Source) -> Sequence[int]:
     """The numbers of Pillow's frames that are frames of the picture."""
+    if source.format is Format.HEIC:
+        return (source.image.tell(),)  # of a series, the one that is meant to be shown
     return source.prepared.pages or range(source.frame_count)
 
 
@@ -119,10 +127,20 @@ def frame_numbers(source: Source) -> Sequence[int]:
 def _image_of(prepared: Prepared, form: Format) -> Iterator[Image.Image]:
     with decoding():
         try:
-            image = Image.open(io.BytesIO(prepared.data), formats=[form.value])
+            if form is Format.JXL:
+                image = jxl.decoded(prepared.data)
+            else:
+                plugin = heic.PLUGIN if form is Format.HEIC else form.value
+                image = Image.open(io.BytesIO(prepared.data), formats=[plugin])
         except UnidentifiedImageError:
             if form is Format.TIFF and (kind := tiff.kind_of(prepared.data)) is not None:
                 raise unsupported(f"The TIFF is {kind}, which is not read.") from None
+            raise
+        except OSError:
+            # libwebp gives no reason: memory, where the canvas is large.
+            canvas = webp.canvas(prepared.data) if form is Format.WEBP else None
+            if canvas is not None and canvas[0] * canvas[1] >= _LARGE_CANVAS_PIXELS:
+                raise MemoryError from None
             raise
         if form is Format.PNG:
             scale_key(image, png.bits_a_channel(prepared.data))
@@ -162,7 +180,9 @@ def _check_size(image: Image.Image, prepared: Prepared, form: Format, limits: Co
 
 def _frame_count(image: Image.Image, form: Format) -> int:
     # What phones and 3D cameras put behind a JPEG is a preview or a second view, and no frame.
-    return 1 if form is Format.JPEG else int(getattr(image, "n_frames", 1))
+    if form in (Format.JPEG, Format.HEIC):
+        return 1
+    return int(getattr(image, "n_frames", 1))
 
 
 def _page_sizes(image: Image.Image, pages: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -134,7 +134,8 @@ def _plan(options: ImageOptions, source: Source) -> _Plan:
 def _output_format(options: ImageOptions, preset: Preset | None, source: Format) -> Format:
     if options.format is OutputFormat.KEEP:
         rule = preset.rule(RuleKind.FORMATS) if preset else None
-        return source if rule is None or source in rule.formats else Format.JPEG
+        is_taken = rule is None or source in rule.formats
+        return source if is_taken and FACTS[source].is_written else Format.JPEG
     return Format(options.format.value.upper())
 
 
@@ -210,7 +211,8 @@ class _Image:
         most = FACTS[plan.format].max_side
         if max(frames.first.size) <= most:
             return plan.format
-        output = self.source.format
+        own = self.source.format
+        output = own if FACTS[own].is_written else Format.PNG
         job.warn(f"{plan.format} holds at most {most} pixels a side; the image stays {output}.")
         return output
 
@@ -220,7 +222,9 @@ class _Image:
         """The result, or the original where that is the same picture and no larger."""
         source, output = self.source, plan.format
         warned += encoded.warnings
-        must_be_used = is_changed or (plan.preset is not None and output is not source.format)
+        is_other = output is not source.format
+        is_only_read = not FACTS[source.format].is_written
+        must_be_used = is_changed or is_only_read or (plan.preset is not None and is_other)
         is_smaller = len(encoded.data) < len(source.data)
         if not is_smaller and not must_be_used and (original := _original(source)) is not None:
             if output is not source.format or encoded.size != source.size:

@@ -69,6 +69,8 @@ def strip(data: bytes, source: Format, exif: Image.Exif, kept: Kept | None = Non
             case Format.TIFF:
                 notice = kept.notice + b"\0" if kept.notice else b""
                 return without_metadata(data, {COPYRIGHT_TAG: notice, _XMP_TAG: kept.xmp()})
+            case _:
+                return None  # of formats that are only read, no original is kept
     except (ValueError, LookupError, OverflowError, struct.error):
         return None
 

@@ -6,8 +6,8 @@ from halftone_workers.codec.sources.prepared import Prepared, check_pixels
 
 def prepare(data: bytes, limits: CodecLimits) -> Prepared:
     # libwebp allocates the canvas as soon as the file is opened.
-    if (canvas := _canvas(data)) is not None:
-        check_pixels(canvas, limits)
+    if (size := canvas(data)) is not None:
+        check_pixels(size, limits)
     return Prepared(_of_its_length(data), xmp=_xmp(data))
 
 
@@ -18,7 +18,7 @@ def _of_its_length(data: bytes) -> bytes:
     return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
 
 
-def _canvas(data: bytes) -> tuple[int, int] | None:
+def canvas(data: bytes) -> tuple[int, int] | None:
     """Width and height in a WebP's extended header (RFC 9649, 2.7)."""
     if data[12:16] != b"VP8X" or len(data) < 30:
         return None
