@@ -155,6 +155,10 @@ def test_page_or_message_is_text(data: bytes) -> None:
     assert is_text(data)
 
 
+def _psd() -> bytes:
+    return b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 30, 40, 8, 3) + bytes(100)
+
+
 _DRAWING = (
     b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'>"
     b"<rect width='10' height='10'/></svg>"
