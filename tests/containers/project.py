@@ -43,7 +43,8 @@ def build_images(tag: str = "latest", *, version: str = "0.1.0") -> None:
     """All images of the Dockerfile, as localhost/halftone-TARGET:TAG."""
     for target in TARGETS:
         run(
-            *("buildah", "bud", "--isolation", "chroot", "--layers"),
+            # In Docker's format: the OCI's has no HEALTHCHECK.
+            *("buildah", "bud", "--isolation", "chroot", "--layers", "--format", "docker"),
             *("--build-arg", f"VERSION={version}", "--target", target),
             *("--tag", f"localhost/halftone-{target}:{tag}", "."),
         )
