@@ -46,6 +46,7 @@ ANSWERS = {
     "RunningObject": "RunningRequest",
     "Presets": "Presets",
     "PresetObject": "Preset",
+    "Origins": "Origins",
     "Origin": "Origin",
 }
 # Objects that grow with every feature; they stay mappings.
@@ -73,6 +74,8 @@ DOCUMENTATION = {
     "Presets": "The presets that an upload can name.",
     "Preset": "A marketplace: defaults of an upload's options, and rules for its images.",
     "PresetRule": "A rule that each output is checked against.",
+    "Origins": "The hosts with settings of the owner's.",
+    "Origin": "What is set for a host; values of headers and passwords are never shown.",
     "Variant": "A further output of an image.",
     "RuleCheck": "What a rule of a preset says of an image: pass, warn or fail.",
     "Check": "What the service understands of a file.",

@@ -17,6 +17,7 @@ from halftone._declared import (
     Image,
     Json,
     Operations,
+    Origin,
     Preset,
     Product,
     RequestStatus,
@@ -373,11 +374,11 @@ class AsyncClient:
         """
         return await self._send(calls.presets())
 
-    async def origins(self) -> Json:
+    async def origins(self) -> tuple[Origin, ...]:
         """The hosts with headers, passwords or limits of their own; secrets are never shown."""
         return await self._send(calls.origins())
 
-    async def origin(self, host: str) -> Json:
+    async def origin(self, host: str) -> Origin:
         """What is set for a host; secrets are never shown."""
         return await self._send(calls.origin(host))
 
@@ -390,8 +391,16 @@ class AsyncClient:
         password: str | None = None,
         requests_per_second: float | None = None,
         connections: int | None = None,
-    ) -> Json:
-        """Set what image fetches send to a host, and how fast they may come."""
+    ) -> Origin:
+        """Set what image fetches send to a host, and how fast they may come.
+
+        Replaces what was set before. `requests_per_second` and `connections` hold over all workers.
+
+        >>> origin = await client.set_origin("shop.example", headers={"X-Key": "secret"})
+        >>> origin.header_names
+        ('X-Key',)
+        >>> await client.remove_origin("shop.example")
+        """
         call = calls.set_origin(
             host,
             headers=headers,

@@ -18,6 +18,8 @@ from halftone._declared import (
     FailureGroups,
     Json,
     Operations,
+    Origin,
+    Origins,
     Preset,
     Presets,
     Product,
@@ -151,17 +153,20 @@ def presets() -> Call[tuple[Preset, ...]]:
     return Call("GET", "/api/presets", read)
 
 
-def origins() -> Call[Json]:
-    return Call("GET", "/api/origins", mapping)
+def origins() -> Call[tuple[Origin, ...]]:
+    def read(data: Json) -> tuple[Origin, ...]:
+        return Origins.from_json(data).origins
+
+    return Call("GET", "/api/origins", read)
 
 
-def origin(host: str) -> Call[Json]:
-    return Call("GET", _path("/api/origins/{}", host), mapping)
+def origin(host: str) -> Call[Origin]:
+    return Call("GET", _path("/api/origins/{}", host), Origin.from_json)
 
 
-def set_origin(host: str, **members: Any) -> Call[Json]:
+def set_origin(host: str, **members: Any) -> Call[Origin]:
     body = {name: value for name, value in members.items() if value is not None}
-    return Call("PUT", _path("/api/origins/{}", host), mapping, json=body)
+    return Call("PUT", _path("/api/origins/{}", host), Origin.from_json, json=body)
 
 
 def remove_origin(host: str) -> Call[None]:

@@ -20,6 +20,7 @@ from halftone._declared import (
     Image,
     Json,
     Operations,
+    Origin,
     Preset,
     Product,
     RequestStatus,
@@ -374,11 +375,11 @@ class Client:
         """
         return self._send(calls.presets())
 
-    def origins(self) -> Json:
+    def origins(self) -> tuple[Origin, ...]:
         """The hosts with headers, passwords or limits of their own; secrets are never shown."""
         return self._send(calls.origins())
 
-    def origin(self, host: str) -> Json:
+    def origin(self, host: str) -> Origin:
         """What is set for a host; secrets are never shown."""
         return self._send(calls.origin(host))
 
@@ -391,8 +392,16 @@ class Client:
         password: str | None = None,
         requests_per_second: float | None = None,
         connections: int | None = None,
-    ) -> Json:
-        """Set what image fetches send to a host, and how fast they may come."""
+    ) -> Origin:
+        """Set what image fetches send to a host, and how fast they may come.
+
+        Replaces what was set before. `requests_per_second` and `connections` hold over all workers.
+
+        >>> origin = client.set_origin("shop.example", headers={"X-Key": "secret"})
+        >>> origin.header_names
+        ('X-Key',)
+        >>> client.remove_origin("shop.example")
+        """
         call = calls.set_origin(
             host,
             headers=headers,

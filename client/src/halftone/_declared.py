@@ -981,7 +981,7 @@ class Presets:
 
 @dataclass(frozen=True)
 class Origin:
-    """`Origin` of the OpenAPI document."""
+    """What is set for a host; values of headers and passwords are never shown."""
 
     host: str
     header_names: tuple[str, ...]
@@ -1001,6 +1001,22 @@ class Origin:
             requests_per_second=data.get("requests_per_second"),
             connections=data.get("connections"),
             updated_at=moment(data["updated_at"]),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The hosts with settings of the owner's."""
+
+    origins: tuple[Origin, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Origins:
+        return cls(
+            origins=tuple(Origin.from_json(mapping(item)) for item in data.get("origins") or ()),
             raw=data,
         )
 
@@ -1596,6 +1612,7 @@ __all__ = [
     "ImageError",
     "Operations",
     "Origin",
+    "Origins",
     "Outcome",
     "Preset",
     "PresetRule",

@@ -4,12 +4,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 import halftone
 from halftone_cli.commands.registering import command
-from halftone_cli.terminal import EXIT_REFUSED, console, fail, print_json, print_quiet, say
+from halftone_cli.terminal import EXIT_REFUSED, fail, print_json, print_quiet, say
 
 HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host, as in its URLs.")]
 
@@ -50,7 +48,7 @@ def set_(
         requests_per_second=requests_per_second,
         connections=connections,
     )
-    print_json(found)
+    print_json(found.raw)
     say(f"Set for {host}. Passwords and header values are stored encrypted and never shown.")
 
 
@@ -69,19 +67,26 @@ def _header(text: str) -> tuple[str, str]:
 
 def list_(client: halftone.Client) -> None:
     """List the hosts with settings of their own; secrets are not shown."""
-    table = Table("Host", "Settings")
-    for origin in _listed(client.origins(), "origins"):
-        print_json(origin)
-        print_quiet(origin.get("host"))
-        shown = {name: value for name, value in origin.items() if name != "host" and value}
-        table.add_row(
-            Text(str(origin.get("host"))),
-            Text(", ".join(f"{name}: {_value_text(value)}" for name, value in shown.items())),
-        )
-    if table.row_count:
-        console.print(table)
-    else:
+    found = client.origins()
+    for origin in found:
+        print_json(origin.raw)
+        print_quiet(origin.host)
+        say(f"{origin.host}: {_settings_text(origin)}")
+    if not found:
         say("No host has settings of its own.")
+
+
+def _settings_text(origin: halftone.Origin) -> str:
+    parts = []
+    if origin.header_names:
+        parts.append(f"headers {', '.join(origin.header_names)}")
+    if origin.has_password:
+        parts.append("a password")
+    if origin.requests_per_second is not None:
+        parts.append(f"at most {origin.requests_per_second:g} requests/s")
+    if origin.connections is not None:
+        parts.append(f"at most {origin.connections} connections")
+    return ", ".join(parts) or "nothing"
 
 
 def remove(client: halftone.Client, host: HostArgument) -> None:
@@ -104,11 +109,6 @@ def presets(client: halftone.Client) -> None:
         for rule in preset.rules:
             level = "must" if rule.level == "fail" else "advised"
             say(f"  {level:<7}  {rule.kind.replace('_', ' ')}: {_value_text(rule.value)}")
-
-
-def _listed(answer: Any, member: str) -> list[dict[str, Any]]:
-    found = answer.get(member, [])
-    return list(found) if isinstance(found, list) else []
 
 
 def _value_text(value: Any) -> str:
