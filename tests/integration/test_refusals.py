@@ -598,3 +598,20 @@ def test_two_lengths_are_refused(api: Api) -> None:
     headers, body = multipart(('name="file"; filename="a.csv"', ONE_ROW.encode()))
     headers |= {"Content-Length": str(len(body)), "Transfer-Encoding": "chunked"}
     refused(api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "bad_framing")
+
+
+def test_preset_gives_its_options_and_warns_of_what_contradicts_it(api: Api) -> None:
+    fields = {"preset": "amazon-main", "background": "black", "quality": "77"}
+    answer = api.upload(ONE_ROW, fields=fields).json()
+
+    warnings = [one for one in answer["warnings"] if one["code"] == "contradicts_preset"]
+    assert any("white background" in one["message"] for one in warnings)
+    options = api.get(f"/api/status/{answer['request_id']}").json()["options"]
+    assert (options["preset"], options["quality"]) == ("amazon-main", 77)
+    assert "width" in options
+
+
+def test_unknown_preset_is_refused_with_those_that_there_are(api: Api) -> None:
+    problem = refused(api, api.upload(ONE_ROW, fields={"preset": "etsy"}), 400, "invalid_option")
+
+    assert "google-merchant" in problem["detail"]

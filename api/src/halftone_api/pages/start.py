@@ -18,6 +18,7 @@ from halftone_api.services import services
 from halftone_api.upload.fields import form_schema
 from halftone_api.upload.profiles import PROFILES
 from halftone_shared.model.options import IMAGE_OPTIONS, Mode
+from halftone_shared.presets import load_presets
 
 # What decides the loss, in a customer's words. The form sends the mode.
 CHOICES = (
@@ -45,7 +46,7 @@ async def start_page(request: Request) -> Response:
         "start.html",
         choices=CHOICES,
         fields=_option_fields(),
-        presets=[],
+        presets=_presets(),
         recent=recent,
     )
 
@@ -60,6 +61,18 @@ async def start(request: Request) -> Response:
     accepted = json.loads(bytes(answer.body))
     base = base_path(services(request).settings.public_url)
     return Response(status_code=204, headers={"HX-Redirect": f"{base}/r/{accepted['request_id']}"})
+
+
+def _presets() -> list[dict[str, str]]:
+    """The presets with their rules in words."""
+    return [
+        {
+            "name": preset.name,
+            "title": preset.title,
+            "summary": " ".join(dict.fromkeys(rule.source for rule in preset.rules)),
+        }
+        for preset in load_presets().values()
+    ]
 
 
 def _option_fields() -> list[dict[str, Any]]:

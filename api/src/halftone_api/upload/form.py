@@ -6,10 +6,10 @@ checked.
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import structlog
 from starlette.datastructures import FormData, UploadFile
@@ -30,6 +30,7 @@ from halftone_shared.model.options import (
 )
 from halftone_shared.model.signing import secret_problem
 from halftone_shared.model.urls import literal_address, url_problem
+from halftone_shared.presets import load_presets
 
 log = structlog.get_logger(__name__)
 
@@ -261,7 +262,7 @@ def _choice(fields: dict[str, str], name: str, choices: Sequence[str]) -> str:
 def _image_options(fields: dict[str, str], fetch_rule: FetchRule) -> ImageOptions:
     """The image options: all that the other functions have left of the fields."""
     try:
-        options = parse_options(fields)
+        options = parse_options(fields, _preset_options(fields.get("preset")))
     except InvalidOption as error:
         raise _invalid_option(error.option, error.reason) from None
     for output in options.outputs:
@@ -269,6 +270,16 @@ def _image_options(fields: dict[str, str], fetch_rule: FetchRule) -> ImageOption
         if url is not None and not _may_be_fetched(url, fetch_rule):
             raise _invalid_option("watermark_url", _NOT_PUBLIC)
     return options
+
+
+def _preset_options(name: str | None) -> Mapping[str, Any] | None:
+    """The defaults that a preset gives. Raises InvalidOption for one that there is not."""
+    if name is None:
+        return None
+    presets = load_presets()
+    if name not in presets:
+        raise InvalidOption("preset", f"{name[:100]!r} is not one of {', '.join(presets)}")
+    return presets[name].options
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:

@@ -4,6 +4,7 @@ transaction.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID, uuid4
@@ -19,7 +20,7 @@ from halftone_api.upload.check import Check, Understanding
 from halftone_api.upload.form import Upload
 from halftone_api.upload.layout import Columns, Layout
 from halftone_api.upload.opening import open_table
-from halftone_api.upload.products import ProductFile, RowError, UploadLimits, no_images
+from halftone_api.upload.products import ProductFile, RowError, RowProblem, UploadLimits, no_images
 from halftone_api.upload.sample import Sample
 from halftone_api.upload.table import Table
 from halftone_api.upload.unique_names import output_namer
@@ -28,9 +29,11 @@ from halftone_shared.db.idempotency import claim_key, keep_answer
 from halftone_shared.db.requests import NewProduct, NewRequest, insert_request
 from halftone_shared.errors import KeyUsedOtherwise
 from halftone_shared.model.json_types import Count, Url, Uuid
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import RequestLinks, request_links
+from halftone_shared.presets import contradictions, load_presets
 from halftone_shared.runtime.tracing import span
 
 log = structlog.get_logger(__name__)
@@ -167,7 +170,10 @@ class Intake:
         }
 
     def _products(self, table: Table, layout: Layout, upload: Upload) -> ProductFile:
-        return ProductFile(table, layout, self.limits, strict=upload.strict, skip=upload.skip)
+        file = ProductFile(table, layout, self.limits, strict=upload.strict, skip=upload.skip)
+        for warning in _contradictions(upload.options):
+            file.warnings.add(warning)
+        return file
 
     def _measure(self, table: Table, layout: Layout, upload: Upload) -> Sample:
         """Read the whole file for its number of products and images. Raises Problem."""
@@ -191,6 +197,13 @@ class Intake:
         if not found.products:
             raise no_images(layout, file)
         return found.to_json(layout, file)
+
+
+def _contradictions(options: ImageOptions) -> Iterator[RowProblem]:
+    """Options that break a rule of the preset, as warnings about no row in particular."""
+    if options.preset is not None:
+        for message in contradictions(options, load_presets()[options.preset]):
+            yield RowProblem(0, "", "contradicts_preset", message, options.preset)
 
 
 def _tell(answer: Accepted) -> None:
