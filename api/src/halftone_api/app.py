@@ -21,6 +21,7 @@ from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
 from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
+from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.service.sweeper import Sweeper, make_sweeper
 from halftone_shared.storage import ImageStore
 
@@ -31,7 +32,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
-    watch_engine = make_engine(settings.database_url, pool_size=1)
+    watch_engine = make_engine(settings.database_url, pool_size=2)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -46,7 +47,12 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 
     app = Starlette(routes=make_routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(
-        settings, engine, watch_engine, store, SecretBox(settings.webhook_secret)
+        settings,
+        engine,
+        watch_engine,
+        store,
+        SecretBox(settings.webhook_secret),
+        StorageCheck(watch_engine, ImageStore(settings.storage_url), settings.storage_url),
     )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(

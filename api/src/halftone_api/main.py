@@ -23,6 +23,7 @@ from halftone_shared.runtime.settings import (
 )
 from halftone_shared.runtime.supervision import end_with_parent, end_within
 from halftone_shared.runtime.tracing import configure_traces, end_traces
+from halftone_shared.storage import refuse_unusable_storage
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ def main() -> None:
     end_with_parent()
     sys.setswitchinterval(SWITCH_SECONDS)
     with exit_on_bad_settings():
+        refuse_unusable_storage(settings.storage_url)
         app = create_app(settings)
         asyncio.run(_check_address(settings.api_host, settings.api_port))
     collect_rarely()

@@ -10,13 +10,14 @@ from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.status_object import StatusObject, status_object
+from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.storage import ImageStore
 
 
 @dataclass(frozen=True)
 class Services:
-    """`watch_engine` has one connection, for /readyz and /metrics: when calls wait for one, these
-    do not.
+    """`watch_engine` has connections of its own, for /readyz and /metrics: when calls wait for one,
+    these do not.
     """
 
     settings: ApiSettings
@@ -24,6 +25,7 @@ class Services:
     watch_engine: Engine
     store: ImageStore
     secret_box: SecretBox
+    storage_check: StorageCheck
 
     @property
     def image_urls(self) -> ImageUrls:

@@ -179,10 +179,18 @@ CREATE UNLOGGED TABLE origin_connections (
     until TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_origin_connections PRIMARY KEY (name, slot)
 );
+
+-- The marker of each storage folder.
+CREATE TABLE storages (
+    url TEXT NOT NULL,
+    marker TEXT NOT NULL,
+    CONSTRAINT pk_storages PRIMARY KEY (url)
+);
 """
 
 # Before 0006 the column was written and never read.
 DOWNGRADE = """
+DROP TABLE storages;
 DROP TABLE origin_connections;
 DROP TABLE origins;
 DROP TABLE processor_jobs;

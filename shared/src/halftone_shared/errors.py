@@ -37,7 +37,11 @@ class QueueUnavailable(HalftoneError):
 
 
 class StorageUnavailable(HalftoneError):
-    """The storage did not take or give a file; the message says why. It may work another time."""
+    """The storage did not take or give a file; the message says why. It may work another time,
+    unless `is_permanent`: no such bucket, or no permission.
+    """
+
+    is_permanent = False
 
 
 class ImageNotStored(HalftoneError):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+import structlog
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
@@ -24,11 +25,19 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import RetryConfig
 
+log = structlog.get_logger(__name__)
+
 CHUNK_BYTES = 256 * 1024
 DELETE_PAGE_FILES = 1000
 # A call that failed is tried again for this long: a bucket that does not answer costs one time-out
 # then (30 s), and not the six of them that obstore has the patience for.
 RETRY_SECONDS = 10.0
+# In a folder: what tells it from an empty one, and what it is tried by.
+MARKER_NAME, _PROBE_NAME = ".halftone-storage", ".halftone-probe"
+PROBE_BYTES, MAX_PROBE_BYTES = 1024 * 1024, 64 * 1024 * 1024
+# Trying a bucket has an answer within this time.
+_PROBE_SECONDS = 4
+_FORBIDDEN = (PermissionError, PermissionDeniedError, UnauthenticatedError)
 # What this process calls a file until it is whole: a name that no other process has, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
 # Who names an endpoint over http:// means it. No client option: one of these, and none is read from
@@ -46,6 +55,8 @@ class ImageStore:
         settings are wrong.
         """
         self._store, self._folder = _open_store(storage_url)
+        self._probe_store = self._store if self._folder else _open_probe_store(storage_url)
+        self._expects_marker = False
 
     @property
     def is_remote(self) -> bool:
@@ -56,6 +67,7 @@ class ImageStore:
         """Store a file whole and durably, or not at all. Raises StorageUnavailable."""
         try:
             if self._folder is not None:
+                self._check_marker()
                 _write_file(f"{self._folder}/{storage_path(name)}", data)
                 return
             attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
@@ -64,6 +76,61 @@ class ImageStore:
             )
         except (BaseError, OSError) as error:
             raise StorageUnavailable(f"The image could not be stored: {error}") from error
+
+    def probe(self, size: int = PROBE_BYTES) -> None:
+        """Write a file of this size and delete it. Raises StorageUnavailable where that fails, or
+        where a folder is not the one that it was (see expect_marker).
+        """
+        try:
+            if self._folder is None:
+                obstore.put(self._probe_store, _PROBE_NAME, b"halftone", use_multipart=False)
+                return
+            self._check_marker()
+            if not self._folder.is_dir():
+                raise FileNotFoundError(f"There is no folder {self._folder}.")
+            _probe_folder(self._folder, min(size, MAX_PROBE_BYTES))
+        except (BaseError, OSError) as error:
+            unavailable = StorageUnavailable(f"The storage cannot be written: {error}")
+            is_missing = self._folder is None and isinstance(error, FileNotFoundError)
+            unavailable.is_permanent = is_missing or isinstance(error, _FORBIDDEN)
+            raise unavailable from error
+
+    def read_marker(self) -> str | None:
+        """What tells this folder from an empty one beneath a mount point; None where there is none,
+        or in a bucket. Raises StorageUnavailable.
+        """
+        if self._folder is None:
+            return None
+        try:
+            return (self._folder / MARKER_NAME).read_text().strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageUnavailable(f"The storage cannot be read: {error}") from error
+
+    def write_marker(self, marker: str) -> None:
+        """Mark a folder. Raises StorageUnavailable."""
+        if self._folder is not None:
+            try:
+                (self._folder / MARKER_NAME).write_text(marker + "\n")
+            except OSError as error:
+                raise StorageUnavailable(f"The storage cannot be written: {error}") from error
+
+    def expect_marker(self) -> None:
+        """From now on nothing is written unless the marker is there: the folder of a volume that
+        was unmounted is not made again beneath its mount point.
+        """
+        self._expects_marker = self._folder is not None
+
+    @property
+    def has_folder(self) -> bool:
+        return self._folder is not None
+
+    def _check_marker(self) -> None:
+        if self._expects_marker and not os.path.exists(f"{self._folder}/{MARKER_NAME}"):  # noqa: PTH110
+            raise FileNotFoundError(
+                f"{self._folder} has lost its marker {MARKER_NAME}. Is its volume mounted?"
+            )
 
     def copy(self, name: str, copy_name: str) -> None:
         """Store a file once more under another name, without reading it: by a hard link in a
@@ -75,6 +142,7 @@ class ImageStore:
             if self._folder is None:
                 obstore.copy(self._store, storage_path(name), storage_path(copy_name))
                 return
+            self._check_marker()
             self._refuse_link(name)
             source, target = (f"{self._folder}/{storage_path(one)}" for one in (name, copy_name))
             if not _link(source, target):
@@ -179,6 +247,19 @@ def _write_file(path: str, data: bytes | bytearray) -> None:
         os.close(file)
 
 
+def _probe_folder(folder: Path, size: int) -> None:
+    """By a file that takes up its bytes: a full disk may still have room for an empty one."""
+    path = f"{folder}/{_PROBE_NAME}#{_OURS}{next(_numbers)}"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        unwritten = memoryview(bytes(size))
+        while unwritten:
+            unwritten = unwritten[os.write(file, unwritten) :]
+    finally:
+        os.close(file)
+        os.unlink(path)  # noqa: PTH108
+
+
 def _link(source: str, target: str) -> bool:
     """Whether a hard link was made; some file systems have none, or allow few of one file."""
     unfinished = f"{target}#{_OURS}{next(_numbers)}"
@@ -240,9 +321,36 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
             retries: RetryConfig = {"retry_timeout": timedelta(seconds=RETRY_SECONDS)}
             return S3Store(parts.netloc, prefix=prefix, config=_BUCKET, retry_config=retries), None
         folder = Path(unquote(parts.path)).resolve()
-        return LocalStore(folder, mkdir=True), folder
+        # Others on the machine have nothing to look for in it.
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return LocalStore(folder), folder
     except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none
         reason = str(error).splitlines()[0]
         raise BadSettings(
             [f"HALFTONE_STORAGE_URL={storage_url!r}: it cannot be used ({reason})."]
         ) from error
+
+
+def _open_probe_store(storage_url: str) -> ObjectStore:
+    """The bucket, without the patience that an image has."""
+    parts = urlsplit(storage_url)
+    config: Any = {**_BUCKET, "timeout": f"{_PROBE_SECONDS}s", "connect_timeout": "2s"}
+    return S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        config=config,
+        retry_config={"retry_timeout": timedelta(seconds=1), "max_retries": 0},
+    )
+
+
+def refuse_unusable_storage(storage_url: str) -> None:
+    """For a program's start: raises BadSettings where the storage can never work, as without
+    permission or a bucket. One that is away for now is only logged.
+    """
+    try:
+        ImageStore(storage_url).probe()
+    except StorageUnavailable as error:
+        if error.is_permanent:
+            reason = str(error).splitlines()[0]
+            raise BadSettings([f"HALFTONE_STORAGE_URL={storage_url!r}: {reason}."]) from error
+        log.warning("storage unavailable", reason=str(error).splitlines()[0])

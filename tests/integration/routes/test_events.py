@@ -20,6 +20,7 @@ from halftone_api.settings import ApiSettings
 from halftone_shared.db.api_keys import create_key, find_key, revoke_key
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
+from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.storage import ImageStore
 from tests.support.api import api_settings
 from tests.support.postgres import running_postgres
@@ -34,12 +35,14 @@ def short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def _services(settings: ApiSettings) -> Iterator[Services]:
     engine = make_engine(settings.database_url, pool_size=2)
+    store = ImageStore(settings.storage_url)
     yield Services(
         settings,
         engine,
         engine,
-        ImageStore(settings.storage_url),
+        store,
         SecretBox(settings.webhook_secret),
+        StorageCheck(engine, store, settings.storage_url),
     )
     engine.dispose()
 

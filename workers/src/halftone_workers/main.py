@@ -32,6 +32,7 @@ from halftone_shared.runtime.supervision import end_with_parent, end_within
 from halftone_shared.runtime.tracing import configure_traces, end_traces
 from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.service.sweeper import Sweeper, make_sweeper
+from halftone_shared.storage import refuse_unusable_storage
 from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
 from halftone_workers.http.client import MAX_CONNECTIONS
 from halftone_workers.jobs.actors import declare_actors
@@ -70,6 +71,7 @@ def main() -> None:
     _allow_open_files()
     with exit_on_bad_settings():
         _serve_metrics(settings)
+        refuse_unusable_storage(settings.storage_url)
         runtime = Runtime(settings)
     runtime.start()
     broker, threads = _make_broker(settings)

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from halftone_shared.db.engine import always_by_index, is_unavailable, make_engine, transaction
 from halftone_shared.errors import HalftoneError
 from halftone_shared.model.secret_box import SecretBox
+from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
@@ -40,6 +41,7 @@ from halftone_workers.jobs.watermarks import Watermarks
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import HOSTS_SILENT, IN_HAND
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
+from halftone_workers.storage_gate import StorageGate
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +82,8 @@ class Runtime:
         always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
         self.leases = LeaseKeeper(self.engine, self.cancel)
+        check = StorageCheck(self.engine, self.store, settings.storage_url)
+        self.storage_gate = StorageGate(check)
         self.origins = Origins(
             self.engine,
             self.persist,
@@ -104,6 +108,7 @@ class Runtime:
     def start(self) -> None:
         self._thread.start()
         self.run(self._open())
+        self.storage_gate.start()
         self.leases.start()
         IN_HAND.set_function(lambda: self.leases.in_hand)
         HOSTS_SILENT.set_function(lambda: self._http.hosts.silent)
@@ -168,6 +173,7 @@ class Runtime:
 
     def close(self) -> None:
         self._heartbeat.stop()
+        self.storage_gate.stop()
         self.leases.stop()
         self.run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)

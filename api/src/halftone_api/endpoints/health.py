@@ -54,7 +54,7 @@ async def healthz(request: Request) -> Response:
     "GET",
     "/readyz",
     name="ready",
-    summary="Ready: database and broker reached",
+    summary="Ready: database, broker and storage reached",
     answers={200: Answer("Ready.", Ready)},
     problems=(ProblemCode.NOT_READY,),
     keyless=True,
@@ -74,7 +74,11 @@ async def _check(found: Services) -> dict[str, str | None]:
     checks = {"database": _in_time(lambda: _database_problem(found))}
     if found.settings.rabbitmq_url != IN_PROCESS_QUEUE:
         checks["broker"] = _in_time(lambda: _broker_problem(found.settings.rabbitmq_url))
-    return dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+    problems = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+    # Last: the database knows which storage it is.
+    has_database = problems["database"] is None
+    storage = await _in_time(lambda: _storage_problem(found, has_database=has_database))
+    return problems | {"storage": storage}
 
 
 async def _in_time(check: Callable[[], str | None]) -> str | None:
@@ -93,6 +97,14 @@ def _database_problem(found: Services) -> str | None:
         log.warning("database not ready", error=str(error))
         return error.public
     return None
+
+
+def _storage_problem(found: Services, *, has_database: bool) -> str | None:
+    if (problem := found.storage_check.problem(has_database=has_database)) is None:
+        return None
+    # Where the storage is, and what it said, is the operator's.
+    log.warning("storage not ready", error=problem)
+    return "The storage of the images cannot be written now."
 
 
 def _broker_problem(rabbitmq_url: str) -> str | None:

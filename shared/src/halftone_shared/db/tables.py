@@ -391,6 +391,14 @@ known_images = Table(
     _time("used_at", nullable=False),
 )
 
+# The marker of each storage folder that was used: see service/storage_check.py.
+storages = Table(
+    "storages",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("marker", Text, nullable=False),
+)
+
 # One row: the oldest version of halftone, by the newest migration it knows, that works with this
 # schema. A migration that older code cannot work with sets it to its own revision.
 schema_compatibility = Table(

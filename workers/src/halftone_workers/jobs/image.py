@@ -31,6 +31,7 @@ from halftone_workers.jobs.remote_processor import Away, RemoteProcessor
 from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
+from halftone_workers.storage_gate import RETURN_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -271,6 +272,8 @@ def _copied(
         log.warning("file of an unchanged image is missing", file=str(error))
         return _not_tried("The file of the earlier request is gone; it is made again.", None)
     except StorageUnavailable as error:
+        if runtime.storage_gate.is_away(known.facts.bytes_out if known.facts else 0):
+            return _storage_away()
         log.error("image not stored", error=str(error))
         return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
 
@@ -284,6 +287,8 @@ def _stored(runtime: Runtime, made: _Made) -> ImageAttempt:
                 runtime.store.put(file, made.data(output))
         return ImageAttempt(_succeeded(made))
     except StorageUnavailable as error:
+        if runtime.storage_gate.is_away(max(len(made.data(output)) for _, output in made.outputs)):
+            return _storage_away()
         log.error("image not stored", file=file, error=str(error))
         return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
     except Exception:
@@ -316,6 +321,12 @@ def _not_tried(message: str, waiting: Waiting | None, seconds: float = 0.0) -> I
     error = ImageError(ImageErrorCode.TIMEOUT, message, retryable=True)
     seconds = waiting.seconds if waiting else seconds
     return ImageAttempt(ImageResult(error=error), seconds, waiting, was_tried=False)
+
+
+def _storage_away() -> ImageAttempt:
+    message = "The storage of the images cannot be written now."
+    error = ImageError(ImageErrorCode.STORAGE_FAILED, message, retryable=True)
+    return ImageAttempt(ImageResult(error=error), RETURN_SECONDS, was_tried=False)
 
 
 def _failed(code: ImageErrorCode, message: str) -> ImageAttempt:

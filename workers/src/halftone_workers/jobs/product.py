@@ -121,6 +121,8 @@ class ProductJobs:
 
     def _process(self, key: ProductKey, place: Place) -> None:
         try:
+            if not self._runtime.storage_gate.wait(lambda: self._is_stopping):
+                raise Stopping
             claim: Claim | None = self._statements.do(
                 _Statement(claim_products, key.request_id, key)
             )
