@@ -158,6 +158,89 @@ def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
     assert "refused" not in run_it(code.replace("confine(1 << 31)\n", ""))
 
 
+@linux_only
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "open('/etc/passwd').read()",
+        "open('/etc/shadow').read()",
+        "open(target).read()",
+        "import os; os.listdir(os.path.dirname(target))",
+        "import os; os.listdir('/')",
+        "open(f'/proc/{os.getppid()}/environ').read()",
+        "open('/proc/self/environ').read()",
+        "open('pyproject.toml').read()",
+        "import os; os.setpriority(os.PRIO_PROCESS, os.getppid(), 5)",
+    ],
+)
+def test_confined_process_sees_no_files_but_pythons(tmp_path: Path, reading: str) -> None:
+    code = (
+        "import os, sys\n"
+        "from halftone_workers.codec_processes.child import confine\n"
+        "target = sys.argv[1]\n"
+        "confine(1 << 31)\n"
+        f"try:\n    {reading}\n"
+        "except PermissionError:\n    print('refused')\n"
+        "else:\n    print('done')\n"
+        "import PIL.FliImagePlugin\n"
+    )
+    target = tmp_path / "target"
+    target.write_text("secret")
+
+    def run_it(code: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=False
+        ).stdout
+
+    assert run_it(code) == "refused\n"
+    assert run_it(code.replace("confine(1 << 31)\n", "")) == "done\n"
+
+
+@linux_only
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
+def test_process_that_root_starts_has_no_capabilities_and_ends_first(run: Run[None]) -> None:
+    async def work() -> None:
+        async with running_pool() as pool:
+            await all_ready(pool)
+            process = Path("/proc") / str(*pids_of(pool))
+            status = dict(
+                line.split(":\t", 1) for line in process.joinpath("status").read_text().splitlines()
+            )
+            assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+            assert process.joinpath("oom_score_adj").read_text().strip() == "800"
+
+    run(work())
+
+
+@linux_only
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
+@pytest.mark.parametrize(("folder", "user"), [("/usr/lib", 65534), ("/root", 0)])
+def test_root_becomes_nobody_where_nobody_can_read_python(folder: str, user: int) -> None:
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from halftone_workers.codec_processes.privileges import drop_privileges\n"
+        "drop_privileges([Path(sys.argv[1])])\n"
+        "print(*os.getresuid(), *os.getresgid(), *os.getgroups())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split()[:6] == [str(user)] * 6
+
+
+@linux_only
+def test_worker_lets_no_other_process_look_into_it() -> None:
+    code = (
+        "import ctypes\n"
+        "from halftone_workers.codec_processes.privileges import forbid_inspection\n"
+        "forbid_inspection()\n"
+        "print(ctypes.CDLL(None).prctl(3))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "0\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_that_reaches_all_processes_does_not_end_one(
     number: signal.Signals, run: Run[None]

@@ -34,6 +34,7 @@ from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.service.sweeper import Sweeper, make_sweeper
 from halftone_shared.storage import refuse_unusable_storage
 from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWorkerBroker
+from halftone_workers.codec_processes.privileges import forbid_inspection
 from halftone_workers.http.client import MAX_CONNECTIONS
 from halftone_workers.jobs.actors import declare_actors
 from halftone_workers.jobs.product import ProductJobs
@@ -69,6 +70,7 @@ def main() -> None:
     end_with_parent()
     _share_free_memory()
     _allow_open_files()
+    forbid_inspection()
     with exit_on_bad_settings():
         _serve_metrics(settings)
         refuse_unusable_storage(settings.storage_url)

@@ -18,6 +18,8 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.presets import load_presets
 from halftone_workers.codec.memory import is_out_of_memory
 from halftone_workers.codec.pipeline import compress_outputs
+from halftone_workers.codec_processes.landlock import python_folders, see_only
+from halftone_workers.codec_processes.privileges import drop_privileges, end_first
 from halftone_workers.codec_processes.protocol import (
     HEADER,
     Head,
@@ -84,6 +86,10 @@ def confine(memory_bytes: int) -> None:
     # the parent decides.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        end_first()
+        folders = python_folders()
+        drop_privileges(folders)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
@@ -94,6 +100,7 @@ def confine(memory_bytes: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        see_only(folders)
         forbid_system_calls()
 
 

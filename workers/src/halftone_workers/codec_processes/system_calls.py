@@ -58,7 +58,7 @@ _ARCHITECTURES = {
         unknown=(435, 437),
         forbidden="""
             socket=41 connect=42 accept=43 bind=49 listen=50 accept4=288
-            fork=57 vfork=58 execve=59 execveat=322 ptrace=101 pidfd_open=434
+            setpriority=141 fork=57 vfork=58 execve=59 execveat=322 ptrace=101 pidfd_open=434
             kill=62 tkill=200 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297 pidfd_send_signal=424
             truncate=76 creat=85 open_by_handle_at=304 mknod=133 mknodat=259
             rename=82 renameat=264 renameat2=316 mkdir=83 mkdirat=258 rmdir=84
@@ -81,7 +81,7 @@ _ARCHITECTURES = {
         unknown=(435, 437),
         forbidden="""
             socket=198 bind=200 listen=201 accept=202 connect=203 accept4=242
-            execve=221 execveat=281 ptrace=117 pidfd_open=434
+            setpriority=140 execve=221 execveat=281 ptrace=117 pidfd_open=434
             kill=129 tkill=130 rt_sigqueueinfo=138 rt_tgsigqueueinfo=240 pidfd_send_signal=424
             truncate=45 open_by_handle_at=265 mknodat=33
             renameat=38 renameat2=276 mkdirat=34 linkat=37 unlinkat=35 symlinkat=36
