@@ -1,0 +1,44 @@
+"""Exports of every system, worked on from the upload to the file that can be imported again."""
+
+import csv
+import io
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from tests.support.exports import EXPORTS, Export
+from tests.support.halftone import Service
+from tests.support.images import jpeg
+from tests.support.origin import Origin
+
+
+def test_export_of_every_system_is_worked_on_to_the_end(service: Service, origin: Origin) -> None:
+    running = [(export, _upload(service, origin, export)) for export in EXPORTS]
+    for export, request_id in running:
+        status = service.ended(request_id)
+        images = sum(map(len, export.images))
+        assert (status["outcome"], status["processed_images"]) == ("succeeded", images), export
+        text = service.download(request_id)
+        assert text.startswith("\ufeff") == export.has_bom
+        rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""),
+                               delimiter=export.delimiter, strict=True))  # fmt: skip
+        assert len(rows) == len(export.rows)
+        assert text.count("/api/image/") == images, (export.profile, text)
+
+
+def _upload(service: Service, origin: Origin, export: Export) -> str:
+    """Upload the table with every picture at the origin instead."""
+    content, fields = export.content.decode(), dict(export.fields)
+    for url in {url for urls in export.images for url in urls}:
+        path = PurePosixPath(urlsplit(url).path)
+        query = urlsplit(url).query
+        origin.serve(f"{path}{'?' + query if query else ''}", jpeg())
+    for host in ("https://images.example", "https://shop.example", "https://pim.example"):
+        content = content.replace(host, origin.url)
+        fields = {name: value.replace(host, origin.url) for name, value in fields.items()}
+    if export.profile == "wix-classic":
+        fields["base_url"] = f"{origin.url}/media/"
+    response = service.upload(content, **fields)
+    assert response.status_code == 202, response.text
+    assert response.json()["profile"] == export.profile
+    request_id: str = response.json()["request_id"]
+    return request_id
