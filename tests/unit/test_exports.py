@@ -3,15 +3,19 @@
 import csv
 import io
 import itertools
+import re
+import string
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from halftone_api.output.csv_file import csv_pieces
 from halftone_api.output.rows import Images, OutputRows
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
 from halftone_api.upload.profiles import PROFILES
-from halftone_api.upload.recognition import Wanted
+from halftone_api.upload.recognition import MappedColumns, Wanted
 from halftone_shared.db.other_rows import OtherRowAt
 from halftone_shared.db.products import ProductRow
 from halftone_shared.db.requests import NewProduct, OtherRow
@@ -96,3 +100,51 @@ def stored(row: NewProduct | OtherRow, files: list[str]) -> ProductRow | OtherRo
         files=[*files],
         _stored=None,
     )
+
+
+# --- the property ---
+
+LEGAL = string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%"
+url_path = st.text(st.sampled_from(LEGAL), max_size=15).map(
+    lambda text: re.sub(r"&amp;|[,;]+(?=(?:[a-z][a-z0-9+.-]*:)?//)", "", text, flags=re.I)
+)
+image_url = url_path.map(lambda path: f"https://images.example/{path}".rstrip(",;"))
+separator = st.sampled_from([",", ", ", "|", ";", " ", "\n", "\r\n", " | ", ";\t"])
+image_cell = st.builds(
+    lambda urls, between: (between.join(urls), urls),
+    st.lists(image_url, min_size=1, max_size=4),
+    separator,
+)
+other_cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.text(
+    st.sampled_from("\"',;|\t \r\na1é=\u2028\x85"), max_size=8
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(other_cell, other_cell, image_cell, image_cell), min_size=1, max_size=5),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_any_table_comes_back_with_the_same_urls_in_the_same_order(
+    rows: list[tuple[str, str, tuple[str, list[str]], tuple[str, list[str]]]],
+    delimiter: str,
+    encoding: str,
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["Key", "Note", "Images", "More images"])
+    cells = [[key, note, first, second] for key, note, (first, _), (second, _) in rows]
+    writer.writerows(cells)
+    columns = MappedColumns("Key", None, ("Images", "More images"))
+    content = io.BytesIO(text.getvalue().encode(encoding))
+    with open_table(content, Reading(Wanted(columns=columns))) as (table, layout):
+        file = ProductFile(table, layout, UploadLimits(1000, 100))
+        products = [row for row in file if isinstance(row, NewProduct)]
+    assert [product.cells for product in products] == cells
+    assert [product.input_image_urls for product in products] == [
+        first + second for _, _, (_, first), (_, second) in rows
+    ]
+    assert [product.product_key for product in products] == [
+        key.strip() or None for key, *_ in rows
+    ]
