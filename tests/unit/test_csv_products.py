@@ -436,6 +436,14 @@ def test_further_invalid_url_is_a_warning_and_keeps_its_slot() -> None:
     )
 
 
+def test_second_url_without_a_scheme_is_a_warning() -> None:
+    products, (row,) = read(f'{HEADER}1,A,"{URL}, cdn.example/b.jpg"\n')
+    assert row.input_image_urls == [f"{URL},%20cdn.example/b.jpg"]
+    (warning,) = products.warnings.first
+    assert (warning.line, warning.code) == (2, "maybe_two_urls")
+    assert "https://" in warning.message
+
+
 def test_further_invalid_url_is_an_error_when_strict() -> None:
     data = f'{HEADER}1,A,"{URL},ftp://f.example/b,http://h:0/"\n2,B,{URL}\n'
     products, rows = read(data, strict=True)

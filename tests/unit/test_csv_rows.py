@@ -37,7 +37,9 @@ TEXT = HEADER + f"1,Straße 名前 😀,{URL}\n"
 def test_text_is_the_same_in_every_encoding(data: bytes) -> None:
     products, (row,) = read(data)
     assert products.layout.header == ["Serial Number", "Product Name", "Input Image Urls"]
-    assert row == NewProduct(2, 1, "Straße 名前 😀", ["1", "Straße 名前 😀", URL], [URL], "1")
+    assert row == NewProduct(
+        2, 1, "Straße 名前 😀", ["1", "Straße 名前 😀", URL], [URL], product_key="1"
+    )
 
 
 @pytest.mark.parametrize("at", [0, 60, MIB - 1, MIB, MIB + 1, 2 * MIB + 17])

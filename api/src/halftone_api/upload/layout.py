@@ -94,6 +94,7 @@ class Layout:
         """As it is stored with the request; header and delimiter are stored beside it."""
         stored = asdict(self)
         del stored["header"], stored["delimiter"]
+        stored["above"] = [row._asdict() for row in self.above]
         stored["example_keys"] = sorted(self.example_keys)
         stored["rules"]["empty"] = sorted(self.rules.empty)
         return stored

@@ -8,6 +8,7 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 
 from typing_extensions import TypedDict
 
@@ -31,6 +32,12 @@ MAX_BLANK_ROWS = 1_000_000
 
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _SERIAL_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+# A second URL without a scheme is part of the first: "https://…/a.jpg, cdn.example/b.jpg".
+_TWO_IN_ONE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif)(?:%20)*[,|;]", re.ASCII | re.IGNORECASE)
+_TWO_URLS = (
+    "It is read as one URL. If it is several, write each with https:// in front, or send base_url"
+    " where they are paths."
+)
 # Pictures written into a cell instead of a URL, as Odoo exports them.
 _IMAGE_DATA = re.compile(r"(?:data:image/|[A-Za-z0-9+/\r\n]{200})")
 
@@ -160,7 +167,8 @@ class ProductFile:
     def rows(self) -> Iterator[Row]:
         """The rows below the header."""
         header_line = self.layout.header_line
-        return (row for row in self._table.rows(self.layout.delimiter) if row.line > header_line)
+        rows = self._table.rows(self.layout.delimiter)
+        return dropwhile(lambda row: row.line <= header_line, rows)
 
     def _too_many(self, what: str, limit: int) -> Problem:
         return Problem(
@@ -237,6 +245,10 @@ class ProductFile:
         ]
         if wrong:
             self._tell_wrong_urls(line, cell, wrong, len(urls))
+        for column, url in urls:
+            if _TWO_IN_ONE.search(url):
+                name = self.column_name(column)
+                self.warnings.add(RowProblem(line, name, "maybe_two_urls", _TWO_URLS, url))
 
     def _tell_wrong_urls(
         self, line: int, cell: str, wrong: Sequence[tuple[int, str, str]], urls: int

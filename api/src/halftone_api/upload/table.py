@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from halftone_api.errors import Problem
 
@@ -15,12 +15,11 @@ class FileKind(StrEnum):
     XLSX = "xlsx"
 
 
-@dataclass(frozen=True)
-class Row:
-    """`line` is where the row starts: a line of the text, or a row of the sheet.
+class Row(NamedTuple):
+    """A row of the file; a tuple, since a million of them are made.
 
-    `kinds` has one character a cell of a workbook, see workbook.py; it is empty where every cell
-    is text.
+    `line` is where the row starts: a line of the text, or a row of the sheet. `kinds` has one
+    character a cell of a workbook, see workbook.py; it is empty where every cell is text.
     """
 
     line: int
@@ -29,7 +28,7 @@ class Row:
 
     @property
     def is_blank(self) -> bool:
-        return not any(self.cells) or not any(cell.strip() for cell in self.cells)
+        return not any(map(str.strip, self.cells))
 
 
 @dataclass(frozen=True)

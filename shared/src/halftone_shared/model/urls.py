@@ -13,7 +13,8 @@ MAX_URL_CHARACTERS = 4096
 # What nearly every catalogue holds; the long way below is for the rest. A million rows pass through
 # here.
 _PLAIN_URL = re.compile(
-    r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?:[/?#][!#-\[\]-~]*)?", re.ASCII
+    r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[1-9][0-9]{0,3})?(?:[/?#][!#-\[\]-~]*)?",
+    re.ASCII,
 )
 # urlsplit lets go of what stands beside the brackets of an IPv6 address.
 _BRACKETED = re.compile(r"(?:[^@]*@)?\[[^\[\]]*\](?::[0-9]*)?")
