@@ -126,9 +126,16 @@ class Project:
             for container in self.containers()
         )
 
+    def remove(self) -> None:
+        """End and delete all of it. podman-compose's `down` alone forgets what --scale added."""
+        ids = [container["Id"] for container in self.containers("worker")]
+        run("podman", "rm", "--force", "--time", "40", *ids)
+        self.compose("down", "--volumes", "--timeout", "40")
+
     def leftovers(self) -> list[str]:
-        """Containers, volumes, networks and processes that bear the project's name."""
+        """Containers, pods, volumes, networks and processes that bear the project's name."""
         found = [container["Names"][0] for container in self.containers()]
+        found += run("podman", "pod", "ps", "--quiet", "--filter", f"name={self.name}").split()
         found += run("podman", "volume", "ls", "--quiet", "--filter", f"name={self.name}").split()
         found += run("podman", "network", "ls", "--quiet", "--filter", f"name={self.name}").split()
         processes = run("ps", "-eo", "args").splitlines()
@@ -160,6 +167,6 @@ def new_project() -> Iterator[Project]:
         print(project.logs(), file=sys.stderr)
         raise
     finally:
-        project.compose("down", "--volumes", "--timeout", "40")
+        project.remove()
         shutil.rmtree(folder, ignore_errors=True)
     assert project.leftovers() == []
