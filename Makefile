@@ -32,7 +32,7 @@ containers: setup ## Build the images and run docker-compose.yml with them on po
 	.tools/bin/uv sync --quiet --inexact --group containers
 	$(RUN)python -m tests.containers
 
-bench: setup ## Measure everything that docs/performance.md says (SECTIONS="end-to-end idle")
+bench: setup ## Measure everything that docs/explanation/performance.md says (SECTIONS="end-to-end idle")
 	@sh scripts/install_services.sh
 	.tools/bin/uv sync --quiet --inexact --group bench
 	$(RUN)python -m benchmarks $(SECTIONS)

@@ -1,3 +1,3 @@
-"""Benchmarks: figures for docs/performance.md and docs/durability.md, each beside what it is to be
-compared with.
+"""Benchmarks: the figures of performance.md and durability.md in docs/explanation, each beside what
+it is compared with.
 """

@@ -1,4 +1,4 @@
-"""Backup and restore by docs/operations.md: ended requests are there, the others go on."""
+"""Backup and restore by docs/how-to/operate.md: ended requests are there, the others go on."""
 
 import os
 import shutil

@@ -22,7 +22,7 @@ from tests.support.origin import Answer, Origin
 from tests.support.relay import relayed, relayed_postgres
 
 GRACE_SECONDS = 1
-# What docs/operations.md has an operator give a worker beside its grace period.
+# What docs/how-to/operate.md has an operator give a worker beside its grace period.
 WORKER_SECONDS = GRACE_SECONDS + 15
 
 

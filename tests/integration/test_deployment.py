@@ -30,7 +30,7 @@ SETTINGS = {
     for name in settings.model_fields
 }
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-# What a worker itself holds, measured at most (docs/operations.md, Sizing).
+# What a worker itself holds, measured at most (docs/how-to/operate.md, Sizing).
 WORKER_BYTES = 120 * 2**20
 OURS = ("api", "worker", "migrate", "commands")
 

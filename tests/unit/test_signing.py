@@ -22,7 +22,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from halftone_shared.model.signing import new_secret, secret_problem, signed_headers
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "receive-webhooks.md"
 EVENT = UUID("8243ff57-0000-4000-8000-000000000001")
 BODY = json.dumps(
     {"type": "request.completed", "data": {"csv_filename": "Straße 名前.csv"}}, ensure_ascii=False
@@ -43,8 +43,8 @@ def test_receiver_verifies_what_was_signed() -> None:
 
 @pytest.fixture(params=["python", "js"])
 def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[str, str], str], str]:
-    """What docs/webhooks.md's own receiver says of a call: the file's name that stands in it, or
-    why it is refused.
+    """The verdict of the receiver in docs/how-to/receive-webhooks.md on a call: the name of the file
+    in it, or why it is refused.
     """
     found = re.search(rf"```{request.param}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found
