@@ -43,8 +43,8 @@ def test_receiver_verifies_what_was_signed() -> None:
 
 @pytest.fixture(params=["python", "js"])
 def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[str, str], str], str]:
-    """The verdict of the receiver in docs/how-to/receive-webhooks.md on a call: the name of the file
-    in it, or why it is refused.
+    """The verdict of docs/how-to/receive-webhooks.md on a call: the name of the file in it,
+    or why it is refused.
     """
     found = re.search(rf"```{request.param}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found
