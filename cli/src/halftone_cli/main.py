@@ -34,12 +34,13 @@ from halftone_cli.terminal import (
     EXIT_REFUSED,
     HomeOption,
     failing_with,
+    mode,
     print_json,
     replace_unprintable,
     say,
 )
 from halftone_cli.upload_options import upload_parameters
-from halftone_shared.runtime.variables import unknown_variables, warning_about
+from halftone_shared.runtime.variables import PREFIX, unknown_variables, warning_about
 
 app = typer.Typer(
     name=NAME,
@@ -84,9 +85,16 @@ def up(
 ) -> None:
     """Run the whole service on this machine until Ctrl-C. What the environment does not name is
     embedded.
+
+    --json writes its log as JSON, --quiet writes only warnings and errors.
     """
     from halftone_cli.up import CannotStart, run_up
     from halftone_shared.errors import BadSettings
+
+    if mode.json:
+        os.environ.setdefault(PREFIX + "LOG_FORMAT", "json")
+    if mode.quiet:
+        os.environ.setdefault(PREFIX + "LOG_LEVEL", "warning")
 
     with failing_with(EXIT_FAILED, CannotStart), failing_with(EXIT_REFUSED, BadSettings):
         run_up(host=host, port=port, home_folder=home, workers=workers)

@@ -61,7 +61,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
         ) from None
     api_settings, worker_settings = _load_settings(environment, workers)
     _check_ports(host, port, worker_settings, workers)
-    configure_logs(environment[PREFIX + "LOG_LEVEL"], "console", service="up")
+    configure_logs(api_settings.log_level, api_settings.log_format, service="up")
     grace_seconds = max(
         API_GRACE_SECONDS, worker_settings.shutdown_grace_seconds + HAND_BACK_SECONDS
     )

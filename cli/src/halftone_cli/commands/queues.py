@@ -34,11 +34,11 @@ def queues(
         bool,
         typer.Option(
             "--once",
-            help="Print it once, instead of live, as it is done where there is no terminal.",
+            help="Print it once and end, as where there is no terminal.",
         ),
     ] = False,
     every: Annotated[
-        float, typer.Option("--every", help="Seconds between two looks.", min=MIN_REFRESH_SECONDS)
+        float, typer.Option("--every", help="Seconds between two updates.", min=MIN_REFRESH_SECONDS)
     ] = 2.0,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:

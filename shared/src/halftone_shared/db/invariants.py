@@ -157,8 +157,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
-        "A product that was handed out and waits again is in somebody's hand,"
-        " or has a time when it is due",
+        "A product that was handed out and waits again has a lease, or a time when it is due",
         f"""
         SELECT product.request_id || ' product ' || product.seq
         FROM products AS product JOIN requests AS request ON request.id = product.request_id
