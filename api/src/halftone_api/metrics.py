@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halftone_shared.db.backlog import Backlog, Totals, read_backlog, read_totals
 from halftone_shared.db.engine import transaction
+from halftone_shared.db.processor_jobs import OpenJobs, read_open_jobs
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ class Figures:
     """What one look at PostgreSQL gave."""
 
     backlog: Backlog
+    open_jobs: OpenJobs
     last_hour: Totals
 
 
@@ -157,13 +159,18 @@ class ServiceGauges(Collector):
         )
         if figures is not None:
             yield from _families(figures.backlog)
+            yield _job_family(figures.open_jobs)
             yield from _image_families(figures.last_hour)
 
     def _read(self) -> Figures | None:
         try:
             with transaction(self._engine) as connection:
                 connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
-                return Figures(read_backlog(connection), read_totals(connection, hours=1))
+                return Figures(
+                    read_backlog(connection),
+                    read_open_jobs(connection),
+                    read_totals(connection, hours=1),
+                )
         except SQLAlchemyError as error:
             log.warning("backlog not read", error=str(error).splitlines()[0])
             return None
@@ -210,6 +217,17 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
         backlog.oldest_due_event_seconds,
     )
     yield _gauge("halftone_workers", "Worker processes that live.", backlog.live_workers)
+
+
+def _job_family(jobs: OpenJobs) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "halftone_processor_jobs",
+        "Jobs with the external image processing service: open, or past their time.",
+        labels=["state"],
+    )
+    family.add_metric(["open"], jobs.open)
+    family.add_metric(["overdue"], jobs.overdue)
+    return family
 
 
 def _image_families(last_hour: Totals) -> Iterable[GaugeMetricFamily]:
