@@ -249,6 +249,7 @@ def test_csv_is_told_by_its_bytes(api: Api, filename: str) -> None:
             "webhook_secret",
             {"webhook_secret": "whsec_" + "A" * 28, "webhook_url": "https://client.example/"},
         ),
+        ("webhook_secret", {"webhook_secret": "whsec_" + "A" * 32}),
         ("colour", {"colour": "red"}),
         ("Mode", {"Mode": "scale"}),
     ],

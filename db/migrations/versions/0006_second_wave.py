@@ -186,11 +186,23 @@ CREATE TABLE storages (
     marker TEXT NOT NULL,
     CONSTRAINT pk_storages PRIMARY KEY (url)
 );
+
+CREATE TABLE host_figures (
+    minute TIMESTAMP WITH TIME ZONE NOT NULL,
+    host TEXT NOT NULL,
+    images INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    bytes_in BIGINT NOT NULL,
+    bytes_out BIGINT NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_host_figures PRIMARY KEY (minute, host)
+);
 """
 
 # Before 0006 the column was written and never read.
 DOWNGRADE = """
 DROP TABLE storages;
+DROP TABLE host_figures;
 DROP TABLE origin_connections;
 DROP TABLE origins;
 DROP TABLE processor_jobs;

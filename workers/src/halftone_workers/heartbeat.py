@@ -8,12 +8,14 @@ from importlib.metadata import version
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from halftone_shared.db.host_figures import add_host_figures
 from halftone_shared.db.workers import HEARTBEAT_SECONDS, WorkerReport, forget_worker, report_worker
 from halftone_shared.service.periodic import PeriodicThread
 from halftone_workers.engines import engine_versions
+from halftone_workers.host_counts import HostCounts
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +25,10 @@ class Heartbeat:
     depends on a single report.
     """
 
-    def __init__(self, engine: Engine, load: Callable[[], tuple[int, int, int]]) -> None:
+    def __init__(
+        self, engine: Engine, load: Callable[[], tuple[int, int, int]], hosts: HostCounts
+    ) -> None:
+        self._hosts = hosts
         self._engine = engine
         self._load = load
         self._id = uuid4()
@@ -56,3 +61,12 @@ class Heartbeat:
         )
         with self._engine.connect() as connection:
             report_worker(connection, report)
+            self._report_hosts(connection)
+
+    def _report_hosts(self, connection: Connection) -> None:
+        figures = self._hosts.take()
+        try:
+            add_host_figures(connection, figures)
+        except SQLAlchemyError:
+            self._hosts.put_back(figures)
+            raise

@@ -32,6 +32,7 @@ from halftone_shared.storage import ImageStore
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.heartbeat import Heartbeat
+from halftone_workers.host_counts import HostCounts
 from halftone_workers.http.client import OutgoingHttp, tls_context
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
@@ -91,7 +92,8 @@ class Runtime:
             settings.fetch_allow,
             timeout_seconds=settings.download_timeout_seconds,
         )
-        self._heartbeat = Heartbeat(self.engine, self._load)
+        self.host_counts = HostCounts()
+        self._heartbeat = Heartbeat(self.engine, self._load, self.host_counts)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="event-loop", daemon=True

@@ -12,12 +12,14 @@ from halftone_api.endpoints.declaration import Answer, Tag, endpoint
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.backlog import read_backlog, recent_failures, running_requests
+from halftone_shared.db.host_figures import busiest_hosts, throughput
 from halftone_shared.db.workers import live_workers
 from halftone_shared.model.json_types import Count, Time, Uuid
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import timestamp
 
 SHOWN_REQUESTS = 20
+SHOWN_HOSTS = 20
 
 
 class BacklogObject(TypedDict):
@@ -69,8 +71,33 @@ class FailureCount(TypedDict):
     requests: Count
 
 
+class MinuteObject(TypedDict):
+    """All images of one minute, attempts that failed included."""
+
+    minute: Time
+    images: Count
+    failed: Count
+    bytes_in: Count
+    bytes_out: Count
+
+
+class HostObject(TypedDict):
+    """One host in the last hour."""
+
+    host: str
+    images: Count
+    failed: Annotated[Count, Field(description="Attempts that failed.")]
+    bytes_in: Count
+    bytes_out: Count
+    seconds_per_image: Annotated[float, Field(description="Waiting included.")]
+
+
 class Operations(TypedDict):
     backlog: BacklogObject
+    throughput: Annotated[
+        list[MinuteObject], Field(description="The last hour, oldest first, without idle minutes.")
+    ]
+    hosts: Annotated[list[HostObject], Field(description="Those with most failures first.")]
     workers: list[WorkerObject]
     running: Annotated[list[RunningObject], Field(description="The oldest first, at most 20.")]
     failures: Annotated[
@@ -84,7 +111,7 @@ class Operations(TypedDict):
     "/api/operations",
     name="operations",
     tag=Tag.OPERATIONS,
-    summary="Backlog, workers, running requests and recent failures",
+    summary="Backlog, throughput, hosts, workers, running requests and recent failures",
     description="For admin keys, and where HALFTONE_AUTH=off.",
     answers={200: Answer("Where the service stands now.", Operations)},
     problems=(ProblemCode.FORBIDDEN,),
@@ -101,7 +128,30 @@ def operations_now(request: Request) -> Operations:
         workers = live_workers(connection)
         running = running_requests(connection, SHOWN_REQUESTS)
         failures = recent_failures(connection)
+        minutes = throughput(connection)
+        hosts = busiest_hosts(connection, SHOWN_HOSTS)
     return {
+        "throughput": [
+            {
+                "minute": timestamp(each.minute),
+                "images": each.images,
+                "failed": each.failed,
+                "bytes_in": each.bytes_in,
+                "bytes_out": each.bytes_out,
+            }
+            for each in minutes
+        ],
+        "hosts": [
+            {
+                "host": each.host,
+                "images": each.images,
+                "failed": each.failed,
+                "bytes_in": each.bytes_in,
+                "bytes_out": each.bytes_out,
+                "seconds_per_image": round(each.seconds_per_image, 2),
+            }
+            for each in hosts
+        ],
         "backlog": {
             "waiting_products": backlog.waiting_products,
             "postponed_products": backlog.postponed_products,

@@ -149,6 +149,8 @@ def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Uplo
     sample = _sample(fields)
     webhook_url = _webhook_url(fields, fetch_rule)
     webhook_secret = _webhook_secret(fields)
+    if webhook_secret is not None and webhook_url is None:
+        raise _invalid_option("webhook_secret", "it has no effect without webhook_url")
     options = _image_options(fields, fetch_rule)
     return Upload(
         file=file.file,

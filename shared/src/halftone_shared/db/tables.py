@@ -450,3 +450,16 @@ processor_jobs = Table(
     Index("ix_processor_jobs_product", "request_id", "seq"),
     Index("ix_processor_jobs_sent", "expires_at", postgresql_where=text("status = 'sent'")),
 )
+
+# What came of images, by minute and host: see host_figures.py.
+host_figures = Table(
+    "host_figures",
+    metadata,
+    Column("minute", DateTime(timezone=True), primary_key=True),
+    Column("host", Text, primary_key=True),
+    Column("images", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("bytes_out", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+)

@@ -1,6 +1,7 @@
 """An image of a product: fetch, compress, store, and what became of it."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -133,6 +134,34 @@ async def _attempt(
     position: int,
     url: str,
     how: _How,
+) -> "_Made | _Known | ImageAttempt":
+    started = time.monotonic()
+    made = await _attempt_one(runtime, product, position, url, options, unchanged, own)
+    _count(runtime, url, made, time.monotonic() - started)
+    return made
+
+
+def _count(
+    runtime: Runtime, url: str, made: "_Made | _Known | ImageAttempt", seconds: float
+) -> None:
+    """Count the attempt for its host. What was not sent to it, or not compressed, says nothing."""
+    if isinstance(made, _Made):
+        sizes = len(made.original.data), len(made.data(made.outputs[0][1]))
+        runtime.host_counts.add(
+            url, failed=False, bytes_in=sizes[0], bytes_out=sizes[1], seconds=seconds
+        )
+    elif isinstance(made, ImageAttempt) and made.was_tried:
+        runtime.host_counts.add(url, failed=True, bytes_in=0, bytes_out=0, seconds=seconds)
+
+
+async def _attempt_one(
+    runtime: Runtime,
+    product: InHand,
+    position: int,
+    url: str,
+    options: ImageOptions,
+    unchanged: Unchanged,
+    own: OwnOrigins,
 ) -> "_Made | _Known | ImageAttempt":
     key = product.claim.key
     try:

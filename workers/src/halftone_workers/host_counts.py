@@ -1,0 +1,56 @@
+"""Counts attempts at images by host, until the next heartbeat reports them."""
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from halftone_shared.db.host_figures import HostFigures
+
+# A file may name a new host in every row; what is beyond this many goes under one name.
+MAX_HOSTS = 200
+OTHER_HOSTS = "(other hosts)"
+
+
+class HostCounts:
+    """For all threads of a worker."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[datetime, str], list[float]] = {}
+
+    def add(self, url: str, *, failed: bool, bytes_in: int, bytes_out: int, seconds: float) -> None:
+        minute = datetime.now(UTC).replace(second=0, microsecond=0)
+        key = (minute, _host_of(url))
+        with self._lock:
+            if key not in self._counts and len(self._counts) >= MAX_HOSTS:
+                key = (minute, OTHER_HOSTS)
+            counts = self._counts.setdefault(key, [0, 0, 0, 0, 0.0])
+            added = (not failed, failed, bytes_in, bytes_out, seconds)
+            for at, value in enumerate(added):
+                counts[at] += value
+
+    def take(self) -> list[HostFigures]:
+        """What was counted since the last time."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        return [
+            HostFigures(minute, host, int(done), int(failed), int(before), int(after), seconds)
+            for (minute, host), (done, failed, before, after, seconds) in counts.items()
+        ]
+
+    def put_back(self, figures: Iterable[HostFigures]) -> None:
+        """Keep what could not be reported for the next time."""
+        with self._lock:
+            for one in figures:
+                counts = self._counts.setdefault((one.minute, one.host), [0, 0, 0, 0, 0.0])
+                added = (one.images, one.failed, one.bytes_in, one.bytes_out, one.seconds)
+                for at, value in enumerate(added):
+                    counts[at] += value
+
+
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "")[:253] or OTHER_HOSTS
+    except ValueError:
+        return OTHER_HOSTS
