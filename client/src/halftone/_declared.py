@@ -802,6 +802,58 @@ class Backlog:
 
 
 @dataclass(frozen=True)
+class MinuteObject:
+    """`MinuteObject` of the OpenAPI document."""
+
+    minute: datetime
+    images: int
+    failed: int
+    bytes_in: int
+    bytes_out: int
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> MinuteObject:
+        return cls(
+            minute=moment(data["minute"]),
+            images=number_or_zero(data.get("images")),
+            failed=number_or_zero(data.get("failed")),
+            bytes_in=number_or_zero(data.get("bytes_in")),
+            bytes_out=number_or_zero(data.get("bytes_out")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class HostObject:
+    """`HostObject` of the OpenAPI document."""
+
+    host: str
+    images: int
+    failed: int
+    """Attempts that failed."""
+    bytes_in: int
+    bytes_out: int
+    seconds_per_image: float
+    """Waiting included."""
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> HostObject:
+        return cls(
+            host=text_or_empty(data.get("host")),
+            images=number_or_zero(data.get("images")),
+            failed=number_or_zero(data.get("failed")),
+            bytes_in=number_or_zero(data.get("bytes_in")),
+            bytes_out=number_or_zero(data.get("bytes_out")),
+            seconds_per_image=number_or_zero(data.get("seconds_per_image")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class Worker:
     """A worker process that runs."""
 
@@ -884,6 +936,10 @@ class Operations:
     """What waits, who works, what runs and what failed."""
 
     backlog: Backlog
+    throughput: tuple[MinuteObject, ...]
+    """The last hour, oldest first, without idle minutes."""
+    hosts: tuple[HostObject, ...]
+    """Those with most failures first."""
     workers: tuple[Worker, ...]
     running: tuple[RunningRequest, ...]
     """The oldest first, at most 20."""
@@ -896,6 +952,10 @@ class Operations:
     def from_json(cls, data: Json) -> Operations:
         return cls(
             backlog=Backlog.from_json(mapping(data.get("backlog"))),
+            throughput=tuple(
+                MinuteObject.from_json(mapping(item)) for item in data.get("throughput") or ()
+            ),
+            hosts=tuple(HostObject.from_json(mapping(item)) for item in data.get("hosts") or ()),
             workers=tuple(Worker.from_json(mapping(item)) for item in data.get("workers") or ()),
             running=tuple(
                 RunningRequest.from_json(mapping(item)) for item in data.get("running") or ()
@@ -1608,8 +1668,10 @@ __all__ = [
     "FailureGroup",
     "FailureGroups",
     "HostImages",
+    "HostObject",
     "Image",
     "ImageError",
+    "MinuteObject",
     "Operations",
     "Origin",
     "Origins",

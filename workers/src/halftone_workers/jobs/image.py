@@ -136,7 +136,7 @@ async def _attempt(
     how: _How,
 ) -> "_Made | _Known | ImageAttempt":
     started = time.monotonic()
-    made = await _attempt_one(runtime, product, position, url, options, unchanged, own)
+    made = await _attempt_one(runtime, product, position, url, how)
     _count(runtime, url, made, time.monotonic() - started)
     return made
 
@@ -150,7 +150,7 @@ def _count(
         runtime.host_counts.add(
             url, failed=False, bytes_in=sizes[0], bytes_out=sizes[1], seconds=seconds
         )
-    elif isinstance(made, ImageAttempt) and made.was_tried:
+    elif isinstance(made, ImageAttempt) and made.was_tried and made.result.error:
         runtime.host_counts.add(url, failed=True, bytes_in=0, bytes_out=0, seconds=seconds)
 
 
@@ -159,9 +159,7 @@ async def _attempt_one(
     product: InHand,
     position: int,
     url: str,
-    options: ImageOptions,
-    unchanged: Unchanged,
-    own: OwnOrigins,
+    how: _How,
 ) -> "_Made | _Known | ImageAttempt":
     key = product.claim.key
     try:
