@@ -129,7 +129,8 @@ _SETTLE_MANY = driver_statement(
         WHERE request_id = :request_id AND seq = ANY(ARRAY(SELECT seq FROM held))
         RETURNING seq
     ), counted AS (
-        SELECT seq % {SHARDS} AS shard, sum_counts(errors) AS errors,
+        SELECT seq % {SHARDS} AS shard,
+               sum_counts(errors) FILTER (WHERE errors <> '{{}}') AS errors,
                {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)}
         FROM held JOIN product USING (seq) GROUP BY seq % {SHARDS}
     ), locked AS (
@@ -250,7 +251,8 @@ _CANCEL = text(
         RETURNING seq, images
     ), counted AS (
         SELECT seq % {SHARDS} AS shard, 0 AS processed_products, 0 AS failed_products,
-               count(*) AS cancelled_products, sum_counts(failed.errors) AS errors,
+               count(*) AS cancelled_products,
+               sum_counts(failed.errors) FILTER (WHERE failed.errors <> '{{}}') AS errors,
                {_IMAGE_SUMS}
         FROM product CROSS JOIN LATERAL ({_IMAGE_COUNTS}) AS done
         CROSS JOIN LATERAL ({_IMAGE_ERRORS}) AS failed GROUP BY seq % {SHARDS}
@@ -331,7 +333,8 @@ _REOPEN = text(
                count(*) FILTER (WHERE status = 'COMPLETED') AS processed_products,
                count(*) FILTER (WHERE status = 'FAILED') AS failed_products,
                count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_products,
-               sum_counts(errors) AS errors, {_IMAGE_SUMS}
+               sum_counts(errors) FILTER (WHERE errors <> '{{}}') AS errors,
+               {_IMAGE_SUMS}
         FROM fact GROUP BY seq % {SHARDS}
     ), before AS (
         SELECT * FROM request_shards
