@@ -80,7 +80,7 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
         return None
     # The original itself is the result. It is encoded if its metadata cannot be taken off.
     is_stuck = encoded.data is data and strip(data, Format.JPEG, read_exif(image), metadata) is None
-    return None if is_stuck and tells_place(image) else encoded
+    return None if is_stuck and tells_place(image, has_xmp=source.has_xmp) else encoded
 
 
 def byte_limit(options: ImageOptions, source_bytes: int) -> int | None:

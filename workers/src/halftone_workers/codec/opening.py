@@ -62,6 +62,7 @@ class Source:
     frame_count: int
     size: tuple[int, int]
     kept: Kept
+    has_xmp: bool = False
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def opened(data: bytes, limits: CodecLimits) -> Iterator[Source]:
             notice = read_exif(image).get(COPYRIGHT_TAG)
             size = prepared.canvas or upright_size(image)
         metadata = kept(notice, xmp, prepared.iptc, prepared.text)
-        yield Source(data, form, prepared, image, count, size, metadata)
+        yield Source(data, form, prepared, image, count, size, metadata, has_xmp=bool(xmp))
 
 
 def identify(data: bytes) -> Format:

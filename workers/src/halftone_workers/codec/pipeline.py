@@ -299,7 +299,7 @@ def _original(source: Source) -> Compressed | None:
             in_exif = replace(kept, in_xmp=False, in_iptc=False, in_text=False)
             stripped = strip(readable, source.format, exif, in_exif)
         if stripped is None or len(stripped) > len(data):
-            if tells_place(image):
+            if tells_place(image, has_xmp=source.has_xmp):
                 return None
             stripped = data
     return Compressed(

@@ -54,18 +54,19 @@ def current_frame(image: Image.Image) -> Picture:
 
 
 def upright(picture: Picture) -> Picture:
-    """Decoded, and turned as its orientation tag says. Every encoder drops that tag, so the pixels
-    must not need it.
+    """Decoded, and turned as its orientation tag says: every encoder drops that tag.
 
-    A copy, but of a JPEG, which is the most there is, has no second frame to keep apart, and mostly
-    stands upright.
+    A copy, if a frame may follow that Pillow decodes into the same image.
     """
     image = picture.image
     image.info.pop("xmp", None)  # Pillow would turn a TIFF by what its XMP says
     image.load()
     if (turn := TURNS.get(kept_exif(image).get(ORIENTATION_TAG, 1))) is not None:
         return replace(picture, image=image.transpose(turn))
-    return picture if image.format == "JPEG" else replace(picture, image=image.copy())
+    # A copy of the largest WebP would be 200 MB.
+    is_still_webp = image.format == "WEBP" and getattr(image, "n_frames", 1) == 1
+    is_shared = image.format == "JPEG" or is_still_webp
+    return picture if is_shared else replace(picture, image=image.copy())
 
 
 def scale_key(image: Image.Image, bits: int) -> None:

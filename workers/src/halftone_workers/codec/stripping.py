@@ -75,12 +75,12 @@ def strip(data: bytes, source: Format, exif: Image.Exif, kept: Kept | None = Non
         return None
 
 
-def tells_place(image: Image.Image) -> bool:
+def tells_place(image: Image.Image, *, has_xmp: bool) -> bool:
     """Whether an image, or another page of a TIFF, has metadata that may say where it was taken."""
     for page in range(getattr(image, "n_frames", 1) if image.format == "TIFF" else 1):
         image.seek(page)
         exif = read_exif(image)
-        if _XMP_TAG in exif or "xmp" in image.info:
+        if has_xmp or _XMP_TAG in exif or "xmp" in image.info:
             return True
         try:
             if exif.get_ifd(_GPS_TAG):
