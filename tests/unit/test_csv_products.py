@@ -298,6 +298,19 @@ def test_too_many_rows_are_refused_with_the_limit() -> None:
     assert (refused.code, refused.status, refused.members) == ("too_many_rows", 413, {"limit": 3})
 
 
+def test_line_breaks_at_the_end_cost_nothing() -> None:
+    """Read one by one, 30 million of them would take half a minute."""
+    data = f"{HEADER}1,A,{URL}".encode() + b"\r\n" * 15_000_000
+    started = time.process_time()
+    assert len(rows_of(data)) == 1
+    assert time.process_time() - started < 5
+
+
+def test_blank_rows_within_a_file_are_bounded() -> None:
+    refused = refusal_of(f"{HEADER}1,A,{URL}\n" + "\n" * 1_000_001 + f"2,B,{URL}\n")
+    assert (refused.code, refused.members) == ("too_many_rows", {"limit": 1_000_000})
+
+
 def test_too_many_cells_are_refused_with_the_line() -> None:
     header = "Serial Number,Input Image Urls,Product Name\n"
     refused = refusal_of(f"{header}1,{URL},A\n2,{URL},B,C\n")

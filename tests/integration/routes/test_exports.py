@@ -247,6 +247,21 @@ def test_cell_that_excel_cannot_hold_is_refused_with_advice(api: Api) -> None:
     assert "as=csv" in problem["detail"]
 
 
+def test_pages_are_smaller_where_rows_are_large(api: Api) -> None:
+    url = "http://images.example/".ljust(4000, "x")
+    rows = "".join(f"{row},P{row},{','.join([url] * 100)}\n" for row in range(1, 26))
+    answer = upload(api, HEADER + rows)
+    path = f"/api/details/{answer['request_id']}?limit=1000"
+    page, seen = api.get(path).json(), 0
+    assert len(page["products"]) < 12
+    while page["next_cursor"]:
+        seen += len(page["products"])
+        page = api.get(f"{path}&cursor={page['next_cursor']}").json()
+    assert seen + len(page["products"]) == 25
+    finish(api.engine, UUID(answer["request_id"]), 25)
+    assert len(rows_of(api.get(f"/api/download/{answer['request_id']}").text)) == 26
+
+
 # --- check and sample ---
 
 
