@@ -5,7 +5,7 @@ results/SECTION.json.
 import argparse
 from collections.abc import Callable
 
-from benchmarks import codec, scale, stages, throughput, uploads
+from benchmarks import codec, quality, scale, stages, throughput, uploads
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
@@ -13,6 +13,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "stages": stages.stages,
     "codec": codec.jpegs,
     "codec-png": codec.pngs,
+    "quality": quality.quality,
     "peer": throughput.against_peer,
     "slow-shop": throughput.slow_shop,
     "million-rows": scale.million_rows,
