@@ -138,7 +138,7 @@ def _curve(sample: Sample, encode: Encode, qualities: Sequence[float]) -> list[P
 
 def _log_bytes_at(curve: Sequence[Point], score: float, of: str) -> float:
     """On the line through the points, and beyond the outer ones on the same line."""
-    xs = [getattr(point, of) for point in curve]
+    xs: list[float] = [getattr(point, of) for point in curve]
     above = min(max(bisect_left(xs, score), 1), len(xs) - 1)
     before, after = curve[above - 1], curve[above]
     share = (score - xs[above - 1]) / ((xs[above] - xs[above - 1]) or 1)
