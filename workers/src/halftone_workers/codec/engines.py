@@ -18,9 +18,10 @@ class Engine:
 
 _OPTIONAL = {
     "halftone-jpeg": (
-        "JPEGs are requantised by a search for the fewest bytes, and mode=visual measures its score",
-        "JPEGs are decoded and encoded by Pillow, in about a quarter more bytes; mode=visual goes by"
-        " the calibration, without a score",
+        "JPEGs are requantised by a search for the fewest bytes, and mode=visual measures"
+        " its score",
+        "JPEGs are decoded and encoded by Pillow, in more bytes; mode=visual goes by the"
+        " calibration, without a score",
     ),
 }
 
