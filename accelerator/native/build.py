@@ -4,8 +4,8 @@ import platform
 
 from cffi import FFI
 
-# Without contraction of products and sums, a search gives the same levels on every processor. Without
-# errno and traps, which nobody asks for, more loops become vector instructions.
+# Without contraction of products and sums, a search gives the same levels on every processor.
+# Without errno and traps, which nobody asks for, more loops become vector instructions.
 _ARITHMETIC = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 _FLAGS = ["-O3", *_ARITHMETIC, "-Wall", "-Wextra"]
 
