@@ -110,11 +110,13 @@ void choose_codes(JHUFF_TBL *table, const symbol_counts *counts) {
         *symbol++ = (UINT8)leaves[k].symbol;
 }
 
-void read_code_lengths(const JHUFF_TBL *table, float lengths[SYMBOLS]) {
+void read_lengths(const JHUFF_TBL *table, float lengths[SYMBOLS]) {
   for (int symbol = 0; symbol < SYMBOLS; symbol++)
-    lengths[symbol] = LONGEST_CODE;
+    lengths[symbol] = (float)(LONGEST_CODE + symbol % 16);
   const UINT8 *symbol = table->huffval;
   for (int bits = 1; bits <= LONGEST_CODE; bits++)
-    for (int code = 0; code < table->bits[bits]; code++)
-      lengths[*symbol++] = (float)bits;
+    for (int code = 0; code < table->bits[bits]; code++) {
+      lengths[*symbol] = (float)(bits + *symbol % 16);
+      symbol++;
+    }
 }

@@ -40,7 +40,9 @@ void count_plain_blocks(symbol_counts *means, symbol_counts *details, long block
 /* The codes with which all that was counted takes the fewest bits. */
 void choose_codes(JHUFF_TBL *table, const symbol_counts *counts);
 
-/* How many bits each symbol's code has; 16 for a symbol without a code. */
-void read_code_lengths(const JHUFF_TBL *table, float lengths[256]);
+/*
+ * How many bits each symbol takes: its code, 16 bits if it has none, and the bits of its own that follow.
+ */
+void read_lengths(const JHUFF_TBL *table, float lengths[256]);
 
 #endif

@@ -39,7 +39,7 @@ typedef struct {
   const requantise_recipe *recipe;
   int is_progressive;
   symbol_counts means[2], details[2];
-  float lengths[2][256]; /* of the Huffman codes of details that the search assumes */
+  float lengths[2][256]; /* of the symbols of details, as the search assumes */
   unsigned char *buffer;
 } job;
 
@@ -411,7 +411,7 @@ static void sample_codes(job *work, image_planes *image) {
     JHUFF_TBL codes;
     work->details[table].of[END_OF_BLOCK]++; /* small images may have no sampled row */
     choose_codes(&codes, &work->details[table]);
-    read_code_lengths(&codes, work->lengths[table]);
+    read_lengths(&codes, work->lengths[table]);
   }
   memset(work->details, 0, sizeof work->details);
 }
@@ -420,7 +420,7 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
   image_planes image = open_planes(work, coefficients);
   int tables = image.number > 1 ? 2 : 1;
   for (int table = 0; table < tables; table++)
-    read_code_lengths(work->target.ac_huff_tbl_ptrs[table], work->lengths[table]);
+    read_lengths(work->target.ac_huff_tbl_ptrs[table], work->lengths[table]);
   if (work->recipe->sampled_rows > 0)
     sample_codes(work, &image);
   for (JDIMENSION y = 0; y < image.planes[0].height; y += image.planes[0].down)

@@ -8,7 +8,9 @@
  * A detail's predecessor is sought among so many candidates before it, and none. Longer gaps of candidates that
  * all become zero are rare; the limit bounds the time of noise (64 candidates a block).
  */
-#define MAX_LOOK_BACK 10
+#define MAX_LOOK_BACK 4
+/* More than any block costs. */
+#define HUGE_COST 1e30f
 
 const uint8_t TURN[DCTSIZE2] = {
      0,  1,  5,  6, 14, 15, 27, 28,
@@ -75,52 +77,47 @@ void search_levels(
   if (number == 0)
     return;
   /*
-   * Node n is "candidate n - 1 is the last one kept", node 0 "none is kept". cost[n]: of the cheapest way there.
-   * zeroed[n]: the error of candidates 0 to n - 1 if all of them become zero.
+   * Node n is "candidate n - 1 is the last one kept", node 0 "none is kept". Costs are in bits. start[n]: the cost of
+   * the cheapest way there, less zeroed[n]: the errors of candidates 0 to n - 1 if all of them become zero.
    */
-  float cost[DCTSIZE2], zeroed[DCTSIZE2], weights[DCTSIZE2];
+  float start[DCTSIZE2], zeroed[DCTSIZE2], bits_of_error = 1 / bit_price;
   int before[DCTSIZE2], level[DCTSIZE2], turn[DCTSIZE2];
-  cost[0] = zeroed[0] = 0;
+  start[0] = zeroed[0] = 0;
   turn[0] = 0;
-  for (int n = 0; n < number; n++) {
-    weights[n + 1] = weight[COEFFICIENT[list.turn[n]]];
-    zeroed[n + 1] = zeroed[n] + weights[n + 1] * list.size[n] * list.size[n];
-    turn[n + 1] = list.turn[n];
-  }
   for (int n = 1; n <= number; n++) {
-    float size = list.size[n - 1];
+    float size = list.size[n - 1], worth = bits_of_error * weight[COEFFICIENT[list.turn[n - 1]]];
     int top = nearest(size), bits = bits_of(top), lower_bits = bits_of(top - 1);
-    float error = weights[n] * (size - (float)top) * (size - (float)top);
-    float lower_error = weights[n] * (size - (float)(top - 1)) * (size - (float)(top - 1));
-    float least = 0;
+    float error = worth * (size - (float)top) * (size - (float)top);
+    float lower_error = worth * (size - (float)(top - 1)) * (size - (float)(top - 1));
+    float least = HUGE_COST;
     int first = n > MAX_LOOK_BACK ? n - MAX_LOOK_BACK : 0;
-    before[n] = -1;
+    turn[n] = list.turn[n - 1];
+    before[n] = 0;
+    level[n] = top;
     for (int last = n - 1; last >= 0; last = last > first || last == 0 ? last - 1 : 0) {
       int zeros = turn[n] - turn[last] - 1, run = zeros % 16 << 4;
-      float way = cost[last] + (zeroed[n - 1] - zeroed[last]);
-      if (zeros >= 16)
-        way += bit_price * (float)(zeros / 16) * lengths[SIXTEEN_ZEROS];
-      float there = way + error + bit_price * (lengths[run | bits] + (float)bits);
-      if (before[n] < 0 || there < least) {
+      float way = start[last] + (float)(zeros / 16) * lengths[SIXTEEN_ZEROS];
+      float there = way + error + lengths[run | bits];
+      if (there < least) {
         least = there;
         before[n] = last;
         level[n] = top;
       }
-      if (top == 1)
-        continue;
-      there = way + lower_error + bit_price * (lengths[run | lower_bits] + (float)lower_bits);
-      if (there < least) {
+      there = way + lower_error + lengths[run | lower_bits];
+      if (top > 1 && there < least) {
         least = there;
         before[n] = last;
         level[n] = top - 1;
       }
     }
-    cost[n] = least;
+    zeroed[n] = zeroed[n - 1] + worth * size * size;
+    start[n] = least + zeroed[n - 1] - zeroed[n];
   }
-  float end = bit_price * lengths[END_OF_BLOCK], least = zeroed[number] + end;
+  /* All costs have zeroed[number] in common. */
+  float least = lengths[END_OF_BLOCK];
   int last = 0;
   for (int n = 1; n <= number; n++) {
-    float all = cost[n] + (zeroed[number] - zeroed[n]) + (turn[n] < DCTSIZE2 - 1 ? end : 0);
+    float all = start[n] + (turn[n] < DCTSIZE2 - 1 ? lengths[END_OF_BLOCK] : 0);
     if (all < least) {
       least = all;
       last = n;

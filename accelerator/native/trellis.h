@@ -22,7 +22,7 @@ extern const uint8_t COEFFICIENT[DCTSIZE2];
  * Choose the levels that minimise (weighted squared error in quantiser steps) + bit_price x (bits to write them).
  *
  * ratio[k]: the source's quantiser of coefficient k divided by the new one. weight[k]: of its squared error. lengths:
- * the bits of each Huffman code.
+ * the bits of each symbol (huffman.h).
  * candidates: bit k is set if block[k] does not round to zero. Each candidate may become its nearest level, the one below, or zero. The search is a shortest path over the last
  * detail kept (Ramchandran and Vetterli, "Rate-distortion optimal fast thresholding with complete JPEG/MPEG decoder
  * compatibility", 1994).
