@@ -84,6 +84,7 @@ static void choose(requantise_recipe *recipe) {
     recipe->masking[k] = (float)(1 + random_below(300)) / 100;
   recipe->sampled_rows = (int)random_below(3);
   recipe->progressive_from = random_below(2);
+  recipe->plain_share = (float)random_below(11) / 10;
 }
 
 int main(int count, char **arguments) {

@@ -20,6 +20,7 @@ builder.cdef("""
         float masking[128];
         int sampled_rows;
         size_t progressive_from;
+        float plain_share;
     } requantise_recipe;
 
     requantise_outcome requantise_jpeg(

@@ -37,7 +37,7 @@ typedef struct {
   struct jpeg_compress_struct target;
   struct jpeg_destination_mgr destination;
   const requantise_recipe *recipe;
-  int is_progressive;
+  size_t blocks, plain_blocks; /* plain: without details */
   symbol_counts means[2], details[2];
   float lengths[2][256]; /* of the symbols of details, as the search assumes */
   unsigned char *buffer;
@@ -89,8 +89,6 @@ static void read_header(job *work, const unsigned char *data, size_t data_bytes,
   size_t width = source->image_width, height = source->image_height;
   if (!is_handled(source) || width * height > max_pixels)
     leave(work, NOT_POSSIBLE);
-  size_t from = work->recipe->progressive_from;
-  work->is_progressive = from > 0 && width * height >= from;
   /* Blocks of 16 x 16 pixels, half as many values again for chroma, two bytes each. */
   source->mem->max_memory_to_use = (long)((width + 15) * (height + 15) * 3 + OTHER_MEMORY_BYTES);
 }
@@ -275,6 +273,8 @@ static void count_block(job *work, symbol_counts *counts, const block_levels *ch
     before = chosen->turns[at];
   }
   counts->of[END_OF_BLOCK] += before < DCTSIZE2 - 1;
+  work->blocks++;
+  work->plain_blocks += chosen->number == 0;
 }
 
 static void write_block(JBLOCK block, const block_levels *chosen) {
@@ -313,10 +313,9 @@ static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking
   for (JDIMENSION x = 0; x < of->width; x++) {
     search_levels(
         row[x], of->candidates[x], of->ratio, of->weight, of->bit_price * masking[x], of->lengths, &chosen);
+    count_block(work, of->details, &chosen);
     if (is_written)
       write_block(row[x], &chosen);
-    if (!is_written || !work->is_progressive) /* libjpeg counts for itself where it writes several scans */
-      count_block(work, of->details, &chosen);
   }
 }
 
@@ -414,6 +413,7 @@ static void sample_codes(job *work, image_planes *image) {
     read_lengths(&codes, work->lengths[table]);
   }
   memset(work->details, 0, sizeof work->details);
+  work->blocks = work->plain_blocks = 0;
 }
 
 static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
@@ -425,8 +425,6 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
     sample_codes(work, &image);
   for (JDIMENSION y = 0; y < image.planes[0].height; y += image.planes[0].down)
     choose_details(work, &image, y, 1);
-  if (work->is_progressive)
-    return;
   for (int number = 0; number < image.number; number++)
     count_fillers(&image.planes[number]);
   for (int table = 0; table < tables; table++) {
@@ -445,6 +443,15 @@ static const jpeg_scan_info COLOUR_SCANS[] = {
 };
 static const jpeg_scan_info GRAY_SCANS[] = {{1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0}, {1, {0}, 3, 63, 0, 0}};
 
+/* Whether several scans are asked for, and blocks without details are so many that they save bytes. */
+static int pays_progressive(const job *work) {
+  const requantise_recipe *recipe = work->recipe;
+  size_t pixels = (size_t)work->source.image_width * work->source.image_height;
+  if (recipe->progressive_from == 0 || pixels < recipe->progressive_from)
+    return 0;
+  return (float)work->plain_blocks >= recipe->plain_share * (float)work->blocks;
+}
+
 static void set_scans(struct jpeg_compress_struct *target) {
   int has_colour = target->num_components > 1;
   target->scan_info = has_colour ? COLOUR_SCANS : GRAY_SCANS;
@@ -454,8 +461,6 @@ static void set_scans(struct jpeg_compress_struct *target) {
 static void set_target(job *work, size_t buffer_bytes) {
   struct jpeg_compress_struct *target = &work->target;
   jpeg_copy_critical_parameters(&work->source, target);
-  if (work->is_progressive)
-    set_scans(target);
   target->density_unit = 0;
   target->X_density = target->Y_density = 1;
   target->JFIF_major_version = target->JFIF_minor_version = 1;
@@ -479,6 +484,8 @@ static void attempt(
   jvirt_barray_ptr *coefficients = jpeg_read_coefficients(&work->source);
   set_target(work, buffer_bytes);
   requantise_blocks(work, coefficients);
+  if (pays_progressive(work))
+    set_scans(&work->target);
   jpeg_write_coefficients(&work->target, coefficients);
   if (icc_bytes > 0)
     jpeg_write_icc_profile(&work->target, icc, (unsigned int)icc_bytes);

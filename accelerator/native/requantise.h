@@ -15,7 +15,7 @@ typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
  * activity, in quarters of an octave of its variance in squared 8-bit levels (index 0: a variance below 1/64).
  * sampled_rows: the Huffman codes that the search assumes are counted on every n-th row of blocks; 0 assumes the
  * standard's example codes. progressive_from: images of at least so many
- * pixels are written in progressive scans; 0: none.
+ * pixels are written in progressive scans, if plain_share of their blocks have no details; 0: none.
  */
 typedef struct {
   uint16_t quantisers[3][64];
@@ -24,6 +24,7 @@ typedef struct {
   float masking[REQUANTISE_ACTIVITIES];
   int sampled_rows;
   size_t progressive_from;
+  float plain_share;
 } requantise_recipe;
 
 /*

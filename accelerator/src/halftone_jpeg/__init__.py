@@ -44,8 +44,9 @@ class Recipe:
     `masking_floor`: the variance that even blocks are taken to have, in squared 8-bit levels.
     `sampled_rows`: the search counts symbols on every n-th row of blocks first; 0: it assumes the
     standard's codes.
-    `progressive_from`: images of at least so many pixels are written in progressive scans; 0: none.
-    Of small images their tables take more bytes than they save.
+    `progressive_from`: images of at least so many pixels are written in progressive scans if at
+    least `plain_share` of their blocks have no details; 0: none. Of small and of busy images the
+    scans' tables take more bytes than they save.
     """
 
     quantisers: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -55,6 +56,7 @@ class Recipe:
     masking_floor: float = 1.0
     sampled_rows: int = 0
     progressive_from: int = 0
+    plain_share: float = 0.0
 
     @cached_property
     def native(self) -> Any:
@@ -70,6 +72,7 @@ class Recipe:
         native.masking = self._masking_factors()
         native.sampled_rows = self.sampled_rows
         native.progressive_from = self.progressive_from
+        native.plain_share = self.plain_share
         return native
 
     def _masking_factors(self) -> Sequence[float]:

@@ -27,11 +27,12 @@ _SEARCH: dict[str, Any] = {
     "masking": 0.2,
     "masking_floor": 45.0,
     "progressive_from": 40_000,
+    "plain_share": 0.5,
 }
 _CHOICES: dict[Effort, dict[str, Any]] = {
     Effort.FAST: {"dead_zone": 0.15},
     Effort.BALANCED: _SEARCH,
-    Effort.BEST: _SEARCH | {"sampled_rows": 1},
+    Effort.BEST: _SEARCH | {"sampled_rows": 1, "plain_share": 0.0},
 }
 Quantisers = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
