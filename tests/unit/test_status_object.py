@@ -240,3 +240,15 @@ def test_eta_is_the_average_so_far_of_what_is_left(
 
 def test_eta_is_unknown_after_a_retry() -> None:
     assert status(run=2, updated_at=CREATED + timedelta(hours=1))["eta_seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://anna:s3cret@shop.example/hook", "https://anna:…@shop.example/hook"),
+        ("https://shop.example/a:b@c", "https://shop.example/a:b@c"),
+        ("https://shop.example:8443/hook", "https://shop.example:8443/hook"),
+    ],
+)
+def test_password_in_the_webhook_url_is_not_shown(url: str, shown: str) -> None:
+    assert status(webhook_url=url)["webhook"]["url"] == shown

@@ -14,6 +14,7 @@ from halftone_api.services import services
 from halftone_shared.db.webhook_events import attempts_of, events_of, replay_event
 from halftone_shared.model.json_types import Uuid
 from halftone_shared.model.request_status import RequestStatus
+from halftone_shared.model.urls import without_password
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,11 @@ def webhooks_of(request: Request, row: RequestStatus) -> Webhooks:
         events = events_of(connection, row.id)
         attempts = attempts_of(connection, [event.id for event in events])
     views = [event_view(event, attempts[event.id]) for event in events]
-    return {"request_id": str(row.id), "url": row.webhook_url, "events": views}
+    return {
+        "request_id": str(row.id),
+        "url": row.webhook_url and without_password(row.webhook_url),
+        "events": views,
+    }
 
 
 @endpoint(

@@ -13,6 +13,7 @@ from halftone_shared.model.json_types import Count, Time, Url, Uuid
 from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
+from halftone_shared.model.urls import without_password
 
 # Before this, the average says more of the start than of the rest.
 ETA_AFTER_SECONDS = 2.0
@@ -284,7 +285,7 @@ def _webhook(row: RequestStatus) -> WebhookState | None:
     if row.webhook_url is None:
         return None
     return {
-        "url": row.webhook_url,
+        "url": without_password(row.webhook_url),
         "status": row.webhook_status or WebhookStatus.PENDING,
         "attempts": row.webhook_attempts or 0,
         "last_status_code": row.webhook_last_status_code,

@@ -84,6 +84,11 @@ def literal_address(url: str) -> tuple[str, int] | None:
     return str(address), url_port(url)
 
 
+def without_password(url: str) -> str:
+    """A URL as it may be shown: `https://user:…@host/`."""
+    return re.sub(r"(?<=://)([^/?#@]*?):[^/?#]*@", r"\1:…@", url, count=1)
+
+
 def url_port(url: str) -> int:
     """The port of a valid http(s) URL."""
     parts = urlsplit(url)
