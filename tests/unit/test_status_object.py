@@ -251,4 +251,6 @@ def test_eta_is_unknown_after_a_retry() -> None:
     ],
 )
 def test_password_in_the_webhook_url_is_not_shown(url: str, shown: str) -> None:
-    assert status(webhook_url=url)["webhook"]["url"] == shown
+    webhook = status(webhook_url=url)["webhook"]
+    assert webhook is not None
+    assert webhook["url"] == shown
