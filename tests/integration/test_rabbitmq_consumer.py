@@ -27,6 +27,7 @@ from halftone_workers.jobs import product
 from halftone_workers.jobs.actors import declare_actors
 from halftone_workers.jobs.image import ImageAttempt
 from halftone_workers.jobs.product import ProductJobs
+from halftone_workers.jobs.webhook import WebhookJobs
 from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
 from tests.support.rabbitmq import TestRabbitmq
@@ -145,7 +146,7 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
     broker = RabbitmqWorkerBroker(rabbitmq_url)
     with running_runtime(database_url, tmp_path, products_at_once=1) as runtime:
         jobs = ProductJobs(runtime)
-        declare_actors(broker, runtime, jobs)
+        declare_actors(broker, jobs, WebhookJobs(runtime))
         broker.consume(PRODUCTS_QUEUE).close()  # declares it
         _publish(rabbitmq_url, 2, store_request(engine, 2))
         worker = Worker(broker, worker_threads=2)

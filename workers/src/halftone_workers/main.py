@@ -38,6 +38,7 @@ from halftone_workers.codec_processes.privileges import forbid_inspection
 from halftone_workers.http.client import MAX_CONNECTIONS
 from halftone_workers.jobs.actors import declare_actors
 from halftone_workers.jobs.product import ProductJobs
+from halftone_workers.jobs.webhook import WebhookJobs
 from halftone_workers.metrics import serve_metrics
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
@@ -78,7 +79,8 @@ def main() -> None:
     runtime.start()
     broker, threads = _make_broker(settings)
     products = ProductJobs(runtime)
-    declare_actors(broker, runtime, products)
+    webhooks = WebhookJobs(runtime)
+    declare_actors(broker, products, webhooks)
     worker = Worker(broker, worker_threads=settings.most_products_at_once + WEBHOOKS_AT_ONCE)
     worker.queue_prefetch = settings.most_products_at_once
     collect_rarely()
@@ -101,6 +103,7 @@ def main() -> None:
         thread.stop()
     worker.stop(timeout=int((settings.shutdown_grace_seconds + HAND_BACK_SECONDS) * 1000))
     products.close()
+    webhooks.close()
     abort.cancel()
     runtime.close()
     broker.close()

@@ -92,7 +92,7 @@ for _reason in (
     "retry", "busy", "does_not_answer", "memory", "share", "void", "away", "stopping", "newer",
 ):  # fmt: skip
     POSTPONED.labels(_reason)
-for _outcome in ("delivered", "postponed", "failed"):
+for _outcome in ("delivered", "postponed", "failed", "not_tried"):
     WEBHOOK_ATTEMPTS.labels(_outcome)
 for _outcome in ("sent", "answered", "completed", "failed", "expired"):
     PROCESSOR_JOBS.labels(_outcome)
@@ -120,3 +120,8 @@ def count_delivery(status: WebhookStatus, duration_ms: int) -> None:
     outcome = "postponed" if status is WebhookStatus.PENDING else status.value
     WEBHOOK_ATTEMPTS.labels(outcome).inc()
     WEBHOOK_SECONDS.observe(duration_ms / 1000)
+
+
+def count_waiting_delivery() -> None:
+    """An event was due, and not sent: its receiver or its owner's share had no place for it."""
+    WEBHOOK_ATTEMPTS.labels("not_tried").inc()

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.declaration import Answer, Tag, endpoint
 from halftone_api.endpoints.parameters import REQUEST_ID
+from halftone_api.endpoints.rate_limiting import limit_repeats
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
@@ -53,10 +54,16 @@ def cancel(request: Request) -> Response:
     summary="Try again what failed, under the same ID",
     parameters=(REQUEST_ID,),
     answers={202: Answer("The status object.", StatusObject)},
-    problems=(ProblemCode.NOT_FOUND, ProblemCode.NOT_ENDED, ProblemCode.NOTHING_TO_RETRY),
+    problems=(
+        ProblemCode.NOT_FOUND,
+        ProblemCode.NOT_ENDED,
+        ProblemCode.NOTHING_TO_RETRY,
+        ProblemCode.RATE_LIMITED,
+    ),
 )
 def retry(request: Request) -> Response:
     row = find_request(request)
+    limit_repeats(request)
     try:
         settings = services(request).settings
         retry_request(

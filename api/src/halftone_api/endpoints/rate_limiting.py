@@ -6,6 +6,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
+from halftone_api.endpoints.authentication import find_caller
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.upload_rates import seconds_to_wait
@@ -24,6 +25,16 @@ def limit_rate(request: Request, owner_id: UUID | None) -> None:
     limit = services(request).settings.upload_rate_limit
     if limit is not None:
         limit_calls(request, caller_of(request, owner_id), limit)
+
+
+def limit_repeats(request: Request) -> None:
+    """Count a retry or a replay of this caller, as uploads are counted, and apart from them. Raises
+    Problem 429, with Retry-After, when there were too many.
+    """
+    limit = services(request).settings.upload_rate_limit
+    if limit is not None:
+        caller = caller_of(request, find_caller(request).owner_id)
+        limit_calls(request, f"repeats of {caller}", limit)
 
 
 def limit_calls(request: Request, caller: str, limit: RateLimit) -> None:

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from halftone_api.endpoints.declaration import Answer, Tag, endpoint
 from halftone_api.endpoints.parameters import REQUEST_ID
+from halftone_api.endpoints.rate_limiting import limit_repeats
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.endpoints.views import Event, event_view
 from halftone_api.errors import Problem, ProblemCode
@@ -66,10 +67,16 @@ def webhooks_of(request: Request, row: RequestStatus) -> Webhooks:
     description="Same ID, same body; the schedule of attempts starts again.",
     parameters=(REQUEST_ID,),
     answers={202: Answer("The event is due again.", Replayed)},
-    problems=(ProblemCode.NOT_FOUND, ProblemCode.NO_WEBHOOK, ProblemCode.NOT_ENDED),
+    problems=(
+        ProblemCode.NOT_FOUND,
+        ProblemCode.NO_WEBHOOK,
+        ProblemCode.NOT_ENDED,
+        ProblemCode.RATE_LIMITED,
+    ),
 )
 def replay_webhook(request: Request) -> Response:
     row = find_request(request)
+    limit_repeats(request)
     if row.webhook_url is None:
         raise Problem(ProblemCode.NO_WEBHOOK, "No webhook URL was given with this request.")
     with services(request).engine.connect() as connection:

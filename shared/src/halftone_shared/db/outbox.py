@@ -159,15 +159,25 @@ def hold_request(connection: Connection, request_id: UUID, seconds: float) -> No
     connection.execute(_HOLD, {"request_id": request_id, "seconds": seconds})
 
 
+# An owner's events that are due together, as after its receiver was away, do not hold up others'.
 _TAKE_EVENTS = text(
     """
     UPDATE webhook_events AS event
     SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT id FROM webhook_events
-        WHERE status = 'pending' AND next_attempt_at <= now()
+        WHERE id = ANY(ARRAY(
+            SELECT id FROM (
+                SELECT event.id, event.next_attempt_at, row_number() OVER (
+                    PARTITION BY request.owner_id ORDER BY event.next_attempt_at) AS turn
+                FROM webhook_events AS event JOIN requests AS request
+                    ON request.id = event.request_id
+                WHERE event.status = 'pending' AND event.next_attempt_at <= now()
+                  AND (event.lease_until IS NULL OR event.lease_until < now())
+            ) AS waiting ORDER BY turn, next_attempt_at LIMIT :room))
+          AND status = 'pending' AND next_attempt_at <= now()
           AND (lease_until IS NULL OR lease_until < now())
-        ORDER BY next_attempt_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     ) AS due
     WHERE event.id = due.id
     RETURNING event.id, event.attempts + 1 AS attempt
@@ -176,7 +186,9 @@ _TAKE_EVENTS = text(
 
 
 def take_due_events(connection: Connection, room: int) -> list[EventKey]:
-    """Up to `room` webhook events to publish now, stamped for DISPATCH_LEASE_SECONDS."""
+    """Up to `room` webhook events to publish now, in turns by owner, stamped for
+    DISPATCH_LEASE_SECONDS.
+    """
     rows = connection.execute(
         _TAKE_EVENTS, {"room": room, "lease_seconds": DISPATCH_LEASE_SECONDS}
     ).all()

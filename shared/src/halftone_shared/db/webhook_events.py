@@ -165,6 +165,32 @@ def record_delivery(
     )
 
 
+_HAND_BACK = text(
+    """
+    UPDATE webhook_events
+    SET attempts = attempts - 1, lease_until = NULL,
+        next_attempt_at = now() + make_interval(secs => :delay_seconds)
+    WHERE id = :event_id AND status = 'pending' AND attempts = :attempt
+      AND next_attempt_at = :due_at
+    """
+)
+
+
+def hand_back_event(connection: Connection, event: DueEvent, delay_seconds: float) -> None:
+    """Give back an event that was not sent, due again after the delay: the attempt does not count.
+    Nothing where it was replayed meanwhile.
+    """
+    connection.execute(
+        _HAND_BACK,
+        {
+            "event_id": event.id,
+            "attempt": event.attempt,
+            "due_at": event.due_at,
+            "delay_seconds": delay_seconds,
+        },
+    )
+
+
 @dataclass(frozen=True)
 class WebhookEventRow:
     """An event as its request's owner reads it. `body` is what every attempt sends, None before the

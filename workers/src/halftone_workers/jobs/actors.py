@@ -14,11 +14,10 @@ from halftone_shared.model.messages import (
 )
 from halftone_shared.model.results import ProductKey
 from halftone_workers.jobs.product import ProductJobs
-from halftone_workers.jobs.webhook import deliver_webhook
-from halftone_workers.runtime import Runtime
+from halftone_workers.jobs.webhook import WebhookJobs
 
 
-def declare_actors(broker: dramatiq.Broker, runtime: Runtime, products: ProductJobs) -> None:
+def declare_actors(broker: dramatiq.Broker, products: ProductJobs, webhooks: WebhookJobs) -> None:
     """Declare both actors on a broker. A webhook goes before a product: it is short, and somebody
     waits for it.
     """
@@ -33,4 +32,4 @@ def declare_actors(broker: dramatiq.Broker, runtime: Runtime, products: ProductJ
         broker=broker, actor_name=DELIVER_WEBHOOK, queue_name=WEBHOOKS_QUEUE, priority=0
     )
     def _(event_id: str, attempt: int) -> None:
-        deliver_webhook(runtime, UUID(event_id), attempt)
+        webhooks.accept(UUID(event_id), attempt)

@@ -3,24 +3,34 @@ somebody says 2xx.
 """
 
 import random
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
 import httpx
 import structlog
 
-from halftone_shared.db.webhook_events import Delivery, DueEvent, claim_event, record_delivery
+from halftone_shared.db.webhook_events import (
+    Delivery,
+    DueEvent,
+    claim_event,
+    hand_back_event,
+    record_delivery,
+)
 from halftone_shared.errors import SecretUnreadable
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.signing import signed_headers
 from halftone_shared.model.states import WebhookStatus
 from halftone_shared.runtime.tracing import mark_failed, span
-from halftone_workers.errors import BadHttp, BlockedAddress, HostNotFound
+from halftone_workers.errors import BadHttp, BlockedAddress, HostBusy, HostDown, HostNotFound
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import retry_after_seconds
-from halftone_workers.metrics import count_delivery
+from halftone_workers.jobs.product import Owners
+from halftone_workers.metrics import count_delivery, count_waiting_delivery
 from halftone_workers.runtime import Runtime
+from halftone_workers.sharing import NOBODY, Share, Who
 
 log = structlog.get_logger(__name__)
 
@@ -32,28 +42,94 @@ ATTEMPT_TIMEOUT_SECONDS = 15.0
 # connection can be kept.
 MAX_ANSWER_BYTES = 16 * 1024
 _GONE = 410
+# Deliveries at once; of them an owner has three quarters at most. Beyond its share an event waits
+# for this time.
+WEBHOOKS_IN_HAND = 64
+SHARE_PAUSE_SECONDS = 2.0
+# A receiver that does not answer is left alone for at most this time.
+MAX_SILENCE_SECONDS = 60.0
+
+
+class WebhookJobs:
+    """The webhook deliveries of this worker. Its actors' threads call accept(); each delivery has a
+    thread of its own from then on, and waits there for its receiver.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._owners = Owners(runtime)
+        self._in_hand = Share(WEBHOOKS_IN_HAND)
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(WEBHOOKS_IN_HAND, thread_name_prefix="webhook")
+
+    def close(self) -> None:
+        """Wait for the deliveries in hand."""
+        self._threads.shutdown()
+
+    def accept(self, event_id: UUID, attempt: int) -> "Future[None] | None":
+        """Have the `attempt`-th delivery of an event made in another thread.
+
+        None where there is nothing to do: it was begun before, the event has ended, or its owner
+        has its share of deliveries in hand, and the event comes again.
+        """
+        url, days = self._runtime.settings.public_url, self._runtime.settings.retention_days
+        event = self._runtime.persist(
+            lambda connection: claim_event(connection, event_id, attempt, url, days)
+        )
+        if event is None:
+            return None
+        who = self._receiver_of(event)
+        with self._lock:
+            if has_room := self._in_hand.allows(who):
+                self._in_hand.take(who)
+        if not has_room:
+            _hand_back(self._runtime, event, SHARE_PAUSE_SECONDS)
+            return None
+        return self._threads.submit(self._run, event, who)
+
+    def _receiver_of(self, event: DueEvent) -> Who:
+        """By owner alone: an owner's events are one a request."""
+        return Who(self._owners.of(event.request_id).owner, None)
+
+    def _run(self, event: DueEvent, who: Who) -> None:
+        try:
+            _attempt(self._runtime, event, who)
+        except Exception:
+            log.exception("webhook failed unexpectedly", event_id=str(event.id))
+            raise
+        finally:
+            with self._lock:
+                self._in_hand.give_back(who)
 
 
 def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
-    """Make the `attempt`-th delivery of an event. Nothing, when it was begun before or the event
-    has ended.
-    """
-    url, days = runtime.settings.public_url, runtime.settings.retention_days
-    event = runtime.persist(
-        lambda connection: claim_event(connection, event_id, attempt, url, days)
-    )
-    if event is None:
-        return
+    """Make the `attempt`-th delivery of an event, and return when it is recorded."""
+    jobs = WebhookJobs(runtime)
+    try:
+        if delivered := jobs.accept(event_id, attempt):
+            delivered.result()
+    finally:
+        jobs.close()
+
+
+def _attempt(runtime: Runtime, event: DueEvent, who: Who) -> None:
     with (
-        span("webhook", event.request_id, **{"halftone.attempt": attempt}),
+        span("webhook", event.request_id, **{"halftone.attempt": event.attempt}),
         structlog.contextvars.bound_contextvars(
             x_request_id=event.trace_id,
             request_id=str(event.request_id),
             event_id=str(event.id),
-            attempt=attempt,
+            attempt=event.attempt,
         ),
     ):
-        delivery, asked_seconds = _deliver(runtime, event)
+        try:
+            delivery, asked_seconds = _deliver(runtime, event, who)
+        except HostDown as down:
+            _hand_back(runtime, event, min(down.seconds, MAX_SILENCE_SECONDS))
+            return
+        except HostBusy as busy:
+            _hand_back(runtime, event, busy.appointment_seconds(1))
+            return
         if delivery.error:
             mark_failed(delivery.error)
         status, delay = _next(event, delivery, asked_seconds)
@@ -70,7 +146,15 @@ def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:
         )
 
 
-def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]:
+def _hand_back(runtime: Runtime, event: DueEvent, seconds: float) -> None:
+    """Have an event that was not sent come again: the attempt does not count."""
+    delay = seconds * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
+    runtime.persist(lambda connection: hand_back_event(connection, event, delay))
+    count_waiting_delivery()
+    log.info("webhook waits", seconds=round(delay, 1), url=event.url)
+
+
+def _deliver(runtime: Runtime, event: DueEvent, who: Who) -> tuple[Delivery, float | None]:
     own_secret = runtime.settings.webhook_secret
     try:
         secret = (
@@ -86,7 +170,9 @@ def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]
         log.error("webhook secret unreadable", error=error)
         return Delivery(0, error=error), None
     try:
-        return runtime.run(post_event(runtime.webhook_http, event, secret))
+        return runtime.run(post_event(runtime.webhook_http, event, secret, who))
+    except (HostBusy, HostDown):
+        raise
     except Exception:
         # An attempt like any other: what is not recorded is begun again at the end of each lease,
         # for ever.
@@ -95,9 +181,12 @@ def _deliver(runtime: Runtime, event: DueEvent) -> tuple[Delivery, float | None]
 
 
 async def post_event(
-    http: OutgoingHttp, event: DueEvent, secret: str
+    http: OutgoingHttp, event: DueEvent, secret: str, who: Who = NOBODY
 ) -> tuple[Delivery, float | None]:
-    """One POST, signed now. How it went, and what its Retry-After asks for in seconds."""
+    """One POST, signed now. How it went, and what its Retry-After asks for in seconds.
+
+    Raises HostBusy or HostDown where the receiver is not to be asked now.
+    """
     started = time.monotonic()
     status_code, error, asked = None, None, None
     headers = {
@@ -110,7 +199,7 @@ async def post_event(
                 ATTEMPT_TIMEOUT_SECONDS, counts_all=True
             ) as until,  # as the event's lease does
             http.request(
-                "POST", event.url, until, content=event.body.encode(), headers=headers
+                "POST", event.url, until, content=event.body.encode(), headers=headers, who=who
             ) as response,
         ):
             status_code = response.status_code
