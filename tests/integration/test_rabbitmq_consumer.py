@@ -14,7 +14,6 @@ from dramatiq import Worker
 from dramatiq.broker import Consumer
 from sqlalchemy import Engine
 
-from halftone_shared.db.products import Claim
 from halftone_shared.model.messages import (
     PRODUCTS_QUEUE,
     QueueType,
@@ -26,6 +25,7 @@ from halftone_workers.brokers import RabbitmqWorkerBroker
 from halftone_workers.jobs import product
 from halftone_workers.jobs.actors import declare_actors
 from halftone_workers.jobs.image import ImageAttempt
+from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.jobs.webhook import WebhookJobs
 from halftone_workers.runtime import Runtime
@@ -137,8 +137,8 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
 ) -> None:
     begun, may_end = [], threading.Event()
 
-    def attempt_images(_: Runtime, claim: Claim) -> list[ImageAttempt | None]:
-        begun.append(claim.key.seq)
+    def attempt_images(_: Runtime, product: InHand) -> list[ImageAttempt | None]:
+        begun.append(product.claim.key.seq)
         may_end.wait(30)
         return [ImageAttempt(good_image())]
 
@@ -148,19 +148,24 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
         jobs = ProductJobs(runtime)
         declare_actors(broker, jobs, WebhookJobs(runtime))
         broker.consume(PRODUCTS_QUEUE).close()  # declares it
-        _publish(rabbitmq_url, 2, store_request(engine, 2))
-        worker = Worker(broker, worker_threads=2)
-        worker.queue_prefetch = 2
+        _publish(rabbitmq_url, 3, store_request(engine, 3))
+        worker = Worker(broker, worker_threads=3)
+        worker.queue_prefetch = 3
         worker.start()
         wait_for(
-            lambda: begun and jobs._admission._waiting,
-            what="one in hand, and one that waits for its turn",
+            lambda: len(begun) == 2 and jobs._admission._turns,
+            what="as many in hand as a request has in any case, and one that waits for its turn",
         )
         jobs.stop()
         may_end.set()
         worker.stop()
+        jobs.close()
     broker.close()
-    assert len(begun) == 1
+    assert len(begun) == 2
     rows = query(engine, "SELECT status, attempts FROM products ORDER BY status")
-    assert [tuple(row) for row in rows] == [("COMPLETED", 1), ("PENDING", 0)]
+    assert [tuple(row) for row in rows] == [
+        ("COMPLETED", 1),
+        ("COMPLETED", 1),
+        ("PENDING", 0),
+    ]
     wait_for(lambda: _waiting(rabbitmq_url) == 1, what="the other message back in the queue")
