@@ -1,5 +1,8 @@
 """What the log says while PostgreSQL or RabbitMQ cannot be used: one line, with what to do."""
 
+import logging
+import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from halftone_shared.errors import DatabaseUnavailable
 from halftone_shared.service import outages
 from halftone_shared.service.outages import explain, report_outage
 from halftone_shared.service.periodic import PeriodicThread
+from halftone_workers.brokers import BoundConsumer
 from tests.support.halftone import (
     PYTHON,
     environment,
@@ -104,6 +108,22 @@ def test_programs_without_what_they_need_say_what_to_do_in_a_line_each(
     assert said.count("run `halftone migrate`") == 1
     assert said.count("See HALFTONE_RABBITMQ_URL") == 1
     assert "Consumer encountered" not in said
+
+
+def test_broker_whose_name_is_not_found_is_a_line_too() -> None:
+    assert BoundConsumer  # the module with it sets up Dramatiq's loggers
+    logger = logging.getLogger("dramatiq.worker.ConsumerThread(products)")
+    with structlog.testing.capture_logs() as lines:
+        try:
+            raise socket.gaierror(-2, "Name or service not known")
+        except OSError:
+            error = sys.exc_info()
+        text = "Consumer encountered an unexpected error."
+        record = logger.makeRecord(logger.name, logging.CRITICAL, "", 0, text, (), error)
+        assert not logger.filter(record)
+    (line,) = lines
+    assert "Name or service not known" in line["reason"]
+    assert "See HALFTONE_RABBITMQ_URL" in line["reason"]
 
 
 def _empty_database(postgres: TestPostgres) -> str:

@@ -32,10 +32,12 @@ class _OneLine(logging.Filter):
     """Dramatiq logs a critical line for each queue every 3 s while RabbitMQ is away."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not str(record.msg).startswith("Consumer encountered a connection error"):
+        error = record.exc_info[1] if record.exc_info else None
+        if str(record.msg).startswith("Consumer encountered a connection error"):
+            error = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        elif not isinstance(error, OSError):  # such as a host that is not found
             return True
-        said = record.args[0] if isinstance(record.args, tuple) and record.args else ""
-        reason = str(said).strip().partition("\n")[0] or type(said).__name__
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         report_outage(
             "worker waits", f"RabbitMQ cannot be used ({reason}). See HALFTONE_RABBITMQ_URL."
         )
