@@ -32,7 +32,7 @@ class _OneLine(logging.Filter):
     """Dramatiq logs a critical line for each queue every 3 s while RabbitMQ is away."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
+        error: object = record.exc_info[1] if record.exc_info else None
         if str(record.msg).startswith("Consumer encountered a connection error"):
             error = record.args[0] if isinstance(record.args, tuple) and record.args else None
         elif not isinstance(error, OSError):  # such as a host that is not found
