@@ -57,6 +57,7 @@ generate: setup ## Write the generated files again: the client library's declara
 	$(RUN)python -m client.generate
 	$(RUN)python -m cli.generate
 	$(RUN)python -m scripts.settings_reference
+	$(RUN)python -m scripts.declared_reference
 
 secrets: ## Make random passwords for docker-compose.yml, once
 	@sh scripts/make_secrets.sh
