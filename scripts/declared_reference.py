@@ -56,7 +56,7 @@ def error_codes_page() -> str:
     columns = ((f"`{column.name}`", column.description) for column in REPORT_COLUMNS)
     return _page(
         "Error codes and the report",
-        "the error codes and report columns in the code",
+        "error codes and report columns",
         [
             "## Of images",
             "",
