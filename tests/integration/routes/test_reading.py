@@ -5,9 +5,23 @@ from typing import Any
 
 import pytest
 
+from halftone_shared.db.products import postpone_product
+from halftone_shared.model.states import WaitReason
 from tests.support.api import Api, path_of
 from tests.support.routes import upload
 from tests.support.stored import claimed, execute, failed_image, finish, good_image, settle
+
+
+def test_status_names_the_hosts_that_products_wait_for(api: Api) -> None:
+    request_id = upload(api, 3)
+    with api.engine.connect() as connection:
+        for seq in (1, 2):
+            claim = claimed(api.engine, request_id, seq)
+            where = ("shop.example", WaitReason.SLOW)
+            assert postpone_product(connection, claim, [None], delay_seconds=60, waiting_for=where)
+    waiting = api.get(f"/api/status/{request_id}").json()["waiting_for"]
+    assert waiting == [{"host": "shop.example", "reason": "slow", "products": 2}]
+    assert api.get("/api/requests").json()["requests"][0]["waiting_for"] == waiting
 
 
 def test_status_is_answered_304_until_it_changes(api: Api) -> None:

@@ -225,12 +225,12 @@ def _shard_totals(total_products: int) -> dict[int, int]:
 
 # What products of a running request wait for, the most first. ix_products_waiting has only those.
 _WAITING_FOR = f"""
-    (SELECT coalesce(jsonb_agg(to_jsonb(host)), '[]') FROM (
+    (SELECT coalesce(jsonb_agg(to_jsonb(waiting)), '[]') FROM (
         SELECT waiting_host AS host, waiting_reason AS reason, count(*) AS products
         FROM products AS p
         WHERE p.request_id = r.id AND p.waiting_host IS NOT NULL AND p.status NOT IN {FINAL}
         GROUP BY waiting_host, waiting_reason ORDER BY count(*) DESC, waiting_host
-        LIMIT {WAITING_HOSTS_SHOWN}) AS host)
+        LIMIT {WAITING_HOSTS_SHOWN}) AS waiting)
 """  # noqa: S608 - the parts are constants
 _SELECT_STATUS = f"""
     SELECT r.id, r.status, r.outcome, r.run, r.options, r.csv_filename, r.csv_header,
