@@ -160,8 +160,10 @@ def test_uploaded_columns_come_back_verbatim(service: Service, origin: Origin) -
     (product,) = service.products(request_id)
     assert (product["line"], product["serial_number"], product["product_name"]) == (2, 7, "Straße")
     output = service.download(request_id)
+    assert output.startswith("\ufeff")
     assert output.endswith("\r\n")
-    header, row = csv.reader(io.StringIO(output, newline=""), delimiter=";")
+    rows = io.StringIO(output.removeprefix("\ufeff"), newline="")
+    header, row = csv.reader(rows, delimiter=";")
     assert header == [
         "Notes",
         "Serial Number",
@@ -195,7 +197,8 @@ def test_thousand_products_end_once(service: Service, origin: Origin) -> None:
     )
     _wait_for_empty_queue(service)
     assert service.status(request_id)["processed_images"] == 2000
-    assert sum(origin.hits[f"/{number}.jpg"] for number in range(20)) == 2000
+    # An image that is known from another product of the request is not fetched again.
+    assert all(1 <= origin.hits[f"/{number}.jpg"] < 100 for number in range(20))
     assert len(origin.posts) == 1
     endings = [line for line in log_lines(service) if line["event"] == "request ended"]
     assert [line["request_id"] for line in endings].count(request_id) == 1

