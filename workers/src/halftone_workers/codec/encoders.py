@@ -107,14 +107,18 @@ def _jpeg(frames: Frames, quality: float, effort: Effort) -> bytes:
 def _jpeg_by_requantising(frames: Frames, quality: float, effort: Effort) -> bytes:
     """By way of a JPEG whose loss does not show: the accelerator's search needs coefficients."""
     fine = replace(frames, kept=Kept(), pictures=[replace(frames.pictures[0], icc=None)])
-    return requantising.requantise(
-        _save(fine, Format.JPEG, quality=FINE_QUALITY),
+    fine_jpeg = _save(fine, Format.JPEG, quality=FINE_QUALITY)
+    result = requantising.requantise(
+        fine_jpeg,
         encoder_parameter(f"JPEG {effort}", quality),
         effort,
         max_pixels=frames.first.width * frames.first.height,
         icc=frames.pictures[0].icc,
         exif=frames.kept.exif(),
     )
+    if result is fine_jpeg:
+        raise MustDecode  # no smaller, and without the profile and the notice
+    return result
 
 
 def _jpeg_by_pillow(frames: Frames, **how: Any) -> bytes:
