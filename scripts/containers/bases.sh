@@ -13,7 +13,7 @@ exists() { podman image exists "$1"; }
 if ! exists "$debian"; then
   echo "Making $debian"
   debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip "$suite" "$work/root" \
-    http://deb.debian.org/debian > "$work/debootstrap.log" 2>&1 ||
+    > "$work/debootstrap.log" 2>&1 ||
     { tail -5 "$work/debootstrap.log" >&2; exit 1; }
   # The package index may be behind a certificate that only this machine trusts.
   cp /etc/ssl/certs/ca-certificates.crt "$work/root/etc/ssl/certs/"
