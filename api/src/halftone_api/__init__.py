@@ -1,3 +1,3 @@
-"""halftone's HTTP API: takes a CSV, answers with a request ID, tells how it goes, hands the result
-back.
+"""halftone's HTTP API: it accepts a CSV, returns a request ID, reports progress and serves the
+result.
 """

@@ -1,4 +1,4 @@
-"""The application, built visibly in one place."""
+"""Builds the application: every part is put together here."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,8 +27,8 @@ from halftone_shared.storage import ImageStore
 
 
 def create_app(settings: ApiSettings) -> ASGIApp:
-    """The API as an ASGI application. Over RabbitMQ its lifespan runs dispatcher and sweeper; with
-    an in-process queue the worker does.
+    """The API as an ASGI application. With RabbitMQ, its lifespan runs the dispatcher and the
+    sweeper; with an in-process queue, the worker runs them.
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
@@ -66,7 +66,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 
 
 def _known_hosts(settings: ApiSettings) -> set[str] | None:
-    """The hosts that calls without a key may name; None: with keys any."""
+    """The hosts that calls without a key may name; None allows any host (API keys are on)."""
     if settings.auth == "keys":
         return None
     return {urlsplit(settings.public_url).hostname or "", *settings.allowed_hosts}

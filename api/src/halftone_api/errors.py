@@ -294,7 +294,7 @@ class Problem(Exception):
     """An answer other than success; `code` decides its status.
 
     `members` are further members of the problem object, `headers` further headers of the response.
-    `status` replaces the code's status where an error of the framework has one of its own.
+    `status` replaces the code's status if a framework error has a status of its own.
     """
 
     def __init__(
@@ -318,7 +318,7 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def render(self, content: Any) -> bytes:
-        # A problem repeats what was sent, which may be text that UTF-8 cannot encode.
+        # A problem repeats the caller's text, which UTF-8 may be unable to encode.
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "backslashreplace"
         )
@@ -387,7 +387,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """The caller hung up in the middle of the body; nobody reads this answer."""
+    """The caller disconnected in the middle of the body; nobody reads this answer."""
     return Response(status_code=400)
 
 

@@ -1,4 +1,4 @@
-"""`halftone-api`: serves the API by the environment's settings."""
+"""`halftone-api`: serves the API with the settings from the environment."""
 
 import asyncio
 import os
@@ -28,13 +28,13 @@ from halftone_shared.storage import refuse_unusable_storage
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 10
-# The open calls, the dispatcher and the sweeper have as long each, and a little.
+# Open calls, dispatcher and sweeper each have this long to end; the total is a little more.
 STOP_SECONDS = 3 * GRACE_SECONDS + 2
-# How long a thread that computes may keep the interpreter from one that waits for it. Answering
-# takes it several times, in the event loop and in a thread, and while a CSV is checked each of them
-# costs this long: of status answers beside an upload of a million rows 99 % came within 650 ms at
-# Python's 5 ms, 43 ms at 1 ms, 27 ms at this. The upload took as long and as much processor time
-# with each.
+# How long a computing thread may hold the interpreter while another waits for it. One answer needs
+# the interpreter several times, in the event loop and in a thread, and while a CSV is checked each
+# of them waits this long. Measured beside an upload of a million rows: 99 % of status answers came
+# within 650 ms at Python's default of 5 ms, 43 ms at 1 ms, 27 ms at this value. The upload took the
+# same time and processor time at each.
 SWITCH_SECONDS = 0.0005
 
 
@@ -46,9 +46,9 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format, service="api")
     warn_of_unknown_variables()
     configure_traces("api")
-    # Until uvicorn has handlers of its own, these end the process at once; uvicorn drains, and then
-    # raises the signal again for the handlers that were there before: to stop because one was told
-    # to is no failure.
+    # Until uvicorn installs its own handlers, these end the process at once. uvicorn drains, then
+    # raises the signal again for the earlier handlers, which are these: a requested stop is no
+    # failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     end_with_parent()
@@ -75,7 +75,9 @@ def main() -> None:
 
 
 class _Server(uvicorn.Server):
-    """Gone in time, though a thread that waits for a database that hangs cannot be cancelled."""
+    """Stops within STOP_SECONDS, even if a thread waits for a stalled database: such a thread
+    cannot be cancelled.
+    """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -96,7 +98,7 @@ class _Server(uvicorn.Server):
 
 
 async def _check_address(host: str, port: int) -> None:
-    """Bind as uvicorn will: its own error names no setting. Raises BadSettings."""
+    """Bind as uvicorn will, because uvicorn's own error names no setting. Raises BadSettings."""
     try:
         server = await asyncio.get_running_loop().create_server(
             asyncio.Protocol, host, port, start_serving=False

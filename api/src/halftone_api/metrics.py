@@ -1,9 +1,7 @@
-"""What the API counts of itself, and `/metrics`, which adds where the whole service stands in
-PostgreSQL.
+"""The API's own metrics, and `/metrics`, which adds the state of the whole service from PostgreSQL.
 
-An API is one process, so that prometheus_client's plain registry holds all of it: no folder shared
-between processes. What several APIs read from PostgreSQL is the same everywhere: take the max() of
-it, never the sum().
+An API is one process, so prometheus_client's plain registry holds all of it; processes share no
+folder. Figures from PostgreSQL are the same in every API: take their max(), never their sum().
 """
 
 import asyncio
@@ -29,11 +27,11 @@ from halftone_shared.db.processor_jobs import OpenJobs, read_open_jobs
 
 log = structlog.get_logger(__name__)
 
-# Several scrapers, or an impatient one, cost the database one query in this time.
+# However often scrapers ask, the database gets one query in this time.
 KEPT_SECONDS = 5.0
 STATEMENT_TIMEOUT_MS = 2000
-# Less than scrapers wait: 10 s, or 5 s where they come that often. That PostgreSQL has stalled is
-# for them to see, too.
+# Less than scrapers wait: 10 s, or 5 s if they scrape that often. So they also see that PostgreSQL
+# has stalled.
 ANSWER_SECONDS = 4.0
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -58,8 +56,8 @@ UPLOADED_IMAGES = Counter(
 
 
 class Measured:
-    """Counts and times every call by its route's template: a path itself would make a time series
-    of every ID.
+    """Counts and times every call under its route's template; the path itself would make a time
+    series for every ID.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,7 +96,7 @@ def _method(scope: Scope) -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one look at PostgreSQL gave."""
+    """The result of one read of PostgreSQL."""
 
     backlog: Backlog
     open_jobs: OpenJobs
@@ -106,8 +104,8 @@ class Figures:
 
 
 class ServiceGauges(Collector):
-    """Where the service stands in PostgreSQL, as refresh() has read it; in a registry of its own,
-    as an app is.
+    """The state of the service as refresh() last read it from PostgreSQL. Each app has its own
+    instance, so the gauges have their own registry.
     """
 
     def __init__(self, engine: Engine, pool_of_calls: Engine) -> None:
@@ -120,8 +118,9 @@ class ServiceGauges(Collector):
         self.registry.register(self)
 
     async def refresh(self) -> None:
-        """Look again where the last look is older than KEPT_SECONDS. For a look that takes longer
-        than ANSWER_SECONDS PostgreSQL is away; the next call waits for the same one.
+        """Read PostgreSQL again if the last read is older than KEPT_SECONDS. A read that takes
+        longer than ANSWER_SECONDS counts as PostgreSQL being away; the next call waits for the same
+        read.
         """
         if self._look is None:
             if time.monotonic() - self._read_at <= KEPT_SECONDS:
@@ -231,7 +230,7 @@ def _job_family(jobs: OpenJobs) -> GaugeMetricFamily:
 
 
 def _image_families(last_hour: Totals) -> Iterable[GaugeMetricFamily]:
-    """The workers' own counters say more; these are there where no worker is scraped."""
+    """The workers' own counters say more; these serve installations that do not scrape workers."""
     images = GaugeMetricFamily(
         "halftone_images_last_hour",
         "Images of ended products, of requests that run or ended in the last hour.",

@@ -1,4 +1,4 @@
-"""Starlette's routes, made of the declared endpoints."""
+"""Starlette's routes, made from the declared endpoints."""
 
 import inspect
 from collections.abc import Iterable
@@ -13,14 +13,12 @@ from halftone_api.endpoints.declaration import Endpoint, Handler
 
 
 def make_routes() -> list[Route]:
-    """One route for each path and alias, whatever number of methods it has: so a 405 can list all
-    of them.
-    """
+    """One route for each path and alias, with all its methods, so that a 405 can list them all."""
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in all_endpoints():
         for path in endpoint.paths:
             by_path.setdefault(path, []).append(endpoint)
-    # {filename} would also match what a more exact path is for.
+    # Exact paths come first: {filename} would match them too.
     exact_first = sorted(by_path, key=lambda path: path.count("{"))
     return [_route(path, by_path[path]) for path in exact_first]
 

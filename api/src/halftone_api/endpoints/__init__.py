@@ -1,6 +1,6 @@
 """One module for each subject: handlers, each with its declaration beside it.
 
-A module that is added here is found by itself.
+A new module in this package is found without being registered.
 """
 
 from functools import cache

@@ -45,7 +45,7 @@ VARIANT = Parameter(
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND, ProblemCode.NOT_ENDED),
 )
 def archive(request: Request) -> Response:
-    """The images are compressed already, so that entries are stored as they are."""
+    """Entries are stored uncompressed, because the images are compressed already."""
     found = find_request(request)
     variant = VARIANT.of(request)
     known = [one["name"] for one in found.options.get("variants", ())]
@@ -71,7 +71,7 @@ def archive(request: Request) -> Response:
 def _entries(
     services: Services, found: RequestStatus, variant: str | None
 ) -> Iterator[tuple[str, datetime, int, Any, Iterator[bytes]]]:
-    """One entry an output, in the order of the file. One image at a time is in memory."""
+    """One entry per output, in the order of the file. Only one image at a time is in memory."""
     modified = found.completed_at or found.created_at
     for product in all_products(services, found):
         for file, name in _files(product, variant):
@@ -97,7 +97,7 @@ def _outputs(image: ImageResult) -> Iterator[tuple[str, str]]:
 
 
 def _entry_name(seq: int, position: int, variant: str, file: str) -> str:
-    """The client's own name where the upload gave one, else the row's number and the position."""
+    """The client's own name if the upload gave one, else the row's number and the position."""
     slot = parse_image_name(file)
     assert slot is not None  # noqa: S101 - a worker made the name
     own = slot.own_name or f"{seq}-{position}{f'-{variant}' if variant else ''}"

@@ -1,7 +1,7 @@
-"""Who is calling: the owner of an API key, the person of a session that began with one, or anybody
-where HALFTONE_AUTH=off.
+"""Who is calling: the owner of an API key, the person behind a session that a key opened, or anyone
+if HALFTONE_AUTH=off.
 
-With keys, an owner's requests do not exist for another owner. An admin key sees all.
+With keys, a request is visible only to its owner; anyone else gets 404. An admin key sees all.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Caller:
 
     @property
     def sees_only(self) -> UUID | None:
-        """The owner whose requests exist for this caller; None: those of all owners."""
+        """The owner whose requests this caller may see; None: all owners."""
         return None if self.is_admin else self.owner_id
 
 
@@ -52,7 +52,7 @@ def find_caller(request: Request) -> Caller:
 
 
 def find_admin(request: Request) -> Caller:
-    """As find_caller, for what only admin keys may do. Raises Problem 401 or 403."""
+    """Like find_caller, for actions that only admin keys may take. Raises Problem 401 or 403."""
     caller = find_caller(request)
     if not caller.is_admin:
         raise Problem(ProblemCode.FORBIDDEN, "This needs an admin key.")
@@ -60,7 +60,7 @@ def find_admin(request: Request) -> Caller:
 
 
 def caller_by_key(request: Request, secret: str) -> Caller:
-    """Who has this key. Raises Problem 401."""
+    """The owner of this key. Raises Problem 401."""
     with services(request).engine.connect() as connection:
         key = find_key(connection, secret)
         return _caller(connection, key)
@@ -83,7 +83,7 @@ def _caller(connection: Connection, key: KnownKey | None) -> Caller:
         try:
             note_key_use(connection, key.id)
         except SQLAlchemyError as error:
-            # A read-only database answers reads all the same.
+            # A read-only database refuses this write; the call is still answered.
             log.warning("key use not noted", error=str(error).splitlines()[0])
     return Caller(key.owner_id, key.is_admin, key.id)
 

@@ -18,7 +18,7 @@ from halftone_shared.model.status_object import StatusObject
 
 log = structlog.get_logger(__name__)
 
-# A small request is cancelled when the answer comes; a large one goes on behind it.
+# How long a cancel may delay its response; a large one continues in the background.
 CANCEL_PATIENCE_SECONDS = 2.0
 
 
@@ -37,7 +37,7 @@ def cancel(request: Request) -> Response:
     try:
         cancel_request(services(request).engine, row.id, patience_seconds=CANCEL_PATIENCE_SECONDS)
     except AlreadyEnded:
-        status = find_request(request).status  # as it is now: it may have been deleted, too
+        status = find_request(request).status  # read again: it may have been deleted meanwhile
         raise Problem(
             ProblemCode.ALREADY_ENDED,
             f"The request is {status}; only a running one can be cancelled.",

@@ -56,9 +56,10 @@ class Body:
 class Parameter(Generic[T]):
     """A parameter of the path, the query or the headers.
 
-    `parse` turns its text into a value and raises ValueError where it cannot. `expected` completes
-    the sentence "expected …" of the 400 that follows; `refuse` makes another problem of it, such as
-    the 404 of an ID in the path. `default` is the value where the caller left the parameter out.
+    `parse` turns its text into a value and raises ValueError if it cannot. The answer is then 400,
+    and `expected` completes its sentence "expected …". `refuse` replaces that 400 by another
+    problem, such as 404 for an ID in the path. `default` is the value if the caller omits the
+    parameter.
     """
 
     name: str
@@ -100,10 +101,10 @@ class Parameter(Generic[T]):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One method of one path, with everything that is known of it.
+    """One method of one path, with everything that routing and documentation need.
 
     `keyless`: the call needs no API key. `described=False` keeps an endpoint out of OpenAPI and
-    `/docs`; pages for people are the only ones.
+    `/docs`; only pages for people use it.
     """
 
     method: str
@@ -198,6 +199,6 @@ def page(
 
 
 def declared_endpoints() -> list[Endpoint]:
-    """What has been declared so far, in the order of `/docs`; see endpoints.all_endpoints()."""
+    """All declarations so far, in the order of `/docs`; see endpoints.all_endpoints()."""
     order = list(Tag)
     return sorted(_DECLARED, key=lambda each: order.index(each.tag))

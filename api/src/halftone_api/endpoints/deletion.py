@@ -31,7 +31,7 @@ def delete(request: Request) -> Response:
     try:
         delete_request(found.engine, found.store, row.id, row.total_products)
     except NotEnded:
-        status = find_request(request).status  # 404 where it is gone by now
+        status = find_request(request).status  # 404 if it is gone by now
         raise Problem(
             ProblemCode.NOT_ENDED,
             f"The request is {status}. Cancel it first, or wait until it has ended.",

@@ -83,8 +83,8 @@ def products_page(
     status: Status | None,
     error_code: ImageErrorCode | None = None,
 ) -> ProductsPage:
-    """At most `limit` products behind the `after_seq`-th, in the order of the file. They are fewer
-    where rows are large, so that no answer takes much memory.
+    """At most `limit` products after the `after_seq`-th, in the order of the file. If rows are
+    large there are fewer, so that no answer takes much memory.
     """
     limit = rows_within(request.largest_row_characters, limit)
     with services.engine.connect() as connection:

@@ -79,7 +79,7 @@ def download(request: Request) -> Response:
     try:
         return _answer(services(request), found, layout, asked)
     except Overtaken:
-        return download(request)  # as it is now
+        return download(request)  # read again
     except DoesNotFit as reason:
         raise Problem(
             ProblemCode.INVALID_PARAMETER,
@@ -89,7 +89,9 @@ def download(request: Request) -> Response:
 
 
 def refuse_unended(request: Request, found: RequestStatus, what: str) -> None:
-    """Raise Problem 409 unless the request has ended; it says how far the request is."""
+    """Raise Problem 409 unless the request has ended. The problem includes the request's
+    progress.
+    """
     if not found.has_ended:
         raise Problem(
             ProblemCode.NOT_ENDED,
@@ -102,7 +104,7 @@ def refuse_unended(request: Request, found: RequestStatus, what: str) -> None:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The parameters of a download; None leaves the choice to the file."""
+    """The parameters of a download; None means that the uploaded file decides."""
 
     report: bool
     safe: bool
@@ -160,7 +162,7 @@ def _report_row(values: list[Any]) -> Row:
 
 
 def _variants(found: RequestStatus) -> dict[str, Files]:
-    """A column for each variant that the options name."""
+    """One column for each variant that the options name."""
     return {
         variant["name"]: variant_files(variant["name"])
         for variant in found.options.get("variants") or []
@@ -174,7 +176,7 @@ class _BeginsWith:
 
 
 def _workbook(rows: Iterable[Row], layout: Layout, headers: dict[str, str]) -> Response:
-    """Written as a whole before it is sent: a ZIP's directory is at its end."""
+    """The workbook is complete before sending starts: a ZIP's directory is at its end."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has been sent
     try:
         write_workbook(rows, file, layout.sheet)
@@ -201,12 +203,12 @@ def _place(row: ProductRow | OtherRowAt) -> tuple[int, int]:
 
 
 class Overtaken(Exception):
-    """The request was started again or deleted while its products were read."""
+    """The request was restarted or deleted while its products were read."""
 
 
 class Download(StreamingResponse):
-    """Breaks off where the request is overtaken: the connection is closed before the end of the
-    answer.
+    """If the request is restarted or deleted meanwhile, the connection closes before the answer is
+    complete.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,8 +219,8 @@ class Download(StreamingResponse):
 
 
 def all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRow]:
-    """Every product of a request that has ended, page by page: a slow reader holds no connection
-    and no snapshot. Raises Overtaken.
+    """Every product of a request that has ended, page by page, so that a slow reader holds neither
+    a connection nor a snapshot. Raises Overtaken.
     """
     limit = rows_within(ended.largest_row_characters, _PAGE)
     after_seq = 0
@@ -226,7 +228,8 @@ def all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRo
         with services.engine.connect() as connection:
             rows = product_page(connection, ended.id, after_seq=after_seq, limit=limit)
             current = get_status(connection, ended.id, owner=None)
-        # Asked after the page was read: what is as it was now, was so then.
+        # Checked after the page is read: if the run is still the same, so was it when the page was
+        # read.
         if current is None or current.run != ended.run:
             raise Overtaken(f"request {ended.id} was started again or deleted during its download")
         yield from rows
@@ -252,8 +255,8 @@ def _other_row_pages(services: Services, request_id: UUID, limit: int) -> Iterat
 
 
 def attachment(csv_filename: str, kind: str, extension: str) -> str:
-    """Content-Disposition with a plain name for every client and the real one for those that read
-    RFC 6266.
+    """Content-Disposition with an ASCII name for every client, and the real name for clients that
+    support RFC 6266.
     """
     stem = csv_filename.rsplit(".", 1)[0]
     name = f"{stem}-{kind}.{extension}"

@@ -11,7 +11,7 @@ def etag_of(content: bytes | memoryview) -> str:
 
 
 def etag_matches(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names this ETag. A weak form of it counts."""
+    """Whether If-None-Match names this ETag. Its weak form matches too."""
     given = request.headers.get("if-none-match", "")
     return given.strip() == "*" or etag in (
         tag.strip().removeprefix("W/") for tag in given.split(",")

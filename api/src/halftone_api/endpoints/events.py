@@ -19,7 +19,7 @@ from halftone_api.services import services
 from halftone_shared.db.engine import is_unavailable
 from halftone_shared.model.request_status import RequestStatus
 
-# How often a watched request is looked at. Progress that is told more often cannot be read.
+# How often a watched request is checked. People cannot read faster updates.
 LOOK_EVERY_SECONDS = 0.5
 PING_EVERY_SECONDS = 15
 _RECONNECT_MILLISECONDS = 2000
@@ -67,7 +67,7 @@ async def watch(request: Request) -> Response:
 
 
 async def status_changes(request: Request, row: RequestStatus) -> AsyncIterator[RequestStatus]:
-    """The request as it is, then each time it has changed, until it has ended or is gone."""
+    """The request now, then after each change, until it has ended or is gone."""
     current: RequestStatus | None = row
     shown: RequestStatus | None = None
     while current is not None:
@@ -90,7 +90,7 @@ async def _changes(request: Request, row: RequestStatus) -> AsyncIterator[Server
 
 
 def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
-    """The status object as an event. The same ID is the same status object."""
+    """The status object as an event. Equal status objects have equal IDs."""
     data = json.dumps(
         services(request).status_object(row), ensure_ascii=False, separators=(",", ":")
     )
@@ -99,8 +99,8 @@ def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
 
 
 def _look(request: Request, seen: RequestStatus) -> RequestStatus | None:
-    """The request now; None where it or the caller's key is gone. While the database is away, as it
-    was seen last: the answer has begun, so it can no longer become a problem.
+    """The request now; None if it or the caller's key is gone. If the database is away, the last
+    known state: the response has begun, so it can no longer become a problem.
     """
     try:
         return find_request(request)

@@ -52,7 +52,7 @@ def get_failures(request: Request) -> Response:
 
 
 def failures_of(request: Request, row: RequestStatus) -> list[FailureGroup]:
-    """The failures of a request by code; none is looked up where no image failed."""
+    """The failures of a request by code; without failed images there is no query."""
     if not row.failed_images:
         return []
     with services(request).engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Whether the API is alive, and whether it is ready: database and broker reached."""
+"""Whether the API is alive, and whether it is ready: it can reach database, broker and storage."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,10 +22,9 @@ from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
 log = structlog.get_logger(__name__)
 
 CHECK_TIMEOUT_SECONDS = 3
-# A connection that stands says nothing of a server that has stalled: what asks there waits without
-# an end.
+# A stalled server keeps its connections open, and a check on one waits for ever without this limit.
 ANSWER_SECONDS = 6.0
-# Threads of the checks' own: that calls keep all others busy is not what is asked.
+# The checks have threads of their own: calls that keep all others busy must not delay them.
 _THREADS = CapacityLimiter(4)
 
 
@@ -75,14 +74,14 @@ async def _check(found: Services) -> dict[str, str | None]:
     if found.settings.rabbitmq_url != IN_PROCESS_QUEUE:
         checks["broker"] = _in_time(lambda: _broker_problem(found.settings.rabbitmq_url))
     problems = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
-    # Last: the database knows which storage it is.
+    # Last: the database records which storage belongs to it.
     has_database = problems["database"] is None
     storage = await _in_time(lambda: _storage_problem(found, has_database=has_database))
     return problems | {"storage": storage}
 
 
 async def _in_time(check: Callable[[], str | None]) -> str | None:
-    """The problem that the check found. After ANSWER_SECONDS its thread is left behind."""
+    """The problem that the check found. After ANSWER_SECONDS its thread is abandoned."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await to_thread.run_sync(check, abandon_on_cancel=True, limiter=_THREADS)
@@ -102,7 +101,7 @@ def _database_problem(found: Services) -> str | None:
 def _storage_problem(found: Services, *, has_database: bool) -> str | None:
     if (problem := found.storage_check.problem(has_database=has_database)) is None:
         return None
-    # Where the storage is, and what it said, is the operator's.
+    # The storage's place and error message are for the operator only.
     log.warning("storage not ready", error=problem)
     return "The storage of the images cannot be written now."
 

@@ -1,5 +1,5 @@
-"""The route that serves output images: only those that a product's finished slot names, with their
-own fixed media type.
+"""Serves output images: only those recorded in a finished product, with their own fixed media
+type.
 """
 
 import re
@@ -85,7 +85,9 @@ async def get_named_image(request: Request) -> Response:
 
 
 async def _serve(request: Request, name: str) -> Response:
-    """A name always means the same bytes: it is the ETag, and caches may keep them for ever."""
+    """A name always means the same bytes, so it is the ETag and caches may keep the image for
+    ever.
+    """
     slot = parse_image_name(name)
     if slot is None:
         raise _not_found(name)
@@ -110,8 +112,8 @@ async def _serve(request: Request, name: str) -> Response:
     except ImageNotStored:
         raise _not_found(name) from None
     except StorageUnavailable as error:
-        # Whoever has a name may ask for it, without a key: where the store is, and what it said, is
-        # the operator's.
+        # Anyone who knows a name may ask for it, without a key; the store's place and error message
+        # are for the operator only.
         log.error("image not read", file=name, error=str(error))
         detail = "The storage of the images did not give this one. Try again."
         raise Problem(
@@ -141,9 +143,10 @@ async def _answer(
 
 
 def _range_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
-    """The one range asked for, as start and end; None for the whole. Several ranges are answered
-    with the whole, as RFC 9110, 14.2, allows: a list of ranges is a way to ask for a thousand times
-    the file. Raises Problem 416.
+    """The one requested range, as start and end; None for the whole image.
+
+    Several ranges get the whole image, as RFC 9110, 14.2, allows: a list of ranges can ask for a
+    thousand times the file. Raises Problem 416.
     """
     if request.method != "GET" or request.headers.get("if-range", etag) != etag:
         return None

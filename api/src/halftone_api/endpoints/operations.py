@@ -1,4 +1,4 @@
-"""Where the whole service stands, for operators."""
+"""The state of the whole service, for operators."""
 
 from typing import Annotated
 
@@ -54,7 +54,7 @@ class WorkerObject(TypedDict):
 
 
 class RunningObject(TypedDict):
-    """A request that runs."""
+    """A running request."""
 
     request_id: Uuid
     csv_filename: str
@@ -72,7 +72,7 @@ class FailureCount(TypedDict):
 
 
 class MinuteObject(TypedDict):
-    """All images of one minute, attempts that failed included."""
+    """All images of one minute, failed attempts included."""
 
     minute: Time
     images: Count

@@ -1,4 +1,4 @@
-"""What an owner sets for the hosts that images come from: credentials, rate, connections."""
+"""An owner's settings for image hosts: credentials, rate, connections."""
 
 import json
 from uuid import UUID
@@ -37,7 +37,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 class Origin(TypedDict):
-    """What is set for a host. Values of headers, user name and password are never shown."""
+    """The settings of a host. Header values, user name and password are never shown."""
 
     host: str
     header_names: list[str]

@@ -24,7 +24,7 @@ def whole_number(text: str) -> int | None:
 
 
 def choice(name: str, choices: tuple[str, ...], description: str) -> Parameter[str | None]:
-    """A query parameter that may be left out, or be one of a few words."""
+    """An optional query parameter that takes one of a few words."""
 
     def parse(text: str) -> str:
         if text not in choices:

@@ -13,7 +13,7 @@ from halftone_shared.presets import load_presets
 
 
 class PresetRule(TypedDict):
-    """A rule that each output is checked against; a breach of it is `level`."""
+    """A rule that each output is checked against; `level` is the severity of a breach."""
 
     rule: str
     kind: str

@@ -12,14 +12,14 @@ from halftone_api.services import services
 from halftone_shared.db.upload_rates import seconds_to_wait
 from halftone_shared.model.rate_limit import RateLimit
 
-# What a proxy says may be anything, and of any length; the index takes no more than 2.7 kB.
+# A proxy's header may contain any text of any length; the index takes at most 2.7 kB.
 MAX_NAME_CHARACTERS = 100
-# Who has an IPv6 address has this many bits' worth of them.
+# A caller with one IPv6 address has a whole network of this prefix length.
 _IPV6_NETWORK_BITS = 64
 
 
 def limit_rate(request: Request, owner_id: UUID | None) -> None:
-    """Count an upload of this caller. Raises Problem 429, with Retry-After, when there were too
+    """Count an upload of this caller. Raises Problem 429, with Retry-After, if there are too
     many.
     """
     limit = services(request).settings.upload_rate_limit
@@ -28,8 +28,8 @@ def limit_rate(request: Request, owner_id: UUID | None) -> None:
 
 
 def limit_repeats(request: Request) -> None:
-    """Count a retry or a replay of this caller, as uploads are counted, and apart from them. Raises
-    Problem 429, with Retry-After, when there were too many.
+    """Count a retry or a replay of this caller. The limit is that of uploads, with a counter of its
+    own. Raises Problem 429, with Retry-After, if there are too many.
     """
     limit = services(request).settings.upload_rate_limit
     if limit is not None:
@@ -51,8 +51,8 @@ def limit_calls(request: Request, caller: str, limit: RateLimit) -> None:
 
 
 def caller_of(request: Request, owner_id: UUID | None) -> str:
-    """Whose calls are counted together: an owner's, an IPv4 address's (also where IPv6 maps it), or
-    an IPv6 network's.
+    """The name that calls are counted under: an owner, an IPv4 address (also if mapped to IPv6), or
+    an IPv6 network.
     """
     if owner_id is not None:
         return f"owner {owner_id}"

@@ -1,4 +1,4 @@
-"""The request that a call is about, as far as its caller may see it."""
+"""Finds the request that a call is about, if its caller may see it."""
 
 from starlette.requests import Request
 
@@ -11,8 +11,8 @@ from halftone_shared.model.request_status import RequestStatus
 
 
 def find_request(request: Request) -> RequestStatus:
-    """The request in the path. Raises Problem: 401 without a key, 404 for another owner's request
-    as for one that does not exist.
+    """The request in the path. Raises Problem: 401 without a key; 404 if it does not exist or
+    belongs to another owner.
     """
     owner = find_caller(request).sees_only
     request_id = REQUEST_ID.of(request)

@@ -1,7 +1,7 @@
 """The session of a person who signed in with a key: a sealed cookie instead of the key.
 
-The cookie holds the key's ID, an expiry and a CSRF token, encrypted under the service's secret. A
-revoked key ends its sessions at once, since the key is looked up at every call.
+The cookie holds the key's ID, an expiry and a CSRF token, encrypted under the service's secret.
+Every call looks the key up, so revoking it ends its sessions at once.
 """
 
 import json
@@ -32,7 +32,7 @@ class Session:
 
 
 def read_session(request: Request) -> Session | None:
-    """The session of a call; None without one, and where it has expired or was tampered with."""
+    """The session of a call; None if it has none, or one that expired or was tampered with."""
     sealed = request.cookies.get(COOKIE)
     if sealed is None:
         return None
@@ -44,7 +44,7 @@ def read_session(request: Request) -> Session | None:
 
 
 def begin_session(request: Request, response: Response, key_id: UUID) -> None:
-    """Have the browser keep a session for this key."""
+    """Set the cookie that keeps a session for this key."""
     session = Session(str(key_id), time.time() + SESSION_SECONDS, secrets.token_urlsafe(24))
     settings = services(request).settings
     response.set_cookie(
@@ -62,6 +62,6 @@ def end_session(response: Response) -> None:
 
 
 def has_csrf_token(request: Request, session: Session) -> bool:
-    """Whether the call carries its session's token, which no other site can read."""
+    """Whether the call carries its session's CSRF token, which no other site can read."""
     given = request.headers.get(CSRF_HEADER, "")
     return secrets.compare_digest(given.encode(), session.csrf_token.encode())

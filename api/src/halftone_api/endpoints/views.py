@@ -34,7 +34,7 @@ class VariantObject(FactsObject):
 
 
 class Image(FactsObject):
-    """One input URL and what became of it."""
+    """One input URL and its result."""
 
     position: Annotated[Number, Field(description="From 1, in the order of the input URLs.")]
     input_url: str
@@ -112,7 +112,7 @@ class Event(TypedDict):
 
 
 def product_view(row: ProductRow, urls: ImageUrls) -> Product:
-    """A product with one entry an input URL, in the order of the input."""
+    """A product with one entry per input URL, in the order of the input."""
     images = image_views(row, urls)
     return {
         "line": row.line,
@@ -129,7 +129,7 @@ def product_view(row: ProductRow, urls: ImageUrls) -> Product:
 
 
 def product_key(row: ProductRow) -> str | None:
-    """Requests from before keys have the number of the native CSV alone."""
+    """Requests stored before keys existed have only the native CSV's serial number."""
     if row.product_key is None and row.serial_number is not None:
         return str(row.serial_number)
     return row.product_key
@@ -178,8 +178,8 @@ def _product_outcome(row: ProductRow, images: list[Image]) -> Outcome | None:
 
 
 def event_view(event: WebhookEventRow, attempts: Iterable[WebhookAttemptRow]) -> Event:
-    """A webhook event with its delivery log. `body` is what every attempt sends, null until the
-    first.
+    """A webhook event with its delivery log. `body` is the body of every attempt; it is null until
+    the first attempt.
     """
     return {
         "webhook_id": webhook_id(event.id),

@@ -82,7 +82,7 @@ def replay_webhook(request: Request) -> Response:
     with services(request).engine.connect() as connection:
         replayed = replay_event(connection, row.id)
     if not replayed:
-        status = find_request(request).status  # as it is now: it may have been deleted, too
+        status = find_request(request).status  # read again: it may have been deleted meanwhile
         raise Problem(
             ProblemCode.NOT_ENDED, f"The request is {status}; its event is sent when it ends."
         )

@@ -1,4 +1,4 @@
 """The OpenAPI document and its page.
 
-Both are made from the declarations that requests are checked and answered with.
+Both are made from the declarations that also validate requests and answers.
 """

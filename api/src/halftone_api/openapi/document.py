@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the declared endpoints."""
+"""The OpenAPI 3.1 document, made from the declared endpoints."""
 
 from typing import Any, NotRequired
 
@@ -126,7 +126,7 @@ def _operation(endpoint: Endpoint, content: dict[Answer, Schema]) -> Schema:
 
 
 def _responses(endpoint: Endpoint, content: dict[Answer, Schema]) -> Schema:
-    """Its answers, then the statuses of its problems; any other problem comes with `default`."""
+    """Its answers, then the statuses of its problems; `default` covers any other problem."""
     responses = {
         str(status): _response(answer, content) for status, answer in endpoint.answers.items()
     }
@@ -168,8 +168,8 @@ PRESET = "PresetObject"
 
 
 def _with_options(components: dict[str, Schema]) -> dict[str, Schema]:
-    """The status object's `options` are those that the form takes. A preset has only some of
-    them, so none is required there.
+    """The status object's `options` are those of the form. A preset has only some of them, so none
+    is required there.
     """
     for name, schema in components.items():
         options = schema.get("properties", {}).get("options")

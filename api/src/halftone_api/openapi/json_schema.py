@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 Schema = dict[str, Any]
 
 _REF = "#/components/schemas/"
-# What pydantic adds that says nothing: titles repeat names, docstrings are for programmers.
+# Noise that pydantic adds: titles repeat names, docstrings are for programmers.
 _NOISE = ("title",)
 
 
@@ -20,7 +20,7 @@ class Schemas:
     """
 
     def __init__(self, types: Iterable[Any]) -> None:
-        # In a list, a named type is always a component; on its own it would be written out.
+        # In a list, a named type always becomes a component; alone it would be written out.
         adapters = [TypeAdapter(list[each]) for each in types]  # type: ignore[valid-type]
         schemas, definitions = TypeAdapter.json_schemas(
             [(number, "serialization", adapter) for number, adapter in enumerate(adapters)],
@@ -37,7 +37,7 @@ class Schemas:
         ]
 
     def __getitem__(self, number: int) -> Schema:
-        """The schema of the type that was given as the `number`-th, from 0."""
+        """The schema of the `number`-th type, from 0."""
         schema: Schema = self._schemas[number]
         return schema
 

@@ -17,11 +17,11 @@ _JSON = ("application/json", "application/problem+json")
 class BrowserAnswers:
     """Turns JSON and problems into pages for callers that accept text/html.
 
-    `curl` and other programs do not; they get the JSON. So do the page's own scripts.
+    `curl`, other programs and the page's own scripts do not, so they get the JSON.
     """
 
     def __init__(self, starlette: Starlette, app: ASGIApp) -> None:
-        """`app` answers; `starlette` is what it has around it, whose services pages need."""
+        """`app` answers; `starlette` is the application around it, whose services pages need."""
         self._starlette = starlette
         self._app = app
 
@@ -34,7 +34,7 @@ class BrowserAnswers:
 
 
 class _Page:
-    """Collects an answer's JSON and sends a page of it instead."""
+    """Collects an answer's JSON and sends a page instead."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope

@@ -31,7 +31,7 @@ def number_text(count: float | None) -> str:
 
 
 def saved_percent(bytes_in: int | None, bytes_out: int | None) -> int | None:
-    """The share of the bytes that was saved, in per cent; None where nothing is known."""
+    """The share of the bytes that was saved, in per cent; None if unknown."""
     if not bytes_in or bytes_out is None:
         return None
     return round(100 * (1 - bytes_out / bytes_in))

@@ -17,7 +17,7 @@ from halftone_api.services import services
 
 FOLDER = Path(__file__).parent
 
-# Scripts and styles come from files alone; "before" images may come from any shop.
+# Scripts and styles come from files alone; the "before" images may come from any shop.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data: http: https:; connect-src 'self'; form-action 'self';"
@@ -57,7 +57,7 @@ def render(
 
 
 def render_text(request: Request, template: str, **context: Any) -> str:
-    """A template with its context and what every page has: `base`, `public_url`, `version`,
+    """A template with its context and the variables of every page: `base`, `public_url`, `version`,
     `session`, `signs_in`, `path`.
     """
     settings = services(request).settings
@@ -83,7 +83,7 @@ def base_path(public_url: str) -> str:
 
 
 def without_blanks(request: Request) -> Request:
-    """The call without empty parameters: a form sends each of its fields, filled in or not."""
+    """The call without empty parameters: a form sends all its fields, empty ones too."""
     kept = [(name, value) for name, value in request.query_params.multi_items() if value]
     return Request({**request.scope, "query_string": urlencode(kept).encode()})
 

@@ -1,4 +1,4 @@
-"""A request's page: how it goes, live; its products and images; what failed and what to do."""
+"""A request's page: its live progress, its products and images, and what to do about failures."""
 
 from collections.abc import AsyncIterator
 from typing import Any

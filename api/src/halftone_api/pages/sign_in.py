@@ -20,7 +20,7 @@ from halftone_api.pages.rendering import base_path, render
 from halftone_api.services import services
 from halftone_shared.model.rate_limit import RateLimit
 
-# A key has 256 random bits; the limit keeps guesses from costing the database anything.
+# A key has 256 random bits, so guessing is hopeless; the limit keeps guesses off the database.
 ATTEMPTS = RateLimit(10, 60)
 _MAX_FORM_BYTES = 4096
 

@@ -1,4 +1,4 @@
-"""The first page: drop a file, see what was understood of it, choose options, start."""
+"""The first page: drop a file, see how it was understood, choose options, start."""
 
 import json
 from typing import Any
@@ -20,14 +20,14 @@ from halftone_api.upload.profiles import PROFILES
 from halftone_shared.model.options import IMAGE_OPTIONS, Mode
 from halftone_shared.presets import load_presets
 
-# What decides the loss, in a customer's words. The form sends the mode.
+# The modes that decide the loss, in a customer's words. The form sends the mode.
 CHOICES = (
     (Mode.QUALITY, "Smaller files", "Same size in pixels, about a third of the bytes."),
     (Mode.VISUAL, "Looks the same", "As few bytes as possible without a visible difference."),
     (Mode.SCALE, "Half size", "Half the width and height."),
     (Mode.BYTES, "Half the bytes", "The least loss that halves every file."),
 )
-# These have a place of their own on the page.
+# These options have their own controls on the page.
 _SHOWN_APART = ("mode", "preset")
 RECENT = 5
 
