@@ -16,8 +16,8 @@ from halftone_shared.storage import ImageStore
 
 @dataclass(frozen=True)
 class Services:
-    """`watch_engine` has connections of its own, for /readyz and /metrics: when calls wait for one,
-    these do not.
+    """`watch_engine` has separate connections for /readyz and /metrics, which therefore answer even
+    when calls wait for a connection.
     """
 
     settings: ApiSettings

@@ -1,4 +1,4 @@
-"""The API's own settings, beside those it shares with the workers."""
+"""The API's own settings, in addition to those it shares with the workers."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Rows as CSV: UTF-8, CRLF, quoted where it must be."""
+"""Rows as CSV: UTF-8, CRLF, quoted where necessary."""
 
 import csv
 import io
@@ -10,7 +10,8 @@ from halftone_api.upload.text_rows import DELIMITERS
 BYTE_ORDER_MARK = "\ufeff"
 # Rows are handed on in pieces of about this size.
 _PIECE_CHARACTERS = 64 * 1024
-# What a spreadsheet takes for a formula, the full-width forms included (OWASP, CSV injection).
+# The first characters of what a spreadsheet reads as a formula, full-width forms included (OWASP,
+# CSV injection).
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -22,10 +23,10 @@ def csv_pieces(
     has_bom: bool = False,
     separator_line: str | None = None,
 ) -> Iterator[str]:
-    """The text of the rows, in pieces, made while it is read.
+    """The text of the rows, in pieces, generated as it is read.
 
-    With `safe` a spreadsheet takes no cell for a formula and the text for UTF-8. What the upload
-    began with comes back: a byte order mark, a line such as `sep=;`.
+    With `safe`, a spreadsheet reads no cell as a formula and reads the text as UTF-8. What the
+    upload began with is kept: a byte order mark, or a line such as `sep=;`.
     """
     buffer = io.StringIO(newline="")
     buffer.write(BYTE_ORDER_MARK if safe or has_bom else "")

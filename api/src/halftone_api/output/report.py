@@ -1,7 +1,7 @@
-"""The report: one row an image, with everything that is known of it.
+"""The report: one row per image, with everything that is known about it.
 
-A column of the report is one entry of REPORT_COLUMNS; the header, the rows and the documentation
-follow.
+Each entry of REPORT_COLUMNS is a column of the report; header, rows and documentation follow from
+it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ from halftone_shared.model.image_names import ImageUrls
 @dataclass(frozen=True)
 class ReportColumn:
     """A column of `?report=images`: its name, its value for an image or one of its variants, and
-    what it means.
+    its meaning.
     """
 
     name: str
@@ -79,7 +79,7 @@ REPORT_COLUMNS = (
 
 
 def report_rows(products: Iterable[ProductRow], urls: ImageUrls) -> Iterator[list[Any]]:
-    """The header, then a row an image, and one more for each of its variants."""
+    """The header, then a row per image and a row for each of its variants."""
     yield [column.name for column in REPORT_COLUMNS]
     for product in products:
         for image in image_views(product, urls):

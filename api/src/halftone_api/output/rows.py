@@ -1,4 +1,6 @@
-"""The rows of the output file: what was uploaded, with the output URLs added or put in place."""
+"""The rows of the output file: the uploaded rows with output URLs added, or in place of input
+URLs.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +12,10 @@ from halftone_api.upload.table import Row
 from halftone_shared.db.other_rows import OtherRowAt
 from halftone_shared.db.products import ProductRow
 
-# An image column's further URLs are joined so where the cell gives no example.
+# Joins the URLs of an image column whose cell shows no separator to copy.
 _SEPARATOR = ","
 
-# The output files of one product, one an input URL, None where there is none.
+# The output files of one product, one per input URL; None if that image has none.
 Files = Callable[[ProductRow], Sequence[str | None]]
 
 
@@ -38,9 +40,9 @@ def variant_files(name: str) -> Files:
 
 @dataclass(frozen=True)
 class OutputRows:
-    """How a request's rows are written. `image_url` makes a URL of an output file's name.
+    """How a request's rows are written. `image_url` turns an output file's name into a URL.
 
-    `variants` has the files of each variant by its name: a column `Output Image Urls (NAME)` each.
+    `variants` maps a variant's name to its files; each gets a column `Output Image Urls (NAME)`.
     """
 
     layout: Layout
@@ -49,7 +51,7 @@ class OutputRows:
     variants: Mapping[str, Files] = field(default_factory=dict)
 
     def header(self) -> Iterator[Row]:
-        """The rows above the header, and the header."""
+        """The rows above the header, then the header."""
         yield from self.layout.above
         header = list(self.layout.header)
         yield self._with_columns(header, self.layout.header_kinds, dict.fromkeys(self._columns))
@@ -84,8 +86,8 @@ class OutputRows:
     def _with_columns(
         self, cells: Sequence[str], kinds: str, values: Mapping[str, str | None]
     ) -> Row:
-        """The row with its output cells: in the columns that the file has for them, or behind the
-        last one. A value of None is the column's own name: the header.
+        """The row with its output cells: in the file's own output columns, or after the last
+        column. In the header row each value is None, which writes the column's name.
         """
         width = len(self.layout.header)
         added: list[str] = []
@@ -132,7 +134,7 @@ class OutputRows:
         return url.replace(",", "\\,") if self.layout.rules.escaped_commas else url
 
     def _replaced_as_a_whole(self, product: ProductRow) -> list[str]:
-        """Where the cells of the native CSV were unquoted, they cannot be told apart again."""
+        """For native CSV rows whose unquoted cells were joined: they cannot be separated again."""
         cells = list(product.cells)
         urls = zip(product.files, product.input_image_urls, strict=True)
         if len(self.layout.images) == 1:

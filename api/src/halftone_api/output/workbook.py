@@ -11,7 +11,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from halftone_api.upload.table import Row
 
-# What Excel can hold.
+# Excel's limits.
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 MAX_CELL_CHARACTERS = 32_767
@@ -26,8 +26,8 @@ class DoesNotFit(Exception):
 def write_workbook(rows: Iterable[Row], file: BinaryIO, sheet: str | None) -> None:
     """Write the rows as the only sheet of a new workbook. Raises DoesNotFit.
 
-    Cells keep their kind: numbers, dates and booleans of an uploaded workbook are such again. Only
-    values return, not styles or formulas. URLs are no links: Excel takes 65,530 links a sheet.
+    Numbers, dates and booleans of an uploaded workbook keep their type. Only values return, not
+    styles or formulas. URLs are plain text, since Excel allows 65,530 links a sheet.
     """
     options = {
         "constant_memory": True,

@@ -1,4 +1,1 @@
-"""What a call passes through before a handler, and the connection to RabbitMQ.
-
-HTTP protocol, middleware, publisher.
-"""
+"""HTTP protocol, middleware and the RabbitMQ publisher."""

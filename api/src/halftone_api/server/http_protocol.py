@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it comes in: uvicorn's protocol on httptools, with two of its answers mended."""
+"""HTTP/1.1: uvicorn's protocol on httptools, with two changes (see HttpProtocol)."""
 
 import uuid
 
@@ -14,31 +14,33 @@ from halftone_api.errors import Problem, ProblemCode, problem_response
 from halftone_api.server.middleware import LINGER_SECONDS
 from halftone_shared.errors import HalftoneError
 
-# What a call's line and headers may have together. The parser alone takes 8 s of processor time for
-# a header of 100 MB.
+# Limit of the request line and headers together. The parser alone takes 8 s of processor time for a
+# header of 100 MB.
 MAX_HEAD_BYTES = 64 * 1024
 
-# It has no path yet, or none that can be believed.
+# A call that has no path yet, or none that can be trusted.
 _NO_CALL = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
 
 
 class HeadTooLarge(HalftoneError):
-    """A call's line and headers have more than MAX_HEAD_BYTES."""
+    """The request line and headers have more than MAX_HEAD_BYTES."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """An offer of another protocol is passed over, as a server may (RFC 9110, 7.8): Java's
-    HttpClient and `curl --http2` make it with their first call, and httptools takes what follows
-    for the other protocol's.
+    """uvicorn's protocol, except that it ignores upgrades and answers malformed HTTP with a
+    problem.
 
-    What is no HTTP is answered as every other error is; and not at all where the call has its
-    answer already.
+    A server may ignore an Upgrade header (RFC 9110, 7.8). Java's HttpClient and `curl --http2` send
+    one with their first call, and httptools would treat the bytes after it as the other protocol's.
 
-    Both go by what is uvicorn's own affair, so its minor version is pinned.
+    Malformed HTTP gets a problem like every other error, or nothing if the call's response has
+    already started.
+
+    Both changes use private parts of uvicorn, so its minor version is pinned.
     """
 
-    # Bytes of the current call's head: as they arrived, which bounds what the parser collects of
-    # one header, and as they were parsed, which is exact.
+    # Bytes of the current request line and headers. The count as received limits what the parser
+    # buffers for one header; the count as parsed is exact.
     _received_bytes = 0
     _head_bytes = 0
     _in_head = True
@@ -81,15 +83,15 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _should_upgrade(self) -> bool:
-        """Asked where an upgrade is offered: a call is not begun before its offer has been passed
-        over.
+        """uvicorn asks this when a call offers an upgrade. True: the call starts only after
+        _pass_over_offer has removed the offer.
         """
         return True
 
     def _pass_over_offer(self, rest: bytes) -> None:
-        """The call once more, without it."""
+        """Parse the call again, without its Upgrade header."""
         method = self.scope["method"].encode()
-        if method == b"CONNECT":  # an offer by itself
+        if method == b"CONNECT":  # an upgrade in itself
             self.send_400_response("CONNECT is for proxies, and this is none.")
             return
         lines = [b"%b %b HTTP/1.1" % (method, self.url)]
@@ -107,8 +109,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _refuse_head(self) -> None:
-        """Answer 431. What still arrives is thrown away for a moment, so that the caller gets to
-        read the answer: closing with unread bytes makes the kernel discard it.
+        """Answer 431. For a moment, further bytes are read and discarded, so that the caller can
+        read the answer: if unread bytes remain at closing, the kernel discards the answer.
         """
         if self._is_refused or self.transport.is_closing():
             return

@@ -1,6 +1,4 @@
-"""What every call passes through on its way to a route, as plain ASGI: request IDs, trailing
-slashes, bounded bodies.
-"""
+"""ASGI middleware of every call: request IDs, trailing slashes, bounded bodies."""
 
 import asyncio
 import re
@@ -16,16 +14,15 @@ from halftone_api.errors import Problem, ProblemCode, problem_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
-# How long and how much an upload that was refused halfway is still read, so that its sender gets to
-# see the answer: closing a connection with unread bytes in it makes the kernel throw the answer
-# away.
+# How long, and up to how many bytes, the rest of a refused upload is still read, so that its sender
+# sees the answer: if unread bytes remain at closing, the kernel discards the answer.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 16 * 1024 * 1024
 
 
 class RequestIds:
-    """Every answer carries X-Request-Id: the caller's, if it is a sane one, or a new one. Logs
-    carry it too.
+    """Every answer and its log lines carry X-Request-Id: the caller's if it is well formed, else a
+    new one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -54,7 +51,7 @@ def call_id() -> str | None:
 
 
 class TrailingSlashes:
-    """`/api/status/ID/` is `/api/status/ID`, on every route and without a redirect."""
+    """Serves `/api/status/ID/` as `/api/status/ID`, on every route and without a redirect."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,12 +63,12 @@ class TrailingSlashes:
 
 
 class BoundedBodies:
-    """No body is read beyond `max_body_bytes`, or for longer than `timeout_seconds`, whatever its
+    """Reads no body beyond `max_body_bytes`, or for longer than `timeout_seconds`, whatever its
     headers say.
 
-    Over the limit the call is answered 413, too slow 408, and a body with two lengths 400. An
-    answer that comes before the end of the body closes the connection, after a moment in which the
-    rest is read and thrown away.
+    A body over the limit gets 413, one that takes too long 408, one with two lengths 400. An answer
+    before the end of the body closes the connection, after the rest is read and discarded for a
+    moment.
     """
 
     def __init__(
@@ -95,7 +92,7 @@ class BoundedBodies:
             return
         body.complete = (
             headers.get("content-length") == "0"
-        )  # as of most clients' POST without a body
+        )  # most clients' POST without a body
         await self._app(scope, body.receive, answer.send)
 
     def _judge_headers(self, headers: Headers) -> Problem | None:
@@ -111,7 +108,7 @@ class BoundedBodies:
 
 
 class _Body:
-    """A request's body, counted and timed as it comes in."""
+    """A request's body, counted and timed as it arrives."""
 
     def __init__(
         self, receive: Receive, max_bytes: int, timeout_seconds: float, too_large: Problem
@@ -155,7 +152,7 @@ class _Body:
 
 
 class _Answer:
-    """A response that, when the body has not been read to its end, closes the connection gently."""
+    """A response that closes the connection gently if the body was not read to its end."""
 
     def __init__(self, send: Send, body: _Body) -> None:
         self._send = send

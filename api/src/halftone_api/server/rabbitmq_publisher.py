@@ -1,9 +1,8 @@
-"""Publishing to RabbitMQ in batches: every message of a batch is confirmed before the batch counts
-as published.
+"""Publishes to RabbitMQ in batches. A batch counts as published once every message is confirmed.
 
-A confirm for each message in turn costs a round trip a message (1,100/s measured); asked for all
-together, the same broker confirms many thousands a second. `mandatory` makes a message without a
-queue come back instead of vanishing.
+Waiting for each confirm in turn costs a round trip a message (1,100/s measured); waiting for all of
+them together, the same broker confirms many thousands a second. With `mandatory`, RabbitMQ returns
+a message that has no queue instead of dropping it.
 """
 
 import asyncio
@@ -30,10 +29,10 @@ T = TypeVar("T")
 
 
 class RabbitmqPublisher:
-    """One connection, opened when it is first needed and again after it was lost. For one thread.
+    """One connection, opened on first use and reopened after it is lost. For one thread only.
 
-    The connection lives on an event loop of its own that runs during calls; the dispatcher calls at
-    least every ten s, which keeps the heartbeats going.
+    The connection lives on its own event loop, which runs only during calls. The dispatcher calls
+    at least every 10 s, which keeps the heartbeats going.
     """
 
     def __init__(self, rabbitmq_url: str, queue_type: QueueType = "classic") -> None:
@@ -43,14 +42,14 @@ class RabbitmqPublisher:
         self._session: _Session | None = None
 
     def waiting(self, queue: str) -> int:
-        """How many messages wait in the queue. Declares it, so that a queue that was deleted is
-        there again.
+        """How many messages wait in the queue. Declares the queue, which restores it if it was
+        deleted.
         """
         return self._run(self._waiting(queue))
 
     def publish(self, queue: str, messages: Sequence[Message[None]]) -> None:
-        """Publish, and return when RabbitMQ has confirmed every message. Raises QueueUnavailable; a
-        part may have gone out.
+        """Publish, and return when RabbitMQ has confirmed every message. Raises QueueUnavailable;
+        some messages may have been published nevertheless.
         """
         self._run(self._publish(queue, [message.encode() for message in messages]))
 
@@ -65,7 +64,7 @@ class RabbitmqPublisher:
         await (await self._open()).publish(queue, bodies)
 
     async def _open(self) -> "_Session":
-        await asyncio.sleep(0)  # lets the loop hear that the connection is gone, and beat its heart
+        await asyncio.sleep(0)  # lets the loop notice a lost connection and send heartbeats
         if self._session is not None and self._session.lost.done():
             await self._session.close()
             self._session = None
@@ -98,7 +97,9 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
 
 
 class _Session:
-    """A connection with one channel in confirm mode. After `lost`, it is of no more use."""
+    """A connection with one channel in confirm mode. Once `lost` is set, it cannot be used
+    again.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -153,7 +154,7 @@ class _Session:
 
     async def publish(self, queue: str, bodies: list[bytes]) -> None:
         self._all_confirmed = self._loop.create_future()
-        # A channel counts its messages from 1 and confirms them by that tag.
+        # A channel numbers its messages from 1 and confirms them by that number (delivery tag).
         self._unconfirmed = set(range(self._next_tag, self._next_tag + len(bodies)))
         self._next_tag += len(bodies)
         for body in bodies:
@@ -161,7 +162,7 @@ class _Session:
         await self._unless_lost(self._all_confirmed)
 
     async def close(self) -> None:
-        """Say goodbye, as far as the other side listens."""
+        """Close the connection, waiting at most CLOSE_SECONDS for the broker."""
         if self._connection is None or self._closed.done():
             return
         if self._connection.is_open:
@@ -186,19 +187,21 @@ class _Session:
     def _lose(self, reason: str) -> None:
         if not self.lost.done():
             self.lost.set_exception(QueueUnavailable(reason))
-            self.lost.exception()  # looked at, so that asyncio does not report it when nobody waits
+            self.lost.exception()  # marks it as retrieved, so that asyncio logs nothing
             if self._awaited is not None and not self._awaited.done():
                 self._awaited.set_exception(QueueUnavailable(reason))
 
     async def _unless_lost(self, wanted: "asyncio.Future[T]") -> T:
-        """What is wanted, once it is there. One at a time."""
+        """Wait for `wanted`; raise QueueUnavailable if the connection is lost. One wait at a
+        time.
+        """
         if self.lost.done():
             self.lost.result()
         self._awaited = wanted
         try:
             result = await asyncio.shield(
                 wanted
-            )  # the answer may still come when we wait no longer
+            )  # it may still complete after we stop waiting
         finally:
             self._awaited = None
         if self.lost.done():

@@ -1,13 +1,14 @@
 """Which sites may call this service through a browser.
 
-A browser that is inside a private network, or on the service's own machine, sends calls of any web
-page. Where a call needs no key (HALFTONE_AUTH=off) these would upload, cancel and read:
+A browser inside a private network, or on the service's own machine, sends the calls of any web
+page. If calls need no key (HALFTONE_AUTH=off), such a page could upload, cancel and read:
 
-- a page of another site posts a form: such a call carries an Origin or Sec-Fetch-Site that says so;
-- a page makes its own name resolve to this machine (DNS rebinding): then the Host header has its
+- A page of another site posts a form. Such a call has an Origin or Sec-Fetch-Site header that
+  names the other site, and is refused.
+- A page makes its own name resolve to this machine (DNS rebinding). Then the Host header has that
   name, so only known hosts are served.
 
-With keys the first rule also holds for calls without an Authorization header: a browser adds the
+With keys, the first rule also applies to calls without an Authorization header: a browser adds the
 page's session cookie by itself.
 """
 
@@ -22,12 +23,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from halftone_api.errors import Problem, ProblemCode, problem_response
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Probes and scrapers call by whatever name or address they know; these answers tell nothing.
+# Probes and scrapers use any name or address; these answers disclose nothing.
 _FOR_ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class SiteGuard:
-    """Refuses calls that other sites make a browser send. No `known_hosts`: any is served."""
+    """Refuses calls that other sites make a browser send. Without `known_hosts`, any host is
+    served.
+    """
 
     def __init__(self, app: ASGIApp, known_hosts: Iterable[str] | None) -> None:
         self._app = app
@@ -66,7 +69,7 @@ class SiteGuard:
         if self._known_hosts is None or not host:
             return True
         name = host_name(host)
-        # A name that a page can make resolve to this machine has a dot and is not an address.
+        # A page can make a name resolve to this machine only if it has a dot and is not an address.
         return name in self._known_hosts or "." not in name or _is_address(name)
 
 

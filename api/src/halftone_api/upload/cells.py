@@ -1,8 +1,8 @@
-"""The URLs of an image cell: where each one is in the text, and what is fetched for it. Pure.
+"""The URLs of an image cell: where each is in the text, and which URL is fetched for it. Pure.
 
 People and shops separate URLs by commas, bars, semicolons, spaces or line breaks, and all of these
-but the last may also be part of a URL. So a separator counts only where a new URL begins behind it.
-What is not separated is made into the URL that a browser would ask for.
+except line breaks may also be part of a URL. So a separator counts only if a new URL begins after
+it. Text that is not a valid URL is encoded as a browser would encode it.
 """
 
 import re
@@ -12,17 +12,17 @@ from functools import lru_cache
 
 from halftone_shared.model.share_links import direct_link
 
-# Signs that nobody sees: zero-width characters, direction marks, soft hyphens, byte order marks.
-# `\s` covers the non-breaking spaces.
+# Invisible characters: zero-width characters, direction marks, soft hyphens, byte order marks. `\s`
+# covers the non-breaking spaces.
 INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
 _SCHEME = r"(?:[a-z][a-z0-9+.-]*+:)?//"
 _EDGE = rf"[\s{INVISIBLE}\x00-\x1f,|;]"
 
 _STARTS_WITH_SCHEME = re.compile(_SCHEME, re.ASCII | re.IGNORECASE)
 _LEADING = re.compile(f"{_EDGE}*+")
-# The same characters for str.rstrip: a pattern would take quadratic time.
+# The same characters for str.rstrip: a regular expression would take quadratic time.
 _EDGE_CHARACTERS = "".join(filter(re.compile(_EDGE).match, map(chr, range(0x10000))))
-# What nearly every cell holds: one URL of plain characters. A million cells pass through here.
+# Fast path for nearly every cell: one URL of plain characters. A file may have a million cells.
 _ONE_PLAIN_URL = re.compile(
     r"https?://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~!$&'()*+/:@=%-]*+)?"
     r"(?:\?[A-Za-z0-9._~!$&'()*+/:@=%?-]*+)?",
@@ -43,12 +43,12 @@ _PATH_SEPARATOR = re.compile(r"[,|;\r\n]")
 
 @dataclass(frozen=True)
 class CellRules:
-    """How the image cells of a file are read, beyond what holds for every file.
+    """How the image cells of a file are read, beyond the rules for every file.
 
-    `base_url` is what paths are below, `path_separator` what separates them where the system has
-    one. In WooCommerce a comma inside a URL is `\\,` (`escaped_commas`). `prefix` and `suffix` are
-    patterns of what a system writes around each URL. `empty` are lower-case texts that mean
-    "no image".
+    `base_url` is prepended to paths, and `path_separator` separates them if the system defines one.
+    With `escaped_commas` (WooCommerce), a comma inside a URL is `\\,`. `prefix` and `suffix` are
+    patterns of the text that a system writes around each URL. `empty` are lower-case texts that
+    mean "no image".
     """
 
     base_url: str | None = None
@@ -72,7 +72,9 @@ class FoundUrl:
 
 
 def read_urls(cell: str, rules: CellRules = NO_RULES) -> list[str]:
-    """The URLs of an image cell, in order, with repetitions. What is no URL is as it is."""
+    """The URLs of an image cell, in order, repetitions included. Text that is no URL is returned as
+    is.
+    """
     if _ONE_PLAIN_URL.fullmatch(cell) and "&amp;" not in cell:
         return [direct_link(cell)]
     return [found.url for found in find_urls(cell, rules)]
@@ -92,9 +94,9 @@ def find_urls(cell: str, rules: CellRules = NO_RULES) -> list[FoundUrl]:
 
 
 def replace_urls(cell: str, replacements: Sequence[str | None], rules: CellRules = NO_RULES) -> str:
-    """The cell with each URL replaced, its separators as they are; None keeps what is written.
+    """The cell with each URL replaced and its separators kept; None keeps the original URL.
 
-    Raises ValueError where the cell has another number of URLs.
+    Raises ValueError if the cell has another number of URLs.
     """
     text, at = [], 0
     for found, replacement in zip(find_urls(cell, rules), replacements, strict=True):
@@ -110,13 +112,13 @@ def has_url(cell: str) -> bool:
 
 
 def is_path(cell: str) -> bool:
-    """Whether the cell looks like paths or names of files, as a shop's own export has them."""
+    """Whether the cell looks like paths or file names, as in a shop's own export."""
     pieces = [piece.strip() for piece in _PATH_SEPARATOR.split(cell.strip()) if piece.strip()]
     return bool(pieces) and all(_PATH.fullmatch(piece) for piece in pieces)
 
 
 def _pieces(cell: str, rules: CellRules) -> list[tuple[int, int]]:
-    """The spans between the separators, without what is dropped at their ends."""
+    """The spans between the separators, without the characters that are stripped at their ends."""
     pieces, start = [], _end_of_edge(cell)
     for found in _separator(rules.escaped_commas, rules.prefix).finditer(cell, start):
         pieces.append((start, found.start()))
@@ -127,7 +129,7 @@ def _pieces(cell: str, rules: CellRules) -> list[tuple[int, int]]:
 
 @lru_cache
 def _separator(escaped_commas: bool, prefix: str) -> "re.Pattern[str]":
-    """A run of separators behind which a URL begins. Only the start of a run is tried."""
+    """A run of separators before a URL. A search starts only at the beginning of a run."""
     escape = r"(?<!\\)" if escaped_commas else ""
     pattern = f"(?<!{_EDGE}){escape}{_EDGE}++(?={prefix}{_SCHEME})"
     return re.compile(pattern, re.IGNORECASE)
@@ -149,7 +151,7 @@ def _trimmed(cell: str, start: int, end: int, rules: CellRules) -> tuple[int, in
 
 
 def _path_pieces(cell: str, span: tuple[int, int], rules: CellRules) -> list[tuple[int, int]]:
-    """Several paths in a cell, where each piece is one; otherwise the span itself."""
+    """The paths in a span that has several; otherwise the span itself."""
     start, end = span
     text = cell[start:end]
     if rules.base_url is None or _STARTS_WITH_SCHEME.match(text):
@@ -171,7 +173,7 @@ def _stripped(cell: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _url(text: str, rules: CellRules) -> str:
-    """What a browser would ask for."""
+    """The URL that a browser would request."""
     if rules.escaped_commas:
         text = text.replace("\\,", ",")
     text = text.replace("&amp;", "&")
@@ -186,7 +188,7 @@ def _url(text: str, rules: CellRules) -> str:
 
 
 def _encoded(url: str) -> str:
-    """With the characters percent-encoded that browsers encode, and line breaks removed."""
+    """Percent-encode the characters that browsers encode, and remove line breaks."""
     parts = _PARTS.fullmatch(_LINE_BREAKS.sub("", url))
     if parts is None:
         return url

@@ -1,4 +1,4 @@
-"""What was understood of a file, without storing it. Pure."""
+"""What an upload of a file would be understood as, without storing it. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class PreviewedProduct(TypedDict):
 
 
 class Check(TypedDict):
-    """What an upload of the file would be."""
+    """How an upload of the file would be understood."""
 
     profile: str
     columns: Columns
@@ -46,7 +46,7 @@ class Check(TypedDict):
 
 
 class Understanding:
-    """Counts the rows of a file as they are read, in memory that does not grow with the file."""
+    """Counts the rows of a file as they are read. Memory does not grow with the file."""
 
     def __init__(self) -> None:
         self.products = 0

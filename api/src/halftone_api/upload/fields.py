@@ -1,4 +1,4 @@
-"""The fields of the upload form: which names exist, and what OpenAPI and `/docs` say of each.
+"""The fields of the upload form: their names, and their description in OpenAPI and `/docs`.
 
 The image options are declared in halftone_shared.model.options; the others here.
 """
@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class FormField:
-    """A field of the form that is not an image option. `schema` is the JSON schema of its value."""
+    """A form field that is not an image option. `schema` is the JSON schema of its value."""
 
     name: str
     schema: Schema
@@ -27,7 +27,7 @@ class FormField:
 
 FILE = FormField(
     "file",
-    # `format` is of OpenAPI 3.0; generators of clients still tell a file from a text by it.
+    # `format` belongs to OpenAPI 3.0; client generators still use it to tell a file from a text.
     {"type": "string", "format": "binary", "contentMediaType": "text/csv"},
     "The table: CSV, TSV, text or .xlsx, whatever its name.",
 )
@@ -125,7 +125,7 @@ def _described(field: FormField) -> Schema:
 def _image_option(name: str) -> Schema:
     """An image option as a form field.
 
-    A default is given only where sending it is never refused: clients fill defaults in.
+    The default is given only if sending it is never refused, because clients fill defaults in.
     """
     option, default = IMAGE_OPTIONS[name], default_of(name)
     if default in (None, ()) or option.modes or option.needs:

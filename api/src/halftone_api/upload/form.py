@@ -1,7 +1,6 @@
-"""The multipart form of an upload: read as a stream, bounded on the way, and its options checked.
+"""The multipart form of an upload: read as a stream within limits, then its options are checked.
 
-The file goes to a temporary file on disk; nothing of the form is believed before it has been
-checked.
+The file goes to a temporary file on disk.
 """
 
 import codecs
@@ -36,14 +35,14 @@ log = structlog.get_logger(__name__)
 
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
-# What multipart adds around the file and the fields.
+# Allowance for what multipart adds around the file and the fields.
 FORM_OVERHEAD_BYTES = 256 * 1024
 MAX_FILENAME_CHARACTERS = 255
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload's form. With `skip`, wrong rows are passed over instead of refusing the file."""
+    """An upload's form. With `skip`, rows with errors are skipped instead of refusing the file."""
 
     file: BinaryIO
     filename: str
@@ -109,7 +108,7 @@ async def _read_form(request: Request) -> FormData:
 
 
 class _WholeFormParser(MultiPartParser):
-    """Knows whether the closing boundary came: without it the options behind the file may be
+    """Records whether the closing boundary arrived: without it, options after the file may be
     missing.
     """
 
@@ -167,7 +166,7 @@ def _check_form(form: FormData, file: UploadFile, fetch_rule: FetchRule) -> Uplo
 
 
 def _fields(form: FormData) -> dict[str, str]:
-    """The text fields that were filled in. Browsers send fields that are left out as empty."""
+    """The text fields that are not empty. Browsers send fields left blank as empty text."""
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         if name == "file" or not isinstance(value, str) or not value.strip():
@@ -200,7 +199,7 @@ def _reading(fields: dict[str, str]) -> Reading:
 
 
 def _encoding(name: str) -> str:
-    """One of ENCODINGS, by any of the names that Python knows for it."""
+    """One of ENCODINGS, given by any name that Python knows for it."""
     try:
         wanted = codecs.lookup(name).name
     except LookupError:
@@ -254,7 +253,7 @@ def _sample(fields: dict[str, str]) -> int | None:
 
 
 def _choice(fields: dict[str, str], name: str, choices: Sequence[str]) -> str:
-    """One of the choices, without regard to case; the first one where the field is left out."""
+    """One of the choices, ignoring case; the first one if the field is missing."""
     text = fields.pop(name, choices[0])
     if text.lower() not in choices:
         raise _invalid_option(name, f"{text[:100]!r} is none of {', '.join(choices)}")
@@ -262,7 +261,7 @@ def _choice(fields: dict[str, str], name: str, choices: Sequence[str]) -> str:
 
 
 def _image_options(fields: dict[str, str], fetch_rule: FetchRule) -> ImageOptions:
-    """The image options: all that the other functions have left of the fields."""
+    """The image options: every field that the other functions have not taken."""
     try:
         options = parse_options(fields, _preset_options(fields.get("preset")))
     except InvalidOption as error:
@@ -275,7 +274,7 @@ def _image_options(fields: dict[str, str], fetch_rule: FetchRule) -> ImageOption
 
 
 def _preset_options(name: str | None) -> Mapping[str, Any] | None:
-    """The defaults that a preset gives. Raises InvalidOption for one that there is not."""
+    """The defaults of a preset. Raises InvalidOption if there is no such preset."""
     if name is None:
         return None
     presets = load_presets()
@@ -309,7 +308,7 @@ def _webhook_url(fields: dict[str, str], fetch_rule: FetchRule) -> str | None:
 
 
 def _may_be_fetched(url: str, fetch_rule: FetchRule) -> bool:
-    """False where the URL spells out an address that is refused. Names are judged when fetched."""
+    """False if the URL contains a refused IP address. Host names are checked when fetched."""
     literal = literal_address(url)
     return literal is None or fetch_rule.permits(*literal)
 

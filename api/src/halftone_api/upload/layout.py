@@ -1,4 +1,4 @@
-"""What was understood of a file: which columns it has, and how it is written back. Pure."""
+"""How a file was understood: which columns it has, and how it is written back. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +16,7 @@ OUTPUT_COLUMN = "Output Image Urls"
 
 
 class Columns(TypedDict):
-    """Which columns were read, as the form field `columns` takes them."""
+    """The columns that were read, in the form of the form field `columns`."""
 
     key: str | int | None
     name: str | int | None
@@ -25,8 +25,8 @@ class Columns(TypedDict):
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """URLs are read from the column `read`; where that is empty, from `write`, which takes the
-    output URLs when cells are replaced.
+    """URLs are read from the column `read`, or from `write` if that is empty. When cells are
+    replaced, output URLs go to `write`.
     """
 
     read: int
@@ -37,9 +37,9 @@ class ImageColumn:
 class Layout:
     """A file's header and columns; all columns are positions from 0.
 
-    `profile` is NATIVE, MAPPED or a system's name. `keys` and `names` are in the order of
-    preference; a row without any has the first of `keys_otherwise`. `above` are the rows above the
-    header, and `header_kinds` and their kinds are those of a workbook's cells.
+    `profile` is NATIVE, MAPPED or a system's name. `keys` and `names` are in order of preference; a
+    row with no key uses the first filled column of `keys_otherwise`. `above` are the rows above the
+    header. `header_kinds`, and the kinds in `above`, are those of a workbook's cells.
     """
 
     profile: str
@@ -66,12 +66,14 @@ class Layout:
 
     @property
     def replaces_by_default(self) -> bool:
-        """A recognised export is given back to be imported; other files get a column."""
+        """A recognised export is written for re-import, so its URLs are replaced; other files get a
+        column.
+        """
         return self.profile not in (NATIVE, MAPPED)
 
     @property
     def output_column(self) -> int | None:
-        """Where the file has a column for output URLs already: the last one, if several."""
+        """The file's existing column for output URLs, if any; the last one if there are several."""
         return self.column_named(OUTPUT_COLUMN)
 
     def column_named(self, name: str) -> int | None:
@@ -80,7 +82,7 @@ class Layout:
         return found[-1] if found else None
 
     def columns_json(self) -> Columns:
-        """The columns as the form field `columns` takes them."""
+        """The columns in the form of the form field `columns`."""
         return {
             "key": self._shown(self.keys[0]) if self.keys else None,
             "name": self._shown(self.names[0]) if self.names else None,
@@ -91,7 +93,7 @@ class Layout:
         return column_reference(self.header, column)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored with the request; header and delimiter are stored beside it."""
+        """The JSON stored with the request; header and delimiter are stored beside it."""
         stored = asdict(self)
         del stored["header"], stored["delimiter"]
         stored["above"] = [row._asdict() for row in self.above]
@@ -103,7 +105,9 @@ class Layout:
     def from_json(
         cls, stored: dict[str, Any] | None, header: Sequence[str], delimiter: str
     ) -> "Layout":
-        """The layout of a stored request; of one from before layouts, the native one."""
+        """The layout of a stored request; the native one for requests stored before layouts
+        existed.
+        """
         if stored is None:
             return cls(NATIVE, FileKind.CSV, delimiter, header, 1, (), (), ())
         rules = CellRules(**{**stored["rules"], "empty": frozenset(stored["rules"]["empty"])})
@@ -118,7 +122,9 @@ class Layout:
 
 
 def column_reference(header: Sequence[str], column: int) -> str | int:
-    """How `columns` names a column: by its name, or by its number from 1 where that says more."""
+    """How `columns` names a column: by its name, or by its number from 1 if the name is empty or
+    repeats.
+    """
     name = header[column].strip()
     same = [cell for cell in header if normal_name(cell) == normal_name(name)]
     return name if name and len(same) == 1 else column + 1

@@ -1,4 +1,4 @@
-"""An uploaded file as a table, told by its first bytes, not by its name."""
+"""Opens an uploaded file as a table. Its first bytes decide its type, not its name."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +14,7 @@ from halftone_api.upload.text_rows import TextTable
 from halftone_api.upload.workbook import Workbook
 
 _ZIP = b"PK\x03\x04"
-# The first bytes of what people upload by mistake.
+# The first bytes of file types that people upload by mistake.
 _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0": "an old Excel file (.xls), or a workbook with a password",
     b"%PDF": "a PDF",
@@ -28,7 +28,7 @@ _OTHER_KINDS = {
 
 @dataclass(frozen=True)
 class Reading:
-    """What the form says of how the file is to be read."""
+    """The form fields about how the file is read."""
 
     wanted: Wanted = field(default_factory=Wanted)
     encoding: str | None = None
@@ -37,7 +37,7 @@ class Reading:
 
 @contextmanager
 def open_table(file: BinaryIO, reading: Reading) -> Iterator[tuple[Table, Layout]]:
-    """The rows of the file and what they mean, until the end of the block. Raises Problem."""
+    """The rows of the file and their layout, for the duration of the block. Raises Problem."""
     with closing(_open(file, reading)) as table:
         yield table, recognise(table, reading.wanted)
 
