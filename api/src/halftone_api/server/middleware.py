@@ -90,9 +90,7 @@ class BoundedBodies:
         if problem is not None:
             await problem_response(Request(scope), problem)(scope, body.receive, answer.send)
             return
-        body.complete = (
-            headers.get("content-length") == "0"
-        )  # most clients' POST without a body
+        body.complete = headers.get("content-length") == "0"  # most clients' POST without a body
         await self._app(scope, body.receive, answer.send)
 
     def _judge_headers(self, headers: Headers) -> Problem | None:

@@ -199,9 +199,7 @@ class _Session:
             self.lost.result()
         self._awaited = wanted
         try:
-            result = await asyncio.shield(
-                wanted
-            )  # it may still complete after we stop waiting
+            result = await asyncio.shield(wanted)  # it may still complete after we stop waiting
         finally:
             self._awaited = None
         if self.lost.done():
