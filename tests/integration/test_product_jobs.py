@@ -38,7 +38,8 @@ BAD, BROKEN, LATER = 3, 5, 7
 
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
-    with running_runtime(database_url, tmp_path) as runtime:
+    # A place for each message, so that none is returned for another time.
+    with running_runtime(database_url, tmp_path, products_at_once=48) as runtime:
         yield runtime
 
 
