@@ -1,7 +1,8 @@
-"""The rows of an upload as products: a table and its layout in, products and row problems out.
+"""Turns the rows of an upload into products and row problems, by the layout of its table.
 
-What is refused as a whole raises Problem. Problems of rows are collected, all of them counted, so
-that one upload tells a person everything that is wrong with the file. No database, no network.
+A file that is refused as a whole raises Problem. Problems of rows are all counted and the first
+ones collected, so that one upload shows a person everything wrong with the file. No database, no
+network.
 """
 
 import re
@@ -25,9 +26,9 @@ MAX_REPORTED = 100
 MAX_NAME_CHARACTERS = 1000
 MAX_KEY_CHARACTERS = 1000
 MAX_VALUE_CHARACTERS = 200
-# Blank rows between others come back, where there are no more than these at one place.
+# Blank rows between others are kept in the output, up to this many in one place.
 MAX_BLANK_ROWS_KEPT = 1000
-# Rows without any text between others; reading them costs as much as reading others.
+# Limit of rows without any text between others; reading one costs as much as any other row.
 MAX_BLANK_ROWS = 1_000_000
 
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
@@ -38,7 +39,7 @@ _TWO_URLS = (
     "It is read as one URL. If it is several, write each with https:// in front, or send base_url"
     " where they are paths."
 )
-# Pictures written into a cell instead of a URL, as Odoo exports them.
+# Pictures embedded in a cell instead of a URL, as Odoo exports them.
 _IMAGE_DATA = re.compile(r"(?:data:image/|[A-Za-z0-9+/\r\n]{200})")
 
 
@@ -60,8 +61,8 @@ class RowError(TypedDict):
 
 @dataclass(frozen=True)
 class RowProblem:
-    """What is wrong in one cell. `line` is the line of the file on which the row starts, the header
-    being line 1 where nothing is above it.
+    """What is wrong in one cell. `line` is the line of the file on which the row starts; the header
+    is line 1 if nothing is above it.
     """
 
     line: int
@@ -82,7 +83,7 @@ class RowProblem:
 
 @dataclass
 class Problems:
-    """The first MAX_REPORTED problems, and how many there are in all."""
+    """The first MAX_REPORTED problems, and the number of all problems."""
 
     count: int = 0
     first: list[RowProblem] = field(default_factory=list)
@@ -94,7 +95,7 @@ class Problems:
 
 
 class _WrongRow(Exception):
-    """The row cannot be read at all; `on_error=refuse` refuses the whole file for it."""
+    """The row cannot be read at all; with `on_error=refuse`, the whole file is refused."""
 
     def __init__(self, problem: RowProblem) -> None:
         super().__init__()
@@ -104,8 +105,8 @@ class _WrongRow(Exception):
 class ProductFile:
     """A table of products. Iterate once; then errors, warnings and skipped_rows are complete.
 
-    With `strict`, a further URL that is not valid is an error, and a warning otherwise. With `skip`
-    a row with an error becomes an OtherRow and its errors are warnings.
+    An invalid URL after a row's first is a warning, or an error with `strict`. With `skip`, a row
+    with an error becomes an OtherRow and its errors become warnings.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class ProductFile:
         strict: bool = False,
         skip: bool = False,
     ) -> None:
-        """Raises Problem where the header cannot be used."""
+        """Raises Problem if the header cannot be used."""
         self.layout = layout
         self.errors = Problems()
         self.warnings = Problems()
@@ -131,8 +132,8 @@ class ProductFile:
         self._warn_of_guessed_encoding()
 
     def __iter__(self) -> Iterator[NewProduct | OtherRow]:
-        """The products of the rows without an error, and the rows that are kept as they are, in the
-        order of the file. Raises Problem where the file cannot be read on.
+        """The products of rows without an error, and the rows that are kept unchanged, in the order
+        of the file. Raises Problem if the rest of the file cannot be read.
         """
         self._reader.prepare()
         rows = 0
@@ -178,9 +179,7 @@ class ProductFile:
         )
 
     def _read(self, row: Row) -> NewProduct | OtherRow | None:
-        """The product of the row, or the row as it is; None where the row has an error that refuses
-        the file.
-        """
+        """The row's product, or the row unchanged; None if an error in the row refuses the file."""
         self._row_errors = []
         product = None
         try:
@@ -227,11 +226,11 @@ class ProductFile:
         return self._skip
 
     def column_name(self, column: int) -> str:
-        """A column by the name that it has in this file."""
+        """A column's name as this file writes it."""
         return self.layout.header[column].strip()
 
     def check_urls(self, line: int, cell: str, urls: Sequence[tuple[int, str]]) -> None:
-        """Check the URLs of a product, each with its column. `cell` is what an error shows."""
+        """Check the URLs of a product, each with its column. Errors show `cell`."""
         column = urls[0][0]
         limit = self._limits.max_urls_per_product
         if len(urls) > limit:
@@ -274,7 +273,7 @@ class ProductFile:
 
 
 def no_images(layout: Layout, file: ProductFile) -> Problem:
-    """The refusal of a file in which no row has an image."""
+    """The problem that refuses a file in which no row has an image."""
     columns = ", ".join(repr(file.column_name(column.read)) for column in layout.images[:20])
     return Problem(
         ProblemCode.NO_ROWS,
@@ -283,7 +282,7 @@ def no_images(layout: Layout, file: ProductFile) -> Problem:
 
 
 def _better_advice(url: str) -> str | None:
-    """What to do about a cell that holds something else than a URL."""
+    """Advice for a cell that holds something other than a URL."""
     if _IMAGE_DATA.match(url):
         return "The cell holds the picture itself. Export URLs instead of images."
     if "://" not in url and re.search(r"[/.]", url) and " " not in url.strip():
@@ -295,7 +294,7 @@ def _better_advice(url: str) -> str | None:
 
 
 class ExportRows:
-    """A system's export, or columns that the form names: only images are needed."""
+    """Reads a recognised export, or the columns that the form names. A row needs only an image."""
 
     def __init__(self, file: ProductFile) -> None:
         self._file = file
@@ -304,13 +303,13 @@ class ExportRows:
         self._name: str | None = None
 
     def prepare(self) -> None:
-        """Nothing to be known before the first row."""
+        """Does nothing: no row depends on a later one."""
 
     def finish(self) -> None:
-        """Nothing that only all rows together show."""
+        """Does nothing: there is no check over all rows."""
 
     def read(self, row: Row) -> NewProduct | None:
-        """None where the row has no image."""
+        """The row's product; None if the row has no image."""
         layout = self._layout
         cells = self._filled(row)
         key, name = _first_filled(cells, layout.keys), _first_filled(cells, layout.names)
@@ -335,7 +334,7 @@ class ExportRows:
         )
 
     def _filled(self, row: Row) -> list[str]:
-        """The row with one cell a column of the header, at least."""
+        """The row, padded to one cell per header column."""
         width = len(self._layout.header)
         cells = row.cells
         if len(cells) < width:
@@ -345,7 +344,11 @@ class ExportRows:
         return cells
 
     def _carried_down(self, key: str | None, name: str | None) -> tuple[str | None, str | None]:
-        """A row without key and name belongs to the row above, as does one that repeats the key."""
+        """The row's key and name, from the row above where they are missing.
+
+        A row without both, or one that repeats the key above and has no name, belongs to the row
+        above.
+        """
         if key is None and name is None:
             key, name = self._key, self._name
         elif key is not None and key == self._key and name is None:
@@ -354,7 +357,7 @@ class ExportRows:
         return key, name
 
     def _urls(self, cells: Sequence[str]) -> list[tuple[int, str]]:
-        """The URLs of the row, each with its column: column by column, in their order."""
+        """The URLs of the row with their columns, in column order."""
         urls = []
         for column in self._layout.images:
             read = column.read if cells[column.read].strip() else column.write
@@ -363,7 +366,7 @@ class ExportRows:
 
 
 class NativeRows:
-    """The native CSV: every row is a product, with a number of its own, a name and URLs."""
+    """The native CSV: every row is a product with its own serial number, a name and URLs."""
 
     def __init__(self, file: ProductFile) -> None:
         layout = file.layout
@@ -372,14 +375,16 @@ class NativeRows:
         self._layout = layout
         self._serial, self._name = layout.keys[0], layout.names[0]
         self._urls = layout.images[0].read
-        # Columns without a name behind it are what a spreadsheet leaves over.
+        # Spreadsheets leave unnamed columns at the end; they do not count as columns of the file.
         self._urls_come_last = not any(cell.strip() for cell in layout.header[self._urls + 1 :])
         self._serials = array("q")
         self._serial_lines = array("q")
         self._duplicates: dict[int, int] = {}
 
     def prepare(self) -> None:
-        """Where wrong rows are skipped, a repeated number is to be known when its row is read."""
+        """Find repeated serial numbers before the first row is read, if rows with errors are
+        skipped.
+        """
         if not self._file.skips_wrong_rows:
             return
         for row in self._file.rows():
@@ -393,7 +398,7 @@ class NativeRows:
         }
 
     def finish(self) -> None:
-        """Add an error for each row whose serial number an earlier row has."""
+        """Add an error for each row whose serial number appears in an earlier row."""
         if self._file.skips_wrong_rows:
             return
         duplicates = sorted(self._repeated())
@@ -409,10 +414,9 @@ class NativeRows:
         del errors.first[MAX_REPORTED:]
 
     def _repeated(self) -> list[tuple[int, int]]:
-        """Each index of a repeated serial number, with the index of its first row.
+        """The index of each repeated serial number, with the index of its first occurrence.
 
-        Two arrays of machine integers hold a million rows in 16 MB; a dictionary of them would take
-        110.
+        Two arrays of machine integers hold a million rows in 16 MB; a dictionary would take 110 MB.
         """
         serials = self._serials
         if all(serials[index] < serials[index + 1] for index in range(len(serials) - 1)):
@@ -455,9 +459,9 @@ class NativeRows:
         )
 
     def _split_cells(self, row: Row) -> tuple[list[str], list[str]]:
-        """The row with exactly one cell a header column, and the URLs of its URL cell.
+        """The row with exactly one cell per header column, and the URLs of its URL cell.
 
-        Where the URL column is the last, unquoted URLs spill over: further cells belong to it.
+        If the URL column is the last, unquoted URLs spill into further cells, which belong to it.
         """
         cells, delimiter = row.cells, self._layout.delimiter
         width = len(self._layout.header)
@@ -472,8 +476,8 @@ class NativeRows:
         return cells[:width], read_urls(cells[self._urls])
 
     def _holds_other_text(self, unnamed: Sequence[str]) -> bool:
-        """Whether cells in columns without a name are something else than spilled URLs, and thus
-        columns after all.
+        """Whether cells in unnamed columns hold something other than spilled URLs. If so, they are
+        columns of their own.
         """
         return any(cell.strip() and not _STARTS_WITH_SCHEME.match(cell) for cell in unnamed)
 
@@ -519,8 +523,8 @@ def _first_filled(cells: Sequence[str], columns: Sequence[int]) -> str | None:
 
 
 def _spilled(cells: Sequence[str], delimiter: str) -> tuple[str, list[str]]:
-    """One URL cell from those that an unquoted one fell into, and its URLs."""
-    if delimiter == "\t":  # which stands in no URL: each cell is one, or several
+    """Rejoin a URL cell that was split because it was unquoted; the cell and its URLs."""
+    if delimiter == "\t":  # no URL contains a tab: each cell holds whole URLs
         filled = [cell for cell in cells if cell.strip()]
         return ",".join(filled), [url for cell in filled for url in read_urls(cell)]
     joined = _join_spilled(cells, delimiter)
@@ -528,12 +532,12 @@ def _spilled(cells: Sequence[str], delimiter: str) -> tuple[str, list[str]]:
 
 
 def _join_spilled(cells: Sequence[str], delimiter: str) -> str:
-    """A cell without a scheme belongs to the URL before it."""
+    """Join the pieces: a cell without a scheme belongs to the URL before it."""
     pieces: list[str] = [cells[0]]
     empty: list[str] = []
     for cell in cells[1:]:
         if not cell.strip():
-            empty += (delimiter, cell)  # belongs to the URL only when more of it follows
+            empty += (delimiter, cell)  # part of the URL only if more of the URL follows
         elif _STARTS_WITH_SCHEME.match(cell):
             pieces += (",", cell)
             empty.clear()

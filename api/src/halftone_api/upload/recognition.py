@@ -1,6 +1,7 @@
-"""Which kind of table a file is: the native CSV, a system's export, or columns that the form names.
+"""Decides what kind of table a file is: the native CSV, a system's export, or columns that the form
+names.
 
-Raises Problem with what was found and what would be taken.
+Raises Problem, which lists what was found and what is accepted.
 """
 
 import json
@@ -31,9 +32,9 @@ from halftone_api.upload.profiles.profile import (
 from halftone_api.upload.table import Beginning, Row, Table
 
 AUTO = "auto"
-MAX_COLUMNS = 16_384  # as many as a spreadsheet has
+MAX_COLUMNS = 16_384  # a spreadsheet's limit
 MAX_SHOWN_CHARACTERS = 200
-# A header is among the first rows; these many rows show which columns hold images.
+# The header is searched in the first 12 rows; 200 rows show which columns hold images.
 _HEADER_WITHIN = 12
 _SAMPLE_ROWS = 200
 _SHOWN_COLUMNS = 20
@@ -46,7 +47,7 @@ _NATIVE_ALIASES = {
     **{normal_name(name): name for name in NATIVE_COLUMNS},
     **dict.fromkeys(("s. no", "s. no.", "s.no", "s.no."), SERIAL),
 }
-# Columns that people know a product by, the best first; for the advice in a refusal.
+# Columns that usually identify a product, best first; a refusal suggests them.
 _LIKELY_KEYS = (
     "sku", "handle", "product code", "code", "reference", "article number", "artikelnummer",
     "item number", "product id", "id", "ean", "gtin", "key",
@@ -72,7 +73,7 @@ class MappedColumns:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the form says about the columns: a profile's name or AUTO, or `columns`."""
+    """The form's choice of columns: a profile's name or AUTO, or `columns`."""
 
     profile: str = AUTO
     columns: MappedColumns | None = None
@@ -80,7 +81,7 @@ class Wanted:
 
 
 def recognise(table: Table, wanted: Wanted) -> Layout:
-    """The layout of the file. Raises Problem where nothing fits."""
+    """The layout of the file. Raises Problem if none fits."""
     beginnings = table.beginnings(_HEADER_WITHIN)
     layout = _find_layout(table, beginnings, wanted)
     if layout is None:
@@ -95,7 +96,7 @@ def recognise(table: Table, wanted: Wanted) -> Layout:
 
 
 def fits(beginnings: Sequence[Beginning], wanted: Wanted) -> bool:
-    """Whether these rows have a header that `recognise` would take; for choosing a sheet."""
+    """Whether these rows have a header that `recognise` accepts; used to choose a sheet."""
     return any(
         _fit(beginning, at, wanted) is not None
         for beginning in beginnings
@@ -128,7 +129,7 @@ def _rules(rules: CellRules, base_url: str | None) -> CellRules:
 
 
 def _find_layout(table: Table, beginnings: Sequence[Beginning], wanted: Wanted) -> Layout | None:
-    """The best fit over all delimiters and rows; of equal ones the first row."""
+    """The best fit over all delimiters and rows; the first row among equals."""
     best: tuple[int, int, Layout] | None = None
     for beginning in beginnings:
         for at in range(len(beginning.rows)):
@@ -139,7 +140,7 @@ def _find_layout(table: Table, beginnings: Sequence[Beginning], wanted: Wanted) 
 
 
 def _fit(beginning: Beginning, at: int, wanted: Wanted) -> tuple[int, Layout] | None:
-    """How well a row serves as the header, and the layout that follows from it."""
+    """How well a row serves as the header, and the layout it gives."""
     row = beginning.rows[at]
     names = [normal_name(cell) for cell in row.cells]
     base = _layout(beginning, at)
@@ -177,7 +178,7 @@ def _layout(beginning: Beginning, at: int) -> Layout:
 
 
 def _fit_native(names: Sequence[str], base: Layout) -> tuple[int, Layout] | None:
-    """The native CSV, where all of its columns are there."""
+    """The native CSV's layout, if the header has all of its columns."""
     standard = [_NATIVE_ALIASES.get(name, name) for name in names]
     if any(name not in standard for name in NATIVE_COLUMNS):
         return None
@@ -189,7 +190,7 @@ def _fit_native(names: Sequence[str], base: Layout) -> tuple[int, Layout] | None
 
 
 def refuse_duplicate_columns(layout: Layout) -> None:
-    """In the native CSV no column may repeat, those for output URLs aside. Raises Problem."""
+    """Raise Problem if a column repeats in the native CSV. Columns for output URLs may repeat."""
     names = [_NATIVE_ALIASES.get(normal_name(cell), normal_name(cell)) for cell in layout.header]
     output = normal_name(OUTPUT_COLUMN)
     duplicates = sorted(
@@ -247,8 +248,8 @@ def _fit_columns(
 
 
 def _columns(names: Sequence[str], wanted: str | int | None) -> list[int] | None:
-    """The positions of a column that `columns` names: several where its name repeats; None where
-    the header does not have it.
+    """The positions of a column that `columns` names: several if its name repeats, None if the
+    header lacks it.
     """
     if wanted is None:
         return []
@@ -262,7 +263,9 @@ def _columns(names: Sequence[str], wanted: str | int | None) -> list[int] | None
 
 
 def _missing_columns(table: Table, beginnings: Sequence[Beginning], wanted: Wanted) -> Problem:
-    """What is missing, what is there, which columns hold URLs, and the `columns` to send."""
+    """The problem to raise: the missing columns, the columns found, those with URLs, and a
+    suggested `columns`.
+    """
     beginning, at = max(
         ((each, at) for each in beginnings for at in range(len(each.rows))),
         key=lambda place: _likely_header(*place),
@@ -291,8 +294,8 @@ def _missing_columns(table: Table, beginnings: Sequence[Beginning], wanted: Want
 
 
 def _likely_header(beginning: Beginning, at: int) -> tuple[int, int, int]:
-    """The row with most of the native columns; then the first one, under the delimiter that gives
-    most cells.
+    """Sort key: the row with the most native columns; among equals the first row, then the
+    delimiter that gives the most cells.
     """
     cells = beginning.rows[at].cells
     native = sum(normal_name(cell) in _NATIVE_ALIASES for cell in cells)
@@ -350,7 +353,7 @@ def _likely(names: Sequence[str], among: Sequence[int], words: Sequence[str]) ->
 
 
 def _image_columns(table: Table, layout: Layout) -> list[int]:
-    """The columns in which a cell of the first rows has a URL, or a path to a picture."""
+    """The columns that have a URL, or a path to a picture, in one of the first rows."""
     found: set[int] = set()
     for row in islice(_rows_below(table, layout), _SAMPLE_ROWS):
         found |= {
@@ -367,7 +370,7 @@ def _rows_below(table: Table, layout: Layout) -> Iterator[Row]:
             if row.line > layout.header_line:
                 yield row
     except Problem:
-        return  # what is wrong with a later row is not the question here
+        return  # a problem in a later row does not matter here
 
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".heic")
@@ -383,5 +386,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _cut(value: str) -> str:
-    """As much of it as an answer repeats."""
+    """The text, cut to the length that an answer repeats."""
     return value[:MAX_SHOWN_CHARACTERS]

@@ -8,14 +8,14 @@ from halftone_shared.db.requests import NewProduct, OtherRow
 
 @dataclass(frozen=True)
 class Sample:
-    """`products` of the `of_products` that a file has, with its `of_images` images."""
+    """`products` out of the `of_products` in a file, which has `of_images` images."""
 
     products: int
     of_products: int
     of_images: int
 
     def of(self, rows: Iterable[NewProduct | OtherRow]) -> Iterator[NewProduct]:
-        """Exactly `products` of the products, the first one among them; no other rows."""
+        """Exactly `products` of the products, including the first; no other rows."""
         products = (row for row in rows if isinstance(row, NewProduct))
         taken = 0
         for number, product in enumerate(products):

@@ -1,4 +1,4 @@
-"""From an uploaded file to a stored request: validate every row, write all or nothing, in one
+"""Stores an uploaded file as a request: validates every row and writes all or nothing, in one
 transaction.
 """
 
@@ -48,7 +48,7 @@ class UploadLinks(RequestLinks):
 
 
 class Accepted(TypedDict):
-    """What the 202 says."""
+    """The body of the 202."""
 
     message: str
     request_id: Uuid
@@ -67,7 +67,7 @@ class Accepted(TypedDict):
 
 @dataclass(frozen=True)
 class Intake:
-    """Where uploads go. `public_url` is the base of the links in the answer."""
+    """Stores uploads. `public_url` is the base of the links in the answer."""
 
     engine: Engine
     limits: UploadLimits
@@ -82,10 +82,10 @@ class Intake:
         idempotency_key: str | None,
         trace_id: str | None = None,
     ) -> Accepted:
-        """Write an upload's request and products; the body of the 202.
+        """Write an upload's request and products; return the body of the 202.
 
-        On return they are committed, and dispatchers are notified. With a key that came before, the
-        answer is the one that was given then. Raises Problem, and then nothing remains.
+        On return they are committed, and dispatchers are notified. If the idempotency key was used
+        before, the answer is the earlier one. Raises Problem, and then nothing is stored.
         """
         try:
             with transaction(self.engine) as connection:
@@ -117,7 +117,7 @@ class Intake:
         owner_id: UUID | None,
         trace_id: str | None,
     ) -> Accepted:
-        """Rows are written while they are checked."""
+        """Write each row as soon as it is checked."""
         sample = None if upload.sample is None else self._measure(table, layout, upload)
         request = NewRequest(
             id=uuid4(),
@@ -142,8 +142,8 @@ class Intake:
             output_namer(upload.options) as named,
         ):
             for row in file if sample is None else sample.of(file):
-                # After the first error nothing of this will stay; the rest is read for its errors
-                # alone.
+                # After the first error nothing is stored; the remaining rows are only checked for
+                # errors.
                 if file.errors.count:
                     continue
                 if isinstance(row, NewProduct):
@@ -176,7 +176,7 @@ class Intake:
         return file
 
     def _measure(self, table: Table, layout: Layout, upload: Upload) -> Sample:
-        """Read the whole file for its number of products and images. Raises Problem."""
+        """Read the whole file to count its products and images. Raises Problem."""
         file = self._products(table, layout, upload)
         products = images = 0
         for row in file:
@@ -187,7 +187,7 @@ class Intake:
         return Sample(min(upload.sample or products, products), products, images)
 
     def check(self, upload: Upload) -> Check:
-        """What an upload would be understood as; nothing is stored. Raises Problem as `store`."""
+        """How an upload would be understood; stores nothing. Raises Problem as `store` does."""
         with open_table(upload.file, upload.reading) as (table, layout):
             file = self._products(table, layout, upload)
             found = Understanding()
@@ -200,7 +200,7 @@ class Intake:
 
 
 def _contradictions(options: ImageOptions) -> Iterator[RowProblem]:
-    """Options that break a rule of the preset, as warnings about no row in particular."""
+    """Options that break a rule of the preset, as warnings that belong to no row."""
     if options.preset is not None:
         for message in contradictions(options, load_presets()[options.preset]):
             yield RowProblem(0, "", "contradicts_preset", message, options.preset)
@@ -232,7 +232,7 @@ def _refuse_invalid_rows(products: ProductFile) -> None:
 
 
 def _fingerprint(upload: Upload) -> bytes:
-    """What makes two uploads the same: the file's bytes and every field of the form."""
+    """Equal for equal uploads: a hash of the file's bytes and every form field."""
     digest = hashlib.sha256()
     upload.file.seek(0)
     while chunk := upload.file.read(_READ_BYTES):

@@ -1,4 +1,4 @@
-"""What a file of rows gives its reader, whether it was text or a workbook."""
+"""The common interface of text files and workbooks: rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class FileKind(StrEnum):
 
 
 class Row(NamedTuple):
-    """A row of the file; a tuple, since a million of them are made.
+    """A row of the file; a tuple, because a large file has a million of them.
 
     `line` is where the row starts: a line of the text, or a row of the sheet. `kinds` has one
-    character a cell of a workbook, see workbook.py; it is empty where every cell is text.
+    character per cell of a workbook, see workbook.py; it is empty if every cell is text.
     """
 
     line: int
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Beginning:
-    """The first rows of a table, as they are under one delimiter."""
+    """The first rows of a table, as split by one delimiter."""
 
     kind: FileKind
     delimiter: str
@@ -41,25 +41,25 @@ class Beginning:
 
 
 class Table(Protocol):
-    """A file whose rows can be read from the beginning, as often as needed."""
+    """A file whose rows can be read from the beginning any number of times."""
 
     kind: FileKind
     encoding: str
-    # Of a workbook: the sheet that was read.
+    # Workbooks only: the sheet that was read.
     sheet: str | None
-    # What a text begins with: a byte order mark, a line `sep=;`.
+    # How a text begins: with a byte order mark, or a line `sep=;`.
     has_bom: bool
     separator_line: str | None
-    # Where the bytes were taken for windows-1252: the line of the first one that is not UTF-8.
+    # If windows-1252 was guessed: the line of the first byte that is not UTF-8.
     guessed_at_line: int | None
-    # Why the beginning cannot be read under some delimiter; that matters where no other fits.
+    # Why the beginning cannot be read with some delimiter; reported if no other delimiter fits.
     malformed: Problem | None
 
     def beginnings(self, rows: int) -> list[Beginning]:
-        """At most so many rows that are not blank, under each delimiter that is possible."""
+        """At most `rows` rows that are not blank, once per possible delimiter."""
 
     def close(self) -> None:
-        """Give back what the table itself has opened; not the uploaded file."""
+        """Release what the table opened; the uploaded file stays open."""
 
     def rows(self, delimiter: str) -> Iterator[Row]:
-        """Every row, blank ones too. Raises Problem where the file cannot be read on."""
+        """Every row, blank ones too. Raises Problem if the rest of the file cannot be read."""

@@ -1,4 +1,4 @@
-"""A text file as rows: CSV, TSV or TXT. Nothing larger than a row is kept in memory."""
+"""Reads a text file (CSV, TSV or TXT) as rows. At most one row is kept in memory."""
 
 import codecs
 import csv
@@ -14,9 +14,9 @@ from halftone_api.upload.table import Beginning, FileKind, Row
 
 DELIMITERS = (",", ";", "\t")
 MAX_CELL_CHARACTERS = 1024 * 1024
-# A row of empty cells takes forty times as many bytes of memory.
+# A row of empty cells takes forty times as much memory as its text.
 MAX_ROW_CHARACTERS = 4 * MAX_CELL_CHARACTERS
-# A header that comes later than this is none.
+# A header after more blank lines than this is not found.
 MAX_LEADING_BLANK_LINES = 10_000
 ENCODINGS = (
     "utf-8",
@@ -33,7 +33,7 @@ ENCODINGS = (
     "big5",
     "euc-kr",
 )
-# What spreadsheets write where they do not write UTF-8.
+# The encoding of spreadsheets that do not write UTF-8.
 _GUESSED_ENCODING = "windows-1252"
 _READ_BYTES = 1024 * 1024
 _SEPARATOR_LINE = re.compile(r'"?sep=(?P<delimiter>[,;|\t])"?[\r\n]*', re.IGNORECASE)
@@ -47,14 +47,14 @@ csv.field_size_limit(MAX_CELL_CHARACTERS)
 
 
 class TextTable:
-    """A text whose encoding is found and checked to the last byte."""
+    """A text file whose encoding is detected and verified to the last byte."""
 
     kind = FileKind.CSV
     sheet: str | None = None
 
     def __init__(self, file: BinaryIO, encoding: str | None = None) -> None:
-        """`encoding` is one of ENCODINGS; without it the bytes decide. Raises Problem where the
-        file is not text.
+        """`encoding` is one of ENCODINGS; without it the bytes decide. Raises Problem if the file
+        is not text.
         """
         self.malformed: Problem | None = None
         self.encoding, self.guessed_at_line = _find_encoding(file, encoding)
@@ -79,7 +79,8 @@ class TextTable:
             try:
                 first.extend(itertools.islice(self._not_blank(delimiter), rows))
             except Problem as problem:
-                # The rows before it stay. Under another delimiter the same quotes may be text.
+                # Keep the rows before it: under another delimiter the same quotes may be plain
+                # text.
                 self.malformed = self.malformed or problem
             else:
                 if not first:
@@ -109,7 +110,7 @@ class TextTable:
                     raise csv.Error(f"it has more than {MAX_ROW_CHARACTERS} characters")
                 yield text
 
-        # strict: without it, a lone quote takes in all rows up to the next one.
+        # strict: otherwise a lone quote swallows all rows up to the next quote.
         reader = csv.reader(
             _unspaced(lines_of_a_row(), delimiter), delimiter=delimiter, strict=True
         )
@@ -135,15 +136,15 @@ class TextTable:
         if self.separator_line is not None:
             read_line()
             return iter(read_line, "")
-        # Programs that add a mark to a text that has one leave several.
+        # There may be several marks: some programs add one to a text that already has one.
         first = read_line().lstrip("\ufeff")
         return itertools.chain([first] if first else [], iter(read_line, ""))
 
 
 def _find_encoding(file: BinaryIO, wanted: str | None) -> tuple[str, int | None]:
-    """The file's encoding, and where it was guessed the line of the first byte that is not UTF-8.
+    """The file's encoding and, if it was guessed, the line of the first byte that is not UTF-8.
 
-    Raises Problem with the byte offset where the bytes are no text in it.
+    Raises Problem with the byte offset at which the bytes are not text in that encoding.
     """
     file.seek(0)
     start = file.read(3)
@@ -155,7 +156,7 @@ def _find_encoding(file: BinaryIO, wanted: str | None) -> tuple[str, int | None]
     if wrong is None:
         return encoding, None
     is_guessed = wanted is None and marked is None and not wrong.is_nul
-    # A text with letters in UTF-8 before the wrong byte is a broken one, not another encoding.
+    # If UTF-8 letters precede the invalid byte, the text is damaged UTF-8, not another encoding.
     if is_guessed and _is_ascii(file, wrong.offset):
         unreadable = _first_wrong_byte(file, _GUESSED_ENCODING)
         if unreadable is None:
@@ -202,7 +203,7 @@ def _first_wrong_byte(file: BinaryIO, encoding: str) -> _WrongByte | None:
 
 
 def _drop_blank_lines_at_end(file: BinaryIO) -> None:
-    """Cut the line breaks off that a file ends with. Reading 100 million of them takes a minute."""
+    """Cut off the line breaks at the end of a file. Reading 100 million of them takes a minute."""
     end = file.seek(0, io.SEEK_END)
     while end > 0:
         start = max(0, end - _READ_BYTES)
@@ -239,13 +240,13 @@ def _line_of(file: BinaryIO, encoding: str, byte_offset: int) -> int:
 
 
 def _unspaced(lines: Iterator[str], delimiter: str) -> Iterator[str]:
-    """The lines, without the spaces before an opening quote (`1, "a, b"`): csv would take the quote
-    as text.
+    """The lines, without the spaces before an opening quote (`1, "a, b"`), after which csv would
+    read the quote as text.
     """
     bare_cell = re.compile(rf"[^{re.escape(delimiter)}]*+{re.escape(delimiter)}?+")
     inside = False
     for line in lines:
-        # Most lines have no such spaces, and quotes in pairs: nothing to do, and nothing left open.
+        # Fast path for most lines: no such spaces, and an even number of quotes.
         if not inside and ' "' not in line and line.count('"') % 2 == 0:
             yield line
         else:
@@ -258,7 +259,7 @@ _REST_OF_QUOTED = re.compile(r'(?:[^"]|"")*+"')
 
 
 def _unspace_line(line: str, bare_cell: "re.Pattern[str]", *, inside: bool) -> tuple[str, bool]:
-    """A line without the spaces before opening quotes, and whether it ends in a quoted cell."""
+    """A line without the spaces before opening quotes, and whether it ends inside a quoted cell."""
     pieces, at = [], 0
     while at < len(line):
         if not inside and (opening := _OPENING_QUOTE.match(line, at)):

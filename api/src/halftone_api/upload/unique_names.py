@@ -1,7 +1,7 @@
-"""Output names that are unique within a request, without regard to case.
+"""Makes output names unique within a request, ignoring case.
 
 A request may have a million products with several images each. Their names are kept in a temporary
-SQLite file, so that memory stays constant.
+SQLite file, so that memory use stays constant.
 """
 
 import sqlite3
@@ -15,12 +15,12 @@ from halftone_shared.db.requests import NewProduct
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.output_names import NamedProduct, output_names
 
-# Pages that SQLite keeps in memory, in KiB.
+# SQLite's page cache, in KiB.
 _CACHE_KIB = 16 * 1024
 
 
 class UniqueNames:
-    """Gives every name once: the second `mug-1` becomes `mug-1-2`."""
+    """Returns every name once: the second `mug-1` becomes `mug-1-2`."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class UniqueNames:
         return [self.claim(name) for name in names]
 
     def claim(self, name: str) -> str:
-        """The name, or the name with the first number that makes it unique."""
+        """The name, or the name with the lowest number that makes it unique."""
         if self._take(name):
             return name
         key = name.casefold()
@@ -54,7 +54,9 @@ class UniqueNames:
 
 @contextmanager
 def output_namer(options: ImageOptions) -> Iterator[Callable[[NewProduct], NewProduct]]:
-    """Gives products the names of their outputs, as the option `names` says; without it, none."""
+    """Names the outputs of products as the option `names` says; without that option, outputs get no
+    names.
+    """
     template = options.names
     if template is None:
         yield lambda product: product
@@ -78,12 +80,13 @@ def output_namer(options: ImageOptions) -> Iterator[Callable[[NewProduct], NewPr
 
 @contextmanager
 def unique_names() -> Iterator[UniqueNames]:
-    """A set of names, empty at first, whose file goes with the block."""
+    """A set of names, empty at first. Its file is deleted at the end of the block."""
     with (
         tempfile.TemporaryDirectory(prefix="halftone-names-") as folder,
         closing(sqlite3.connect(Path(folder) / "names", isolation_level=None)) as database,
     ):
-        # Nothing in the file outlives the block: no journal, no waiting for the disk.
+        # The file is not needed after the block, so there is no journal and no waiting for the
+        # disk.
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")
         database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

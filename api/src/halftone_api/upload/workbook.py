@@ -1,4 +1,4 @@
-"""An Excel workbook as rows. The sheet is read by a process of its own, see workbook_child.py."""
+"""An Excel workbook as rows. A separate process reads the sheet, see workbook_child.py."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ _TOO_LARGE = {
 
 
 class Workbook:
-    """One sheet of a workbook, as a table. The rows wait in a temporary file."""
+    """One sheet of a workbook, as a table. Its rows are kept in a temporary file."""
 
     kind = FileKind.XLSX
     encoding = "utf-8"
@@ -44,8 +44,8 @@ class Workbook:
     def read(
         cls, file: BinaryIO, sheet: str | None, fits: Callable[[Sequence[Beginning]], bool]
     ) -> Self:
-        """The sheet of that name, or the first one with a header that fits; where none does, the
-        first one that has rows. Raises Problem.
+        """The sheet of that name. Without a name, the first sheet with a header that fits, or else
+        the first sheet that has rows. Raises Problem.
         """
         rows = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115
         try:
@@ -78,7 +78,9 @@ class Workbook:
 
 
 def _descriptor(file: BinaryIO) -> BinaryIO | Any:
-    """The upload as a file on disk: a small one is in memory, which another process cannot read."""
+    """The upload as a file on disk. A small upload is in memory, which another process cannot
+    read.
+    """
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.seek(0)
     shutil.copyfileobj(file, copy, 1024 * 1024)
@@ -87,7 +89,7 @@ def _descriptor(file: BinaryIO) -> BinaryIO | Any:
 
 
 class _Child:
-    """The process that reads the workbook. It ends by itself, within its time limit."""
+    """The process that reads the workbook. Its own time limit ends it."""
 
     def __init__(self, source: int, output: int) -> None:
         self._process = subprocess.Popen(
@@ -139,7 +141,7 @@ class _Child:
             self._process.stdin.write(json.dumps({"sheet": sheet, "take": take}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            return  # its answer is missing, too
+            return  # its answer is missing as well
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe

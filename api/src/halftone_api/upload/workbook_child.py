@@ -1,13 +1,13 @@
-"""Reads one Excel workbook in a process of its own: `python -m …workbook_child DESCRIPTOR OUTPUT`.
+"""Reads one Excel workbook in a separate process: `python -m …workbook_child DESCRIPTOR OUTPUT`.
 
-A workbook of two kilobytes can ask its reader for half a terabyte. So this process has limits of
-memory and time, looks at the sizes before anything is unpacked, and may die: its parent then
-refuses the file. It imports nothing of the API, so that it starts in a tenth of a second.
+A workbook of two kilobytes can make its reader allocate half a terabyte. So this process limits its
+memory and time, and checks all sizes before unpacking. If it dies, its parent refuses the file. It
+imports nothing of the API, so that it starts in 0.1 s.
 
-Protocol, a line of JSON each: it writes the names of its sheets; then the first rows of each sheet
-that it is asked for, until it is told to take one. It writes that sheet to OUTPUT as CSV, a line a
-row, of which the first cell has the kinds of the others; and ends. A refusal is a line with
-`error`.
+Protocol, one line of JSON each: it writes the names of its sheets, then the first rows of each
+sheet that the parent asks for, until the parent takes one. It writes that sheet to OUTPUT as CSV,
+one line per row, with the kinds of the other cells in the first cell; then it exits. A refusal is a
+line with `error`.
 """
 
 import csv
@@ -33,9 +33,10 @@ OUTPUT_BYTES = 2 * 1024 * 1024 * 1024
 MAX_SHEETS = 200
 MAX_PARTS = 5000
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
-# Of a part that is larger than a megabyte. Sheets of real catalogues are packed 5 to 40 times.
+# Limit for parts larger than 1 MiB: unpacked to packed size. Sheets of real catalogues have 5 to
+# 40.
 MAX_RATIO = 300
-# The cells of the smallest rectangle around all cells: calamine takes 32 bytes for each.
+# Cells of the smallest rectangle around all cells: calamine takes 32 bytes for each.
 MAX_CELLS = 8 * 1024 * 1024
 FIRST_ROWS = 12
 
@@ -49,7 +50,7 @@ TEXT, NUMBER, BOOLEAN, DATE, TIME = "s", "n", "b", "d", "t"
 
 
 class Refused(Exception):
-    """The workbook cannot be taken. The code is one of workbook.py."""
+    """The workbook is refused. The code is one of workbook.py."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -98,7 +99,7 @@ def _serve(path: str, output: int) -> None:
             return
         name = command["sheet"]
         if loaded is None or loaded[0] != name:
-            loaded = None  # before the next one is read: memory for one is enough
+            loaded = None  # frees the memory before the next sheet is read
             loaded = (name, workbook.get_sheet_by_name(name))
         if command["take"]:
             with os.fdopen(output, "w", encoding="utf-8", newline="", closefd=False) as file:
@@ -109,7 +110,7 @@ def _serve(path: str, output: int) -> None:
 
 
 def check_sizes(path: str) -> None:
-    """Look at the directory and the cells' references before anything is held in memory."""
+    """Check the directory and the cells' references before anything is loaded into memory."""
     with open(path, "rb") as file:  # noqa: PTH123 - a descriptor's path
         _check_directory(file)
     with zipfile.ZipFile(path) as archive:
@@ -128,7 +129,7 @@ def check_sizes(path: str) -> None:
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """The number of parts, before zipfile makes an object of each."""
+    """Check the number of parts before zipfile makes an object for each."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 66_000))
     end = file.read()
@@ -141,7 +142,7 @@ def _check_directory(file: IO[bytes]) -> None:
 
 
 def _check_cells(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
-    """The largest column and row of a sheet. What the sheet says of itself may be wrong."""
+    """Check the largest column and row of a sheet. Its own dimensions are not trusted."""
     last_row = last_column = rows = 0
     with archive.open(part) as sheet:
         before = b""
@@ -164,7 +165,7 @@ def _column_number(letters: bytes) -> int:
 
 
 def _rows(sheet: CalamineSheet) -> Iterator[tuple[list[str], str]]:
-    """Each row from the first of the sheet, from its first column: texts and kinds."""
+    """Each row from the first of the sheet, starting at its first column: texts and kinds."""
     start = sheet.start
     left = 0 if start is None else start[1]
     padding = [""] * left
@@ -195,7 +196,7 @@ def _write(sheet: CalamineSheet, file: IO[str]) -> int:
 
 
 def _shown(value: Any) -> str:
-    """A value as the sheet shows it in its usual format."""
+    """A value as the sheet shows it in the usual format."""
     if isinstance(value, str):
         return value.replace("\0", "") if "\0" in value else value
     if isinstance(value, bool):

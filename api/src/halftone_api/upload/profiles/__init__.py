@@ -1,6 +1,6 @@
-"""The exports that are recognised: one declaration each, by subject.
+"""The exports that halftone recognises: one declaration each, by subject.
 
-To add a system, add its Profile to the module that it belongs to; nothing else changes.
+To add a system, add its Profile to the module of its subject; nothing else changes.
 """
 
 from halftone_api.upload.profiles.catalogues import CATALOGUES

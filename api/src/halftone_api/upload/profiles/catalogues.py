@@ -1,4 +1,4 @@
-"""Exports of product information systems and of enterprise resource planning."""
+"""Exports of product information (PIM) and enterprise resource planning (ERP) systems."""
 
 import re
 
@@ -18,7 +18,7 @@ CATALOGUES = (
         key=("sku", "identifier"),
         key_otherwise=("uuid",),
         product=(re.compile(r"name(?:-.*)?"), re.compile(r"label(?:-.*)?")),
-        # Each image is an attribute that somebody has named.
+        # Each image is an attribute with a name that the customer chose.
         images_by_content=True,
     ),
     Profile(
@@ -37,7 +37,7 @@ CATALOGUES = (
         key=("product_reference",),
         product=("product_name",),
         images=(_SALES_LAYER_IMAGES,),
-        # `++` before a URL adds the image to those that are there.
+        # `++` before a URL adds the image to the existing ones.
         rules=CellRules(prefix=r"(?:\+\+)?", path_separator=","),
     ),
     Profile(

@@ -5,7 +5,7 @@ import re
 from halftone_api.upload.cells import CellRules
 from halftone_api.upload.profiles.profile import Profile
 
-# Google takes the attributes in the language of the country, with spaces or underscores.
+# Google accepts attribute names in the country's language, with spaces or underscores.
 _TITLE = re.compile("title|titel|titre|título|titolo|tytuł|titlu")
 _MAIN_IMAGE = re.compile(
     "image[ _]link|bild[ _]?link|lien[ _](?:de l')?image|lien[ _]image|"

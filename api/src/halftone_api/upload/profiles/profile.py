@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from halftone_api.upload.cells import INVISIBLE, NO_RULES, CellRules
 
-# A column's name as `normal_name` gives it, or a pattern that such a name matches as a whole.
+# A column's name as `normal_name` returns it, or a pattern that matches such a name in full.
 Name = str | re.Pattern[str]
 
 _UNSEEN = re.compile(f"[{INVISIBLE}\\x00-\\x08]")
@@ -14,8 +14,8 @@ _SPACE = re.compile(r"\s+")
 
 
 def normal_name(cell: str) -> str:
-    """A column's name for comparison: without regard to case, spaces, line breaks, invisible signs
-    and the asterisk of required columns.
+    """A column's name for comparison: ignores case, repeated spaces, line breaks, invisible
+    characters and the asterisk of required columns.
     """
     return _SPACE.sub(" ", _UNSEEN.sub("", cell)).strip(" *").casefold()
 
@@ -24,14 +24,22 @@ def normal_name(cell: str) -> str:
 class Profile:
     """A system's export.
 
-    `requires`: columns that only this export has together; recognition takes the profile of which
-    most are there. `images`: its image columns, `or_images`: those that count where there is none
-    of the first. With `images_by_content` they are the columns whose cells look like images.
-    `key` and `product`: the columns that a product is known and called by, the best first;
-    `key_otherwise` counts for a row that has neither.
-    `outputs`: where the output URLs of an image column go instead of that column itself.
+    `requires`: columns that only this export has together. If several profiles fit, recognition
+    takes the one with the most required columns.
+
+    `images`: the image columns; `or_images`: the image columns if none of `images` exists. With
+    `images_by_content`, the image columns are those whose cells look like images.
+
+    `key` and `product`: the columns with a product's key and its name, in order of preference;
+    `key_otherwise`: the key of a row whose `key` columns are empty.
+
+    `outputs`: maps an image column to the column that takes its output URLs, if that is another
+    one.
+
     `follow_up_rows`: a row without key and name, or with the key of the row above, belongs to it.
-    `before`: what a cell above the header begins with.
+
+    `before`: a pattern for the start of a cell above the header.
+
     `example_keys`: keys of rows that the system ignores.
     """
 
@@ -52,7 +60,9 @@ class Profile:
 
 
 def score(profile: Profile, names: Sequence[str], above: Sequence[Sequence[str]]) -> int:
-    """How many columns of the header speak for this profile; 0 where one is missing."""
+    """The number of required columns if the header has all of them, else 0. A match of `before`
+    adds 1, and without one a profile with `before` scores 0.
+    """
     known = set(names)
     if not all(_has(known, name) for name in profile.requires):
         return 0
@@ -75,7 +85,7 @@ def columns_of(names: Sequence[str], wanted: Sequence[Name]) -> list[int]:
 
 
 def columns_by_preference(names: Sequence[str], wanted: Sequence[Name]) -> list[int]:
-    """The first column of each name, in the order of the names."""
+    """The first column with each name, in the order of `wanted`."""
     found = [columns_of(names, [name])[:1] for name in wanted]
     return list(dict.fromkeys(index for columns in found for index in columns))
 

@@ -5,7 +5,7 @@ import re
 from halftone_api.upload.cells import CellRules
 from halftone_api.upload.profiles.profile import Profile
 
-# WooCommerce writes the header in the language of the shop.
+# WooCommerce writes the header in the shop's language.
 _WOOCOMMERCE_IMAGES = re.compile(
     "images|bilder|imágenes|imagenes|immagini|imagens|afbeeldingen|obrazki|obrazy|obrázky|"
     "billeder|kuvat|képek|imagini|imatges|изображения|зображення|εικόνες|görseller|resimler|"
@@ -152,7 +152,7 @@ SHOPS = (
         product=("name",),
         images=("productimageurl",),
         follow_up_rows=True,
-        # The export has media IDs; this is where Wix serves them from.
+        # The export has media IDs; Wix serves the images under this address.
         rules=CellRules(base_url="https://static.wixstatic.com/media/", path_separator=";"),
     ),
     Profile(
