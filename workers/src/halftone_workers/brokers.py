@@ -1,7 +1,7 @@
-"""The two brokers that actors take their messages from: RabbitMQ, and a queue inside this process
-for the embedded default.
+"""The two brokers that deliver messages to actors: RabbitMQ, and an in-process queue for the
+embedded default.
 
-Neither has Dramatiq's delay queues or retries: what is due again, and when, stands in PostgreSQL.
+Neither uses Dramatiq's delay queues or retries: PostgreSQL records what is due again, and when.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class _OneLine(logging.Filter):
-    """Dramatiq logs a critical line for each queue every 3 s while RabbitMQ is away."""
+    """Drops the critical line that Dramatiq logs per queue every 3 s while RabbitMQ is down."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error: object = record.exc_info[1] if record.exc_info else None
@@ -53,11 +53,11 @@ def _prefetch(queue: str, prefetch: int) -> int:
 
 
 class BoundConsumer(_RabbitmqConsumer):
-    """Acknowledges only what came over its own connection.
+    """Acknowledges only messages that arrived over its own connection.
 
-    A delivery tag is a number that counts from 1 on every channel. A message that came over an
-    earlier connection carries a tag that stands for another one here: acknowledging by it loses
-    that one. It need not be acknowledged at all: RabbitMQ took it back when its connection ended.
+    Delivery tags count from 1 on every channel. On this connection, the tag of a message from an
+    earlier connection denotes another message: acknowledging it would lose that one. The earlier
+    message needs no acknowledgement: RabbitMQ requeued it when its connection ended.
     """
 
     def __next__(self) -> Any:
@@ -75,14 +75,14 @@ class BoundConsumer(_RabbitmqConsumer):
         return message
 
     def _is_readable(self, message: Any) -> bool:
-        """What Dramatiq takes for granted of a message: one that is otherwise ends the thread that
-        gets it, and comes again to the next.
+        """Check what Dramatiq assumes about a message. A malformed one would end the thread that
+        receives it, and would then be redelivered to the next thread.
         """
         is_here = message.queue_name == self.queue_name
         return is_here and isinstance(message.actor_name, str) and isinstance(message.options, dict)
 
     def ack(self, message: MessageProxy) -> None:
-        """What the worker's end kept from being done is left to its redelivery, too."""
+        """Leave a message that the stopping worker did not process to redelivery."""
         if self._is_own(message) and not isinstance(message._exception, Stopping):  # noqa: SLF001 - it is said nowhere else
             super().ack(message)
 
@@ -100,8 +100,8 @@ class BoundConsumer(_RabbitmqConsumer):
 
 
 class RabbitmqWorkerBroker(RabbitmqBroker):
-    """RabbitMQ as halftone's workers consume it. Every start of a consumer declares its queue: it
-    may have been deleted.
+    """RabbitMQ as halftone's workers consume it. Each consumer declares its queue when it starts,
+    because the queue may have been deleted.
     """
 
     def __init__(self, rabbitmq_url: str, queue_type: QueueType = "classic") -> None:
@@ -117,7 +117,7 @@ class RabbitmqWorkerBroker(RabbitmqBroker):
         try:
             return super().consume(queue_name, _prefetch(queue_name, prefetch), timeout)
         finally:
-            del self.connection  # the one that declared; the consumer has its own
+            del self.connection  # it only declared the queue; the consumer opens its own
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
         if queue_name not in self.queues:
@@ -131,12 +131,12 @@ class RabbitmqWorkerBroker(RabbitmqBroker):
         return queue_arguments(queue_name, self._queue_type)
 
     def _declare_dq_queue(self, queue_name: str) -> None:
-        """Nothing is delayed in RabbitMQ."""
+        """Declare no delay queue: RabbitMQ holds no delayed messages."""
 
 
 class InProcessBroker(StubBroker):
-    """A queue in this process's memory. What is in it when the process dies is handed out again:
-    the products table knows.
+    """A queue in this process's memory. If the process dies, its messages are published again from
+    the products table.
     """
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:
@@ -163,4 +163,4 @@ class InProcessQueue:
             self._broker.enqueue(message)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""

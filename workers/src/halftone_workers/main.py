@@ -1,8 +1,8 @@
-"""`halftone-worker`: takes messages until SIGTERM or SIGINT, then finishes what it has in hand and
-exits 0.
+"""`halftone-worker`: takes messages until SIGTERM or SIGINT, then finishes its running products
+and exits 0.
 
-One process: no master whose death would leave children working, or that would take them all with
-it. What may crash is in the codec processes; to use more cores than one process feeds, run more
+A worker is one process, without a master whose death would orphan or kill its children. Code that
+may crash runs in the codec processes. To use more cores than one process can feed, run more
 workers.
 """
 
@@ -47,13 +47,13 @@ log = structlog.get_logger(__name__)
 
 # Each connection is an open file. Many systems allow 1,024 unless a program asks for more.
 OPEN_FILES = MAX_CONNECTIONS + 1024
-# glibc gives each thread memory of its own and keeps what it frees there. These threads take turns:
-# one pool is enough.
+# glibc gives each thread its own memory arena and keeps freed memory there. These threads rarely
+# run at the same time, so one arena is enough.
 _M_ARENA_MAX, ARENAS = -8, 1
-# After the grace period, what was interrupted has this long to be handed back.
+# After the grace period, interrupted products have this long to be handed back.
 HAND_BACK_SECONDS = 10
-# And then everything is closed within this. What hangs still, be it database, queue or store, is
-# left as it is.
+# Then everything must close within this time. A database, queue or store that still hangs is
+# abandoned.
 CLOSE_SECONDS = 3
 SIGNAL_CHECK_SECONDS = 0.5
 
@@ -93,7 +93,7 @@ def main() -> None:
         codec_processes=settings.codec_processes,
     )
     while not stopping():
-        time.sleep(SIGNAL_CHECK_SECONDS)  # a handler sets no more than a flag: see _signalled
+        time.sleep(SIGNAL_CHECK_SECONDS)  # the signal handler only sets a flag: see _signalled
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
     end_within(settings.shutdown_grace_seconds + HAND_BACK_SECONDS + CLOSE_SECONDS)
     abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
@@ -112,11 +112,13 @@ def main() -> None:
 
 
 def _signalled() -> Callable[[], bool]:
-    """Whether SIGTERM or SIGINT has come; Ctrl-C after it ends the process at once. Not SIGTERM: a
-    service manager may send it to all of `halftone up`, which sends it to its children.
+    """Install handlers, and return a function that tells whether SIGTERM or SIGINT has arrived.
 
-    A flag, to be looked at now and then. An Event would do without looking, but its set() takes a
-    lock, which the thread that the handler interrupts may hold in wait(): then neither goes on.
+    A later Ctrl-C ends the process at once. A later SIGTERM does not: a service manager may send it
+    to every process of `halftone up`, which forwards it to its children.
+
+    The caller polls a flag. An Event would deadlock: set() takes a lock that the interrupted thread
+    may hold in wait().
     """
     came: list[int] = []
 
@@ -136,10 +138,9 @@ def _share_free_memory() -> None:
 
 
 def _work_in_batches() -> None:
-    """A thread that is woken waits for its turn on the processor rather than interrupting a codec
-    in an image.
+    """Make woken threads wait for a free processor instead of preempting a codec process.
 
-    For this thread and those that it will start.
+    Applies to this thread and to threads that it starts later.
     """
     with suppress(AttributeError, OSError):  # not Linux
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -164,8 +165,8 @@ def _serve_metrics(settings: WorkerSettings) -> None:
 
 
 def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
-    """The broker, and for the in-process one the threads that otherwise run in the API: it is fed
-    from here.
+    """Create the broker. For the in-process broker, also create the threads that feed it, which
+    otherwise run in the API.
     """
     if settings.rabbitmq_url != IN_PROCESS_QUEUE:
         return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), []

@@ -52,9 +52,9 @@ MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
 # To the external image processing service.
 PROCESSOR_CONNECTIONS = 16
-# Codec processes may be idle for this share of their time; and what is most of an image's. Told by
-# what passed since more was asked for so many times: products of many images begin and end
-# together, and a moment tells nothing.
+# More products are admitted if codec processes are idle for more than MOST_IDLE of the time and
+# fetching takes more than MOSTLY of an image's time. Both are averaged over the last TIMES_ASKED
+# calls: products of many images begin and end together, so a single moment is not representative.
 MOST_IDLE, MOSTLY = 0.05, 2 / 3
 TIMES_ASKED = 10
 
@@ -65,14 +65,15 @@ T = TypeVar("T")
 class Stopping(HalftoneError, Retry):
     """The worker is stopping: it starts no further product and no longer waits for the database.
 
-    Dramatiq's Retry tells Dramatiq that the message is to be delivered again; any other exception
-    counts as a fault.
+    It derives from Dramatiq's Retry, which makes Dramatiq deliver the message again; any other
+    exception counts as a failure.
     """
 
 
 class Runtime:
-    """Open from start() to close(). `webhook_http`, `fetcher` and `codec` belong to the event loop:
-    use them within run().
+    """The worker's shared resources, open from start() to close().
+
+    `webhook_http`, `fetcher` and `codec` belong to the event loop: use them only within run().
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -123,10 +124,10 @@ class Runtime:
     def run_images(
         self, product: InHand, work: Mapping[int, Coroutine[Any, Any, T]]
     ) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
-        """Run work on a product's images on the event loop, side by side: each task with its key,
-        whenever some have ended.
+        """Run the tasks of a product's images concurrently on the event loop, and yield each ended
+        task with its key.
 
-        abort() cancels them; so does the product, see InHand.
+        abort() cancels the tasks; so does InHand.cancel().
         """
         ended: SimpleQueue[tuple[int, asyncio.Task[T]]] = SimpleQueue()
 
@@ -156,12 +157,12 @@ class Runtime:
             yield some
 
     def cancel(self, product: InHand) -> None:
-        """Cancel what is under way of a product. From any thread."""
+        """Cancel a product's running images. Thread-safe."""
         self._loop.call_soon_threadsafe(product.cancel)
 
     def for_each(self, store: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
-        """What storing gave for each: one after the other to a folder, side by side to a server
-        that answers later.
+        """Store each item and return the results: one after the other in a folder, concurrently on
+        a storage server.
         """
         if not self.store.is_remote:
             return map(store, items)
@@ -169,7 +170,7 @@ class Runtime:
         return (one.result() for one in stored)
 
     def abort(self) -> None:
-        """Stop what is under way: images end unfinished, and their products are handed back."""
+        """Cancel all running images. Their products are handed back."""
         self._aborted.set()
         self._loop.call_soon_threadsafe(lambda: [image.cancel() for image in self._images])
 
@@ -185,13 +186,13 @@ class Runtime:
         self.engine.dispose()
 
     def persist(self, write: Callable[[Connection], T]) -> T:
-        """Run a write that must not be lost, again and again while the database is away. Raises
+        """Run a write that must not be lost. Retries while the database is unavailable. Raises
         Stopping.
         """
         return self._persist(self.engine.connect, write)
 
     def persist_together(self, write: Callable[[Connection], T]) -> T:
-        """As persist, for several statements in one transaction."""
+        """Like persist, for several statements in one transaction."""
         return self._persist(partial(transaction, self.engine), write)
 
     def _persist(
@@ -213,10 +214,10 @@ class Runtime:
             pause = min(pause * 2, MAX_DATABASE_PAUSE_SECONDS)
 
     def wants_more_images(self) -> bool:
-        """Whether codec processes were idle lately, and images took most of their time to come.
+        """Whether codec processes were idle lately and images spent most of their time in fetching.
 
-        Where they are idle though images come quickly, something else is too slow, and more in hand
-        would not help.
+        If they are idle although images arrive quickly, something else is the bottleneck, and more
+        products would not help.
         """
         now = (
             time.monotonic(),
@@ -236,8 +237,8 @@ class Runtime:
     async def _open(self) -> None:
         settings = self.settings
         tls = tls_context()
-        # Each with places of its own at a host: an event's lease does not wait for images to come
-        # from there.
+        # Separate places per host for each: a webhook's lease must not run out while it waits for
+        # image fetches from the same host.
         self._http = OutgoingHttp(
             settings.fetch_allow,
             connections_per_host=settings.connections_per_host,

@@ -1,7 +1,7 @@
-"""How scarce things are shared: in turns by owner, then by request.
+"""Fair sharing of a limited resource: in turns by owner, then by request.
 
-docs/explanation/sharing.md says what is shared by which of these. None of them knows what it
-shares.
+docs/explanation/sharing.md lists the resources and the class that shares each. The classes do not
+depend on the resource.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 T = TypeVar("T")
-# Of what is free, an owner may hold three times as much, and a request twice as much. So one owner
-# alone has three quarters of everything, and whoever comes next finds a quarter free.
+# An owner may hold 3 times what is free, a request 2 times. So a single owner gets at most 3/4 of
+# the total, and the next one finds 1/4 free.
 OWNER_SHARE, REQUEST_SHARE = 3, 2
 
 
 @dataclass(frozen=True)
 class Who:
-    """For whom something is done. `owner` is None where the service knows no owners."""
+    """The owner and the request that work is done for. `owner` is None if the service has none."""
 
     owner: UUID | None
     request_id: UUID | None
 
     @property
     def payer(self) -> UUID | None:
-        """Who bears the consequences of what this request's servers do."""
+        """The owner, or the request without one: slow or failing servers count against it."""
         return self.owner or self.request_id
 
 
@@ -65,9 +65,9 @@ class Held:
 
 
 class Share:
-    """How much of a total each may hold, so that whoever comes later finds some free.
+    """Limits how much of a total one owner or request may hold, so that later ones find some free.
 
-    Nothing is reserved and nobody waits here: the caller asks, and then takes.
+    It reserves nothing and does not block: call allows(), then take().
     """
 
     def __init__(self, total: int) -> None:
@@ -79,7 +79,7 @@ class Share:
         return self.total - self._held.total()
 
     def allows(self, who: Who) -> bool:
-        """Whether this request may take more. Who holds nothing may, while anything is free."""
+        """Whether this request may take more. One that holds nothing may, if anything is free."""
         free = self.free
         return (
             free > 0
@@ -95,8 +95,8 @@ class Share:
 
 
 class Turns(Generic[T]):
-    """What waits, in the order in which it has its turn: the owner that holds the least, of it the
-    request that holds the least, of it what came first. Equals take turns.
+    """A queue ordered by fairness: first the owner that holds the least, then that owner's request
+    that holds the least, then first in, first out. Equals take turns.
     """
 
     def __init__(self, held: Held) -> None:
@@ -115,12 +115,12 @@ class Turns(Generic[T]):
         )
 
     def push(self, who: Who, one: T, *, first: bool = False) -> None:
-        """`first`: before all others of the same request."""
+        """Add an item. `first`: ahead of all others of the same request."""
         queue = self._waiting.setdefault(who.owner, {}).setdefault(who, deque())
         (queue.appendleft if first else queue.append)(one)
 
     def next(self) -> tuple[Who, T] | None:
-        """Whose turn it is, and what waits there; it is left where it is."""
+        """The next item and whose it is, without removing it."""
         if not self._waiting:
             return None
         requests = self._waiting[min(self._waiting, key=self._held.by_owner)]
@@ -128,7 +128,7 @@ class Turns(Generic[T]):
         return who, requests[who][0]
 
     def pop(self) -> tuple[Who, T]:
-        """Take out what has its turn; its owner and its request come after their equals then."""
+        """Remove the next item. Its owner and its request then rank after their equals."""
         taken = self.next()
         assert taken is not None  # noqa: S101 - the caller has looked
         who, one = taken
@@ -141,7 +141,7 @@ class Turns(Generic[T]):
         return taken
 
     def remove(self, who: Who, one: T) -> None:
-        """Raises KeyError or ValueError where it does not wait."""
+        """Remove an item. Raises KeyError or ValueError if it is not in the queue."""
         requests = self._waiting[who.owner]
         requests[who].remove(one)
         if not requests[who]:
@@ -151,13 +151,13 @@ class Turns(Generic[T]):
 
 
 class NoPlace(Exception):
-    """No place came free for as long as the caller wanted to wait."""
+    """No place came free within the time that the caller was willing to wait."""
 
 
 class Places:
-    """A number of places on an event loop, each held for the time of a block.
+    """A fair semaphore on an event loop.
 
-    `leaves_room`: nobody takes all of them; see Share.
+    `leaves_room`: no owner may take all places; see Share.
     """
 
     def __init__(self, total: int, *, leaves_room: bool = False) -> None:
@@ -179,13 +179,13 @@ class Places:
         return not self._turns and self._may_take(who)
 
     async def acquire(self, who: Who, patience_seconds: float) -> None:
-        """Take a place, waiting for it at most so long. Raises NoPlace."""
+        """Take a place, waiting at most this long. Raises NoPlace."""
         if self.has_place(who):
             self._take(who)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.push(who, turn)
-        self._hand_out()  # those before may wait for their share only
+        self._hand_out()  # a turn before ours may wait for its share, not for a place
         try:
             async with asyncio.timeout(patience_seconds):
                 await turn

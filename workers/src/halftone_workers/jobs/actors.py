@@ -18,8 +18,8 @@ from halftone_workers.jobs.webhook import WebhookJobs
 
 
 def declare_actors(broker: dramatiq.Broker, products: ProductJobs, webhooks: WebhookJobs) -> None:
-    """Declare both actors on a broker. A webhook goes before a product: it is short, and somebody
-    waits for it.
+    """Declare both actors on a broker. Webhooks have priority over products: they are short, and a
+    receiver waits for them.
     """
 
     @dramatiq.actor(

@@ -1,8 +1,8 @@
-"""How many products keep a worker busy, how many it has in hand, and whose turn it is.
+"""How many products a worker accepts, how many of them are active, and which one is next.
 
-Products that keep it busy take turns with a small upload that comes in, so there should be few of
-them; but where images come from a slow server, a few products leave the codec idle. A product that
-only waits for the network keeps nobody busy: it stays in hand without a place.
+An active product holds a place. Few places keep latency low for a small upload that arrives later;
+too few leave the codec idle when images come from a slow server. A product that only waits for the
+network needs no CPU: it gives up its place and stays accepted.
 """
 
 import threading
@@ -13,23 +13,23 @@ from uuid import UUID
 from halftone_workers.sharing import Held, Share, Turns, Who
 
 ADAPT_EVERY_SECONDS = 0.05
-# Products in hand, those without a place included: each has a thread and a lease.
+# Accepted products, with or without a place: each has a thread and a lease.
 MAX_IN_HAND = 240
-# Whoever has fewer places than NEWCOMER_PLACES need not wait for others to leave theirs: that many
-# places there are beyond what keeps the worker busy.
+# An owner with fewer than NEWCOMER_PLACES places does not wait for others to leave theirs: it may
+# use one of EXTRA_PLACES further places.
 NEWCOMER_PLACES, EXTRA_PLACES = 2, 8
-# A message waits here for a place, where others of its owner may pass it, and those of other owners
-# have come this far too. When that takes long, more than MAX_WAITING of an owner are sent back, so
-# that they do not hold up the messages behind them.
+# A message waits this long for a place. If it gets none and its owner has more than MAX_WAITING
+# messages waiting, it is returned, so that it does not hold up the messages behind it.
 PATIENCE_SECONDS = 0.25
 MAX_WAITING = 4
 
 
 class Admission:
-    """Between `least` and `most` products at once have a place: `wants_more` is asked when one has
-    left, at most every `adapt_every_seconds`, and makes it one more from then on, or one less.
+    """Limits how many products are active at once, between `least` and `most`.
 
-    Places are given by owner, then by request, to those that hold the fewest.
+    When a product leaves its place, `wants_more()` raises the limit by one or lowers it by one, at
+    most once every `adapt_every_seconds`. A free place goes to the owner with the fewest places,
+    and to that owner's request with the fewest.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class Admission:
         self._lock = threading.Lock()
 
     def enter(self, who: Who) -> "Place | None":
-        """Wait for a place. None where the product is to come again later: its owner or request has
-        its share in hand, or more of them wait here than get a place soon.
+        """Wait for a place. Returns None if the product must be delivered again later: its owner or
+        request has used its share, or too many of the owner's products wait already.
         """
         with self._lock:
             if not self._in_hand.allows(who) or self._waits_long(who):
@@ -79,7 +79,7 @@ class Admission:
     def _gives_up(self, who: Who, turn: threading.Lock) -> bool:
         with self._lock:
             if not turn.locked():
-                return False  # it has just been given a place
+                return False  # it got a place in this moment
             self._slow_until[who.payer] = time.monotonic() + 2 * PATIENCE_SECONDS
             if self._waiting.by_payer(who) <= MAX_WAITING:
                 return False
@@ -106,7 +106,7 @@ class Admission:
 
     @property
     def waiting_for_network(self) -> int:
-        """Products in hand without a place, those that wait for one included."""
+        """Accepted products without a place, including those that wait for their first one."""
         return self._in_hand.total - self._in_hand.free - self._held.total()
 
     def _has_place(self, who: Who) -> bool:
@@ -125,7 +125,7 @@ class Admission:
 
 
 class Place:
-    """One product's place, and its part of what is in hand."""
+    """One product's place, and its part of the accepted products."""
 
     def __init__(self, admission: Admission, who: Who) -> None:
         self.who = who
@@ -134,13 +134,13 @@ class Place:
         self._lock = threading.Lock()
 
     def leave(self) -> None:
-        """Let another product have the place, and stay in hand. From any thread, more than once."""
+        """Give the place to another product; this one stays accepted. Thread-safe, idempotent."""
         with self._lock:
             was_held, self._is_held = self._is_held, False
         if was_held:
             self._admission.leave_place(self.who)
 
     def end(self) -> None:
-        """The product is no longer in hand. Once."""
+        """Leave the place and the accepted products. Call it once."""
         self.leave()
         self._admission.leave(self.who)

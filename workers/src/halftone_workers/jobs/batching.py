@@ -1,6 +1,4 @@
-"""Calls of many threads, done together: what comes while one is under way is done by the next, as
-one.
-"""
+"""Batches calls from many threads: calls that arrive while a batch runs form the next batch."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class Call(Future[Result], Generic[Item, Result]):
-    """What a thread has brought; its result or exception is to be set, once."""
+    """One thread's call. Its result or exception must be set exactly once."""
 
     def __init__(self, item: Item) -> None:
         super().__init__()
@@ -21,7 +19,7 @@ class Call(Future[Result], Generic[Item, Result]):
         self._woken.acquire()
 
     def wait(self) -> None:
-        """Until wake(): it is done, or its thread is to do the next batch."""
+        """Block until wake(): the call is done, or this thread must run the next batch."""
         self._woken.acquire()
 
     def wake(self) -> None:
@@ -29,12 +27,11 @@ class Call(Future[Result], Generic[Item, Result]):
 
 
 class Batched(Generic[Item, Result]):
-    """Does what threads bring, in their own time: there is no other thread to hand it to and to be
-    woken by.
+    """Runs batches in the callers' own threads, which saves the hand-over to a separate thread.
 
-    `do_all` is given calls, of which it completes each. One batch is under way at a time; what
-    comes meanwhile is the next one, which the first who came does for all of them. Nobody waits for
-    a batch to fill.
+    `do_all` gets the calls of a batch and must complete each. One batch runs at a time. Calls that
+    arrive meanwhile form the next one, which the thread of the first call runs for all of them.
+    A batch never waits to fill.
     """
 
     def __init__(self, do_all: Callable[[Sequence[Call[Item, Result]]], None]) -> None:
@@ -44,7 +41,7 @@ class Batched(Generic[Item, Result]):
         self._lock = threading.Lock()
 
     def do(self, item: Item) -> Result:
-        """What `item` came to. Raises what its call failed with."""
+        """Return the result for `item`, or raise the exception that its call failed with."""
         call: Call[Item, Result] = Call(item)
         with self._lock:
             self._brought.append(call)
@@ -56,7 +53,7 @@ class Batched(Generic[Item, Result]):
         return call.result()
 
     def _lead(self) -> None:
-        """Do all that has been brought, our own among it, and hand over to who has come since."""
+        """Run all pending calls, including our own, then wake a thread for the next batch."""
         with self._lock:
             calls, self._brought = self._brought, []
         try:

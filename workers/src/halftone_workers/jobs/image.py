@@ -1,4 +1,4 @@
-"""An image of a product: fetch, compress, store, and what became of it."""
+"""One image of a product: fetch, compress, store, and report the outcome."""
 
 import asyncio
 import time
@@ -36,16 +36,17 @@ from halftone_workers.storage_gate import RETURN_SECONDS
 
 log = structlog.get_logger(__name__)
 
-# An image that got no memory comes again after this time.
+# An image that got no memory is tried again after this time.
 MEMORY_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ImageAttempt:
-    """What one attempt at an image came to; `retry_after_seconds` is what its server asked for.
+    """The outcome of one attempt at an image.
 
-    `waiting` is set where the image waits for its host. `was_tried` is False where nothing was sent
-    to it: the attempt does not count. `is_away`: an external service works on it.
+    `retry_after_seconds`: the pause that its server asked for. `waiting`: the host that the image
+    waits for, if any. `was_tried` is False if nothing was sent to the host: the attempt does not
+    count. `is_away`: an external service is processing the image.
     """
 
     result: ImageResult
@@ -60,11 +61,10 @@ class ImageAttempt:
 
 
 def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | None]:
-    """One attempt at each image of a product that has not ended yet, side by side; None for those
-    that were cancelled.
+    """Attempt all unfinished images of a product concurrently. None for cancelled images.
 
-    They are fetched and compressed on the event loop, and stored here, where waiting for a disk
-    holds up this product alone.
+    Images are fetched and compressed on the event loop, and stored in this thread, where waiting
+    for a disk delays only this product.
     """
     claim = product.claim
     options = ImageOptions.from_json(claim.options)
@@ -104,9 +104,9 @@ class _How:
 
 @dataclass(frozen=True)
 class _Made:
-    """An image whose outputs are ready to be stored, each under its name: the main one first.
+    """An image whose outputs are ready to be stored, each under its name; the main one is first.
 
-    Where an output has no bytes of its own, they are those of the original.
+    An output without bytes of its own is stored with the bytes of the original.
     """
 
     position: int
@@ -121,7 +121,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Known:
-    """An image that is as it was when it was compressed before."""
+    """An image that has not changed since it was last compressed."""
 
     position: int
     known: KnownImage
@@ -144,7 +144,8 @@ async def _attempt(
 def _count(
     runtime: Runtime, url: str, made: "_Made | _Known | ImageAttempt", seconds: float
 ) -> None:
-    """Count the attempt for its host. What was not sent to it, or not compressed, says nothing."""
+    """Count the attempt for its host, unless nothing was sent to it or the image was not compressed.
+    """
     if isinstance(made, _Made):
         sizes = len(made.original.data), len(made.data(made.outputs[0][1]))
         runtime.host_counts.add(
@@ -226,7 +227,7 @@ async def _compressed(
     original: FetchedImage,
     how: _How,
 ) -> Compressed:
-    """The outputs of an image. What the external service made is judged by the codec processes."""
+    """Make the outputs of an image. The codec processes check what the external service made."""
     if how.remote is not None:
         processed = await how.remote.outputs(position, url)
         return await runtime.codec.compress(
@@ -272,7 +273,7 @@ def _ended(
 
 
 def _same_url(runtime: Runtime, claim: Claim, position: int, first: ImageAttempt) -> ImageAttempt:
-    """The same URL once more in a product: it is fetched and compressed once."""
+    """The result for a repeated URL in a product, which is fetched and compressed only once."""
     if first.result.error or first.is_away:
         return first
     return _copied(runtime, claim, position, first.result, same_request=True)
@@ -281,7 +282,7 @@ def _same_url(runtime: Runtime, claim: Claim, position: int, first: ImageAttempt
 def _copied(
     runtime: Runtime, claim: Claim, position: int, known: ImageResult, *, same_request: bool
 ) -> ImageAttempt:
-    """Take over the outputs of an image that was compressed before, under names of its own."""
+    """Copy the outputs of an earlier compression of the image to new names."""
     outputs = outputs_of(known)
     variants = ["", *known.variants]
     files = [
@@ -306,7 +307,7 @@ def _copied(
 
 
 def _stored(runtime: Runtime, made: _Made) -> ImageAttempt:
-    """Store every output. Where one cannot be stored the image fails, with all of them."""
+    """Store every output. If one cannot be stored, the whole image fails."""
     file = ""
     try:
         with STAGE_SECONDS["store"].time():

@@ -1,4 +1,4 @@
-"""A product that a worker has in hand: its place, its images under way, and what they wait for."""
+"""A claimed product in progress: its place, its running images, and what they wait for."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ from halftone_workers.errors import HostBusy
 from halftone_workers.http.hosts import host_name
 from halftone_workers.sharing import Who
 
-# A product that only waits for the network gives its place to another one after this time.
+# A product that only waits for the network gives up its place after this time.
 PARK_AFTER_SECONDS = 0.25
-# And what it waits for is told to the client after this time.
+# After this time the status names the host that the product waits for.
 TELL_AFTER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a product waits for. `seconds`: until it should come again."""
+    """What a product waits for. `seconds`: when to try it again."""
 
     host: str
     reason: WaitReason
@@ -31,10 +31,10 @@ class Waiting:
 
 
 class InHand:
-    """One claimed product. `leave_place` is called once, from the event loop or a thread, when the
-    product no longer keeps the worker busy: because it has ended, or only waits for the network.
+    """One claimed product. It calls `leave_place`, from the event loop or a thread, when the
+    product has ended or only waits for the network.
 
-    All that is not said otherwise belongs to the event loop.
+    Use it on the event loop, except where a method says otherwise.
     """
 
     def __init__(self, claim: Claim, who: Who, leave_place: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class InHand:
         self._started = 0.0
 
     def begin(self, images: "set[asyncio.Task[object]]", timeout_seconds: float) -> None:
-        """These tasks are its images; those that are not done after the timeout are cancelled."""
+        """Track the tasks of its images, and cancel those that still run after the timeout."""
         loop = asyncio.get_running_loop()
         self._images = images
         self._started = time.monotonic()
@@ -70,7 +70,7 @@ class InHand:
                     timer.cancel()
 
     def cancel(self) -> None:
-        """Cancel the images that have not ended: they come to nothing."""
+        """Cancel the images that have not ended. They get no result."""
         self._is_cancelled = True
         for image in list(self._images):
             image.cancel()
@@ -88,7 +88,7 @@ class InHand:
 
     @contextmanager
     def on_network(self, url: str) -> Iterator[None]:
-        """In this block an image waits for the network."""
+        """Mark an image as waiting for the network until the block ends."""
         host = _host_of(url)
         self._on_network[host] += 1
         try:
@@ -99,17 +99,15 @@ class InHand:
                 del self._on_network[host]
 
     def appointment(self, busy: HostBusy) -> Waiting:
-        """When to come again for a host that is busy: once for the product, whatever the number of
-        its images that wait there.
+        """When to try a busy host again. All images of the product that wait for the same host
+        share one appointment.
         """
         if busy.host not in self._appointments:
             self._appointments[busy.host] = busy.appointment_seconds(len(self._images))
         return Waiting(busy.host, WaitReason.BUSY, self._appointments[busy.host])
 
     def waiting_host(self) -> str | None:
-        """The host that most of its images wait for, when it has waited for a while. From any
-        thread.
-        """
+        """The host that most images wait for; None before TELL_AFTER_SECONDS. Thread-safe."""
         waits = dict(self._on_network)
         if not waits or time.monotonic() - self._started < TELL_AFTER_SECONDS:
             return None

@@ -1,8 +1,8 @@
 """A product, from its message to its settlement: wait for a place, claim, attempt its images,
 settle.
 
-Claims and settlements that come while another one is with the database share the next statement: a
-statement and its commit cost more than what they do for one product.
+Claims and settlements that arrive while a statement runs share the next statement: the overhead of
+a statement and its commit exceeds the work for one product.
 """
 
 import random
@@ -46,9 +46,9 @@ MAX_BACKOFF_SECONDS = 300.0
 NEWER_WORKER_SECONDS = 10.0
 NEWER_WARNING_SECONDS = 60.0
 
-# A product that a worker has no place for comes again after this time.
+# A product that this worker has no place for is delivered again after this time.
 RETURN_SECONDS = 0.25
-# After so many products of a request in a row that only waited, it is paused for so long.
+# After FRUITLESS_IN_A_ROW products of a request that only waited, the request is paused.
 FRUITLESS_IN_A_ROW = 64
 FRUITLESS_PAUSE_SECONDS = 0.5
 OWNERS_KNOWN = 10_000
@@ -58,7 +58,7 @@ _Write = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 
 class _Statement(NamedTuple):
-    """What is to be done to a product: `write` does it to several of one request at once."""
+    """A change to one product. `write` applies it to several products of one request at once."""
 
     write: _Write
     request_id: UUID
@@ -66,8 +66,8 @@ class _Statement(NamedTuple):
 
 
 class ProductJobs:
-    """The products of this worker. Its actors' threads call accept(); each product has a thread of
-    its own from then on.
+    """The products of this worker. Actor threads call accept(); each product then runs in its own
+    thread.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -86,18 +86,18 @@ class ProductJobs:
         WAITING_FOR_NETWORK.set_function(lambda: self._admission.waiting_for_network)
 
     def stop(self) -> None:
-        """Begin nothing more: products that wait for their turn are not done."""
+        """Start no further product. Products that wait for their turn go back to the queue."""
         self._is_stopping = True
 
     def close(self) -> None:
-        """Wait for the products in hand."""
+        """Wait until the running products have ended."""
         self._threads.shutdown()
 
     def accept(self, key: ProductKey) -> "Future[None] | None":
-        """Wait until the worker has a place for a product, and have it done in another thread.
+        """Wait for a place, then process the product in another thread.
 
-        The message is done then: from the claim on it is the product's lease that keeps it from
-        being lost. None where the product is to come again later. Raises Stopping.
+        The message may then be acknowledged: once the product is claimed, its lease protects it.
+        Returns None if the product will be delivered again later. Raises Stopping.
         """
         who = self._owners.of(key.request_id)
         place = self._admission.enter(who)
@@ -113,8 +113,10 @@ class ProductJobs:
         return self._threads.submit(self._process, key, place)
 
     def process(self, key: ProductKey) -> None:
-        """Do what is due of a product, and return when it is recorded. Nothing, when another worker
-        has it or it has ended: messages come more than once. Raises Stopping.
+        """Process a product, and return when the outcome is recorded.
+
+        Messages may be delivered more than once: does nothing if the product has ended or another
+        worker has claimed it. Raises Stopping.
         """
         if accepted := self.accept(key):
             accepted.result()
@@ -168,7 +170,7 @@ class ProductJobs:
                 self._postpone(claim, attempts, delay)
 
     def _let_go(self, claim: Claim, attempts: Attempts) -> None:
-        """The external service works on some of the images: the product comes again when it has."""
+        """Release the product until the external service has finished its images."""
         done = [
             None if attempt is None or attempt.is_away or attempt.may_pass else attempt.result
             for attempt in attempts
@@ -237,9 +239,7 @@ class ProductJobs:
         return max(backoff_seconds(claim.attempt), asked)
 
     def _postpone(self, claim: Claim, attempts: Attempts, delay: float) -> None:
-        """Give the product back: some of its images may do better another time, or the worker is
-        stopping.
-        """
+        """Hand the product back: some of its images should be tried again, or the worker stops."""
         is_stopping = None in attempts
         may_pass = _may_pass(attempts)
         done = [
@@ -286,7 +286,7 @@ class ProductJobs:
             )
 
     def _execute(self, calls: Sequence[Call["_Statement", Any]]) -> None:
-        """One statement for all that is to be done to the products of a request."""
+        """Run one statement for all changes of the same kind to the products of a request."""
         together: defaultdict[tuple[_Write, UUID], list[Call[_Statement, Any]]] = defaultdict(list)
         for call in calls:
             together[call.item.write, call.item.request_id].append(call)
@@ -294,8 +294,8 @@ class ProductJobs:
             self._write(write, some)
 
     def _write(self, write: "_Write", calls: Sequence[Call["_Statement", Any]]) -> None:
-        """Where it is refused for several, each is tried by itself: what is wrong with one costs
-        that one.
+        """If the statement fails for several products, run it for each one alone, so that a fault
+        in one product fails only that product.
         """
         try:
             results = self._runtime.persist(
@@ -314,8 +314,8 @@ class ProductJobs:
 
 
 def _ended_now(claim: Claim, results: Sequence[ImageResult | None]) -> list[ImageResult]:
-    """Without those that had ended before this attempt: each is counted once, however often its
-    product is tried.
+    """Leave out images that had ended before this attempt: each image is counted once, however
+    often its product is tried.
     """
     return [now for now, before in zip(results, claim.done, strict=True) if now and before is None]
 
@@ -342,7 +342,7 @@ def _may_pass(attempts: Attempts) -> list[ImageAttempt]:
 
 @contextmanager
 def _bound(claim: Claim) -> Iterator[None]:
-    """What is logged in this block says which product it is about."""
+    """Add the product's key to every log line of this block."""
     with structlog.contextvars.bound_contextvars(
         x_request_id=claim.trace_id,
         request_id=str(claim.key.request_id),
@@ -353,7 +353,7 @@ def _bound(claim: Claim) -> Iterator[None]:
 
 
 class Owners:
-    """Whose request each is, as the database said once."""
+    """The owner of each request, read from the database once and cached."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -375,8 +375,8 @@ class Owners:
 
 
 class Fruitless:
-    """Requests whose products wait for their hosts, one after the other, and get nothing done: they
-    are paused, so that handing them out and back is not all that the machine does.
+    """Pauses requests whose products, one after the other, only wait for their hosts. Without the
+    pause, the machine would spend its time handing these products out and back.
     """
 
     def __init__(self) -> None:
@@ -385,7 +385,7 @@ class Fruitless:
     def hold_seconds(
         self, request_id: UUID, waiting: Waiting | None, done: Sequence[ImageResult]
     ) -> float:
-        """For how long to pause the request of a product that is given back; 0 for not at all."""
+        """Seconds to pause the request of a product that was handed back; 0 for no pause."""
         if waiting is None or done:
             self._in_a_row.pop(request_id, None)
             return 0.0

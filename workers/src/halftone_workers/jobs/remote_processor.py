@@ -1,7 +1,8 @@
-"""The external image processing service: a signed job for each output, and what came of it.
+"""The external image processing service: sends a signed job for each output, and uses the results.
 
-Nothing waits for the service. An image whose outputs are being made raises Away; its product is let
-go, and comes again when the last callback has arrived (halftone_shared.db.processor_jobs).
+No thread waits for the service. An image whose outputs are being made raises Away. Its product is
+released, and delivered again when the last callback has arrived
+(halftone_shared.db.processor_jobs).
 """
 
 import asyncio
@@ -40,12 +41,12 @@ _UNREACHABLE = (TimeoutError, httpx.HTTPError, BadHttp, BlockedAddress, HostDown
 
 
 class Away(Exception):
-    """The image is with the service. Its product is to be let go."""
+    """The service is processing the image. The caller must release the product."""
 
 
 @dataclass
 class RemoteProcessor:
-    """The service, for one attempt at a product. Make it in a thread: it reads the database."""
+    """The service, for one attempt at a product. Create it in a thread: it reads the database."""
 
     runtime: Runtime
     claim: Claim
@@ -77,7 +78,7 @@ class RemoteProcessor:
         return {name: await self._fetch(url) for name, url in urls.items()}
 
     async def _send_all(self, position: int, source_url: str) -> dict[str, str]:
-        """Send a job for each output; the output URLs, where all were made at once."""
+        """Send a job for each output. Returns the output URLs if all were made at once."""
         sent: dict[UUID, str] = {}
         urls: dict[UUID, str] = {}
         try:
@@ -99,7 +100,8 @@ class RemoteProcessor:
     async def _send(
         self, job_id: UUID, position: int, source_url: str, output: Variant
     ) -> str | None:
-        """One job. The output's URL where the answer has it; None where a callback will."""
+        """Send one job. Returns the output's URL if the answer has it; None if a callback follows.
+        """
         settings = self.runtime.settings
         expires_at = await asyncio.to_thread(
             self.runtime.persist,
@@ -113,7 +115,7 @@ class RemoteProcessor:
             ),
         )
         if expires_at is None:
-            raise Away  # the claim is void: what follows finds that out
+            raise Away  # the claim is void, which the next database statement detects
         job = {
             "job_id": str(job_id),
             "source_url": source_url,

@@ -1,8 +1,8 @@
-"""Images that need not be compressed again: their owner had the same bytes made by the same options
-before (halftone_shared.db.known_images).
+"""Images that need no new compression, because their owner had the same bytes compressed with the
+same options before (halftone_shared.db.known_images).
 
-The server is asked whether the image has changed since (ETag, Last-Modified). Where it says no, or
-sends the same bytes, the files of then are taken over under names of the new request.
+A conditional request (ETag, Last-Modified) asks the server whether the image has changed. If it has
+not, or the server sends the same bytes, the earlier files are copied to names of the new request.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ from halftone_workers.engines import engine_versions
 
 log = structlog.get_logger(__name__)
 
-# One more whenever the codec gives other outputs for the same image and options.
+# Increase this number when the codec's outputs for the same image and options change.
 CODEC_VERSION = 1
-# Hashing this much takes a millisecond; more of it would hold up the event loop.
+# Hashing this much takes 1 ms; hashing more would block the event loop.
 _HASH_AT_ONCE_BYTES = 1024 * 1024
 
 
 class Unchanged:
-    """What is known of the images of one product, and what there is to remember of them."""
+    """Earlier results for the images of one product, and the new ones to remember."""
 
     def __init__(self, engine: Engine, claim: Claim, options: ImageOptions) -> None:
         self._engine = engine
@@ -50,7 +50,7 @@ class Unchanged:
         self._made: list[KnownImage] = []
 
     def _find(self) -> dict[bytes, KnownImage]:
-        """With `fresh`, only what this request itself has done."""
+        """With `fresh`, only use results of this request itself."""
         wanted = [
             key for key, done in zip(self._keys, self._claim.done, strict=True) if done is None
         ]
@@ -65,20 +65,20 @@ class Unchanged:
         return {key: known for key, known in found.items() if self.is_of_this_request(known)}
 
     def at(self, position: int) -> KnownImage | None:
-        """What is known of the image at this position, from 1."""
+        """The earlier result of the image at this position, counted from 1."""
         return self._found.get(self._keys[position - 1])
 
     def is_of_this_request(self, known: KnownImage) -> bool:
         return known.request_id == self._claim.key.request_id
 
     def made(self, position: int, source: Source, result: ImageResult) -> None:
-        """The image at this position has succeeded."""
+        """Remember that the image at this position has succeeded."""
         if self._is_possible:
             key, request_id = self._keys[position - 1], self._claim.key.request_id
             self._made.append(KnownImage(key, request_id, source, result))
 
     def forget(self, known: KnownImage) -> None:
-        """Its files are missing."""
+        """Forget the earlier result: its files are missing."""
         try:
             with self._engine.connect() as connection:
                 forget_image(connection, known.key)
@@ -86,8 +86,9 @@ class Unchanged:
             log.warning("missing image not forgotten", error=str(error).splitlines()[0])
 
     def remember(self) -> None:
-        """Keep what was made. Before the product is settled, so that a request that begins after
-        this one's end finds all of it. What is not kept is compressed again the next time.
+        """Save the new results. Call it before the product is settled, so that a request that
+        starts after this one has ended finds them all. A result that is not saved only costs
+        another compression next time.
         """
         if not self._made:
             return
@@ -99,7 +100,7 @@ class Unchanged:
 
 
 def _keys_of(claim: Claim, options: ImageOptions) -> list[bytes]:
-    """For each input URL the key by which its image is known. File names are no part of it."""
+    """The lookup key of each input URL's image. File names are not part of it."""
     made_by = json.dumps(
         [CODEC_VERSION, engine_versions(), replace(options, names=None).to_json()], sort_keys=True
     ).encode()

@@ -1,4 +1,4 @@
-"""The watermarks of requests: each is fetched once per request and worker, and kept for a while."""
+"""Watermarks of requests: each is fetched once per request and worker, then cached for a while."""
 
 import asyncio
 from collections import OrderedDict
@@ -11,9 +11,9 @@ from halftone_workers.errors import FetchFailed
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.sharing import Who
 
-# Watermarks that are kept, the last used ones.
+# How many watermarks are cached; the least recently used one is dropped.
 KEPT = 32
-# A watermark counts in no memory budget, so it is small.
+# Watermarks do not count against a memory budget, so they must be small.
 MAX_WATERMARK_BYTES = 5 * 1024 * 1024
 
 
@@ -38,7 +38,7 @@ class Watermarks:
         task = self._kept[key]
         self._kept.move_to_end(key)
         try:
-            # Several images wait for the same fetch: where one is cancelled, the others go on.
+            # Several images wait for the same fetch: cancelling one must not cancel the others.
             return await asyncio.shield(task)
         except FetchFailed:
             if self._kept.get(key) is task:

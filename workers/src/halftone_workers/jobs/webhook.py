@@ -1,5 +1,5 @@
-"""Delivering a webhook event: one signed POST, recorded, and tried again by the schedule until
-somebody says 2xx.
+"""Delivers webhook events: one signed POST an attempt, recorded, and repeated on a schedule until
+the receiver answers 2xx.
 """
 
 import random
@@ -38,21 +38,21 @@ log = structlog.get_logger(__name__)
 # 24 h.
 SCHEDULE_SECONDS = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 ATTEMPT_TIMEOUT_SECONDS = 15.0
-# The answer's body says nothing that counts; what fits into the first packets is taken, so that the
-# connection can be kept.
+# The response body is irrelevant. A body that fits into the first packets is read, so that the
+# connection can be reused.
 MAX_ANSWER_BYTES = 16 * 1024
 _GONE = 410
-# Deliveries at once; of them an owner has three quarters at most. Beyond its share an event waits
-# for this time.
+# Concurrent deliveries; an owner gets at most three quarters of them. An event beyond its owner's
+# share waits for this time.
 WEBHOOKS_IN_HAND = 64
 SHARE_PAUSE_SECONDS = 2.0
-# A receiver that does not answer is left alone for at most this time.
+# A receiver that does not answer gets no requests for at most this time.
 MAX_SILENCE_SECONDS = 60.0
 
 
 class WebhookJobs:
-    """The webhook deliveries of this worker. Its actors' threads call accept(); each delivery has a
-    thread of its own from then on, and waits there for its receiver.
+    """The webhook deliveries of this worker. Actor threads call accept(); each delivery then runs
+    in its own thread and waits there for its receiver.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -63,14 +63,14 @@ class WebhookJobs:
         self._threads = ThreadPoolExecutor(WEBHOOKS_IN_HAND, thread_name_prefix="webhook")
 
     def close(self) -> None:
-        """Wait for the deliveries in hand."""
+        """Wait until the running deliveries have ended."""
         self._threads.shutdown()
 
     def accept(self, event_id: UUID, attempt: int) -> "Future[None] | None":
-        """Have the `attempt`-th delivery of an event made in another thread.
+        """Start the `attempt`-th delivery of an event in another thread.
 
-        None where there is nothing to do: it was begun before, the event has ended, or its owner
-        has its share of deliveries in hand, and the event comes again.
+        Returns None if there is nothing to do: the attempt has begun before, the event has ended,
+        or its owner has used its share of deliveries, so that the event is postponed.
         """
         url, days = self._runtime.settings.public_url, self._runtime.settings.retention_days
         event = self._runtime.persist(
@@ -88,7 +88,7 @@ class WebhookJobs:
         return self._threads.submit(self._run, event, who)
 
     def _receiver_of(self, event: DueEvent) -> Who:
-        """By owner alone: an owner's events are one a request."""
+        """Share by owner alone: each of an owner's events belongs to a different request."""
         return Who(self._owners.of(event.request_id).owner, None)
 
     def _run(self, event: DueEvent, who: Who) -> None:
@@ -147,7 +147,7 @@ def _attempt(runtime: Runtime, event: DueEvent, who: Who) -> None:
 
 
 def _hand_back(runtime: Runtime, event: DueEvent, seconds: float) -> None:
-    """Have an event that was not sent come again: the attempt does not count."""
+    """Postpone an event that was not sent. The attempt does not count."""
     delay = seconds * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
     runtime.persist(lambda connection: hand_back_event(connection, event, delay))
     count_waiting_delivery()
@@ -174,8 +174,8 @@ def _deliver(runtime: Runtime, event: DueEvent, who: Who) -> tuple[Delivery, flo
     except (HostBusy, HostDown):
         raise
     except Exception:
-        # An attempt like any other: what is not recorded is begun again at the end of each lease,
-        # for ever.
+        # Record it like any failed attempt: an unrecorded one would start again after each lease,
+        # forever.
         log.exception("webhook failed unexpectedly")
         return Delivery(0, error="Something went wrong on our side."), None
 
@@ -183,9 +183,9 @@ def _deliver(runtime: Runtime, event: DueEvent, who: Who) -> tuple[Delivery, flo
 async def post_event(
     http: OutgoingHttp, event: DueEvent, secret: str, who: Who = NOBODY
 ) -> tuple[Delivery, float | None]:
-    """One POST, signed now. How it went, and what its Retry-After asks for in seconds.
+    """Send one POST, signed now. Returns the outcome and the answer's Retry-After in seconds.
 
-    Raises HostBusy or HostDown where the receiver is not to be asked now.
+    Raises HostBusy or HostDown if no request may be sent to the receiver now.
     """
     started = time.monotonic()
     status_code, error, asked = None, None, None
@@ -206,7 +206,7 @@ async def post_event(
             asked = retry_after_seconds(response.headers)
             await _read_a_little(response)
     except TimeoutError:
-        # An answer whose body trickles on has been given nevertheless.
+        # The status has arrived, although the body is still trickling in.
         error = (
             None
             if status_code
@@ -234,7 +234,7 @@ async def _read_a_little(response: httpx.Response) -> None:
 def _next(
     event: DueEvent, delivery: Delivery, asked_seconds: float | None
 ) -> tuple[WebhookStatus, float | None]:
-    """Where the event stands after a delivery, and in how many seconds it is due again."""
+    """The event's status after a delivery, and in how many seconds it is due again."""
     if delivery.error is None:
         return WebhookStatus.DELIVERED, None
     if delivery.status_code == _GONE or event.step + 1 >= len(SCHEDULE_SECONDS):
