@@ -206,7 +206,7 @@ async def post_event(
             asked = retry_after_seconds(response.headers)
             await _read_a_little(response)
     except TimeoutError:
-        # The status has arrived, although the body is still trickling in.
+        # If the status has arrived, it counts, although the body is still trickling in.
         error = (
             None
             if status_code
