@@ -1,9 +1,9 @@
 """One codec process: reads jobs from its parent's socket, compresses, answers, until the socket
 closes.
 
-It holds no secret and no connection but that socket and can make none, has no more memory than it
-needs, cannot change a file or start a program, and dies with its parent: what a stranger's bytes do
-to a decoder happens here and to one image.
+It has no secrets, no connection except that socket, and cannot open one. Its memory is limited, it
+cannot change files or start programs, and it ends with its parent. So an image that exploits a
+decoder harms this process and one image only.
 """
 
 import json
@@ -31,8 +31,8 @@ from halftone_workers.codec_processes.protocol import (
 from halftone_workers.codec_processes.system_calls import forbid_system_calls
 from halftone_workers.errors import ImageRefused
 
-# Address space of a codec process: an image of 50 MP as RGBA is 200 MB, and a transformation holds
-# a few of it.
+# Address space of a codec process: an image of 50 MP as RGBA takes 200 MB, and a transformation
+# holds a few copies.
 MEMORY_BYTES = 2 * 1024**3
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -52,14 +52,14 @@ def main() -> None:
 
 
 def answer(job: Head, data: bytes) -> Message:
-    """What one job comes to: the facts and the new bytes, or why there are none."""
+    """Run one job. Returns the facts and the new bytes, or the error."""
     try:
         return answer_of(compress_outputs(*read_job(job, data)))
     except ImageRefused as refused:
         return refusal(refused.code, refused.message)
     except MemoryError:
         return _too_large()
-    except Exception as error:  # noqa: BLE001 - a mistake of ours or an encoder's costs one image
+    except Exception as error:  # noqa: BLE001 - a bug in our code or in an encoder costs one image
         if is_out_of_memory(error):
             return _too_large()
         with suppress(OSError):  # where standard error is a file, this process cannot write it
@@ -71,7 +71,7 @@ def answer(job: Head, data: bytes) -> Message:
 
 
 def _too_large() -> Message:
-    """Only a new process has all of its memory again."""
+    """Refuse the image and end the process: only a new one has all of its memory again."""
     return refusal(
         ImageErrorCode.TOO_MANY_PIXELS,
         "The image takes more memory than one image may use"
@@ -81,9 +81,9 @@ def _too_large() -> Message:
 
 
 def confine(memory_bytes: int) -> None:
-    """Limit what this process can do, for good. The limits go further on Linux than elsewhere."""
-    # Ctrl-C in a terminal reaches all, and so does the SIGTERM by which systemd stops a service;
-    # the parent decides.
+    """Permanently limit what this process can do. On Linux the limits are stricter."""
+    # Ctrl-C in a terminal and SIGTERM from systemd reach every process of a service; the parent
+    # decides when this one ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -105,7 +105,7 @@ def confine(memory_bytes: int) -> None:
 
 
 def receive(connection: socket.socket) -> Message | None:
-    """The next message; None when the other side is gone."""
+    """Read the next message. None if the other side has closed the socket."""
     header = _read(connection, HEADER.size)
     if header is None:
         return None
@@ -115,7 +115,7 @@ def receive(connection: socket.socket) -> Message | None:
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:
-    """So many bytes, without a copy of them on the way; None when the other side is gone."""
+    """Read this many bytes without copying them. None if the other side has closed the socket."""
     data = connection.recv(size, socket.MSG_WAITALL)
     return data if len(data) == size else None
 

@@ -1,5 +1,5 @@
-"""A codec process from the worker's side: its socket, the jobs that were handed over, and the
-deadline of the first.
+"""A codec process from the worker's side: its socket, its queue of jobs, and the deadline of the
+running job.
 """
 
 import asyncio
@@ -26,17 +26,18 @@ from halftone_workers.errors import ImageRefused
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
 
-# A job is handed over while the process still works on another, so that it never waits for us in
-# between. Only where both are small: one that takes long must not hold back what another process
-# could take. Tiny ones, which are done before we have our turn, lie there by the handful.
+# The next job is sent while the process still works on another, so that it never waits for the
+# worker. Only if both are small, at most AHEAD_BYTES: a slow job must not delay one that another
+# process could take. Of tiny jobs, up to AHEAD_JOBS are queued: they finish faster than the worker
+# can send the next.
 AHEAD_BYTES = 1024**2
 AHEAD_JOBS, AHEAD_JOBS_BYTES = 8, 256 * 1024
-# And one that is held up nevertheless is done by whoever has nothing else to do first.
+# A queued job that has not begun after this time is also offered to the other processes.
 AHEAD_SECONDS = 0.25
 
 
 class Job:
-    """An image on its way through a process; `answer` is awaited by whoever brought it."""
+    """An image to compress. The caller awaits `answer`."""
 
     def __init__(
         self,
@@ -57,13 +58,11 @@ class Job:
         self._patience: asyncio.TimerHandle | None = None
 
     def wait_behind(self, give_up: Callable[[], None]) -> None:
-        """Call `give_up` unless the job begins within AHEAD_SECONDS, the time it may wait for those
-        before it.
-        """
+        """Call `give_up` unless the job begins within AHEAD_SECONDS."""
         self._patience = asyncio.get_running_loop().call_later(AHEAD_SECONDS, give_up)
 
     def begin(self) -> None:
-        """Also where it was taken back from, after it was done elsewhere."""
+        """Mark the job as begun. It may begin twice, if it was also offered to another process."""
         if not self.has_begun:
             self.count("wait")
         self.has_begun = True
@@ -71,7 +70,7 @@ class Job:
             self._patience.cancel()
 
     def count(self, stage: str) -> None:
-        """The time since the last stage was spent in this one."""
+        """Record the time since the last call as spent in this stage."""
         now = time.perf_counter()
         STAGE_SECONDS[stage].observe(now - self.since)
         self.since = now
@@ -82,11 +81,11 @@ class Job:
 
 
 class CodecProcess:
-    """A codec process, the socket to it, and its jobs: one under way, and those behind.
+    """A codec process, the socket to it, and its jobs: the running one, then the queued ones.
 
-    `on_free`, `on_overdue`, `on_lost` and `on_spent` are called when it has answered, missed a
-    deadline, ended by itself, or answered for the last time, its memory being used up. Raises
-    OSError when the machine has no room for it.
+    It calls `on_free` after an answer, `on_overdue` at a missed deadline, `on_lost` if the process
+    ended by itself, and `on_spent` after the last answer of a process that has used up its memory.
+    Raises OSError if the machine cannot start another process.
     """
 
     def __init__(
@@ -103,8 +102,7 @@ class CodecProcess:
         self._on_lost, self._on_spent = on_lost, on_spent
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
-        # An image that fits is there at once when its turn comes: in pieces, the process waited for
-        # each of them.
+        # A buffer that holds a whole image: otherwise the process waits for each piece of it.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)
         with theirs, ExitStack() as undo:
             undo.callback(self._socket.close)
@@ -125,8 +123,8 @@ class CodecProcess:
         self.pid = self._process.pid
         self._idle_seconds, self._idle_since = 0.0, time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
-        # What has not gone out yet, and the part of an answer that is being read: its lengths, then
-        # the rest.
+        # Unsent data, and the part of an answer that is being read: first its lengths, then the
+        # rest.
         self._outgoing: deque[memoryview] = deque()
         self._lengths: tuple[int, int] | None = None
         self._incoming = memoryview(bytearray(HEADER.size))
@@ -135,7 +133,7 @@ class CodecProcess:
         self._loop.add_reader(self._socket, self._read)
 
     def takes(self, job: Job) -> bool:
-        """Whether a job may be given to it now."""
+        """Whether this process can accept a job now."""
         if not self.jobs or job.is_held_up:
             return not self.jobs
         sizes = [len(one.data) for one in (*self.jobs, job)]
@@ -143,7 +141,7 @@ class CodecProcess:
         return one_behind or (len(sizes) <= AHEAD_JOBS and sum(sizes) <= AHEAD_JOBS_BYTES)
 
     def give(self, job: Job) -> None:
-        """Hand a job over, to be done after the one that is under way."""
+        """Queue a job behind those that the process already has."""
         self.jobs.append(job)
         if len(self.jobs) == 1:
             self._begin()
@@ -156,26 +154,26 @@ class CodecProcess:
             self._loop.add_writer(self._socket, self._go_on)
 
     def _begin(self) -> None:
-        """The first job's time runs."""
+        """Start the deadline of the first job."""
         self._idle_seconds = self.idle_seconds()
         self._idle_since = math.inf
         self.jobs[0].begin()
         self._deadline = self._loop.call_later(self._timeout_seconds, self._on_overdue, self)
 
     def _go_on(self) -> None:
-        """The socket takes more."""
+        """Continue sending: the socket is writable again."""
         if self._has_sent_all():
             self._loop.remove_writer(self._socket)
 
     def _has_sent_all(self) -> bool:
-        """Send as much as the socket takes now."""
+        """Send as much as the socket takes now. Returns whether everything was sent."""
         try:
             while self._outgoing:
                 self._sent(self._socket.sendmsg(self._outgoing))
         except BlockingIOError:
             return False
         except OSError:
-            self._outgoing.clear()  # it has ended, as the reader will see
+            self._outgoing.clear()  # the process has ended; _read() notices that
         return True
 
     def _sent(self, nbytes: int) -> None:
@@ -194,10 +192,10 @@ class CodecProcess:
             return
         except OSError:
             pass
-        self._on_lost(self)  # its end, or words that nobody asked for
+        self._on_lost(self)  # the process ended, or sent data without having a job
 
     def _take_part(self) -> bool:
-        """A part has come whole; whether that was all of an answer."""
+        """Process a complete part. Returns whether it completed an answer."""
         part, lengths, self._received = self._incoming, self._lengths, 0
         if lengths is None:
             self._lengths = json_bytes, data_bytes = HEADER.unpack(part)
@@ -228,7 +226,7 @@ class CodecProcess:
         self._on_free()
 
     def idle_seconds(self) -> float:
-        """How long it has had no job, in all, until now."""
+        """The total time without a job."""
         return self._idle_seconds + max(time.monotonic() - self._idle_since, 0.0)
 
     def has_ended(self) -> bool:
@@ -260,8 +258,8 @@ class CodecProcess:
 
 
 def codec_environment() -> dict[str, str]:
-    """No secret of the worker's; and memory kept between images, as half of Pillow's time is
-    otherwise page faults.
+    """The environment of a codec process. It holds none of the worker's secrets, and makes malloc
+    keep memory between images: otherwise page faults take half of Pillow's time.
     """
     kept = {
         name: os.environ[name]

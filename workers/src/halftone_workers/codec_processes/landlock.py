@@ -1,7 +1,7 @@
 """Landlock (Linux 5.13 and later): a process that sees no files but those of Python.
 
-By system calls, since no library is needed for three of them. Where the kernel has no Landlock,
-nothing happens: the filter of system calls holds all the same.
+Landlock needs only three system calls, so no library is used. On a kernel without Landlock nothing
+happens; the seccomp filter (system_calls.py) still applies.
 """
 
 import ctypes
@@ -22,9 +22,9 @@ _FIRST_WITH_NETWORK, _FIRST_WITH_SCOPES = 4, 6
 
 
 def see_only(folders: Iterable[Path]) -> bool:
-    """Make all other files invisible to this process, for good. False without Landlock.
+    """Permanently deny this process access to all other files. Returns False without Landlock.
 
-    The process must have given up new privileges.
+    The process must have set no_new_privs.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
@@ -47,9 +47,9 @@ def see_only(folders: Iterable[Path]) -> bool:
 
 
 def python_folders() -> list[Path]:
-    """Where Python and the libraries are: what is imported late is still found."""
+    """The folders of Python and its libraries, so that late imports still work."""
     libraries = [Path(name) for name in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
-    # The first entry is the folder that the worker was started in, with its files.
+    # Skip the first entry: the folder that the worker was started in.
     imported = [Path(entry) for entry in sys.path[1:] if entry]
     python = [Path(sys.prefix) / "lib", Path(sys.base_prefix) / "lib"]
     found = {folder.resolve() for folder in (*libraries, *python, *imported) if folder.exists()}
@@ -59,7 +59,7 @@ def python_folders() -> list[Path]:
 def _allow(libc: ctypes.CDLL, ruleset: int, folder: Path) -> None:
     descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
     try:
-        # A rule for a file, such as a zipped library, has no right to read directories.
+        # A rule for a file, such as a zipped library, must not include directory rights.
         rights = _READ_FILES if folder.is_dir() else 1 << 2
         rule = struct.pack("=Qi", rights, descriptor)
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)

@@ -1,7 +1,7 @@
-"""The codec processes of a worker: one a core, each killed at its deadline and replaced at once.
+"""The codec processes of a worker: one per core, each killed at its deadline and replaced at once.
 
-Only a process can be stopped in the middle of C code, and only a process takes nothing with it when
-it crashes.
+Processes rather than threads: only a process can be stopped in the middle of C code, and only a
+process can crash without affecting the worker.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from halftone_workers.sharing import NOBODY, Held, Turns, Who
 
 log = structlog.get_logger(__name__)
 
-# After the machine had no memory, or no process, for another one.
+# The pause after the machine could not start another process.
 START_AGAIN_SECONDS = 1.0
 
 
-# A job that takes longer than this is a long one: others do not wait behind it.
+# A job is long once it has run for this time: no other job queues behind it.
 LONG_SECONDS = 0.25
-# While every process has a long job, an owner that has none gets a process beyond their number, up
-# to so many times as many; the system then shares the processors between them.
+# While every process runs a long job, an owner without a running job gets an additional process, up
+# to this multiple of the usual number. The operating system then shares the cores between them.
 MOST_TIMES = 2
 SHRINK_SECONDS = 10.0
 
 
 class CodecPool:
-    """Compresses images, one in each process at a time, in turns by owner, then by request. All
-    methods belong to one event loop.
+    """Compresses images, one per process at a time, in turns by owner, then by request. Call its
+    methods on one event loop, except where they say otherwise.
     """
 
     def __init__(self, processes: int, limits: CodecLimits, *, timeout_seconds: float) -> None:
@@ -57,7 +57,7 @@ class CodecPool:
             self._add()
 
     async def close(self) -> None:
-        """End every process; jobs that run or wait are cancelled."""
+        """End every process, and cancel running and waiting jobs."""
         self._closed = True
         jobs = [*self._waiting, *(job for process in self._all for job in process.jobs)]
         for process in list(self._all):
@@ -67,11 +67,11 @@ class CodecPool:
 
     @property
     def busy(self) -> int:
-        """How many processes have an image in hand."""
+        """How many processes have a job."""
         return sum(bool(process.jobs) for process in list(self._all))
 
     def idle_seconds(self) -> float:
-        """How long a process has had no job, on average, until now. From any thread."""
+        """The time that a process has had no job, on average, since the start. Thread-safe."""
         return sum(process.idle_seconds() for process in list(self._all)) / self._size
 
     def _memory_bytes(self) -> int:
@@ -122,7 +122,7 @@ class CodecPool:
             job.answer.add_done_callback(lambda _: self._held.add(job.who, -1))
 
     def _make_room(self) -> None:
-        """Start another process for an owner who has none, where all have long jobs."""
+        """If all processes run long jobs, start one for an owner without a running job."""
         self._look_again = None
         if (job := self._next()) is None or self._closed:
             return
@@ -135,7 +135,7 @@ class CodecPool:
         self._hand_out()
 
     def _shrink(self) -> None:
-        """End a process beyond their number, once one has nothing to do."""
+        """End an additional process as soon as one is idle."""
         if self._closed or len(self._all) <= self._size:
             return
         idle = next((process for process in self._all if not process.jobs), None)
@@ -145,7 +145,7 @@ class CodecPool:
             asyncio.get_running_loop().call_later(SHRINK_SECONDS, self._shrink)
 
     def _next(self) -> Job | None:
-        """The one that has its turn. One that was taken back may have been done where it was."""
+        """The next job. Skips jobs that were taken back but have begun in their first process."""
         while (waiting := self._waiting.next()) and waiting[1].has_begun:
             self._waiting.pop()
         return waiting[1] if waiting else None
@@ -154,13 +154,13 @@ class CodecPool:
         for process in list(self._all):
             if not process.jobs and process.has_ended():
                 CODEC_ENDS.labels("idle").inc()
-                self._replace(process)  # killed while it had nothing to do: no image is to blame
+                self._replace(process)  # killed while idle: no image caused it
         short = [process for process in self._all if not _is_long(process)]
         least = min(short, key=lambda process: len(process.jobs), default=None)
         return least if least and least.takes(job) else None
 
     def _take_back(self, process: CodecProcess, job: Job) -> None:
-        """The job before this one takes long: whoever comes to it first does it."""
+        """Offer a job that waits behind a long one to all processes; the first free one runs it."""
         if job in process.jobs and process.jobs[0] is not job and not job.answer.done():
             job.is_held_up = True
             self._waiting.push(job.who, job)
@@ -171,7 +171,7 @@ class CodecPool:
             self._waiting.remove(job.who, job)
         for process in list(self._all):
             if process.jobs and process.jobs[0] is job:
-                self._replace(process)  # it is busy with what nobody waits for
+                self._replace(process)  # it works on a job that nobody waits for
         self._hand_out()
 
     def _overdue(self, process: CodecProcess) -> None:
@@ -205,9 +205,7 @@ class CodecPool:
         self._hand_out()
 
     def _replace(self, process: CodecProcess) -> None:
-        """Another process in this one's place. The job under way in it has ended; those behind it
-        wait again.
-        """
+        """Replace a process whose running job has ended. Its queued jobs go back to the queue."""
         self._discard(process)
         behind = [
             job for job in list(process.jobs)[1:] if not job.has_begun and not job.answer.done()
@@ -243,7 +241,7 @@ class CodecPool:
 
 
 def _is_long(process: CodecProcess) -> bool:
-    """Whether the job under way in it takes long."""
+    """Whether its running job is a long one."""
     if not process.jobs or not process.jobs[0].has_begun:
         return False
     return time.perf_counter() - process.jobs[0].since > LONG_SECONDS

@@ -1,4 +1,4 @@
-"""What a codec process started by root gives up, and who may look into a worker."""
+"""Drops a codec process's root privileges, and protects the memory of a worker."""
 
 import ctypes
 import os
@@ -14,15 +14,15 @@ _NOBODY = 65534
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION = 0x20080522
-# Of the processes of a machine without memory, codecs end first: they cost one image.
+# If the machine runs out of memory, the kernel kills codec processes first: each costs one image.
 _OOM_SCORE = 800
 
 
 def drop_privileges(needed: Iterable[Path]) -> None:
-    """Become `nobody` if this process is root's, and give up all capabilities.
+    """Change to the user `nobody` if this process runs as root, and drop all capabilities.
 
-    `needed`: folders that must stay readable. Where `nobody` cannot read them, as in a checkout in
-    root's home, the process stays root's, without capabilities.
+    `needed`: folders that must stay readable. If `nobody` cannot read them, such as a checkout in
+    root's home, the process keeps running as root, without capabilities.
     """
     if os.geteuid() != 0:
         return
@@ -38,13 +38,13 @@ def drop_privileges(needed: Iterable[Path]) -> None:
 
 
 def end_first() -> None:
-    """Be the process that the kernel ends when the machine's memory is used up."""
+    """Let the kernel kill this process first when the machine runs out of memory."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
 
 
 def forbid_inspection() -> None:
-    """Let no other process of this user read this one's memory, which holds secrets."""
+    """Prevent other processes of this user from reading this one's memory, which holds secrets."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 

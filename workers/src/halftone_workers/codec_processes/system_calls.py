@@ -1,9 +1,8 @@
 """A filter of system calls for the codec processes (seccomp, Linux): no network, no new program, no
 file changed.
 
-A list of what is forbidden, not of what is allowed: the decoders' libraries and Python itself may
-change what they need with every release, while what would do harm stays the same. What is forbidden
-fails with EPERM.
+It lists forbidden calls, not allowed ones: each release of Python and of the decoders' libraries
+may need other calls, while the harmful ones stay the same. A forbidden call fails with EPERM.
 """
 
 import ctypes
@@ -19,8 +18,8 @@ _ALLOW, _FAIL, _UNKNOWN = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | err
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT, _ARGUMENT_BYTES = 0, 4, 16, 8
 _CLONE_THREAD = 0x00010000
-# To write, to create, to cut off. The limit on a file's size holds neither mappings nor
-# /proc/PID/mem.
+# open() flags that write, create or truncate. The file size limit (RLIMIT_FSIZE) does not cover
+# mappings or /proc/PID/mem.
 _OPEN_TO_CHANGE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # Numbers from here on belong to another calling convention (x32).
 _NUMBERS_END = 0x40000000
@@ -28,9 +27,10 @@ _NUMBERS_END = 0x40000000
 
 @dataclass(frozen=True)
 class _Architecture:
-    """`audit` is the kernel's name for it; the rest are numbers of system calls, `opens` with the
-    place of their flags among the arguments, and `unknown` of those whose arguments cannot be
-    judged, which libc does without. `signal` and `limits` are for this process alone.
+    """System call numbers of an architecture, which `audit` identifies for the kernel.
+
+    `opens` maps a call to the index of its flags argument. `unknown`: calls whose arguments a
+    filter cannot read; libc works without them. `signal` and `limits` may only target this process.
     """
 
     audit: int
@@ -100,8 +100,8 @@ class _Program(ctypes.Structure):
 
 
 def forbid_system_calls() -> None:
-    """Forbid them for this process, for good; it must have given up new privileges. Nothing on
-    other architectures.
+    """Permanently forbid these calls to this process, which must have set no_new_privs. Does
+    nothing on other architectures.
     """
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None:
@@ -113,8 +113,8 @@ def forbid_system_calls() -> None:
 
 
 def _filter(architecture: _Architecture) -> list[bytes]:
-    """The program. A thread may be made, a process may not; clone3 hides which, so libc is made to
-    ask by clone.
+    """Build the BPF program. It allows new threads and forbids new processes. A filter cannot see
+    the flags of clone3, so clone3 fails in a way that makes libc use clone instead.
     """
     numbers = architecture.forbidden_numbers
     return [
@@ -153,7 +153,7 @@ def _filter(architecture: _Architecture) -> list[bytes]:
 def _by_argument(
     number: int, argument: int, test: int, value: int, *, then: int, otherwise: int
 ) -> list[bytes]:
-    """Of the call of this number, which is judged by a test of an argument."""
+    """Instructions that judge the call with this number by testing an argument."""
     return [
         _instruction(_IF_EQUAL, number, otherwise=4),
         _instruction(_LOAD, _ARGUMENTS_AT + _ARGUMENT_BYTES * argument),

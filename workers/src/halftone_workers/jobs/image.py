@@ -144,7 +144,7 @@ async def _attempt(
 def _count(
     runtime: Runtime, url: str, made: "_Made | _Known | ImageAttempt", seconds: float
 ) -> None:
-    """Count the attempt for its host, unless nothing was sent to it or the image was not compressed."""
+    """Count the attempt for its host, unless nothing was sent to it or nothing was compressed."""
     if isinstance(made, _Made):
         sizes = len(made.original.data), len(made.data(made.outputs[0][1]))
         runtime.host_counts.add(

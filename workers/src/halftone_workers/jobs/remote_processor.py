@@ -100,7 +100,7 @@ class RemoteProcessor:
     async def _send(
         self, job_id: UUID, position: int, source_url: str, output: Variant
     ) -> str | None:
-        """Send one job. Returns the output's URL if the answer has it; None if a callback follows."""
+        """Send one job. Returns the output's URL from the answer; None if a callback follows."""
         settings = self.runtime.settings
         expires_at = await asyncio.to_thread(
             self.runtime.persist,
