@@ -76,7 +76,7 @@ def fit(frames: Frames, output: Format) -> Frames:
     """The frames in modes that the format holds, in sRGB where it holds no profile, or one and they
     have several.
     """
-    modes = _MODES[output]
+    modes = OUTPUTS[output].modes
     if output is not Format.TIFF and len({picture.has_alpha for picture in frames.pictures}) > 1:
         # Encoders take an animation's transparency from its first frame.
         frames = _each(frames, lambda image: image.convert("RGBA"))
@@ -90,7 +90,7 @@ def encode(
     frames: Frames, output: Format, quality: float, effort: Effort = Effort.BALANCED
 ) -> bytes:
     """Fitted frames in the output format. The same arguments give the same bytes."""
-    return with_metadata(_ENCODERS[output](frames, quality, effort), output, frames.kept)
+    return with_metadata(OUTPUTS[output].encode(frames, quality, effort), output, frames.kept)
 
 
 def _jpeg(frames: Frames, quality: float, effort: Effort) -> bytes:
@@ -246,36 +246,38 @@ def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frame
     )
 
 
-_ENCODERS: dict[Format, Callable[[Frames, float, Effort], bytes]] = {
-    Format.JPEG: _jpeg,
-    Format.PNG: _png,
-    Format.WEBP: _webp,
-    Format.GIF: _gif,
-    Format.AVIF: _avif,
-    Format.TIFF: _tiff,
-}
+@dataclass(frozen=True)
+class OutputSpec:
+    """How a format is written.
 
-# How bytes grow with quality, measured on photographs. All of a palette is used from 50 on.
+    `modes`: Pillow's modes that `encode` writes as they are; to_mode turns the others into one of
+    these. `growth`: how bytes grow with quality, measured on photographs.
+    """
+
+    encode: Callable[[Frames, float, Effort], bytes]
+    modes: tuple[str, ...]
+    growth: Growth
+
+
+# All of a palette is used from this quality on.
 _WHOLE_PALETTE = 50
 _JPEG_GROWTH = {1: -1.53, 10: -1.08, 50: 0.0, 70: 0.5, 80: 0.75, 90: 1.42, 95: 1.6}
 _PALETTE_GROWTH = {1: -2.0, 10: -1.0, _WHOLE_PALETTE: 0.0}
-GROWTH: dict[Format, Growth] = {
-    Format.JPEG: _JPEG_GROWTH,
-    Format.PNG: _PALETTE_GROWTH,
-    Format.WEBP: {1: -0.93, 10: -0.63, 50: 0.0, 70: 0.25, 80: 0.64, 90: 1.37, 95: 1.67},
-    Format.GIF: _PALETTE_GROWTH,
-    Format.AVIF: {1: -1.24, 10: -1.04, 50: 0.0, 70: 0.57, 80: 1.1, 90: 1.48, 95: 1.73},
-    Format.TIFF: _JPEG_GROWTH,
-}
-
-# The modes that each encoder writes as they are; to_mode turns the others into one of these.
-_MODES = {
-    Format.JPEG: ("RGB", "L", "CMYK"),
-    Format.PNG: ("RGB", "RGBA", "L", "1", "P"),
-    Format.WEBP: ("RGB", "RGBA"),
-    Format.GIF: ("RGB", "RGBA", "L", "P"),
-    Format.AVIF: ("RGB", "RGBA"),
-    Format.TIFF: ("RGB", "RGBA", "L", "1", "P", "CMYK"),
+OUTPUTS: dict[Format, OutputSpec] = {
+    Format.JPEG: OutputSpec(_jpeg, ("RGB", "L", "CMYK"), _JPEG_GROWTH),
+    Format.PNG: OutputSpec(_png, ("RGB", "RGBA", "L", "1", "P"), _PALETTE_GROWTH),
+    Format.WEBP: OutputSpec(
+        _webp,
+        ("RGB", "RGBA"),
+        {1: -0.93, 10: -0.63, 50: 0.0, 70: 0.25, 80: 0.64, 90: 1.37, 95: 1.67},
+    ),
+    Format.GIF: OutputSpec(_gif, ("RGB", "RGBA", "L", "P"), _PALETTE_GROWTH),
+    Format.AVIF: OutputSpec(
+        _avif,
+        ("RGB", "RGBA"),
+        {1: -1.24, 10: -1.04, 50: 0.0, 70: 0.57, 80: 1.1, 90: 1.48, 95: 1.73},
+    ),
+    Format.TIFF: OutputSpec(_tiff, ("RGB", "RGBA", "L", "1", "P", "CMYK"), _JPEG_GROWTH),
 }
 
 

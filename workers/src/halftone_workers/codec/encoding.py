@@ -10,7 +10,7 @@ from PIL import Image
 
 from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES, usable_profile
-from halftone_workers.codec.encoders import GROWTH, Frames, encode, fit
+from halftone_workers.codec.encoders import OUTPUTS, Frames, encode, fit
 from halftone_workers.codec.exif import read_exif
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.opening import Source, decoding
@@ -107,7 +107,7 @@ def _as_asked(
     elif options.mode is not Mode.BYTES:
         found = Scored(encode_at(options.quality))
     if limit is not None and (not found.data or len(found.data) > limit):
-        found = Scored(best_that_fits(encode_at, GROWTH[output], limit))
+        found = Scored(best_that_fits(encode_at, OUTPUTS[output].growth, limit))
         if len(found.data) > limit:
             warning = f"No quality brings the image to {limit} bytes; this is the smallest."
             return Encoded(found.data, original.size, (warning,))
