@@ -1,4 +1,4 @@
 import pytest
 
-# So that what fails in there is told with its values, as in a test.
+# Failed asserts in tests.support show their values, as asserts in tests do.
 pytest.register_assert_rewrite("tests.support")

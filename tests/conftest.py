@@ -1,5 +1,5 @@
-"""Fixtures: each real part is started once a session; each test gets a database and a virtual host
-of its own.
+"""Fixtures. Each real server starts once a session; each test gets its own database and virtual
+host.
 """
 
 import os
@@ -18,12 +18,12 @@ from tests.support.origin import Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
 
-# IDs and secrets that a test's parameters may hold, new in each process.
+# IDs and secrets that a test's parameters may contain. They are new in each process.
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-|whsec_[A-Za-z0-9+/]{32}")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Keep random values out of tests' names, which must be the same in all of xdist's workers."""
+    """Keep random values out of test names, which must be the same in all xdist workers."""
     return argname if isinstance(val, str) and _RANDOM.search(val) else None
 
 
@@ -43,14 +43,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _is_controller(config: pytest.Config) -> bool:
-    """Whether this process is the run itself, not one of pytest-xdist's workers."""
+    """Whether this process is the main pytest process, not an xdist worker."""
     return not hasattr(config, "workerinput")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_heard() -> Iterator[None]:
-    """By the programs that tests start: under nohup, or behind a shell's `&`, they inherit that
-    some are ignored.
+    """Restore default signal handling for programs that tests start: under nohup, or in the
+    background of a shell, they would inherit ignored signals.
     """
     ignored = [
         number
@@ -127,8 +127,8 @@ def separate_service(
 
 @pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)])
 def service(request: pytest.FixtureRequest) -> Service:
-    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ. Both
-    are started once a session, when a test first asks for them; tests share them.
+    """A running halftone, once on the embedded default and once on PostgreSQL and RabbitMQ. Each
+    starts when a test first asks for it, and all tests of the session share it.
     """
     name = {"embedded": "embedded_service", "rabbitmq": "separate_service"}[request.param]
     found: Service = request.getfixturevalue(name)

@@ -1,4 +1,6 @@
-"""Backup and restore by docs/how-to/operate.md: ended requests are there, the others go on."""
+"""Backup and restore as in docs/how-to/operate.md: ended requests are kept, running ones
+continue.
+"""
 
 import os
 import shutil

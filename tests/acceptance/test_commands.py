@@ -1,4 +1,6 @@
-"""The `halftone` command: what each does, and its errors as a line that says what to do."""
+"""The `halftone` command: what each subcommand does. Its errors are one line that says what to
+do.
+"""
 
 import json
 import os
@@ -469,8 +471,8 @@ def _problem(status: int) -> Answer:
 def _submit_to(
     origin: Origin, folder: Path, statuses: list[Answer]
 ) -> "subprocess.CompletedProcess[str]":
-    """`halftone submit --wait` to a server that takes every upload, and then answers so about its
-    request.
+    """`halftone submit --wait` to a server that accepts every upload and then gives these responses
+    to status calls.
     """
     accepted = {
         "message": "CSV received and processing started.",

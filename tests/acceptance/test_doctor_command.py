@@ -1,4 +1,4 @@
-"""`halftone doctor`: what it tries, what it finds, what it tells scripts, and what it hides."""
+"""`halftone doctor`: its checks, its findings, its output for scripts, and what it hides."""
 
 import json
 import subprocess

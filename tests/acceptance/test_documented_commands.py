@@ -1,6 +1,7 @@
-"""The commands and programs of the README and the how-to pages, run as they are printed.
+"""The commands and programs of the README and the how-to pages, run as printed.
 
-What the test replaces: the service's address and the shop's, and the ID in the README's answers.
+The test replaces the addresses of the service and of the shop, and the ID in the README's
+responses.
 """
 
 import os
@@ -21,13 +22,13 @@ ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
 SHOP = "https://shop.example"
 README_ID = "8243ff57-4d97-4733-bd91-3bb51286b55e"
-# Set up machines or run for minutes; the tests of their own run them.
+# These set up machines or run for minutes. Other tests run them.
 ELSEWHERE = ("make ", "docker ", "pip ", "git ", "sudo ")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, origin: Origin) -> Path:
-    """A folder like a checkout's, with the README's catalogue in it."""
+    """A folder like a checkout, with the README's catalogue in it."""
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
     for name in ("mug-front.jpg", "mug-back.jpg", "vase.png", "mug.jpg", "mug-2.jpg"):
         origin.serve(f"/{name}", jpeg())
@@ -141,7 +142,7 @@ def _run(
 
 
 def _shell(commands: list[str], folder: Path, variables: dict[str, str]) -> None:
-    """Run commands as a reader pastes them, one after the other; each must succeed."""
+    """Run commands one after the other, as a reader pastes them. Each must succeed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     ran = subprocess.run(
         ["bash", "-e"],

@@ -1,4 +1,4 @@
-"""The five design documents that halftone replaces: what each asks for works, embedded and on
+"""The five design documents that halftone replaces: what each requires works, embedded and on
 RabbitMQ.
 """
 
@@ -141,8 +141,8 @@ def test_celery_or_bull_document_output_csv_url_in_the_order_of_the_input(
 
 
 def test_flask_document_unquoted_urls_and_the_output_csv(service: Service, origin: Origin) -> None:
-    """The header `S. No`, spaces behind commas, unquoted URLs that spill over; a failing webhook
-    changes nothing.
+    """The header `S. No`, spaces after commas, and unquoted URLs that spill into further cells. A
+    failing webhook changes nothing.
     """
     first, second = origin.serve("/1.jpg", jpeg(seed=1)), origin.serve("/2.jpg", jpeg(seed=2))
     hook = origin.serve("/hook", Answer(status=500))
@@ -173,7 +173,7 @@ def test_flask_document_unquoted_urls_and_the_output_csv(service: Service, origi
 
 
 class _close_to:  # noqa: N801 - reads as a value
-    """Equal to a colour within what compression changes."""
+    """Equal to a colour, within the error of compression."""
 
     def __init__(self, colour: object) -> None:
         self._colour = colour

@@ -1,4 +1,4 @@
-"""Progress as server-sent events: from the first state to the last, and then the stream ends."""
+"""Progress as server-sent events, from the first state to the last. Then the stream ends."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from tests.support.origin import Answer, Origin
 
 
 def _events(service: Service, request_id: str) -> list[dict[str, Any]]:
-    """The status objects of the stream, which must end by itself."""
+    """The status objects of the stream. The server must end it."""
     with service.http.stream("GET", f"/api/events/{request_id}") as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -57,9 +57,7 @@ def test_unknown_request_has_no_events(service: Service) -> None:
 def test_reconnecting_browser_is_told_nothing_twice_and_stops_at_the_end(
     service: Service, origin: Origin
 ) -> None:
-    """A browser's EventSource connects anew, with the ID of its last event, until it is answered
-    204.
-    """
+    """A browser's EventSource reconnects with the ID of its last event until the answer is 204."""
     request_id = service.accepted(
         f"{HEADER}1,SKU1,{origin.serve('/a.jpg', Answer(jpeg(), delay_seconds=1.5))}\n"
     )

@@ -1,4 +1,4 @@
-"""Exports of every system, worked on from the upload to the file that can be imported again."""
+"""Exports of every system, from the upload to a file that the system can import again."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def test_export_of_every_system_is_worked_on_to_the_end(service: Service, origin
 
 
 def _upload(service: Service, origin: Origin, export: Export) -> str:
-    """Upload the table with every picture at the origin instead."""
+    """Upload the table with every image URL replaced by one at the origin."""
     content, fields = export.content.decode(), dict(export.fields)
     for url in {url for urls in export.images for url in urls}:
         path = PurePosixPath(urlsplit(url).path)

@@ -1,4 +1,4 @@
-"""What halftone promises of every request: positions, failures in their slots, options, large
+"""What halftone guarantees for every request: positions, failures in their slots, options, large
 requests, duplicates.
 """
 
@@ -176,8 +176,8 @@ def test_uploaded_columns_come_back_verbatim(service: Service, origin: Origin) -
 
 
 def test_thousand_products_end_once(service: Service, origin: Origin) -> None:
-    """1,000 products × 2 images, every message doubled: each image done once, the ending counted
-    once, one webhook.
+    """1,000 products × 2 images with every message duplicated: each image is compressed once, the
+    request's end counts once, and one webhook is sent.
     """
     urls = [origin.serve(f"/{number}.jpg", jpeg((64, 48), seed=number)) for number in range(20)]
     rows = "".join(f'{n},SKU{n},"{urls[n % 20]},{urls[(n + 7) % 20]}"\n' for n in range(1, 1001))
@@ -197,7 +197,7 @@ def test_thousand_products_end_once(service: Service, origin: Origin) -> None:
     )
     _wait_for_empty_queue(service)
     assert service.status(request_id)["processed_images"] == 2000
-    # An image that is known from another product of the request is not fetched again.
+    # An image that another product of the request already fetched is not fetched again.
     assert all(1 <= origin.hits[f"/{number}.jpg"] < 100 for number in range(20))
     assert len(origin.posts) == 1
     endings = [line for line in log_lines(service) if line["event"] == "request ended"]
@@ -205,7 +205,7 @@ def test_thousand_products_end_once(service: Service, origin: Origin) -> None:
 
 
 def _send_every_message_again(service: Service, request_id: str, products: int) -> None:
-    """On RabbitMQ, where messages can be doubled; the embedded queue is inside its worker."""
+    """On RabbitMQ, where messages can be duplicated. The embedded queue is inside its worker."""
     if service.rabbitmq_url is not None:
         with pika.BlockingConnection(pika.URLParameters(service.rabbitmq_url)) as connection:
             channel = connection.channel()

@@ -1,4 +1,4 @@
-"""A catalogue in which every kind of bomb hides among a thousand good images: each costs its own
+"""A catalogue with every kind of bomb among a thousand good images: each bomb fails only its own
 slot.
 """
 
@@ -81,7 +81,7 @@ def _bombs() -> dict[str, tuple[Answer, str]]:
         "a gigabyte behind a small header": (
             Answer(_png((10, 10), _zeros(900))),
             "",
-        ),  # no more of it is unpacked than the header says
+        ),  # the decoder unpacks no more than the header declares
         "a thousand scans": (Answer(_many_scans()), "corrupt_image"),
         "half an image": (Answer(good[: len(good) // 2]), "corrupt_image"),
         "a page": (Answer(b"<!doctype html><title>Gone</title>"), "not_an_image"),
@@ -129,9 +129,7 @@ def _slow_animation() -> bytes:
 
 @contextmanager
 def _watched_memory(service: Service) -> Iterator[list[int]]:
-    """The most memory (proportional, in bytes) that the worker and its codec processes had
-    together.
-    """
+    """Peak memory (proportional, in bytes) of the worker and its codec processes together."""
     (worker,) = _workers(service)
     most, stop = [0], threading.Event()
 

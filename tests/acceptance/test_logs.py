@@ -1,5 +1,5 @@
-"""One ID to grep for: the upload's X-Request-Id follows a product through every process to its
-webhook.
+"""One ID to grep for: the upload's X-Request-Id is in the logs of every process that handles a
+product, up to its webhook.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_upload_s_id_is_in_every_line_from_the_upload_to_the_webhook(
 
 
 def _lines_with(service: Service, last: str, wanted: str) -> list[str]:
-    """The events of the lines that hold a text, once the `last` one is among them."""
+    """The events of the log lines that contain a text, once the `last` one is among them."""
     events = [_event(line) for line in service.log.read_text().splitlines() if wanted in line]
     return events if last in events else []
 
@@ -85,7 +85,7 @@ def test_lines_name_request_product_and_attempt(service: Service, origin: Origin
 
 
 def _line(service: Service, event: str) -> dict[str, Any]:
-    """The line of an event about the upload `fields-1`."""
+    """The log line of an event about the upload `fields-1`."""
 
     def found() -> dict[str, Any] | None:
         lines = (line for line in log_lines(service) if line.get("x_request_id") == "fields-1")
@@ -145,7 +145,8 @@ def test_download_that_is_overtaken_breaks_off_with_a_line(
         )
 
         def is_cancelled() -> bool:
-            # Nothing else goes on with it: each call cancels as many as it has time for.
+            # No other process continues the cancellation: each call cancels as many as it has time
+            # for.
             service.http.post(f"/api/cancel/{request_id}").raise_for_status()
             return service.status(request_id)["completed_at"] is not None
 
@@ -174,8 +175,8 @@ def test_download_that_is_overtaken_breaks_off_with_a_line(
 
 
 def test_no_log_holds_a_secret_or_a_password(service: Service, origin: Origin) -> None:
-    """In URLs that answer, that do not, and that break the rules; in the webhook's URL; and the
-    webhook's secret.
+    """Secrets in URLs that answer, that do not answer and that break the rules, in the webhook's
+    URL, and the webhook's own secret.
     """
     good = origin.serve("/good.jpg", jpeg())
     hook = origin.serve("/hook", Answer(status=500))

@@ -1,6 +1,4 @@
-"""The monitoring that is shipped works: every alert can fire, every panel shows something, every
-name exists.
-"""
+"""The shipped monitoring works: every alert can fire, every panel shows data, every name exists."""
 
 import json
 import math
@@ -51,7 +49,7 @@ EXPRESSIONS = PANEL_EXPRESSIONS + [rule["expr"] for rule in RULES]
 
 @dataclass
 class Monitored:
-    """A service at work, and the Prometheus that watches it."""
+    """A service under load, and the Prometheus that scrapes it."""
 
     service: Service
     prometheus: TestPrometheus
@@ -94,7 +92,7 @@ def monitored(
             "rabbitmq-queues": broker_metrics,
         }
         with running_prometheus(folder / "prometheus", targets) as server:
-            # A rate takes two samples, and a series that calls make begins with its first one.
+            # A rate needs two samples, and a series that calls create starts at the first call.
             for _ in range(2):
                 _work(service, origin)
                 _wait_for_scrape(server)
@@ -102,8 +100,8 @@ def monitored(
 
 
 def _work(service: Service, origin: Origin) -> None:
-    """Images that succeed, fail, and succeed at the second attempt; webhooks that arrive and that
-    do not.
+    """Images that succeed, fail, and succeed at the second attempt; webhooks that are delivered and
+    webhooks that are not.
     """
     again = iter([Answer(status=503), Answer(jpeg())])
     urls = [
@@ -124,8 +122,8 @@ def _attempted(service: Service, request_id: str) -> bool:
 
 
 def _wait_for_scrape(server: TestPrometheus) -> None:
-    """Until every target has been scraped twice from now on, and the database's figures are not
-    older.
+    """Wait until every target has been scraped twice more, so that the database figures are new
+    too.
     """
     scrapes = 'sum(increase(halftone_http_requests_total{route="/metrics"}[1h]))'
     before = _number(server, scrapes)
@@ -209,7 +207,7 @@ def test_grafana_is_provisioned_with_what_the_dashboard_asks_for() -> None:
     "name", sorted({name for text in EXPRESSIONS for name in METRIC.findall(text)})
 )
 def test_metric_that_is_asked_for_exists(monitored: Monitored, name: str) -> None:
-    # Those of the worker, RabbitMQ and the API are all scraped by now.
+    # By now the series of the worker, RabbitMQ and the API have all been scraped.
     assert monitored.prometheus.query(name), f"nothing called {name} is scraped"
 
 
@@ -245,8 +243,8 @@ def test_promtool_finds_nothing_to_mend_in_our_metrics(monitored: Monitored) -> 
 
 @pytest.mark.broker
 def test_worker_counts_what_it_did(monitored: Monitored) -> None:
-    """Twice two uploads of four images: two good ones, one that came at the second attempt, one
-    that is not there.
+    """Two runs of two uploads with four images each: two good ones, one that succeeds at the second
+    attempt, one missing.
     """
 
     def counted(name: str) -> int:
@@ -318,13 +316,13 @@ def test_each_worker_of_one_machine_has_a_port_of_its_own(tmp_path: Path) -> Non
 def test_figures_agree_with_the_database_after_a_load(
     tmp_path: Path, postgres: TestPostgres, broker: TestRabbitmq, origin: Origin
 ) -> None:
-    """2,000 products, one image in ten missing, over four worker processes."""
+    """2,000 products, one image in ten missing, on four worker processes."""
     database_url, first_port = postgres.new_database(), free_port()
     good = [origin.serve(f"/{number}.jpg", jpeg((64, 48), seed=number)) for number in range(9)]
     urls = [*good, f"{origin.url}/missing.jpg"]
     csv = HEADER + "".join(f"{n},SKU{n},{urls[n % 10]}\n" for n in range(2000))
     settings = {"database_url": database_url, "rabbitmq_url": broker.new_vhost(), "auth": "off"}
-    # The broker is not this test's alone.
+    # Other tests share the broker.
     vhost = settings["rabbitmq_url"].rpartition("/")[2]
     ready = f'rabbitmq_detailed_queue_messages_ready{{vhost="{vhost}"}}'
     with running_up(
@@ -338,7 +336,7 @@ def test_figures_agree_with_the_database_after_a_load(
             "rabbitmq-queues": broker_metrics,
         }
         with running_prometheus(tmp_path / "prometheus", targets) as server:
-            # The API is ready before the last of the workers has started.
+            # The API is ready before the last worker has started.
             wait_for(lambda: _number(server, "max(halftone_workers)") == 4, what="four workers")
             status = service.ended(service.accepted(csv), 150)
             _wait_for_scrape(server)
@@ -366,7 +364,7 @@ def test_figures_agree_with_the_database_after_a_load(
             assert shown(f"sum({ready})") == 0
             assert shown("sum(halftone_uploaded_products_total)") == 2000
             assert shown("count(count by (instance) (halftone_products_settled_total) > 0)") == 4
-            # What the panel of the throughput draws, summed over the run.
+            # The values of the throughput panel, summed over the run.
             drawn = _number(
                 server, "sum_over_time(sum(rate(halftone_products_settled_total[4s]))[3m:1s])"
             )

@@ -1,4 +1,4 @@
-"""Images compressed by an external service: by callbacks, at once, never, and wrong."""
+"""Images compressed by an external service: by callback, in the response, never, and wrongly."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "processor" / "processor.py"
 
 @contextmanager
 def running_example(folder: Path) -> Iterator[str]:
-    """The service that the documentation tells people to copy; its URL."""
+    """Runs the example service from the documentation; gives its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     variables = {
@@ -53,7 +53,7 @@ def _answers(url: str) -> bool:
 
 
 def run_main_job(service: Service, origin: Origin) -> list[dict[str, object]]:
-    """Upload three products, one with an image that is missing; the images at the end."""
+    """Upload three products, one with a missing image. Returns the images at the end."""
     for number in range(4):
         origin.serve(f"/{number}.jpg", jpeg(seed=number))
     rows = [f'1,A,"{origin.url}/0.jpg,{origin.url}/1.jpg"', f"2,B,{origin.url}/2.jpg"]
@@ -110,7 +110,7 @@ def test_main_job_by_callbacks_over_rabbitmq(
 
 @pytest.fixture
 def external(tmp_path: Path, origin: Origin) -> Iterator[Service]:
-    """A service whose processor is the origin at /process: what it answers, a test says."""
+    """A service whose processor is the origin at /process. Each test sets its responses."""
     with running_up(
         tmp_path,
         processor_url=f"{origin.url}/process",

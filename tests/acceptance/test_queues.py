@@ -1,4 +1,4 @@
-"""`halftone queues` shows what PostgreSQL holds, once or live."""
+"""`halftone queues` shows PostgreSQL's figures, once or live."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_one_print_shows_queues_workers_throughput_and_failures(
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    # The first two lines say which database and storage they are of.
+    # The first two lines name the database and the storage.
     rows = [line.split() for line in answer.stdout.splitlines()[2:]]
     assert rows[1][:4] == ["products", "10", "0", "1"]
     assert rows[2][:2] == ["webhooks", "1"]
@@ -109,7 +109,7 @@ def test_database_that_goes_away_is_said_in_a_line(
         query(engine, f"SELECT pg_terminate_backend(pid) {WAITING.removeprefix('SELECT')}")
         shown, errors = running.communicate(timeout=30)
     assert running.returncode == 1
-    # The doctor goes on with its other checks; it is one finding among them.
+    # The doctor continues with its other checks and reports this as one finding.
     lines = (shown if command == ["doctor"] else errors).splitlines()
     said = [line.removeprefix("✗ Database: ") for line in lines]
     assert [line for line in said if line.startswith("The database cannot be reached: ")]
@@ -118,8 +118,8 @@ def test_database_that_goes_away_is_said_in_a_line(
 
 @contextmanager
 def _live(database_url: str) -> Iterator[Callable[[str], None]]:
-    """The live view on a terminal, interrupted at the end: a function that waits until it shows a
-    text.
+    """The live view on a terminal, interrupted at the end. Gives a function that waits until the
+    view shows a text.
     """
     terminal, theirs = os.openpty()
     variables = _environment(database_url) | {"TERM": "xterm", "LINES": "50"}

@@ -1,5 +1,5 @@
-"""Programs that are told to stop while something that they need hangs: they are gone in time, and
-nothing is lost.
+"""Programs asked to stop while a service that they need hangs: they exit in time and lose
+nothing.
 """
 
 import signal
@@ -22,7 +22,7 @@ from tests.support.origin import Answer, Origin
 from tests.support.relay import relayed, relayed_postgres
 
 GRACE_SECONDS = 1
-# What docs/how-to/operate.md has an operator give a worker beside its grace period.
+# The time that docs/how-to/operate.md tells operators to allow: the grace period and 15 s.
 WORKER_SECONDS = GRACE_SECONDS + 15
 
 
@@ -34,7 +34,7 @@ def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand
     origin: Origin,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Three workers and an API, each with one thing that hangs."""
+    """Three workers and an API. For each, one of the services it uses hangs."""
     image = origin.serve("/a.jpg", Answer(jpeg(), delay_seconds=1))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -73,7 +73,7 @@ def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand
         request_id = service.accepted(
             HEADER + "".join(f"{number},SKU,{image}\n" for number in range(1, 61))
         )
-        # RabbitMQ hands them out by turns, and a worker fetches four at a time from one host.
+        # RabbitMQ distributes messages in turns, and a worker fetches four at a time from one host.
         wait_for(
             lambda: bucket.calls and origin.hits["/a.jpg"] > 12,
             what="products in hand of all three",
@@ -145,7 +145,7 @@ def running_program(
 
 
 def _answer(url: str) -> int | None:
-    """The status; nothing where there is no answer."""
+    """The HTTP status, or None when there is no response."""
     try:
         return httpx.get(url, timeout=60, trust_env=False).status_code
     except httpx.HTTPError:

@@ -1,4 +1,4 @@
-"""OpenTelemetry: one trace a request, from its upload to its webhook."""
+"""OpenTelemetry: one trace per request, from its upload to its webhook."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from tests.support.origin import Answer, Origin, running_origin
 
 @pytest.fixture
 def collector() -> Iterator[Origin]:
-    """Takes what OTLP exporters post."""
+    """Accepts what OTLP exporters post."""
     with running_origin() as server:
         server.serve("/v1/traces", Answer())
         yield server
 
 
 def _received(collector: Origin) -> list[tuple[str, Span]]:
-    """Every span that has arrived, with its service."""
+    """Every span received so far, with its service."""
     found = []
     for _, _, body in collector.posts:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -40,7 +40,7 @@ def _received(collector: Origin) -> list[tuple[str, Span]]:
 
 
 def _spans(collector: Origin) -> list[tuple[str, str, bytes]]:
-    """Service, name and trace of every span that has arrived."""
+    """Service, name and trace of every span received so far."""
     return [(service, one.name, one.trace_id) for service, one in _received(collector)]
 
 
@@ -78,7 +78,7 @@ def test_what_fails_is_an_error_in_the_trace(
             service.accepted(f"{HEADER}1,SKU1,{origin.url}/missing.jpg\n", webhook_url=hook)
         )
         wait_for(lambda: origin.posts, what="webhook")
-    # All of them, sent at the processes' ends at the latest.
+    # Processes send the remaining spans when they end, at the latest.
     assert {(one.name, one.status.code, one.status.message) for _, one in _received(collector)} == {
         ("upload", Status.STATUS_CODE_UNSET, ""),
         ("image", Status.STATUS_CODE_ERROR, "FetchFailed: The server answered 404."),
@@ -90,8 +90,8 @@ def test_what_fails_is_an_error_in_the_trace(
 def test_collector_that_is_away_does_not_hold_up_the_end(
     tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several batches of spans, each of which OpenTelemetry tries to send for 10 s: a worker that
-    took its time for that would be ended with work in hand, 14 s after it was told to stop.
+    """OpenTelemetry tries to send each of several batches of spans for 10 s. A worker that waited
+    for that would be killed with unfinished work, 14 s after it was asked to stop.
     """
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     image = origin.serve("/a.jpg", jpeg((64, 48)))

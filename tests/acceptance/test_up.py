@@ -1,5 +1,5 @@
-"""`halftone up` on nothing but this package: it starts, keeps its children running, keeps its data,
-and stops whole.
+"""`halftone up` on nothing but this package: it starts, restarts its children, keeps its data, and
+stops completely.
 """
 
 import os
@@ -214,13 +214,13 @@ def test_embedded_postgresql_has_connections_for_all_that_is_started(tmp_path: P
     finally:
         launcher.terminate()
         assert launcher.wait(60) == 0
-    # The API's pool and 5 more, a worker's 6 with 4 for dispatcher and sweeper, and 3 that
-    # PostgreSQL keeps back.
+    # The API's pool and 5 more; a worker's 6, and 4 for dispatcher and sweeper; and the 3 that
+    # PostgreSQL reserves.
     assert found >= 100 + 5 + 3 * 10 + 3
 
 
 def _max_connections(home: Path) -> int | None:
-    """Nothing while it starts."""
+    """None while PostgreSQL starts."""
     try:
         with psycopg.connect(EmbeddedPostgres(home / "postgres").url) as connection:
             (found,) = connection.execute(
@@ -393,7 +393,7 @@ def _children(service: Service, module: str) -> list[psutil.Process]:
 
 
 def _members(service: Service, module: str) -> list[psutil.Process]:
-    """Its processes of a kind, whether the launcher or an operator has started them."""
+    """Its processes of one kind, started by the launcher or by an operator."""
     started = [psutil.Process(process.pid) for process in service.processes.values()]
     family = [member for process in started for member in (process, *process.children())]
     return [member for member in family if module in _command(member)]
@@ -411,7 +411,7 @@ def _is_ready(service: Service) -> bool:
 
 
 def _postgres(folder: Path) -> list[psutil.Process]:
-    """The first process of the server that works in the home's data folder."""
+    """The first process of the server that uses the home's data folder."""
     data = str(folder / "home" / "postgres")
     return [
         process
@@ -421,7 +421,7 @@ def _postgres(folder: Path) -> list[psutil.Process]:
 
 
 def _command(process: psutil.Process) -> list[str]:
-    """A running process's command line; nothing for one that has ended."""
+    """A running process's command line, empty for one that has ended."""
     try:
         return process.cmdline()
     except psutil.Error:

@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def shop() -> Iterator[Origin]:
-    """A shop with the photographs of the demo under /NAME."""
+    """A shop that serves the demo's photographs under /NAME."""
     with running_origin() as origin:
         for picture in PICTURES.iterdir():
             origin.serve(f"/{picture.name}", picture.read_bytes())
@@ -59,9 +59,10 @@ def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, service: Service, shop: Origin) -> Iterator[Page]:
-    """A page that may reach the service, and the shop for pictures alone, without a console error.
+    """A page that may call the service, may load only pictures from the shop, and must log no
+    console error.
 
-    `context.expected_errors` would hide errors, so tests of refusals look at HTTP statuses instead.
+    `context.expected_errors` would hide errors, so tests of refusals check HTTP statuses instead.
     """
     opened = context.new_page()
     foreign: list[str] = []
@@ -74,7 +75,7 @@ def page(context: BrowserContext, service: Service, shop: Origin) -> Iterator[Pa
             foreign.append(request.url)
 
     def hear(message: Any) -> None:
-        # A picture that the shop lacks is the shop's affair.
+        # A picture missing in the shop is not an error of the page.
         missing = "Failed to load resource" in message.text and shop.url in message.location["url"]
         if message.type == "error" and not missing:
             errors.append(f"{message.text} {message.location['url']}")

@@ -1,4 +1,4 @@
-"""The photographs that the demo ships, and files of products that name them."""
+"""The photographs that the demo ships, and product files that name them."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 
 def catalogue(shop_url: str, products: int = 6) -> str:
-    """A file in which one product has an image that the shop does not have."""
+    """A file in which one product has an image that is missing in the shop."""
     rows = [
         f'{number},Product {number},"{shop_url}/{NAMES[number % len(NAMES)]}"'
         for number in range(1, products + 1)
@@ -22,6 +22,6 @@ def catalogue(shop_url: str, products: int = 6) -> str:
 
 
 def faulty(shop_url: str) -> str:
-    """A file with three faults: a number twice, a word for a number, a product without a name."""
+    """A file with a duplicate number, a word for a number, and a product without a name."""
     url = f"{shop_url}/{NAMES[0]}"
     return f"{HEADER}1,Ball,{url}\n1,Book,{url}\nx,Mug,{url}\n4,,{url}\n5,Vase,{url}\n"

@@ -1,4 +1,6 @@
-"""What holds for every page: accessible, by keyboard, on a phone, in the dark; and its pictures."""
+"""Every page is accessible, works by keyboard, on a phone and in dark mode. Also takes the
+screenshots.
+"""
 
 import os
 from pathlib import Path
@@ -11,7 +13,7 @@ from tests.support.halftone import Service
 from tests.support.origin import Origin
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-# Where HALFTONE_PICTURES names a folder, the pages are saved there as pictures, for the README.
+# Screenshots for the README are saved in the folder that HALFTONE_PICTURES names.
 PICTURES = os.environ.get("HALFTONE_PICTURES")
 SHOWN = {"start": "/", "request": "/r/{id}", "requests": "/requests", "operations": "/operations"}
 SHOWN |= {"docs": "/docs", "error": "/api/status/none", "json": "/api/status/{id}"}
@@ -26,7 +28,7 @@ def request_id(service: Service, shop: Origin) -> str:
 
 
 def serious(page: Page) -> list[str]:
-    """What axe finds that keeps people out."""
+    """Serious and critical accessibility violations that axe finds."""
     page.evaluate(AXE)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
@@ -45,7 +47,7 @@ def test_page_keeps_nobody_out(
         base_url=service.url,
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": 1200, "height": 900},
-        bypass_csp=True,  # axe is put into the page from outside
+        bypass_csp=True,  # the page's CSP would block axe
     )
     page = context.new_page()
     page.goto(SHOWN[name].format(id=request_id), wait_until="load")

@@ -1,6 +1,4 @@
-"""The walk of a person who has never seen it, with a browser and an export with three faults, to
-the ZIP.
-"""
+"""A first-time user's path in a browser, from an export with three faults to the ZIP."""
 
 import io
 import zipfile

@@ -1,6 +1,4 @@
-"""`python -m tests.chaos --seconds 600 --seed 1 --seed 2`: prints the figures of each drill as
-JSON.
-"""
+"""`python -m tests.chaos --seconds 600 --seed 1 --seed 2` prints each drill's figures as JSON."""
 
 import argparse
 import json

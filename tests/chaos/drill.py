@@ -1,4 +1,4 @@
-"""A drill: load and faults for a time, then the verdict, printed."""
+"""A drill: load and faults for some time, then the verdict, printed."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ READY_SECONDS = 60
 
 
 def run_drill(seed: int, seconds: float) -> dict[str, Any]:
-    """The figures of a drill that proved everything. Raises NotProved otherwise."""
+    """Run a drill and return its figures. Raises NotProved unless every check passes."""
     with running_world(seed) as world:
         _wait_until_ready(world)
         load = Load(world, seed)

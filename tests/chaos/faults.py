@@ -1,6 +1,4 @@
-"""The faults, each a function of the world: what dies in production, done on purpose and undone
-again.
-"""
+"""The faults, each a function of the world: failures of production, caused and then repaired."""
 
 import urllib.parse
 from collections.abc import Callable
@@ -30,8 +28,8 @@ def kill_codec(world: World) -> None:
 
 
 def kill_launcher(world: World) -> None:
-    """The supervisor itself, with nobody left to stop its children; and then what a service manager
-    does.
+    """Kill the supervisor itself, so that nothing stops its children. Then act as a service
+    manager.
     """
     assert world.launcher is not None
     world.launcher.kill()
@@ -64,7 +62,7 @@ def delete_queue(world: World) -> None:
 
 
 def raise_memory_alarm(world: World) -> None:
-    """RabbitMQ takes no messages while its memory alarm is on."""
+    """RabbitMQ accepts no messages while its memory alarm is on."""
     world.rabbitmq.control("set_vm_memory_high_watermark", "0.00001")
     pause(world.random.uniform(1, 4))
     world.rabbitmq.control("set_vm_memory_high_watermark", "0.4")
@@ -85,7 +83,7 @@ def terminate_backends(world: World) -> None:
 
 
 def duplicate_messages(world: World) -> None:
-    """Messages for products in every state, many of them twice."""
+    """Publish messages for products in every state, many of them twice."""
     with psycopg.connect(world.database_url) as database:
         rows = database.execute(
             "SELECT request_id, seq FROM products ORDER BY random() LIMIT %s", (DUPLICATES,)
@@ -100,7 +98,7 @@ def duplicate_messages(world: World) -> None:
     connection.close()
 
 
-# How often each is done, against the others.
+# The relative frequency of each fault.
 FAULTS: dict[Callable[[World], None], int] = {
     kill_api: 2,
     kill_worker: 4,
@@ -144,4 +142,4 @@ def _ignoring_missing(action: Callable[[], object]) -> None:
     try:
         action()
     except OSError:
-        return  # it was gone already
+        return  # the process had already ended

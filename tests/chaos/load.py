@@ -1,5 +1,5 @@
-"""The load: clients that upload, cancel and retry all the while, and insist until they have an
-answer.
+"""The load: clients that upload, cancel and retry continuously, and repeat each call until it is
+answered.
 """
 
 import random
@@ -13,14 +13,14 @@ from tests.chaos.world import IMAGES, World
 from tests.support.csv_files import HEADER
 
 UPLOADERS = 2
-# Requests that a client has under way: enough to keep every part busy, and no more than ends soon
-# after the last fault.
+# Requests that a client has running: enough to keep every part busy, few enough to end soon after
+# the last fault.
 OPEN_REQUESTS = 3
 
 
 class Load:
-    """Uploads until stopped. `accepted` are the requests that were answered 202; each upload is one
-    request, however often its answer was lost: that is what its Idempotency-Key is for.
+    """Uploads until stopped. `accepted` holds the requests answered 202. Each upload creates one
+    request even when its response is lost, thanks to its Idempotency-Key.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -40,7 +40,7 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """No new upload; those that have begun are brought to an answer."""
+        """Start no new upload, and repeat those in progress until they are answered."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(120)
@@ -85,14 +85,14 @@ class Load:
             threading.Event().wait(0.3)
 
     def _change(self, http: httpx.Client, rng: random.Random) -> list[str]:
-        """Cancel or retry some request, of this client's or another's; the ID of one that runs
+        """Cancel or retry a request of this client or another. Returns the ID of one that runs
         again.
         """
         what, request_id = rng.choice(("cancel", "retry", "retry")), rng.choice(self.accepted)
         try:
             answer = http.post(f"/api/{what}/{request_id}")
         except httpx.HTTPError:
-            return [request_id]  # nobody knows; its status will tell
+            return [request_id]  # unknown outcome: the status will show it
         self.counts[f"{what} answered {answer.status_code}"] += 1
         return [request_id] if what == "retry" and answer.status_code == 202 else []
 

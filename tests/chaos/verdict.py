@@ -1,4 +1,4 @@
-"""The count after the last fault: what must be true of everything that was accepted."""
+"""The count after the last fault: the invariants of everything that was accepted."""
 
 import json
 import time
@@ -20,7 +20,7 @@ SETTLE_SECONDS = 60
 
 
 class NotProved(AssertionError):
-    """What was promised did not hold; the message says what, and where to look."""
+    """A guarantee was broken. The message says which, and where to look."""
 
 
 def judge(world: World, load: Load) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def judge(world: World, load: Load) -> dict[str, Any]:
 
 
 _RUNNING = "SELECT id, status FROM requests WHERE completed_at IS NULL"
-# What those that have not ended wait for, and for how long.
+# What unfinished products wait for, and for how long.
 _WAITING = """
     SELECT products.status, attempts, count(DISTINCT request_id) AS requests, count(*) AS products,
            bool_or(seq > dispatch_cursor AND next_attempt_at IS NULL) AS not_handed_out,
@@ -121,7 +121,7 @@ def _require_one_id_an_event(world: World, engine: Engine) -> None:
 
 
 def _messages(world: World) -> dict[str, int]:
-    """What is left in the queues, waiting or unacknowledged."""
+    """Messages left in the queues, waiting or unacknowledged."""
     left: dict[str, int] = {}
     for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
         queue = world.rabbitmq.queue(world.rabbitmq_url, name)
@@ -131,8 +131,8 @@ def _messages(world: World) -> dict[str, int]:
 
 
 def _require_images(world: World, engine: Engine) -> int:
-    """Every output of a finished image can be downloaded, with exactly the bytes that were counted;
-    how many.
+    """Check that every output of a finished image can be downloaded with exactly the recorded
+    number of bytes. Returns how many there are.
     """
     found = _rows(
         engine,
@@ -157,7 +157,9 @@ def _require_images(world: World, engine: Engine) -> int:
 
 
 def _require_no_strangers(world: World) -> None:
-    """One API, the workers, a codec process each, and none left over from before a restart."""
+    """Check that one API, the workers and one codec process each are running, and none from before
+    a restart.
+    """
     family = {process.pid for process in world.family()}
     ours = [
         process

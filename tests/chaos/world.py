@@ -1,5 +1,5 @@
-"""The world that faults are done to: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and
-`halftone up` on them.
+"""The system under test: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and `halftone up` on
+them.
 """
 
 import random
@@ -26,14 +26,14 @@ from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
 
 WORKERS = 2
-# So that the poisonous image is killed at its deadline soon, while the others are far from it.
+# Short enough to kill the hostile image soon, and long enough for all other images.
 ENCODE_TIMEOUT_SECONDS = 3
 STOP_SECONDS = 90
 
 
 @dataclass
 class World:
-    """Everything that a fault can be done to, and what has been seen of it."""
+    """Everything that faults act on, and what was observed of it."""
 
     random: random.Random
     folder: Path
@@ -58,7 +58,7 @@ class World:
         return make_engine(self.database_url, pool_size=4)
 
     def start_halftone(self) -> None:
-        """`halftone up` on the real servers, as a service manager starts it and starts it again."""
+        """`halftone up` on the real servers, started and restarted as by a service manager."""
         variables = environment(
             self.folder,
             database_url=self.database_url,
@@ -85,7 +85,7 @@ class World:
             )
 
     def family(self, module: str | None = None) -> list[psutil.Process]:
-        """The launcher's children and grandchildren, or those of them that run a module."""
+        """The launcher's children and grandchildren, optionally only those that run a module."""
         assert self.launcher is not None
         try:
             family = psutil.Process(self.launcher.pid).children(recursive=True)
@@ -137,7 +137,7 @@ def running_world(seed: int) -> Iterator[World]:
 
 
 def _kill_all(world: World) -> None:
-    """After a drill that has failed: nobody writes into a folder that is being removed."""
+    """Clean up after a failed drill, so that nothing writes into a folder that is being removed."""
     family = world.family()
     if world.launcher is not None and world.launcher.poll() is None:
         world.launcher.kill()
@@ -152,8 +152,8 @@ IMAGES = 30
 
 
 def _stock(origin: Origin, rng: random.Random) -> None:
-    """A shop with good images, some slow, some failing at times, one that breaks its decoder; and a
-    moody receiver.
+    """A shop with good images, slow ones, ones that fail at times and one that breaks its decoder;
+    and an unreliable receiver.
     """
     for number in range(IMAGES):
         origin.serve(f"/{number}.jpg", jpeg((200 + 10 * number, 160), seed=number))
@@ -161,7 +161,7 @@ def _stock(origin: Origin, rng: random.Random) -> None:
     origin.serve(
         "/moody.jpg", _sometimes(rng, Answer(status=503), Answer(jpeg(seed=98)), share=0.3)
     )
-    # 49 million pixels in a few kilobytes: nothing that fits into the codec's deadline.
+    # 49 million pixels in a few kilobytes: too much for the codec's deadline.
     origin.serve(
         "/poison.png", encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1)
     )
@@ -181,5 +181,5 @@ def _sometimes(
 
 
 def pause(seconds: float) -> None:
-    """A moment between two faults: the world runs meanwhile."""
+    """Pause between two faults while the system runs."""
     time.sleep(seconds)

@@ -1,6 +1,6 @@
-"""`make containers`: builds the images, runs docker-compose.yml with them, and does the main job.
+"""`make containers`: builds the images, runs docker-compose.yml with them, and runs the main job.
 
-Needs podman, buildah and debootstrap, and root. Leaves nothing behind but the images.
+Needs podman, buildah, debootstrap and root. Leaves only the images behind.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.containers.project import TARGETS, Project, build_images, new_project
 from tests.support.csv_files import HEADER
 from tests.support.halftone import wait_for
 
-# What each image holds of ours, and a package of the other side that it must not hold.
+# Our distributions in each image, and packages of the other side that it must not contain.
 MEMBERS = {
     "api": {"halftone-api", "halftone-shared"},
     "workers": {"halftone-workers", "halftone-shared"},
@@ -95,7 +95,9 @@ def _megabytes(target: str) -> int:
 
 
 def _check_image(target: str) -> str:
-    """The image holds its own distribution alone, and works as user 10001 with nothing writable."""
+    """The image contains only its own distribution, and works as user 10001 without write
+    access.
+    """
     modules = f"MODULES = {NOT_IN.get(target, [])!r}\n"
     command = ("podman", "run", *UNPRIVILEGED, f"localhost/halftone-{target}")
     found = json.loads(run(*command, "-c", modules + LOOK_INSIDE))
@@ -125,7 +127,7 @@ def _wait_for_workers(http: httpx.Client, count: int) -> None:
 
 
 def _set_key(project: Project, http: httpx.Client) -> None:
-    """Uploads want a key, which the image of the commands makes."""
+    """Uploads need a key. The commands image creates it."""
     assert http.get("/api/requests").status_code == 401
     said = project.compose("run", "--rm", "--no-deps", "commands", "keys", "create", "acceptance")
     key = next(word for word in said.split() if word.startswith("ht_"))
@@ -133,7 +135,7 @@ def _set_key(project: Project, http: httpx.Client) -> None:
 
 
 def _do_main_job(project: Project, http: httpx.Client, filename: str) -> None:
-    """Twenty products of two images and one that is missing; output in order; one webhook."""
+    """Twenty products with two images and one with a missing image; ordered output; one webhook."""
     shop = "http://shop:8080"
     rows = [f'{n},SKU{n},"{shop}/{n}.jpg,{shop}/{n}-back.jpg"' for n in range(1, 21)]
     csv = HEADER + "\n".join([*rows, f'21,SKU21,"{shop}/a.jpg,{shop}/missing,{shop}/b.jpg"']) + "\n"
@@ -194,7 +196,7 @@ def _check_restart_of_a_killed_worker(project: Project, http: httpx.Client, say:
 
     wait_for(is_back, 30, "restart of the killed worker", 0.5)
 
-    def works_again() -> bool:  # its row of before would be counted for 30 s
+    def works_again() -> bool:  # the killed worker's row still counts for 30 s
         said = run("sh", "-c", f"podman logs {container['Id']} 2>&1")
         return said.count("worker started") == 2
 
@@ -212,7 +214,7 @@ def _stop_in_time(project: Project, say: Any) -> None:
 
 
 def _upgrade_under_load(project: Project, http: httpx.Client, say: Any) -> None:
-    """New images replace API and workers while a request runs: nothing of it is lost."""
+    """New images replace API and workers while a request runs. Nothing of the request is lost."""
     build_images("next", version="0.1.1")
     shop = "http://shop:8080"
     rows = [f"{n},SKU{n},{shop}/{n}.jpg" for n in range(1, 601)]

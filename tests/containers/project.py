@@ -1,4 +1,4 @@
-"""docker-compose.yml as a project on podman, in a folder of its own, removed whole at the end."""
+"""docker-compose.yml as a podman project in its own folder. Everything is removed at the end."""
 
 import json
 import os
@@ -24,7 +24,9 @@ TARGETS = ("api", "workers", "migrate", "commands")
 
 
 def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
-    """The program's standard output. Raises CalledProcessError, after printing what it said."""
+    """The program's standard output. Prints it and raises CalledProcessError when the program
+    fails.
+    """
     done = subprocess.run(
         command,
         cwd=folder,
@@ -43,7 +45,7 @@ def build_images(tag: str = "latest", *, version: str = "0.1.0") -> None:
     """All images of the Dockerfile, as localhost/halftone-TARGET:TAG."""
     for target in TARGETS:
         run(
-            # In Docker's format: the OCI's has no HEALTHCHECK.
+            # Docker's format, because OCI's has no HEALTHCHECK.
             *("buildah", "bud", "--isolation", "chroot", "--layers", "--format", "docker"),
             *("--build-arg", f"VERSION={version}", "--target", target),
             *("--tag", f"localhost/halftone-{target}:{tag}", "."),
@@ -52,7 +54,7 @@ def build_images(tag: str = "latest", *, version: str = "0.1.0") -> None:
 
 @dataclass(frozen=True)
 class Project:
-    """`name` is in the names of its containers, networks and volumes; nothing else is."""
+    """`name` is part of the names of its containers, networks and volumes, and of no others."""
 
     name: str
     folder: Path
@@ -67,7 +69,7 @@ class Project:
         return f"http://127.0.0.1:{self.environment['SHOP_PORT']}"
 
     def compose(self, *arguments: str, **environment: str) -> str:
-        """docker-compose.yml by podman-compose. The whole of its output is standard output."""
+        """Run podman-compose with docker-compose.yml. Returns all of its output."""
         files = ("--file", "docker-compose.yml", "--file", "override.yml")
         program = str(Path(sys.executable).with_name("podman-compose"))
         # Docker Compose finds the profile of a service that `run` names; podman-compose does not.
@@ -76,10 +78,11 @@ class Project:
         return run(*command, folder=self.folder, **(self.environment | environment))
 
     def start(self, *, workers: int) -> None:
-        """Start all in the order that depends_on gives.
+        """Start all services in the order that depends_on gives.
 
-        Step by step, since podman 4.3 cannot wait for health and does not start a container whose
-        dependency (migrate) has ended while that one's own dependency (postgres) runs.
+        Starts them one by one: podman 4.3 cannot wait for health, and does not start a container
+        when its dependency (migrate) has ended while that one's own dependency (postgres) still
+        runs.
         """
         self.compose("up", "--detach", "postgres", "rabbitmq", "shop")
         for service in ("postgres", "rabbitmq"):
@@ -96,7 +99,7 @@ class Project:
         )
 
     def is_healthy(self, service: str) -> bool:
-        """Run the health check; podman has no timers for it without systemd."""
+        """Run the health check. Podman has no timers for it without systemd."""
         (container,) = self.containers(service)
         command = ["podman", "healthcheck", "run", container["Id"]]
         check = subprocess.run(
@@ -109,7 +112,7 @@ class Project:
         return bool(container["Exited"]) and container["ExitCode"] == 0
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
-        """What podman knows of the project's containers, those that have ended too."""
+        """Podman's records of the project's containers, including those that have ended."""
         filters = [f"label=io.podman.compose.project={self.name}"]
         if service:
             filters.append(f"label=com.docker.compose.service={service}")
@@ -127,13 +130,15 @@ class Project:
         )
 
     def remove(self) -> None:
-        """End and delete all of it. podman-compose's `down` alone forgets what --scale added."""
+        """Stop and delete everything. podman-compose's `down` alone misses containers added by
+        --scale.
+        """
         ids = [container["Id"] for container in self.containers("worker")]
         run("podman", "rm", "--force", "--time", "40", *ids)
         self.compose("down", "--volumes", "--timeout", "40")
 
     def leftovers(self) -> list[str]:
-        """Containers, pods, volumes, networks and processes that bear the project's name."""
+        """Containers, pods, volumes, networks and processes with the project's name."""
         found = [container["Names"][0] for container in self.containers()]
         found += run("podman", "pod", "ps", "--quiet", "--filter", f"name={self.name}").split()
         found += run("podman", "volume", "ls", "--quiet", "--filter", f"name={self.name}").split()
@@ -144,7 +149,9 @@ class Project:
 
 @contextmanager
 def new_project() -> Iterator[Project]:
-    """A folder with the compose file, the override and fresh secrets; at the end all is removed."""
+    """A folder with the compose file, the override and new secrets. Everything is removed at the
+    end.
+    """
     folder = Path(tempfile.mkdtemp(prefix="halftone-containers-"))
     folder.chmod(0o755)
     for file in (ROOT / "docker-compose.yml", SCRIPTS / "override.yml"):

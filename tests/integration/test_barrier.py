@@ -133,7 +133,7 @@ def test_batch_is_settled_as_its_products_would_be_one_by_one(engine: Engine) ->
     claims = [claimed(engine, request_id, seq) for seq in range(1, 71)]
     good, mixed = ProductResult([good_image()] * 2), ProductResult([good_image(), failed_image()])
     with engine.connect() as connection:
-        # The stale claim beside the one that holds, in either order, and one claim twice.
+        # A stale claim next to the valid one, in either order, and the same claim twice.
         first = settle_products(
             connection, [(late, mixed), (claims[0], good), (claims[5], mixed), (claims[5], mixed)]
         )
@@ -198,7 +198,7 @@ def test_batches_never_read_the_whole_table_however_small_it_was_at_first(
 
     def work(request_id: UUID) -> None:
         with engine.connect() as connection:
-            for start in range(1, 49, 4):  # PostgreSQL plans a statement for good after a few runs
+            for start in range(1, 49, 4):  # PostgreSQL caches a statement's plan after a few runs
                 keys = [ProductKey(request_id, seq) for seq in range(start, start + 4)]
                 claims = [claim for claim in claim_products(connection, keys) if claim]
                 renew_leases(connection, [Renewal(claim) for claim in claims])
@@ -211,13 +211,13 @@ def test_batches_never_read_the_whole_table_however_small_it_was_at_first(
     large = store_request(engine, 20_000)
     before = _products_read(engine)
     work(large)
-    # Each of 48 products is looked up a few times, by claim, renewal and settlement.
+    # Claim, renewal and settlement look up each of the 48 products a few times.
     assert _products_read(engine) - before < 48 * 20
     engine.dispose()
 
 
 def _products_read(engine: Engine) -> int:
-    """Rows of the products table that were read so far, in sequence or by index."""
+    """Rows of the products table read so far, by sequential or index scan."""
     query(engine, "SELECT pg_stat_force_next_flush()")
     (row,) = query(
         engine,

@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL that an administrator has set up otherwise than it comes."""
+"""Connections to a PostgreSQL with unusual settings."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ from tests.support.stored import execute, query, store_request
 
 @pytest.fixture
 def alter(database_url: str) -> Callable[[str], None]:
-    """Sets something for all connections to the test's database that are made from then on."""
+    """Change a setting for all later connections to the test's database."""
 
     def set_or_reset(what: str) -> None:
         name = database_url.rpartition("?")[0].rpartition("/")[2]
@@ -59,8 +59,8 @@ def test_host_that_vanished_is_given_up_after_half_a_minute(database_url: str) -
 
 
 def _patience(url: str) -> tuple[int, ...]:
-    """In milliseconds for what is under way; in seconds until a silent connection is tried, between
-    trials, and how many.
+    """TCP timeouts of a connection: for unacknowledged data in ms; until the first keepalive and
+    between keepalives in seconds; and the number of keepalives.
     """
     engine = make_engine(url, pool_size=1)
     with engine.connect() as connection:

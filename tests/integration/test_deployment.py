@@ -1,6 +1,4 @@
-"""The files that deploy halftone elsewhere, held to what its programs know: no engine and no
-cluster is needed here.
-"""
+"""The deployment files match what the programs know. Needs no container engine and no cluster."""
 
 import re
 import shutil
@@ -30,13 +28,13 @@ SETTINGS = {
     for name in settings.model_fields
 }
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-# What a worker itself holds, measured at most (docs/how-to/operate.md, Sizing).
+# A worker's own measured maximum (docs/how-to/operate.md, Sizing).
 WORKER_BYTES = 120 * 2**20
 OURS = ("api", "worker", "migrate", "commands")
 
 
 def _program(name: str) -> str:
-    """A program of this environment: both come from wheels."""
+    """A program of this environment. Both programs come from wheels."""
     found = shutil.which(name, path=str(Path(sys.executable).parent))
     assert found, f"{name} is not installed: run `make setup`"
     return found
@@ -134,7 +132,7 @@ def test_compose_and_kubernetes_give_a_worker_the_memory_of_its_codec_processes(
 
 
 def _default(value: str) -> str:
-    """What Compose puts for ${NAME:-default} where NAME is not set."""
+    """The value that Compose uses for ${NAME:-default} when NAME is not set."""
     return value.partition(":-")[2].removesuffix("}")
 
 
@@ -182,7 +180,7 @@ def test_manifests_follow_kubernetes_schemas() -> None:
     checked = []
     for document in _documents():
         if document["apiVersion"].startswith("keda.sh/"):
-            continue  # the scaler's own kinds, which Kubernetes has no schema for
+            continue  # the autoscaler's own kinds have no Kubernetes schema
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
         checked.append(document["kind"])
     assert {"Deployment", "Job", "Service", "Ingress", "PodDisruptionBudget"} <= set(checked)

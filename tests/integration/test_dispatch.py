@@ -1,4 +1,4 @@
-"""Handing out: everything once, fairly, and again when it was lost."""
+"""Dispatch: every product once, fairly, and again after it was lost."""
 
 import threading
 import time
@@ -96,7 +96,7 @@ def test_lease_that_ended_while_the_database_was_away_may_be_renewed(
 def test_lease_that_ended_by_a_clock_set_forward_may_be_renewed(
     database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a machine with all of it on has slept: for its processes no time has passed."""
+    """For example after the machine slept: for its processes no time has passed."""
     monkeypatch.setattr(dispatcher, "REAP_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(dispatcher, "LEASES_GRACE_SECONDS", 3.0)
     monkeypatch.setattr(dispatcher, "IDLE_SECONDS", 0.1)
@@ -166,7 +166,7 @@ def test_taking_never_reads_the_whole_table_however_small_it_was_at_first(
 ) -> None:
     engine = make_engine(database_url, pool_size=1)
     always_by_index(engine)
-    for _ in range(12):  # PostgreSQL plans a statement for good after a few runs
+    for _ in range(12):  # PostgreSQL caches a statement's plan after a few runs
         store_request(engine, 5)
         take_due_products(engine, 8)
     store_request(engine, 20_000)
@@ -241,7 +241,7 @@ def test_lease_that_waited_for_a_table_is_whole_from_then_on(
                 lambda: query(engine, "SELECT FROM pg_locks WHERE NOT granted"),
                 what="the renewal to wait",
             )
-            time.sleep(1)  # that a lease which began before it waited would lack
+            time.sleep(1)  # a lease computed before the wait would be 1 s shorter
             admin.commit()
             renewal.result()
     left = "SELECT extract(epoch FROM lease_until - now()) AS seconds FROM products"
@@ -365,7 +365,7 @@ def test_what_needs_no_queue_goes_on_while_it_is_away(
 
 
 def test_dispatcher_connects_as_the_engine_does(engine: Engine, database_url: str) -> None:
-    """With a password, and an option of the server, that have a space in them."""
+    """With a space in the password and in a server option."""
     url = (
         database_url.replace("postgres:@", "postgres:a%20secret@")
         + "&options=-c%20statement_timeout%3D60000"

@@ -1,4 +1,4 @@
-"""The doctor finds every broken invariant, and nothing in a sound database."""
+"""The doctor finds every broken invariant, and reports nothing for a sound database."""
 
 import pytest
 from sqlalchemy import Engine

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: unusual folders, crashes, leftovers of earlier runs."""
+"""The embedded PostgreSQL: unusual folders, crashes, and leftovers of earlier runs."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ from tests.support.halftone import wait_for
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedPostgres:
-    """One that has been started and stopped."""
+    """An embedded PostgreSQL that has been started and stopped."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("home") / "postgres")
     with _running(server):
         pass
@@ -93,7 +93,7 @@ def test_folder_whose_making_was_broken_off_is_made_anew(
 
 
 def test_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
-    """As one that was restored in part, which may be all that is left of a catalogue."""
+    """For example a partly restored folder, which may be all that is left of a catalogue."""
     folder = tmp_path / "postgres"
     server = EmbeddedPostgres(folder)
     (folder / "base").mkdir(parents=True)
@@ -160,12 +160,12 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(
     private = _private_installation(tmp_path, monkeypatch)
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents[:2]:
-        parent.chmod(0o711)  # pytest's own folders, which are private
+        parent.chmod(0o711)  # pytest's own folders are private
     before = _modes_above(private / "x")
     with _running(EmbeddedPostgres(tmp_path / "home" / "postgres")) as server:
         assert _answers(server)
         assert server.programs.folder.is_relative_to(tmp_path / "cache")
-        # Found again, not copied again.
+        # The second start finds the copy and does not copy again.
         assert EmbeddedPostgres(tmp_path / "home" / "postgres").programs == server.programs
     assert _modes_above(private / "x") == before
 
@@ -182,7 +182,7 @@ def test_programs_that_cannot_be_copied_are_said_with_what_to_do(
 
 
 def _private_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The wheel's programs below a folder of mode 700, as in a checkout under /root."""
+    """The wheel's programs in a folder of mode 700, as in a checkout under /root."""
     private = tmp_path / "private"
     package = private / postgres_programs._PACKAGE.name
     programs = private / postgres_programs._INSTALLED.relative_to(postgres_programs._PACKAGE.parent)
@@ -233,7 +233,7 @@ def _answers(server: EmbeddedPostgres) -> bool:
 
 
 def test_launcher_does_without_what_only_its_children_need() -> None:
-    """It stays in memory beside them: SQLAlchemy alone would be 14 MiB."""
+    """The launcher stays in memory next to its children: SQLAlchemy alone would take 14 MiB."""
     code = (
         "import sys, halftone_cli.up;"
         " print(*{'sqlalchemy', 'starlette', 'dramatiq', 'PIL'} & set(sys.modules))"

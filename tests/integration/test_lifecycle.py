@@ -1,4 +1,6 @@
-"""Cancelling and retrying whole requests: right at every moment, whatever is in flight."""
+"""Cancelling and retrying whole requests is correct at every moment, with messages in flight
+too.
+"""
 
 import json
 import threading
@@ -335,7 +337,9 @@ def test_first_claim_that_meets_a_dispatcher_leaves_the_start_to_the_next(engine
 def test_request_that_is_newer_than_the_statistics_is_cancelled_and_reopened_at_once(
     engine: Engine,
 ) -> None:
-    """PostgreSQL then expects one or two rows; joined by the wrong column, it takes minutes."""
+    """PostgreSQL then expects one or two rows. With a join by the wrong column, it takes
+    minutes.
+    """
     store_request(engine, 3000)
     execute(engine, "ANALYZE")
     request_id = store_request(engine, 40_000)

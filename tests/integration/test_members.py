@@ -1,4 +1,4 @@
-"""Each member in its own environment brings what it needs, and nothing of the other side."""
+"""Each member, in its own environment, installs what it needs and nothing of the other side."""
 
 import json
 import os
@@ -29,10 +29,10 @@ MEMBERS = (
 
 
 def _install(member: str, folder: Path) -> Path:
-    """An environment with one member, as the Dockerfile installs it; its bin folder."""
+    """Create an environment with one member, as the Dockerfile does. Returns its bin folder."""
     uv = str(UV) if UV.exists() else shutil.which("uv")
     assert uv, "uv is not here: run `make setup`"
-    # Built anew: uv's cache knows a member by its pyproject.toml, whatever else in it has changed.
+    # Always rebuilt: uv's cache compares only a member's pyproject.toml, not its other files.
     anew = [f"--refresh-package={name}" for name in MEMBERS]
     subprocess.run(
         [
@@ -72,7 +72,7 @@ def _import_all(bin_folder: Path, package: str) -> None:
 
 @pytest.fixture
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs of an environment may keep what they compile in it: several of them run."""
+    """Let programs cache their bytecode in the environment, because several of them run there."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
 
 
@@ -134,7 +134,7 @@ def test_worker_starts_without_web_framework(tmp_path: Path, database_url: str) 
 
 def test_client_library_brings_httpx_and_nothing_of_the_service(tmp_path: Path) -> None:
     bin_folder = _install("halftone-client", tmp_path / "env")
-    # Typing extensions are of older Pythons alone, and spell their name in two ways.
+    # Only older Pythons need typing extensions, whose name has two spellings.
     found = {name for name in _distributions(bin_folder) if not name.startswith("typing")}
     httpx_and_its_own = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna"}
     assert found == httpx_and_its_own | {"halftone-client"}

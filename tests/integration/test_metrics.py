@@ -1,6 +1,4 @@
-"""What `/metrics` and a worker's listener tell: figures that are right, from names that a person
-may build on.
-"""
+"""`/metrics` and a worker's listener: correct figures under stable names."""
 
 import os
 import re
@@ -38,7 +36,7 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
 
 
 def samples(text: str) -> dict[str, float]:
-    """Every sample by its name with its labels, as Prometheus writes them."""
+    """Every sample by its name and labels, as Prometheus writes them."""
     return {
         sample.name
         + "".join(f",{name}={value}" for name, value in sorted(sample.labels.items())): sample.value
@@ -92,8 +90,8 @@ def test_oldest_waiting_product_is_that_of_the_oldest_request_that_waits(engine:
 
 
 def test_product_in_a_message_still_waits(engine: Engine) -> None:
-    """Handed out, but in no worker's hand: with no worker left, that is where the whole backlog
-    stands.
+    """Dispatched, but claimed by no worker. When no worker runs, the whole backlog is in this
+    state.
     """
     request = store_request(engine, 1)
     execute(

@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables that the code works with."""
+"""The migrations create exactly the tables that the code uses."""
 
 import os
 import subprocess

@@ -1,5 +1,5 @@
-"""The API's own description: whole, true, and no call made from it gets an answer that it does not
-describe.
+"""The API's OpenAPI document is complete and correct, and describes every response to calls made
+from it.
 """
 
 import inspect
@@ -70,7 +70,7 @@ def test_every_route_is_described_and_in_the_index_and_in_the_page(api: Api) -> 
 
 
 def test_every_handler_is_declared() -> None:
-    """A handler without `@endpoint` has no route, and nothing else would say so."""
+    """A handler without `@endpoint` has no route, and only this test notices."""
     declared = {each.handler for each in all_endpoints()}
     for module in iter_modules(endpoints.__path__):
         found = import_module(f"{endpoints.__name__}.{module.name}")
@@ -110,8 +110,8 @@ def test_every_code_is_raised_somewhere_and_explained_in_the_page(api: Api) -> N
 
 
 def test_file_is_described_as_bytes_with_a_name(api: Api) -> None:
-    """openapi-python-client, as most generators, otherwise sends a text field, which is refused as
-    no file.
+    """Otherwise openapi-python-client, like most generators, sends a text field, which the API
+    refuses because it is no file.
     """
     file = api.get("/openapi.json").json()["components"]["schemas"]["Upload"]["properties"]["file"]
     assert (file["type"], file["format"]) == ("string", "binary")

@@ -1,4 +1,4 @@
-"""What owners set for hosts: sent to that host only, and held by all workers together."""
+"""Origin settings of an owner: used for that host only, and enforced over all workers together."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""What the log says while PostgreSQL or RabbitMQ cannot be used: one line, with what to do."""
+"""While PostgreSQL or RabbitMQ cannot be used, the log has one line with what to do."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""Jobs of the image processing service: away, called back, overdue, cancelled, repeated."""
+"""Jobs of the image processing service: pending, called back, overdue, cancelled, repeated."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4

@@ -1,5 +1,5 @@
-"""A worker's products between its threads and the database: together, each once, and none for
-another's fault.
+"""A worker's products between its threads and the database: batched, each once, and no failure
+affects another product.
 """
 
 import threading
@@ -45,15 +45,15 @@ def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
 
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
-    """The claims that came to be attempted. One gives what the database refuses, one raises, one is
-    to be retried.
+    """The claims that were attempted. One gets a result that the database refuses, one raises, one
+    is postponed.
     """
     seen: list[Claim] = []
 
     def attempt_images(_: Runtime, product: InHand) -> list[ImageAttempt | None]:
         claim = product.claim
         seen.append(claim)
-        time.sleep(0.05)  # the second message of a product comes while the first is worked on
+        time.sleep(0.05)  # the product's second message arrives meanwhile
         if claim.key.seq == BROKEN:
             raise RuntimeError("broken")
         if claim.key.seq == BAD:
@@ -76,7 +76,7 @@ def _statuses(engine: Engine) -> list[str]:
 def _processed(
     jobs: ProductJobs, request_id: UUID, seqs: Sequence[int]
 ) -> list[BaseException | None]:
-    """What each message came to, all brought at once by threads of their own."""
+    """The outcome of each message. Every message is processed in its own thread, all at once."""
     with ThreadPoolExecutor(len(seqs)) as pool:
         done = [pool.submit(jobs.process, ProductKey(request_id, seq)) for seq in seqs]
         wait(done)
@@ -140,7 +140,7 @@ def test_statement_that_is_interrupted_by_the_database_is_tried_again(
 def test_image_is_counted_once_however_often_its_product_is_tried(
     engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Postponed for its second image, settled with it failed, and retried by the client."""
+    """Postponed for its second image, settled with that image failed, and retried by the client."""
     later = ImageAttempt(failed_image(retryable=True))
     ways = iter([later, ImageAttempt(failed_image()), ImageAttempt(good_image())])
     monkeypatch.setattr(
@@ -195,7 +195,7 @@ def test_images_are_stored_side_by_side_where_the_store_is_far_away(
     together = threading.Barrier(4)
 
     def store(image: int) -> tuple[int, str]:
-        together.wait(5)  # none of them ends before all have begun
+        together.wait(5)  # no call ends before all four have begun
         return image, structlog.contextvars.get_contextvars()["request_id"]
 
     with structlog.contextvars.bound_contextvars(request_id="that of the log lines"):
@@ -237,13 +237,14 @@ def test_more_products_are_in_hand_for_a_shop(
     ) as worker:
         jobs = ProductJobs(worker)
         left = list(range(1, 25))
-        while left:  # those that would wait long are sent back
+        while left:  # products that would wait too long are sent back
             assert _processed(jobs, request_id, left) == [None] * len(left)
             execute(engine, "UPDATE products SET next_attempt_at = NULL")
             pending = query(engine, "SELECT seq FROM products WHERE status = 'PENDING'")
             left = [row.seq for row in pending]
     assert set(_statuses(engine)) == {"COMPLETED"}
-    # One that only waits for the network has no place: more may be in hand than have one.
+    # A product that only waits for the network takes no place, so more products than places may be
+    # in progress.
     assert max(in_hand) >= most if delay_seconds else max(in_hand) == most
 
 

@@ -1,5 +1,5 @@
-"""Consuming from RabbitMQ: what an earlier connection brought, a queue that was deleted, how much
-is taken at once.
+"""Consuming from RabbitMQ: messages of an earlier connection, a deleted queue, and the prefetch
+limit.
 """
 
 import json
@@ -64,7 +64,7 @@ def test_message_of_an_earlier_connection_acknowledges_no_other(
     late = _next(first)
     first.close()
     second = broker.consume(PRODUCTS_QUEUE, prefetch=1, timeout=500)
-    _next(second)  # whose number is that of the late one: 1
+    _next(second)  # this one also has the late message's number, 1
     getattr(second, verb)(late)
     second.close()
     wait_for(lambda: _waiting(rabbitmq_url) == 2, what="both messages back in the queue")

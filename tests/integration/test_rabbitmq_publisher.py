@@ -1,4 +1,4 @@
-"""Publishing to RabbitMQ: confirmed or refused, and back by itself when the broker or the queue was
+"""Publishing to RabbitMQ: confirmed or refused. It recovers after the broker or the queue was
 away.
 """
 

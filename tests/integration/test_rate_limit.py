@@ -1,4 +1,4 @@
-"""The rate limit of uploads: exactly so many, whoever counts them, and each caller for itself."""
+"""The rate limit of uploads: exact over all processes, and separate for each caller."""
 
 import threading
 from collections.abc import Iterator

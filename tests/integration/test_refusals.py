@@ -1,4 +1,4 @@
-"""Uploads that are refused: with which answer, and that nothing of them remains."""
+"""Refused uploads: the response, and that nothing of them is stored."""
 
 import gc
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +27,7 @@ URL = "http://images.example/1.jpg"
 LIMIT = 1_200_000
 MAX_ROWS = 200
 MAX_URLS = 3
-# A form's beginning: the file's header, with its end to come.
+# The start of a form: the file part's header, up to its content.
 OPENING = multipart(('name="file"; filename="a.csv"', HEADER.encode()), end=False)[1]
 NOTHING = {"requests": 0, "products": 0, "request_shards": 0, "webhook_events": 0}
 
@@ -52,8 +52,8 @@ def api(running: Api) -> Iterator[Api]:
 
 
 def refused(api: Api, response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem, after all that every refusal has in common was checked: its form, and that
-    nothing remains.
+    """The problem. Checks what every refusal has in common: its format, and that nothing is
+    stored.
     """
     assert (response.status_code, response.json().get("code")) == (status, code), response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -69,7 +69,7 @@ def refused(api: Api, response: httpx.Response, status: int, code: str) -> dict[
 
 
 def test_upload_that_is_not_refused_is_stored_and_due(api: Api) -> None:
-    """What the other tests find nothing of."""
+    """Shows that the checks of the other tests would find a stored upload."""
     response = api.upload(ONE_ROW)
     assert response.status_code == 202
     assert stored_rows(api.engine) == {
@@ -94,7 +94,7 @@ def test_form_without_a_file_is_refused(api: Api) -> None:
 def test_file_in_another_field_is_refused(api: Api) -> None:
     files = {"csv": ("products.csv", ONE_ROW.encode())}
     refused(api, api.call("POST", "/api/upload", files=files), 400, "missing_file")
-    gc.collect()  # a temporary file that was left open is told of here, not during some later test
+    gc.collect()  # reports an unclosed temporary file here, not during a later test
 
 
 def test_text_in_the_file_field_is_refused(api: Api) -> None:
@@ -105,7 +105,7 @@ def test_text_in_the_file_field_is_refused(api: Api) -> None:
 
 
 def test_form_in_which_no_file_was_chosen_is_refused(api: Api) -> None:
-    """What a browser sends then: a file without a name and without content."""
+    """Browsers then send a file part without a name and without content."""
     headers, body = multipart(('name="file"; filename=""', b""))
     refused(
         api, api.call("POST", "/api/upload", headers=headers, content=body), 400, "missing_file"
@@ -451,7 +451,7 @@ def test_file_of_just_the_limit_is_taken(api: Api) -> None:
 def test_file_over_the_limit_is_refused(api: Api, over: int) -> None:
     problem = refused(api, api.upload(ONE_ROW.ljust(LIMIT + over, "\n")), 413, "too_large")
     assert problem["limit"] == LIMIT
-    gc.collect()  # a temporary file that was left open is told of here, not during some later test
+    gc.collect()  # reports an unclosed temporary file here, not during a later test
 
 
 def test_field_over_the_limit_is_refused(api: Api) -> None:
@@ -462,8 +462,8 @@ def test_field_over_the_limit_is_refused(api: Api) -> None:
 
 
 def test_endless_body_is_cut_off(api: Api) -> None:
-    """Without a length, only counting tells: after the limit at most LINGER_BYTES are read, and
-    thrown away.
+    """Without a Content-Length, the API must count. After the limit it reads and discards at most
+    LINGER_BYTES.
     """
     sent = 0
 

@@ -1,6 +1,4 @@
-"""Uploads that are refused on the wire, by the real server: what becomes of senders that lie,
-trickle or never stop.
-"""
+"""Uploads refused by the real server: senders that lie, trickle or never stop."""
 
 import http.client
 import json
@@ -20,7 +18,7 @@ from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, log_lines, running_separately, wait_for
 from tests.support.postgres import TestPostgres
 
-# A form's beginning: the file's header, with its end to come.
+# The start of a form: the file part's header, up to its content.
 OPENING = multipart(('name="file"; filename="a.csv"', HEADER.encode()), end=False)[1]
 WIRE_LIMIT = 1_000_000
 WIRE_TIMEOUT = 1.5
@@ -96,8 +94,8 @@ def test_sender_that_never_stops_is_answered_and_cut_off(server: Service) -> Non
 
 @pytest.mark.parametrize("length", ["honest", "chunked"])
 def test_sender_that_reads_only_at_the_end_gets_its_answer(server: Service, length: str) -> None:
-    """As curl and most clients do: were the connection cut at once, they would see a reset and no
-    answer.
+    """curl and most clients do that. If the server closed the connection at once, they would see a
+    reset and no response.
     """
     body = OPENING + b"\n" * 4_000_000
     with connected(server) as connection:
@@ -149,7 +147,7 @@ def test_body_with_two_lengths_is_refused(
 
 
 def test_connection_is_kept_behind_a_post_without_a_body(server: Service) -> None:
-    """Browsers, Node and Python's requests say so by `Content-Length: 0`."""
+    """Browsers, Node and Python's requests send `Content-Length: 0` for that."""
     with connected(server) as connection:
         for _ in range(2):
             connection.sendall(head("Content-Length: 0", path="/api/cancel/none"))
@@ -157,7 +155,7 @@ def test_connection_is_kept_behind_a_post_without_a_body(server: Service) -> Non
 
 
 def test_body_that_never_arrives_is_timed_out(server: Service) -> None:
-    """Of which nothing comes, half a header, or half a file."""
+    """The sender stops before the body, within a header, or within the file."""
     started = time.monotonic()
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for connection, sent in ((first, b""), (second, OPENING[:20]), (third, OPENING)):
@@ -192,7 +190,7 @@ def test_body_that_trickles_is_timed_out(server: Service) -> None:
 
 @pytest.mark.parametrize("length", ["told", "chunked"])
 def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> None:
-    """As Java's HttpClient and `curl --http2` make it, with the first call of a connection."""
+    """Java's HttpClient and `curl --http2` offer it with the first call of a connection."""
     offer = (
         "Connection: Upgrade, HTTP2-Settings",
         "Upgrade: h2c",
@@ -206,7 +204,7 @@ def test_body_behind_an_offer_of_http2_is_read(server: Service, length: str) -> 
     with connected(server) as connection:
         for piece in (head(FORM, told, *offer), *pieces):
             connection.sendall(piece)
-            time.sleep(0.05)  # so that each arrives by itself
+            time.sleep(0.05)  # so that each arrives as a separate segment
         status, problem = answer(connection)
         assert (status, problem["code"]) == (400, "no_rows")
         connection.sendall(head("Connection: close", path="/api/status/none", method="GET"))

@@ -1,5 +1,5 @@
-"""What has expired goes whole: nothing of it is served, no file of it stays, whatever dies in
-between.
+"""An expired request is deleted completely: nothing of it is served and no file remains, even when
+a process dies meanwhile.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ def sweeper(engine: Engine, api: Api) -> Sweeper:
 def ended_request(
     api: Api, *, days_ago: float, products: int = 1, webhook_url: str | None = None
 ) -> UUID:
-    """A request that ended that long ago, each product with one stored image."""
+    """A request that ended that long ago. Each product has one stored image."""
     request_id = store_request(api.engine, products, webhook_url=webhook_url)
     for seq in range(1, products + 1):
         name = image_name(request_id, seq, 1, "jpg")
@@ -110,8 +110,8 @@ def test_what_ended_before_the_retention_is_deleted_with_its_files(
 
 
 def test_files_that_no_row_names_go_too(api: Api, sweeper: Sweeper) -> None:
-    """A product that was cancelled in a worker's hand has stored its image; a killed worker, half
-    of one.
+    """A product that was cancelled while a worker processed it has stored its image. A killed
+    worker has stored half of one.
     """
     request_id = store_request(api.engine, 1)
     claimed(api.engine, request_id, 1)
@@ -127,7 +127,7 @@ def test_files_that_no_row_names_go_too(api: Api, sweeper: Sweeper) -> None:
 
 
 def test_marked_request_is_there_for_nobody(api: Api) -> None:
-    """Between the mark and the last row: its files may be gone already."""
+    """Between the deletion mark and the last row's deletion, its files may already be gone."""
     request_id = ended_request(api, days_ago=DAYS + 1)
     settled = ended_request(api, days_ago=0)
     with api.engine.connect() as connection:
@@ -267,7 +267,9 @@ def test_pending_webhook_keeps_its_request(api: Api, sweeper: Sweeper) -> None:
 
 
 def test_bucket_is_emptied_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store without folders, like S3: more files than a page, beside another request's."""
+    """A store without folders, such as S3, with more files than fit on a page and another request's
+    files.
+    """
     monkeypatch.setattr(storage, "DELETE_PAGE_FILES", 3)
     bucket = ImageStore(tmp_path.as_uri())
     bucket._store, bucket._folder = MemoryStore(), None
@@ -350,6 +352,6 @@ def test_running_service_sweeps(
         wait_for(lambda: query(engine, "SELECT count(*) FROM requests") == [(0,)], what="sweep")
         assert service.http.get(image).status_code == 404
         assert service.http.get(f"/api/status/{request_id}").status_code == 404
-        # Told to stop before it listens to signals, it would not exit with 0.
+        # A worker that is stopped before it handles signals would not exit with 0.
         wait_for(lambda: service.log.read_text().count("worker started") == 2, what="second worker")
     assert [path for path in (tmp_path / "storage").rglob("*") if path.is_file()] == []

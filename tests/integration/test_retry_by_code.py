@@ -1,4 +1,6 @@
-"""Trying again what failed with one error code, over all requests: `halftone retry --all`."""
+"""Retrying everything that failed with one error code, over all requests: `halftone retry
+--all`.
+"""
 
 from sqlalchemy import Engine
 

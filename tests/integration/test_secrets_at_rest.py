@@ -1,4 +1,4 @@
-"""What a stolen copy of the database tells: no key and no secret."""
+"""A stolen copy of the database reveals no key and no secret."""
 
 from collections.abc import Iterator
 from pathlib import Path

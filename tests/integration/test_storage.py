@@ -1,5 +1,5 @@
-"""The folder of output images: a file is there whole or not at all, whoever writes it and however
-often.
+"""The folder of output images: a file is there completely or not at all, with several writers
+too.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def test_same_image_written_by_many_at_once_is_one_whole_file(tmp_path: Path) ->
 
 
 def test_image_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
-    # A folder stands in its place: the file is written, and cannot be put there.
+    # A folder already has the file's name: the data is written, but cannot be renamed to it.
     (tmp_path / storage_path(NAME)).mkdir(parents=True)
     with pytest.raises(StorageUnavailable, match="could not be stored"):
         ImageStore(tmp_path.as_uri()).put(NAME, b"image")
@@ -81,8 +81,8 @@ def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) ->
 def test_folder_that_another_deletes_too_is_not_gone_before_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a sweeper lost its database in the middle, and the next has begun: neither may come
-    to the end.
+    """For example one sweeper loses its database in the middle and the next one has begun: neither
+    may report success.
     """
     store, delete = ImageStore(tmp_path.as_uri()), shutil.rmtree
 
@@ -116,8 +116,8 @@ def test_bucket_takes_an_image_with_its_media_type(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """Found by the usual variables; as who serves S3 in a network of one's own does, over plain
-    HTTP.
+    """Configured by the usual AWS variables, over plain HTTP, like an S3 server in a private
+    network.
     """
     with running_bucket() as running:
         for name, value in (
@@ -146,7 +146,7 @@ def test_bucket_takes_gives_and_forgets_an_image(bucket: Bucket) -> None:
 
 
 def test_image_is_read_on_where_the_bucket_broke_off(bucket: Bucket) -> None:
-    """As it does to who reads for longer than some minutes; obstore itself tries ten times."""
+    """Buckets cut off clients that read for several minutes. obstore itself retries ten times."""
     store, data = ImageStore("s3://bucket"), bytes(range(256)) * 6000
     store.put(NAME, data)
     bucket.breaks_off_at = 100_000
@@ -156,7 +156,7 @@ def test_image_is_read_on_where_the_bucket_broke_off(bucket: Bucket) -> None:
 def test_bucket_that_does_not_answer_is_asked_once(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for it is not told for minutes otherwise, and a worker not stopped."""
+    """Otherwise a caller waits for minutes, and a worker does not stop."""
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
     monkeypatch.setenv("AWS_TIMEOUT", "0.5s")
     bucket.delay_seconds = 1.0

@@ -1,4 +1,4 @@
-"""While the storage cannot be written, products wait and no attempt counts; then it goes on."""
+"""While the storage cannot be written, products wait and no attempt counts. Then work resumes."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ from tests.support.stored import execute, query, store_request
 
 @contextmanager
 def mounted(folder: Path, size: str = "4m") -> Iterator[None]:
-    """A small file system of its own at this folder."""
+    """Mount a small file system at this folder."""
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
@@ -60,7 +60,7 @@ def _state(engine: Engine, request_id: UUID) -> tuple[str, int]:
 
 
 def _goes_on(runtime: Runtime, engine: Engine, key: ProductKey) -> None:
-    """The product ends by itself, in its first attempt."""
+    """The product ends without help, in its first attempt."""
     wait_for(lambda: runtime.storage_gate.is_open, 20, "storage")
     execute(engine, "UPDATE products SET next_attempt_at = now() WHERE status = 'PENDING'")
     ProductJobs(runtime).process(key)
@@ -103,7 +103,7 @@ def test_nothing_is_written_beneath_the_mount_point_of_a_volume_that_is_gone(
         assert _state(engine, key.request_id) == ("PENDING", 0)
         assert list(folder.iterdir()) == []
         with mounted(folder):
-            pass  # another volume: not the one that the images are in
+            pass  # another volume, without the images
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=True)
         marker = query(engine, "SELECT marker FROM storages")[0].marker
         (folder / MARKER_NAME).write_text(marker)
@@ -181,7 +181,7 @@ def test_folder_is_made_for_its_owner_and_group_alone(tmp_path: Path) -> None:
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """An S3 that has no such bucket, or lets nobody in."""
+    """An S3 server that has no such bucket, or denies access."""
 
     status, code = 404, "NoSuchBucket"
 

@@ -1,6 +1,4 @@
-"""Uploads for which the database or room is not there now: answered 503, and nothing of them
-remains.
-"""
+"""Uploads while the database or disk space is unavailable: answered 503, and nothing is stored."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images that did not change since an earlier request: reused, each with a file of its own."""
+"""Images unchanged since an earlier request are reused. Each output has its own file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ ETAG = {"ETag": '"v1"'}
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that is handed its products one by one."""
+    """A worker that gets its products one by one."""
 
     engine: Engine
     runtime: Runtime
     jobs: ProductJobs
 
     def run(self, *urls: str, products: int = 1, **request: Any) -> list[ProductRow]:
-        """A request over these URLs, from its upload to its end."""
+        """Upload a request with these URLs and process it to its end."""
         return self.rows(self.run_id(*urls, products=products, **request))
 
     def run_id(self, *urls: str, products: int = 1, **request: Any) -> UUID:
@@ -151,7 +151,7 @@ def test_deleting_either_request_leaves_the_other_s_file(worker: Worker, origin:
             mark_deleted(connection, gone)
     assert sweeper.sweep() == 2
     assert worker.bytes_of(image_of(worker.rows(requests[1])))
-    # What was known went with the newest request; nothing refers to files that are gone.
+    # The known images were deleted with the newest request, so nothing refers to deleted files.
     assert query(worker.engine, "SELECT FROM known_images") == []
     assert action_of(worker.run(url)) == "compressed"
 

@@ -1,4 +1,4 @@
-"""A webhook event between its deliverer and the database: sent in time, and recorded once."""
+"""A webhook event between its deliverer and the database: sent in time and recorded once."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +74,7 @@ def test_unexpected_failure_counts_as_an_attempt(
 
 
 def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> None:
-    """The connection breaks after the first time: nobody knows whether it was committed."""
+    """The connection breaks after the first recording, so nobody knows whether it was committed."""
     due = _due_event(engine, "http://127.0.0.1/hook")
     with engine.connect() as connection:
         event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
@@ -99,7 +99,7 @@ def test_log_tells_when_an_attempt_began(engine: Engine) -> None:
     with engine.connect() as connection:
         event = claim_event(connection, due.event_id, due.attempt, "http://halftone")
         assert event is not None
-        time.sleep(0.05)  # as long as the attempt is then said to have taken
+        time.sleep(0.05)  # the duration that the attempt then reports
         record_delivery(connection, event, Delivery(50, 200), WebhookStatus.DELIVERED, None)
     (row,) = query(
         engine,

@@ -1,4 +1,4 @@
-"""Webhooks in turns by owner: a receiver that hangs holds up nobody else's events."""
+"""Webhooks are sent in turns by owner: a hanging receiver does not hold up other owners' events."""
 
 import time
 from pathlib import Path
@@ -75,7 +75,8 @@ def test_receiver_that_hangs_holds_up_no_other(
         assert time.monotonic() - started < 1
         wait_for(lambda: not jobs._in_hand._held.total(), 20)
         jobs.close()
-        # Four connections to it, and the others of its owner came back uncounted.
+        # Four connections to it at most. The owner's other events returned without counting an
+        # attempt.
         assert hanging.most_open <= 4
         waiting = query(
             engine,

@@ -1,4 +1,4 @@
-"""Event loops to run a pool on, and an image that takes long."""
+"""Event loops to run a pool on, and an image that takes several seconds."""
 
 import asyncio
 from typing import Any
@@ -19,9 +19,7 @@ def run() -> Run[Any]:
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run_on_both(request: pytest.FixtureRequest) -> Run[Any]:
-    """On both kinds of event loop, which differ in what it does to close a socket that is waited
-    for.
-    """
+    """On both kinds of event loop. They differ in how they close a socket that a task waits for."""
     return running_on(request.param)
 
 

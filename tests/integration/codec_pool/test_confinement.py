@@ -1,4 +1,4 @@
-"""What a codec process holds and may do."""
+"""What a codec process has access to, and what it may do."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def test_process_holds_no_secret_and_may_do_little(
             await all_ready(pool)
             process = Path("/proc") / str(*pids_of(pool))
             environment = process.joinpath("environ").read_bytes()
-            assert b"MALLOC_" in environment  # what is looked at is the right process
+            assert b"MALLOC_" in environment  # proves that this is the right process
             assert b"sesame" not in environment
             assert b"sesame" not in process.joinpath("cmdline").read_bytes()
             status = dict(
@@ -245,8 +245,8 @@ def test_worker_lets_no_other_process_look_into_it() -> None:
 def test_signal_that_reaches_all_processes_does_not_end_one(
     number: signal.Signals, run: Run[None]
 ) -> None:
-    """As Ctrl-C in a terminal does, and systemd, which stops a service by a SIGTERM to each of its
-    processes.
+    """For example Ctrl-C in a terminal, or systemd, which stops a service with a SIGTERM to each of
+    its processes.
     """
 
     async def work() -> None:

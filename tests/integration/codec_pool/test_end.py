@@ -1,4 +1,4 @@
-"""Nothing of a pool outlives it, or the worker."""
+"""No process of a pool outlives the pool or the worker."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ def test_close_in_the_middle_of_a_job_leaves_no_child_and_no_wait(
     try:
         run_on_both(work())
     finally:
-        for pid in codec_children():  # whatever the test showed, the next one starts without
+        for pid in codec_children():  # so that the next test starts without any
             os.kill(pid, signal.SIGKILL)
 
 
@@ -98,7 +98,7 @@ def test_processes_die_with_their_parent_busy_or_not(tmp_path: Path, slow_image:
         assert len(pids) == 2
         assert all(is_alive(pid) for pid in pids)
         helper.kill()
-        assert helper.stdout.read() == ""  # it was killed in the middle
+        assert helper.stdout.read() == ""  # it was killed while it worked
     end = time.monotonic() + 3
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < end, "a codec process outlives its parent"

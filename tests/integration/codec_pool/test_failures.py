@@ -1,4 +1,4 @@
-"""A deadline, a crash or a cancelled job costs that image and no other."""
+"""A deadline, a crash or a cancelled job fails only that image."""
 
 import asyncio
 import errno
@@ -53,7 +53,7 @@ def test_job_over_its_deadline_is_killed_and_the_next_one_works(
 
 def test_waiting_for_a_free_process_does_not_count(run: Run[None]) -> None:
     async def work() -> None:
-        # A process that takes the place of one has to start within the limit, too.
+        # The limit must leave time for a replacement process to start.
         async with running_pool(timeout_seconds=3) as pool:
             await all_ready(pool)
             (pid,) = pids_of(pool)

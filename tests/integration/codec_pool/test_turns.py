@@ -1,4 +1,4 @@
-"""Codec processes in turns by owner: an owner's long images hold up nobody else's."""
+"""Codec processes serve owners in turns: one owner's slow images do not hold up another's."""
 
 import asyncio
 from io import BytesIO
@@ -51,7 +51,7 @@ def test_small_images_of_two_owners_take_turns() -> None:
 
     async def work() -> None:
         async with running_pool(1) as pool:
-            await pool.compress(image, ImageOptions())  # the process has started
+            await pool.compress(image, ImageOptions())  # waits until the process has started
             hogs = [asyncio.ensure_future(one(pool, "hog", hog)) for _ in range(30)]
             await asyncio.sleep(0)
             await asyncio.gather(*(one(pool, "other", other) for _ in range(3)))

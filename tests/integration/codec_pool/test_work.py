@@ -1,4 +1,4 @@
-"""What the pool gives back, and who does what of it."""
+"""What the pool returns, and which process does which job."""
 
 import asyncio
 import os
@@ -123,8 +123,8 @@ def test_jobs_run_side_by_side_up_to_the_size(run: Run[None], other: bool) -> No
             await asyncio.sleep(0.1)
             assert pool.busy == 2
             first, second = pids_of(pool)
-            # Whichever the third one was given to, the process that goes on does it, while the
-            # other has not moved.
+            # The process that runs again does the third job, whichever process it was given to; the
+            # other is still stopped.
             first, second = (second, first) if other else (first, second)
             os.kill(first, signal.SIGCONT)
             await until(lambda: sum(job.done() for job in jobs) == 2)

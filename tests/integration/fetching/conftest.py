@@ -1,4 +1,4 @@
-"""Name servers of the tests' own."""
+"""A stub instead of name servers."""
 
 import pytest
 

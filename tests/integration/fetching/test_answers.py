@@ -1,4 +1,4 @@
-"""What servers answer: which answers are an image, and what the others are called."""
+"""Server responses: which ones count as an image, and the error code of each other one."""
 
 import asyncio
 import base64
@@ -32,8 +32,8 @@ def test_image_arrives_as_it_was_sent(origin: Origin) -> None:
 
 
 def test_fetched_image_leaves_nothing_to_the_garbage_collector(origin: Origin) -> None:
-    # What only the collector finds lies about until it comes, an image's task and all that hangs on
-    # it.
+    # An image's task that only the garbage collector can free keeps everything it refers to until
+    # then.
     url = origin.serve("/image.jpg", BODY)
 
     async def fetch(fetcher: ImageFetcher) -> None:
@@ -256,7 +256,7 @@ def test_retry_after_is_read_in_each_form_of_a_date() -> None:
 
 
 def test_date_of_retry_after_is_by_the_server_s_clock() -> None:
-    """Which may be wrong, or ours: this one is a year behind."""
+    """The server's clock may be wrong, or ours: this server is a year behind."""
     headers = {
         "Date": "Thu, 27 Nov 2025 10:00:00 GMT",
         "Retry-After": "Thu, 27 Nov 2025 10:01:30 GMT",

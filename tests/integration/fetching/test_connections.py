@@ -1,4 +1,6 @@
-"""Connections, names and certificates that fail, and the environment, which has no say."""
+"""Connections, names and certificates that fail. The environment's proxy settings have no
+effect.
+"""
 
 import random
 import socket
@@ -192,7 +194,7 @@ def test_name_that_does_not_resolve_is_retried_only_when_the_resolver_failed(
 def test_name_that_only_older_rules_allow_is_fetched_from(
     resolver: StubResolver, origin: Origin
 ) -> None:
-    # A heart, as browsers and name servers write it; IDNA 2008 reads it no more.
+    # A heart in the encoding of browsers and name servers. IDNA 2008 does not allow it.
     resolver.names["xn--i-7iq.test"] = ["127.0.0.1"]
     origin.serve("/image.jpg", BODY)
     port = origin.url.rpartition(":")[2]
@@ -293,9 +295,7 @@ def test_certificate_that_proves_nothing_is_refused_for_good(
         answering(response(body=BODY)), tls=authority.server_context(*names, days=days)
     ) as server:
         time.sleep(1.1 if days == 0 else 0)
-        tls = (
-            authority.client_context() if known else None
-        )  # None: the authorities that a worker knows
+        tls = authority.client_context() if known else None  # None: a worker's default authorities
         assert code_of(f"https://{host}:{server.port}/", tls=tls) == (
             ImageErrorCode.TLS_FAILED,
             False,
@@ -363,7 +363,7 @@ def test_proxy_of_the_environment_is_not_used(
         assert fetch(url) == BODY
         assert code_of("https://127.0.0.1:1/") == (ImageErrorCode.CONNECT_FAILED, True)
         assert victim.accepts == 0
-        # A client that trusts the environment goes there: the test would see it.
+        # A client that trusts the environment does use the proxy, so this test can fail.
         assert httpx.get(url).content == b"from the proxy"
         assert victim.accepts == 1
 

@@ -1,4 +1,4 @@
-"""One deadline for an image, and what does not count against it."""
+"""One deadline per image, and the waits that do not count against it."""
 
 import asyncio
 import socket
@@ -59,13 +59,13 @@ _SLOW: dict[str, Script] = {
 
 
 def _assert_times_out(url: str, server: HostileServer | None = None) -> None:
-    """The fetch ends at its deadline, and hangs up."""
+    """The fetch ends at its deadline and closes the connection."""
 
     async def work() -> None:
         async with fetcher_of(timeout=0.3) as fetcher:
             clock = (
                 asyncio.get_running_loop().time
-            )  # the one that the deadline goes by, which counts milliseconds
+            )  # the deadline's own clock, which counts milliseconds
             started = clock()
             with pytest.raises(FetchFailed) as failed:
                 await fetch_all(fetcher, [url])
@@ -159,8 +159,8 @@ def test_waiting_for_a_connection_of_our_own_does_not_count(
 
 
 def test_time_that_was_used_before_a_wait_still_counts(origin: Origin) -> None:
-    # 0.4 s of the limit go by in the redirect, then a wait, then 0.4 s more: over it, and not by
-    # the wait.
+    # The redirect takes 0.4 s, then the fetch waits, then the image takes 0.4 s: too long even
+    # without the wait.
     origin.serve("/start", Answer(status=302, headers={"Location": "/image"}, delay_seconds=0.4))
     origin.serve("/image", Answer(BODY, delay_seconds=0.4))
     assert code_of(f"{origin.url}/start", timeout=0.6) == (ImageErrorCode.TIMEOUT, True)

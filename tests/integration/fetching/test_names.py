@@ -1,4 +1,4 @@
-"""Look-ups: by the machine's own file of hosts, and by name servers that are silent or refuse."""
+"""Look-ups in the machine's hosts file, and with name servers that are silent or refuse."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ _LOOK_UP = Resolver.look_up  # before any test replaces it
 
 @contextmanager
 def _name_server(reply: bytes | None = None) -> Iterator[int]:
-    """A UDP port that nothing comes back from: no name server answers there."""
+    """A UDP port that never responds, like a name server that is down."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         yield server.getsockname()[1]
@@ -66,8 +66,8 @@ def test_text_that_is_no_name_is_not_looked_up(host: str) -> None:
 def test_silent_name_server_delays_nobody_else(
     monkeypatch: pytest.MonkeyPatch, origin: Origin
 ) -> None:
-    """700 names whose name server never answers, as one catalogue may hold: they wait side by side,
-    without a thread, and fail in a way that may pass.
+    """700 names with a silent name server, as one catalogue may contain. The look-ups wait in
+    parallel, without threads, and fail with a temporary error.
     """
     monkeypatch.setattr(Resolver, "look_up", _LOOK_UP)
     url = origin.serve("/image", BODY).replace("127.0.0.1", "localhost")

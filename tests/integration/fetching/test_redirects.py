@@ -1,4 +1,4 @@
-"""Redirects: which are followed, how many, and to where."""
+"""Redirects: which are followed, how many, and to which targets."""
 
 import pytest
 
@@ -124,7 +124,7 @@ def test_number_of_redirects_is_a_setting(origin: Origin) -> None:
 
 
 def _wanting_a_cookie(*set_cookie: str) -> Script:
-    """A shop that redirects to itself until it gets back what it set."""
+    """A shop that redirects to itself until the client sends its cookie back."""
 
     def script(visitor: Visitor) -> None:
         while True:

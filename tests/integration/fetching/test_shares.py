@@ -1,4 +1,4 @@
-"""What fetches share: connections to a host, and memory."""
+"""What fetches share: the connections to a host, and memory."""
 
 import asyncio
 import threading
@@ -174,7 +174,7 @@ def _who() -> Who:
 
 
 def test_address_has_a_cap_whatever_the_number_of_its_names(resolver: StubResolver) -> None:
-    """One upload with wildcard names could open 700 connections to one server."""
+    """Otherwise one upload with wildcard names could open 700 connections to one server."""
     names = [f"{number}.shop.test" for number in range(60)]
     resolver.names |= {name: ["127.0.0.1"] for name in names}
 
@@ -190,7 +190,7 @@ def test_address_has_a_cap_whatever_the_number_of_its_names(resolver: StubResolv
 
     with hostile_server(slow) as server:
         assert run(work(server.port)) == [BODY] * 60
-        # The server may notice a moment late that a connection was closed.
+        # The server may notice a closed connection a moment late.
         assert server.most_open <= 2 * http_client.NAMES_PER_ADDRESS + 2
 
 
@@ -271,9 +271,7 @@ def test_silent_host_is_left_alone_and_tried_again(monkeypatch: pytest.MonkeyPat
             assert down.silent_host == f"127.0.0.1:{server.port}"
             assert 0 < (down.retry_after_seconds or 0) < 1
             assert len(server.requests) == asked
-            await failed(
-                fetcher, url, another
-            )  # what it does to one owner does not count for others
+            await failed(fetcher, url, another)  # one owner's failures do not count for others
             assert len(server.requests) == asked + 1
             silent[0] = False
             await asyncio.sleep(down.retry_after_seconds or 0)
@@ -286,7 +284,7 @@ def test_silent_host_is_left_alone_and_tried_again(monkeypatch: pytest.MonkeyPat
 
 
 def test_memory_is_taken_by_what_arrives_not_by_what_is_announced() -> None:
-    """Images that announce 50 MB and drip would otherwise hold all memory for 30 s."""
+    """Otherwise slow images that announce 50 MB would hold all memory for 30 s."""
 
     def dripping(visitor: Visitor) -> None:
         visitor.read_request()
@@ -334,4 +332,4 @@ def test_owner_leaves_memory_and_connections_to_others(monkeypatch: pytest.Monke
         hostile_server(answering(response(body=BODY))) as good,
     ):
         run(work(silent.url, good.url))
-        assert silent.most_open == 14  # more than twice what is free then
+        assert silent.most_open == 14  # more than twice as many as are free then

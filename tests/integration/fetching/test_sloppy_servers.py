@@ -1,4 +1,4 @@
-"""Answers that browsers and curl take although no RFC does, and what they cost."""
+"""Responses that break RFCs but that browsers and curl accept, and what they cost."""
 
 import asyncio
 import time

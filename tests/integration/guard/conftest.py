@@ -1,4 +1,4 @@
-"""A world of its own for each test."""
+"""Each test gets its own isolated network."""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,5 @@
-"""The guard against reaching inside: what a stranger's URL, redirect or name server says, nobody
-within is called.
+"""The guard against SSRF: no URL, redirect or name server of a stranger makes a worker connect to
+an internal address.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ def test_public_address_is_reached_and_this_machine_where_the_operator_allows_it
     assert _fetch(world, "http://shop.test/image") == BODY
     assert _fetch(world, f"http://[{PUBLIC_IPV6}]/image") == BODY
     assert world.hits == 0
-    # Without the guard's rule, the victim is reached: what the tests below count is real.
+    # Without the guard's rule, the victim is reached: the hits that the tests below count are real.
     assert (
         _fetch(world, "http://127.0.0.1/", FetchRule(parse_networks(["127.0.0.0/8"]))) == b"secret"
     )
@@ -132,7 +132,7 @@ def test_rule_without_exceptions_refuses_this_machine_on_the_real_network(
 
 # --- spellings ---
 
-# Hosts that mean this machine, a metadata service or a private network to somebody.
+# Spellings that some software reads as this machine, a metadata service or a private network.
 _NUMBERS = [
     "127.0.0.1",
     "127.255.255.254",
@@ -210,8 +210,7 @@ _NAMES = [
     "127.0.0.1:80",
     "127.0.0.1:443",
 ]
-# Spellings that some client or library takes for this machine, and another for a name: any refusal
-# will do.
+# Spellings that some clients read as this machine and others as a name. Any refusal is accepted.
 _ODD = [
     "0177.0.0.1",
     "0177.0000.0000.01",
@@ -303,8 +302,8 @@ def test_odd_redirect_reaches_nobody_inside(world: World, location: str) -> None
     world.locations[b"/start"] = location.encode()
     body, error = BODY, None
     try:
-        # Some are a path on the shop itself, by the rules for relative references: then that is
-        # what is fetched.
+        # By the rules for relative references, some of these are a path on the shop itself, which
+        # is then fetched.
         body = _fetch(world, "http://shop.test/start")
     except FetchFailed as failed:
         error = failed.error
@@ -354,9 +353,7 @@ def test_name_with_any_bad_answer_is_blocked(world: World, answers: list[str]) -
 
 
 class FlippingResolver:
-    """Answers each question differently from the one before: a public address, then this machine,
-    and so on.
-    """
+    """Alternates its answers: a public address, then this machine, and so on."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = answers
@@ -393,7 +390,7 @@ def test_name_that_answers_differently_each_time_reaches_nobody_inside(
     run(work())
     assert world.hits == 0
     assert set(world.internet.connects) == {(PUBLIC, 80)}
-    # One look-up a connection, and none that is not judged; both kinds of answer were there.
+    # Each connection has one look-up, each result is checked, and both kinds of answer occurred.
     assert resolver.asked == len(ended) == requests
     assert ended.count(BODY) == len(world.internet.connects) == requests // 2
     assert ended.count(ImageErrorCode.BLOCKED_ADDRESS) == requests // 2

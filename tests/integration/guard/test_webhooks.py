@@ -1,4 +1,4 @@
-"""Webhooks go out through the same guard, and nothing that a receiver does holds a worker up."""
+"""Webhooks pass the same guard, and no receiver can hold up a worker."""
 
 import time
 from datetime import UTC, datetime

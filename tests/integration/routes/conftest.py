@@ -1,4 +1,4 @@
-"""One API for all routes, and one with keys; what a test uploads is gone after it."""
+"""One API for all route tests, and one with keys. Each test's uploads are deleted after it."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def open_api(postgres: TestPostgres, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def api(open_api: Api) -> Iterator[Api]:
-    """An API that asks for no keys."""
+    """An API without keys."""
     yield open_api
     forget_requests(open_api.engine)
 

@@ -1,4 +1,4 @@
-"""The ZIP of a request: every output under its name, in the order of the file."""
+"""The ZIP of a request: every output under its name, in file order."""
 
 import io
 import json
@@ -26,7 +26,7 @@ VARIANTS = json.dumps([{"name": "thumb", "width": 50}])
 
 
 def finished(api: Api, **fields: str) -> str:
-    """An ended request: of the first product the second image failed."""
+    """An ended request. The second image of its first product failed."""
     request_id: str = api.upload(CSV, fields=fields).json()["request_id"]
     for seq, positions in ((1, 2), (2, 1)):
         claim = claimed(api.engine, UUID(request_id), seq)

@@ -1,4 +1,4 @@
-"""Callbacks of the image processing service: who may call, with what, and what is answered."""
+"""Callbacks of the image processing service: who may call, with which body, and the responses."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def api(signed_api: Api) -> Iterator[Api]:
 
 @pytest.fixture
 def job_id(api: Api) -> UUID:
-    """A job of a product that is away."""
+    """The job ID of a product that the processing service has."""
     claim = claimed(api.engine, store_request(api.engine), 1)
     job_id = uuid4()
     with transaction(api.engine) as connection:

@@ -1,4 +1,4 @@
-"""DELETE /api/requests/{id}: the request and its files are gone, and nothing of another request."""
+"""DELETE /api/requests/{id} deletes the request and its files, and nothing of other requests."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from tests.support.stored import execute
 
 
 def _files(api: Api) -> set[str]:
-    """The names of all stored images: the tests of this folder share a storage."""
+    """The names of all stored images. The tests of this folder share a storage."""
     folder = Path(urlsplit(api.settings.storage_url).path)
     return {path.name for path in folder.rglob("*") if path.is_file()}
 

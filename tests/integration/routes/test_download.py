@@ -192,7 +192,7 @@ def test_download_name_never_leaves_its_header(api: Api, stored: str) -> None:
 
 
 def disposition(response: httpx.Response) -> tuple[str, str]:
-    """The plain name and the one by RFC 6266, read by the standard library's parser."""
+    """The plain file name and the RFC 6266 one, as the standard library's parser reads them."""
     assert response.status_code == 200
     raw = response.headers["content-disposition"]
     assert raw.isascii()

@@ -67,7 +67,7 @@ def test_stream_outlives_a_database_that_was_away(tmp_path: Path) -> None:
             events = [await anext(stream)]
             postgres.stop_immediately()
             following = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0.5)  # for ten looks: each finds the database away
+            await asyncio.sleep(0.5)  # enough for ten polls, each without the database
             assert not following.done()
             postgres.start()
             await asyncio.to_thread(finish, found.engine, request_id, 1)

@@ -1,5 +1,5 @@
-"""What every route has: an ID for each answer, aliases, problems, and parameters that are named
-when they are bad.
+"""Common to all routes: an ID in each response, aliases, problems, and errors that name the bad
+parameter.
 """
 
 import base64
@@ -11,7 +11,7 @@ from tests.support.api import ONE_ROW, Api, running_api
 from tests.support.csv_files import HEADER
 from tests.support.routes import URL, ended_with_image, problem_of, upload
 
-# The same in every process, since it is in the names of tests.
+# Fixed, because it is part of test names, which must be the same in every process.
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 

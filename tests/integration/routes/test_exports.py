@@ -1,4 +1,4 @@
-"""Exports through the API: uploaded, checked, sampled, and downloaded in their own shape."""
+"""Exports through the API: uploaded, checked, sampled, and downloaded in their own format."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def upload(api: Api, content: str | bytes, **fields: str) -> dict[str, Any]:
 
 
 def upload_and_finish(api: Api, content: str | bytes, **fields: str) -> str:
-    """The path of the download of a request that has ended well."""
+    """Upload, complete all images, and return the download path."""
     answer = upload(api, content, **fields)
     finish(api.engine, UUID(answer["request_id"]), answer["total_products"])
     return f"/api/download/{answer['request_id']}"

@@ -1,4 +1,4 @@
-"""Images: their type, caching and ranges, and that nothing else is served by their route."""
+"""Images: type, caching and ranges. The image route serves nothing else."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.api import Api, path_of
 from tests.support.routes import DATA, ended_with_image, problem_of, upload
 from tests.support.stored import claimed, good_image, query, settle
 
-BIG = bytes(range(251)) * 4000  # several of the store's chunks
+BIG = bytes(range(251)) * 4000  # several chunks of the store
 
 
 @pytest.mark.parametrize(
@@ -210,8 +210,8 @@ def test_name_that_was_never_handed_out_is_404(api: Api, shape: str) -> None:
 
 
 def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Api) -> None:
-    """Neither what somebody puts there, nor a link out of the folder, nor what an attempt left
-    behind.
+    """Neither a file that somebody put there, nor a link out of the folder, nor a leftover of an
+    attempt.
     """
     request_id = upload(api)
     claim = claimed(api.engine, request_id, 1)
@@ -231,7 +231,7 @@ def test_file_in_the_store_is_not_served_unless_a_finished_slot_names_it(api: Ap
 
 
 def test_link_out_of_the_store_is_not_followed(api: Api, tmp_path: Path) -> None:
-    """Even at the place of an image that was handed out."""
+    """Not even in place of an image whose URL clients have."""
     name = ended_with_image(api, upload(api))
     outside = tmp_path / "outside.txt"
     outside.write_text("not for the world")

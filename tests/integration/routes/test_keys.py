@@ -1,4 +1,4 @@
-"""Who may call: keys, and that each sees its own alone."""
+"""Who may call: keys. Each owner sees only its own requests."""
 
 from typing import Any
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""What pages of other sites can make a browser do: nothing."""
+"""Pages of other sites cannot make a browser use the API."""
 
 import pytest
 
@@ -58,5 +58,5 @@ def test_known_host_is_served(api: Api, host: str) -> None:
 
 
 def test_with_keys_any_host_is_served(guarded: Api) -> None:
-    """A page that guesses a name has no key."""
+    """A page that guesses a host name has no key."""
     problem_of(guarded.get("/api/requests", headers={"Host": "shop.example"}), 401, "unauthorized")

@@ -1,4 +1,4 @@
-"""Pages: readable answers for browsers, JSON for programs, and nothing from elsewhere."""
+"""Pages: HTML for browsers, JSON for programs, and no resources from other hosts."""
 
 import hashlib
 import json

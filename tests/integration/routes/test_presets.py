@@ -1,4 +1,4 @@
-"""The presets that an upload can name, as clients read them."""
+"""The presets that an upload can name, as the API lists them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Status, details and the list: their answers, and how they page."""
+"""Status, details and the list: their responses and their paging."""
 
 import re
 from typing import Any

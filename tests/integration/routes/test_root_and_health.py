@@ -1,4 +1,4 @@
-"""The root, and whether the API is alive and ready."""
+"""The root, and the API's liveness and readiness."""
 
 import asyncio
 import re

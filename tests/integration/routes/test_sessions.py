@@ -1,4 +1,4 @@
-"""Sessions of the page: what a browser may do with one, and what others may not."""
+"""Sessions of the web page: what a browser may do with one, and what other sites may not."""
 
 import json
 import time
@@ -22,7 +22,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture(autouse=True)
 def nothing_is_kept(guarded: Api) -> Iterator[None]:
-    """The API is shared: its counted attempts and the client's cookies are not."""
+    """Reset the shared API's counted attempts and the client's cookies."""
     with guarded.engine.connect() as connection:
         connection.execute(text("DELETE FROM rate_limits"))
     yield
@@ -48,7 +48,7 @@ def session(api: Api, key: NewKey) -> dict[str, str]:
 
 
 def csrf_token(api: Api, cookie: dict[str, str]) -> dict[str, str]:
-    """The token as the page gives it to its own scripts."""
+    """The token that the page gives to its own scripts."""
     page = api.get("/", headers={**HTML, **cookie}).text
     headers: dict[str, str] = json.loads(page.split("hx-headers='")[1].split("'")[0])
     return headers
