@@ -1,15 +1,15 @@
 """The completion barrier: products end one by one, and exactly one caller sees their request end.
 
-Three guarded counts in one statement. The product's move out of PROCESSING happens once, by the
-claim that holds it; only that move is counted, in one of up to 64 shards (seq % 64), so that
-concurrent workers rarely wait for each other; the move that fills a shard takes it off the
-request's `open_shards` and rolls its counters up; the one that takes the last shard off ends the
-request and writes its webhook event. A statement either happens whole or not at all, so there is no
-state between "the last product ended" and "the request ended", whatever dies.
+One statement does up to three steps. It moves the product out of PROCESSING: this happens once, by
+the claim that holds it. It counts that move in one of up to 64 shards (seq % 64), so that
+concurrent workers rarely wait for each other. If the move fills the shard, it adds the shard's
+counters to the request and decrements the request's `open_shards`; at 0 it ends the request and
+writes its webhook event. The statement is atomic, so no crash can leave a request running after its
+last product has ended.
 
 Cancelling moves many products at once through the same barrier; reopening (a retry) takes counted
-products back out. Every caller locks in the order product, shard, request, and products and shards
-in ascending order: that is why none can deadlock.
+products back out. Every caller locks products, then shards, then the request, and products and
+shards in ascending order, so no two callers can deadlock.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,9 @@ class Settled:
     ended: bool
 
 
-# Aliases of one letter below: q is the request, s a shard, c what is to be counted, f the shards
-# that this fills. psycopg parses a statement of more than 4,096 characters anew each time.
+# One-letter aliases below: q is the request, s a shard, c the counts to add, f the shards that
+# become full. They keep statements short: psycopg parses one of more than 4,096 characters again at
+# every execution.
 _ENDED = "s.processed_products + s.failed_products + s.cancelled_products"
 _COUNT = ", ".join(f"{name} = s.{name} + c.{name}" for name in COUNTERS)
 _SUMS = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in COUNTERS)
@@ -46,8 +47,8 @@ _ROLL_UP = ", ".join(f"{name} = q.{name} + f.{name}" for name in COUNTERS)
 # Errors by code; most products have none.
 _ADD_ERRORS = "CASE WHEN c.errors = '{}' THEN s.errors ELSE add_counts(s.errors, c.errors) END"
 
-# From `counts`, a row a shard with what is to be counted, to the end of the request. How a request
-# has ended follows from its counters alone.
+# From `counts`, one row per shard with the counts to add, to the end of the request. The request's
+# final status depends on its counters alone.
 _BARRIER = f"""
     shard AS (
         UPDATE request_shards AS s SET {_COUNT}, errors = {_ADD_ERRORS}, updated_at = now()
@@ -82,8 +83,8 @@ _BARRIER = f"""
     )
 """  # noqa: S608 - the parts are this module's constants
 
-# For the driver itself, as this is the statement that is run most: of its 425 µs SQLAlchemy's
-# compiling and binding took 110.
+# Runs directly on the driver because it is the most frequent statement: compiling and binding in
+# SQLAlchemy took 110 of its 425 µs.
 SETTLE = driver_statement(
     f"""
     WITH product AS (
@@ -105,8 +106,9 @@ SETTLE = driver_statement(
 )
 
 
-# `given` has a row a product, all of one request. Half as dear again as SETTLE for one product, and
-# far cheaper for several. Products are named by an array: see the claim.
+# `given` has one row per product, all of one request. About 50 % slower than SETTLE for one
+# product, much faster for several. Products are found by an array, not by a join, as in
+# products._CLAIM.
 _SETTLE_MANY = driver_statement(
     f"""
     WITH given AS (
@@ -167,10 +169,10 @@ def settle_product(connection: Connection, claim: Claim, result: ProductResult) 
 def settle_products(
     connection: Connection, settlements: Sequence[tuple[Claim, ProductResult]]
 ) -> list[Settled]:
-    """What settle_product does, for several products of one request in one statement; in their
-    order. A claim that is given twice counts once.
+    """Do what settle_product does for several products of one request, in one statement. Results
+    are in the order of `settlements`. A claim that is given twice counts once.
 
-    Where they end the request, the last of those that were counted is the one that has `ended`.
+    If they end the request, `ended` is true for the last one that was counted.
     """
     if len(settlements) == 1:
         return [settle_product(connection, *settlements[0])]
@@ -211,7 +213,7 @@ def _settled_as(claim: Claim, result: ProductResult) -> dict[str, Any]:
     }
 
 
-# Of a row of `product`, its images that are done.
+# Counts of the finished images in a row of `product`.
 _IMAGE_COUNTS = """
     SELECT count(*) FILTER (WHERE image ->> 'status' = 'COMPLETED') AS processed_images,
            count(*) FILTER (WHERE image ->> 'status' = 'FAILED') AS failed_images,
@@ -229,11 +231,11 @@ _IMAGE_SUMS = ", ".join(
     f"sum({name}) AS {name}" for name in COUNTERS if not name.endswith("_products")
 )
 
-# Updated by their range, not by a join with `waiting`: of a request that came since the last
-# ANALYZE PostgreSQL expects a row, and would read all of its products for each that waits (50 s for
-# 5,000 of 100,000, measured). What images were done before, by an earlier run or attempt, stays and
-# is counted. And only while the cancellation stands: it may be over, and the request retried, since
-# the caller has read of it.
+# The update uses a range of `seq`, not a join with `waiting`. For a request newer than the last
+# ANALYZE, PostgreSQL expects one row, and a join would read all of its products for each waiting
+# one (measured: 50 s for 5,000 of 100,000). Images finished by an earlier run or attempt stay and
+# are counted. The statement checks `cancel_requested_at` itself: since the caller read it, the
+# request may have ended and been retried.
 _CANCEL = text(
     f"""
     WITH waiting AS (
@@ -272,8 +274,8 @@ _CANCEL = text(
 
 @dataclass(frozen=True)
 class Cancelled:
-    """How far a cancellation has come: `last_seq` is where the next call goes on, None when nothing
-    was left.
+    """How far a cancellation has come. The next call continues after `last_seq`; None when no
+    product was left.
     """
 
     last_seq: int | None
@@ -284,11 +286,11 @@ class Cancelled:
 def cancel_products(
     connection: Connection, request_id: UUID, *, after_seq: int, limit: int
 ) -> Cancelled:
-    """End up to `limit` products behind `after_seq` that have not ended, as CANCELLED, and move the
-    barrier. Nothing where the request is not to be cancelled. Images that are done stay.
+    """Cancel up to `limit` unfinished products after `after_seq` and update the barrier. Finished
+    images stay. Does nothing unless the request is being cancelled.
 
-    A worker that has one of them in hand will find its claim void. Calling it again goes on; at the
-    end it does nothing.
+    A worker that holds one of them finds its claim void. Call again to continue; once no product is
+    left, a call does nothing.
     """
     row = connection.execute(
         _CANCEL, {"request_id": request_id, "after_seq": after_seq, "limit": limit}
@@ -296,8 +298,8 @@ def cancel_products(
     return Cancelled(row.last_seq, row.ended, row.trace_id)
 
 
-# What each product that is taken back out had been counted with. Joined by both columns of the key,
-# that each may be looked up by it: see _CANCEL.
+# `fact` has the counts that each reopened product added when it ended. Rows are joined by both
+# columns of the key, so that PostgreSQL looks each one up by index: see _CANCEL.
 _REOPEN = text(
     f"""
     WITH product AS (
@@ -362,11 +364,10 @@ _REOPEN = text(
 
 
 def reopen_request(connection: Connection, request_id: UUID, code: str | None = None) -> bool:
-    """Start an ended request again with what failed or was cancelled; False when nothing did.
+    """Start an ended request again with its failed and cancelled products; False if it has none.
 
-    With `code` only with the products in which an image failed with this error code. Images that
-    succeeded stay, with their names. Runs in the caller's transaction, which holds the request's
-    row.
+    With `code`, only products with an image that failed with this error code. Images that succeeded
+    stay, with their names. Runs in the caller's transaction, which holds the request's row.
     """
     parameters = {"request_id": request_id, "code": code}
     return connection.execute(_REOPEN, parameters).rowcount == 1

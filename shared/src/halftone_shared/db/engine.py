@@ -1,8 +1,7 @@
-"""Connections to PostgreSQL, and whether the database is there and migrated.
+"""Connections to PostgreSQL, and the check that the database is reachable and migrated.
 
-SQL in halftone has one colour: plain synchronous functions that take a connection. Engines are in
-autocommit: one statement is one transaction and one round trip; where several belong together,
-`with transaction(engine)` says so.
+All SQL runs in synchronous functions that take a connection. Engines use autocommit: one statement
+is one transaction and one round trip. `with transaction(engine)` groups several.
 """
 
 import json
@@ -27,17 +26,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from halftone_shared.errors import DatabaseUnavailable
 
-# The newest migration that this code was written for; a test holds it to db/migrations.
+# The newest migration that this code was written for; a test compares it with db/migrations.
 SCHEMA_REVISION = "0006"
 
 
-# What statements and driver rely on, whatever an administrator has set for the database or its
-# user: psycopg reads times in this form alone, and a row that was waited for is read anew.
+# The statements and the driver rely on these, so they override defaults of the database or its
+# user. psycopg parses times in this format only, and READ COMMITTED reads a row again after waiting
+# for its lock.
 _SESSION = "SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'"
 
-# What a URL does not say otherwise. A host that vanished without a word, as by a power cut, is
-# given up after half a minute: by the system's own limits after a quarter of an hour, and two hours
-# where nothing is under way.
+# Defaults; the URL overrides them. A host that vanishes, as in a power cut, is given up after 30 s.
+# The system's own limits are 15 minutes, or 2 hours on an idle connection.
 _CONNECTION = {
     "connect_timeout": "5",
     "application_name": "halftone",
@@ -51,9 +50,9 @@ _CONNECTION = {
 def make_engine(database_url: str, *, pool_size: int, pre_ping: bool = True) -> Engine:
     """An engine with a bounded pool.
 
-    With `pre_ping` a connection is tried before it is used, at the price of a round trip: nobody
-    notices that the server was restarted. Without, the first use after a restart raises; for
-    callers that try again.
+    With `pre_ping`, each connection is tested before use, which costs a round trip and hides a
+    restart of the server. Without it, the first use after a restart raises; for callers that try
+    again.
     """
     url = make_url(_with_driver(database_url))
     engine = create_engine(
@@ -77,12 +76,11 @@ def _with_driver(database_url: str) -> str:
 
 
 def always_by_index(engine: Engine) -> None:
-    """Have the engine's statements find their rows by index, whatever PostgreSQL thinks of a
-    table's size.
+    """Make the engine's statements use indexes, whatever PostgreSQL estimates a table's size to be.
 
-    It plans a repeated statement once, for good. Planned while there were a few products, handing
-    out read the whole table each time: with 50,000 products 38 ms instead of 0.3, until autovacuum
-    came by and had it planned anew.
+    PostgreSQL plans a repeated statement once. A dispatch statement planned while the table was
+    small read the whole table each time: 38 ms instead of 0.3 with 50,000 products, until
+    autovacuum caused a new plan.
     """
 
     _at_connect(engine, "SET enable_seqscan = off")
@@ -97,8 +95,8 @@ def _at_connect(engine: Engine, statements: LiteralString) -> None:
 
 
 def _leave_read_only(context: ExceptionContext) -> None:
-    """A server that takes no more writes, as one that another took over from, is left: the next use
-    connects anew.
+    """Drop connections to a server that has become read-only, as after a failover. The next use
+    opens a new connection.
     """
     if isinstance(context.original_exception, ReadOnlySqlTransaction):
         context.is_disconnect = True
@@ -125,10 +123,11 @@ def database_seconds(connection: Connection) -> float:
 
 
 def driver_statement(statement: str) -> str:
-    """A statement with `:name` parameters for Connection.exec_driver_sql, which hands it to psycopg
-    as it is.
+    """Convert a statement with `:name` parameters for Connection.exec_driver_sql, which passes it
+    to psycopg unchanged.
 
-    Short, as psycopg remembers how it takes a statement apart only up to 4,096 characters.
+    Extra white space is removed: psycopg caches its parsing of statements up to 4,096 characters
+    only.
     """
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", " ".join(statement.replace("%", "%%").split()))
 
@@ -144,15 +143,15 @@ _UNAVAILABLE = (
 
 
 def is_unavailable(error: Exception) -> bool:
-    """Whether this says that the database is away, too busy, read-only or out of space, rather than
-    that a statement is wrong: try again later. The error is SQLAlchemy's, or the driver's own, as
-    of a COPY.
+    """Whether the database is unreachable, too busy, read-only or out of space, so that a later
+    attempt may succeed; False for a wrong statement. Takes SQLAlchemy's errors and the driver's own
+    (COPY raises these).
     """
     return isinstance(error.orig if isinstance(error, DBAPIError) else error, _UNAVAILABLE)
 
 
 def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
-    """What the driver said, in a line."""
+    """The error to raise, with the first line of the driver's message."""
     reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
     return DatabaseUnavailable(
         f"The database cannot be reached: {reason}", public="The database cannot be reached."
@@ -160,8 +159,8 @@ def unreachable(error: SQLAlchemyError) -> DatabaseUnavailable:
 
 
 def check_database(engine: Engine) -> None:
-    """Raise DatabaseUnavailable, saying why, unless the database takes writes and this code can
-    work with its schema: its own, or a newer one whose migration says that this code still can.
+    """Raise DatabaseUnavailable, with the reason, unless the database accepts writes and this code
+    can work with its schema: its own version, or a newer one that declares this code compatible.
     """
     try:
         with engine.connect() as connection:
@@ -179,7 +178,7 @@ def check_database(engine: Engine) -> None:
     if not revision or revision < SCHEMA_REVISION or (works_since or "") > SCHEMA_REVISION:
         raise wrong_schema(revision)
     if read_only:
-        engine.dispose()  # as _leave_read_only: it may be this connection alone
+        engine.dispose()  # as in _leave_read_only: the next connection may accept writes
         raise DatabaseUnavailable("The database is read-only.")
 
 

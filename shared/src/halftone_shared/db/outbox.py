@@ -1,10 +1,10 @@
-"""What is to be handed out, to whom next, and what was lost on the way: the products table is the
-outbox.
+"""The products table is the outbox: which products to hand out next, and which were lost on the
+way.
 
 Fresh products are found by their request's `dispatch_cursor`, products due again by
-`next_attempt_at`; both ways cost the same behind a million others. Taking stamps a lease, so that a
-message that never arrives is handed out again when it ends. Any number of dispatchers may run: each
-takes the requests that no other has locked.
+`next_attempt_at`. Neither look-up slows down with a million other products. Taking a product sets
+its lease. If the message never arrives, the product is handed out again when the lease ends. Any
+number of dispatchers may run: each takes the requests that no other has locked.
 """
 
 from collections import Counter
@@ -23,9 +23,9 @@ from halftone_shared.model.results import ImageError, ImageResult, ProductKey, P
 
 log = structlog.get_logger(__name__)
 
-# How long a message may be on its way before its product is handed out again.
+# How long a message may take to reach a worker before its product is handed out again.
 DISPATCH_LEASE_SECONDS = 20
-# More requests than this wait their turn: each round serves those that were served longest ago.
+# Each round serves at most this many requests: those that were served longest ago.
 REQUESTS_A_ROUND = 200
 
 
@@ -37,12 +37,12 @@ class EventKey:
     attempt: int
 
 
-# Round robin: the first product of every owner, then the second of every owner, and so on, up to
-# the room there is; of an owner's, the first of every request, then the second. Where there is not
-# room for one of each, those that were served longest ago have it. This is the one place that locks
-# a request before its products; so it never waits for a product (SKIP LOCKED). Where another
-# dispatcher was done with a row since this statement began, locking reads it anew: the cursor of
-# `active` is the newest one, and `held` has only what nobody stamped meanwhile.
+# Round robin: the first product of every owner, then the second of every owner, up to `room`.
+# Within an owner, the first product of every request, then the second. If `room` is too small for
+# one product each, the requests served longest ago come first. Only this statement locks a request
+# before its products, so it must never wait for a product (SKIP LOCKED). Locking a row reads its
+# newest version: `active` has the current cursor even if another dispatcher moved it after this
+# statement began, and `held` leaves out products that another has leased since.
 _TAKE = driver_statement(
     f"""
     WITH waiting AS (
@@ -104,12 +104,12 @@ _TAKE = driver_statement(
 
 
 def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
-    """Up to `room` products to publish now, fairly over the owners and their requests, stamped for
-    DISPATCH_LEASE_SECONDS and committed.
+    """Lease up to `room` due products for DISPATCH_LEASE_SECONDS, commit, and return them to
+    publish. They are shared fairly among the owners and their requests.
     """
     if room <= 0:
         return []
-    with engine.connect() as connection:  # one statement, and so one transaction and one round trip
+    with engine.connect() as connection:  # one statement: one transaction, one round trip
         taken = list(
             connection.exec_driver_sql(
                 _TAKE,
@@ -120,8 +120,8 @@ def take_due_products(engine: Engine, room: int) -> list[ProductKey]:
                 },
             )
         )
-    # The whole share of an owner that has little to hand out goes first, and of a request of it: it
-    # costs the others a moment at most.
+    # Owners with the fewest products go first, and within an owner the requests with the fewest.
+    # This delays the others only briefly.
     owners = Counter(row.owner_id for row in taken)
     shares = Counter(row.request_id for row in taken)
     taken.sort(key=lambda row: (owners[row.owner_id], shares[row.request_id], row.owner_turn))
@@ -135,7 +135,8 @@ _RETURN = text(
     WHERE request_id = :request_id AND seq = :seq AND status = 'PENDING'
     """
 )
-# The longer of two pauses counts; a pause that goes on for most of its time is left as it is.
+# A shorter pause never replaces a longer one. A pause with more than half of this time left is not
+# extended.
 _HOLD = text(
     """
     UPDATE requests SET held_until = now() + make_interval(secs => :seconds)
@@ -146,8 +147,8 @@ _HOLD = text(
 
 
 def return_message(connection: Connection, key: ProductKey, delay_seconds: float) -> None:
-    """Have a product that was published, and not claimed, come again after the delay, and pause its
-    request for as long. Nothing where the product was claimed meanwhile.
+    """Make a product that was published but not claimed due again after the delay, and pause its
+    request for as long. A product that was claimed in the meantime is left alone.
     """
     parameters = {"request_id": key.request_id, "seq": key.seq, "delay_seconds": delay_seconds}
     connection.execute(_RETURN, parameters)
@@ -155,11 +156,12 @@ def return_message(connection: Connection, key: ProductKey, delay_seconds: float
 
 
 def hold_request(connection: Connection, request_id: UUID, seconds: float) -> None:
-    """Hand nothing more of a request out for so long."""
+    """Hand out no more products of this request for so many seconds."""
     connection.execute(_HOLD, {"request_id": request_id, "seconds": seconds})
 
 
-# An owner's events that are due together, as after its receiver was away, do not hold up others'.
+# Owners take turns. Many due events of one owner, as after its receiver was down, do not delay the
+# events of others.
 _TAKE_EVENTS = text(
     """
     UPDATE webhook_events AS event
@@ -186,8 +188,8 @@ _TAKE_EVENTS = text(
 
 
 def take_due_events(connection: Connection, room: int) -> list[EventKey]:
-    """Up to `room` webhook events to publish now, in turns by owner, stamped for
-    DISPATCH_LEASE_SECONDS.
+    """Lease up to `room` due webhook events for DISPATCH_LEASE_SECONDS and return them to publish.
+    Owners take turns.
     """
     rows = connection.execute(
         _TAKE_EVENTS, {"room": room, "lease_seconds": DISPATCH_LEASE_SECONDS}
@@ -195,8 +197,8 @@ def take_due_events(connection: Connection, room: int) -> list[EventKey]:
     return [EventKey(row.id, row.attempt) for row in rows]
 
 
-# A message that was lost is sent again; a worker that died gives its product back, unless that was
-# the last attempt.
+# If the message was lost, it is sent again. If the worker died, the product is due again unless
+# that was its last attempt.
 _FREE_EXPIRED = text(
     """
     UPDATE products SET status = 'PENDING', lease_until = NULL, away = false,
@@ -210,8 +212,8 @@ _FREE_EXPIRED = text(
     """
 )
 
-# By a claim of the dispatcher's own: a worker that was only late finds its lease void, or has
-# renewed it before.
+# The dispatcher claims the product itself. A worker that was only late finds its claim void, unless
+# it renewed its lease first.
 _CLAIM_EXHAUSTED = text(
     """
     UPDATE products SET claims = claims + 1,
@@ -231,8 +233,8 @@ _CLAIM_EXHAUSTED = text(
 
 
 def free_expired(connection: Connection, *, max_attempts: int, room: int = 1000) -> int:
-    """Make products due again whose message or worker was lost; how many. Those without attempts
-    left are settled.
+    """Make products due again whose message or worker was lost, and return their number. Products
+    without attempts left are settled: their unfinished images fail.
     """
     exhausted = {
         "max_attempts": max_attempts,
@@ -285,8 +287,8 @@ def _settle_exhausted(connection: Connection, claim: Claim) -> None:
 
 @dataclass(frozen=True)
 class Agenda:
-    """Whether any request runs, and in how many seconds the next webhook event is due (0: now;
-    None: there is none).
+    """Whether any request is running, and the seconds until the next webhook event is due (0: now;
+    None: no event is pending).
     """
 
     active: bool

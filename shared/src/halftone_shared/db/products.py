@@ -1,8 +1,11 @@
-"""Queries on products: the claim, the lease, giving back, and reading pages.
+"""Queries on products: claiming, renewing leases, postponing, and reading pages.
 
-A product's way: PENDING → (claim) PROCESSING → (barrier.py) COMPLETED | FAILED | CANCELLED. A claim
-is known by its fencing token: whatever a worker does with the product is refused once another claim
-has begun, or it was cancelled.
+A product goes PENDING → (claim) PROCESSING → (barrier.py) COMPLETED
+
+FAILED
+
+CANCELLED. Each claim has a fencing token. Once a product is claimed again or cancelled, every
+change under an older token is refused.
 """
 
 from collections.abc import Sequence
@@ -20,19 +23,19 @@ from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.results import ImageResult, ProductKey
 from halftone_shared.model.states import FINAL_STATUSES, Status, WaitReason
 
-# A worker that says nothing for this long is taken for dead. It renews a quarter of the way in.
-# Leases begin when they are written (clock_timestamp): since its now() a statement may have waited
-# for a lock.
+# A worker that does not renew its lease for this long counts as dead; it renews after a quarter of
+# that time. Leases start at clock_timestamp(), not now(), because the statement may have waited for
+# a lock since now().
 WORK_LEASE_SECONDS = 20
 RENEW_EVERY_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A product in this worker's hand. `done` holds what earlier attempts brought to an end, None
-    where nothing.
+    """A product that this worker holds. `done` has an entry per image: its result from an earlier
+    attempt, or None.
 
-    `token` is this claim's alone; `attempt` counts from 1, and again from 1 after a retry.
+    `token` is unique to this claim. `attempt` counts from 1, and starts again at 1 after a retry.
     """
 
     key: ProductKey
@@ -48,9 +51,9 @@ class Claim:
     fresh: bool = False
 
 
-# The request turns PROCESSING with its first claim, or with a later one when a dispatcher has its
-# row just then. Rows are named by arrays, not by a join: a plan made for few products would read
-# all of them (25 ms for 4 of 50,000).
+# The first claim sets the request to PROCESSING, or a later one if a dispatcher has the row locked
+# at that moment. Rows are found by arrays, not by a join: a join planned for few products would
+# read all of them (25 ms for 4 of 50,000).
 _CLAIM = driver_statement(
     """
     WITH wanted AS (
@@ -81,11 +84,11 @@ _CLAIM = driver_statement(
 
 
 def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[Claim | None]:
-    """Take products of one request in hand for WORK_LEASE_SECONDS and count their attempts; in the
-    order of the keys.
+    """Claim products of one request for WORK_LEASE_SECONDS and count an attempt for each. Claims
+    are in the order of the keys.
 
-    None where there is nothing to do: the message was a duplicate, the product has ended, or it is
-    not due yet.
+    None for a product that cannot be claimed: the message was a duplicate, the product has ended,
+    or it is not due yet.
     """
     parameters = {
         "request_id": keys[0].request_id,
@@ -118,8 +121,8 @@ def stored_results(
     images: Sequence[dict[str, Any] | None] | None,
     files: Sequence[str | None] | None,
 ) -> list[ImageResult | None]:
-    """The columns `images` and `output_files` of a product: one entry an input URL, None where the
-    image has not ended.
+    """Results from a product's columns `images` and `output_files`: one entry per input URL, None
+    for an image that has not ended.
     """
     if images is None or files is None:
         return [None] * len(input_image_urls)
@@ -149,15 +152,15 @@ _RENEW = text(
 
 @dataclass(frozen=True)
 class Renewal:
-    """A claim that goes on; `waiting_host` is the host that its product has been waiting for."""
+    """A claim to renew. `waiting_host` is the host that its product is waiting for."""
 
     claim: Claim
     waiting_host: str | None = None
 
 
 def renew_leases(connection: Connection, renewals: Sequence[Renewal]) -> set[ProductKey]:
-    """Hold the claimed products for another WORK_LEASE_SECONDS. Gives those that are still this
-    worker's; the others stay as they are.
+    """Extend the leases to WORK_LEASE_SECONDS from now. Returns the products that this worker still
+    holds; the others are not changed.
     """
     if not renewals:
         return set()
@@ -196,11 +199,11 @@ def postpone_product(
     counted: bool = True,
     waiting_for: tuple[str, WaitReason] | None = None,
 ) -> bool:
-    """Give a product back, due again after the delay. What is `done` is kept, and only the rest is
-    tried next time. False where the claim is void.
+    """Give a product back, due again after the delay. Results in `done` are kept; the next attempt
+    tries only the other images. False if the claim is void.
 
-    `counted=False` takes the attempt back: the worker is stopping, or the product was not tried,
-    since it waits for a host. `waiting_for` is that host, and why, for the client to read.
+    `counted=False` does not count the attempt: the worker is stopping, or the product was not tried
+    because it waits for a host. `waiting_for` is that host and the reason, for the client to read.
     """
     waiting_host, waiting_reason = waiting_for or (None, None)
     postponed = connection.execute(
@@ -233,7 +236,7 @@ _HAND_BACK = text(
 def hand_back_product(connection: Connection, claim: Claim, *, delay_seconds: float) -> bool:
     """Give a product back as it was claimed, due again after the delay; the attempt does not count.
 
-    For a product that this worker could not begin. False where the claim is void.
+    For a product that this worker could not begin. False if the claim is void.
     """
     handed_back = connection.execute(
         _HAND_BACK,
@@ -249,9 +252,9 @@ def hand_back_product(connection: Connection, claim: Claim, *, delay_seconds: fl
 
 @dataclass(frozen=True)
 class ProductRow:
-    """A product as its request's owner reads it: what was uploaded and what became of it.
+    """A product as its request's owner reads it: the uploaded row and its results.
 
-    `files` has the output image's name for each input URL, None where there is none.
+    `files` has the output image's name for each input URL, None for a URL without an output.
     """
 
     seq: int
@@ -269,7 +272,8 @@ class ProductRow:
 
     @property
     def images(self) -> list[ImageResult | None]:
-        """How each image ended, None where it has not. The output CSV needs only `files`."""
+        """Each image's result, None for one that has not ended. The output CSV needs only `files`.
+        """
         return stored_results(self.input_image_urls, self._stored, self.files)
 
     @property
@@ -293,12 +297,12 @@ _PAGE_COLUMNS = (
 )
 
 
-# Of all rows that are in memory for one answer; a row's own are counted when it is uploaded.
+# Characters of all rows held in memory for one answer. A row's characters are counted at upload.
 PAGE_CHARACTERS = 8 * 1024 * 1024
 
 
 def rows_within(largest_row_characters: int, limit: int) -> int:
-    """How many rows of a request may be read at once: `limit`, or fewer where rows are large."""
+    """How many rows of a request may be read at once: `limit`, or fewer if rows are large."""
     return max(1, min(limit, PAGE_CHARACTERS // max(1, largest_row_characters)))
 
 
@@ -311,8 +315,8 @@ def product_page(
     status: Status | None = None,
     error_code: ImageErrorCode | None = None,
 ) -> list[ProductRow]:
-    """At most `limit` products behind `after_seq`, in the order of the file; with `status` only
-    those in that state, with `error_code` only those with an image that failed so.
+    """At most `limit` products after `after_seq`, in the order of the file. `status` selects
+    products with that status, `error_code` those with an image that failed with that code.
     """
     query = select(*_PAGE_COLUMNS).where(
         products.c.request_id == request_id, products.c.seq > after_seq
@@ -322,7 +326,7 @@ def product_page(
     if error_code is not None:
         query = query.where(products.c.images.contains([{"error": {"code": error_code}}]))
     if status is Status.FAILED or error_code is not None:
-        # ix_products_failed then finds the few among a million.
+        # Lets PostgreSQL use ix_products_failed, for a few among a million.
         query = query.where(products.c.failed_images > 0)
     rows = connection.execute(query.order_by(products.c.seq).limit(limit))
     return [
@@ -344,7 +348,7 @@ def product_page(
     ]
 
 
-# Failures are counted in this many products: a request may have a million of them.
+# Failures are counted in at most this many failed products: a request may have a million.
 COUNTED_PRODUCTS = 10_000
 _FAILURES = text(
     f"""
@@ -364,8 +368,8 @@ _FAILURES = text(
 
 @dataclass(frozen=True)
 class Failures:
-    """How many images of a request failed with one code, in how many products; `message` is that of
-    one of them.
+    """How many images of a request failed with one code, in how many products. `message` is one
+    image's message.
     """
 
     code: ImageErrorCode
@@ -376,7 +380,8 @@ class Failures:
 
 
 def failures_by_code(connection: Connection, request_id: UUID) -> list[Failures]:
-    """Failures among the first COUNTED_PRODUCTS products that have some, most frequent first."""
+    """Failures in the first COUNTED_PRODUCTS products with failed images, most frequent code first.
+    """
     rows = connection.execute(_FAILURES, {"request_id": request_id})
     return [
         Failures(ImageErrorCode(row.code), row.images, row.products, row.message, row.retried)
@@ -397,7 +402,7 @@ _IMAGE_OWNER = text(
 
 
 def image_is_known(connection: Connection, name: str) -> bool:
-    """Whether some product's finished slot has this output image: the only way to a stored file."""
+    """Whether this is an output image of a finished slot. Only such files may be served."""
     slot = parse_image_name(name)
     if slot is None:
         return False

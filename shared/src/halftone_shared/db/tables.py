@@ -1,10 +1,9 @@
-"""The tables. What moves their rows is in the modules beside this one; how they came to be is in
-db/migrations.
+"""The tables. The other modules of this package have the queries; db/migrations has the schema's
+history.
 
 `requests` 1—n `products`, 1—64 `request_shards` (the completion barrier's counters), 1—n
-`webhook_events`, one an ending, each 1—n `webhook_attempts`. `owners` have
-`api_keys` and own requests. `workers`
-says which worker processes live.
+`webhook_events` (one for each time the request ends), each 1—n `webhook_attempts`. `owners` have
+`api_keys` and own requests. `workers` lists the live worker processes.
 """
 
 from sqlalchemy import (
@@ -64,7 +63,7 @@ def _count(name: str) -> "Column[int]":
 
 
 def _counters() -> list["Column[int]"]:
-    """What has ended, counted: per shard while it fills, and rolled up into the request when the
+    """Counters of finished products and images: kept per shard, and added to the request when the
     shard is full.
     """
     return [
@@ -117,27 +116,29 @@ requests = Table(
     "requests",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # Null for what was uploaded with HALFTONE_AUTH=off.
+    # Null for uploads with HALFTONE_AUTH=off.
     Column("owner_id", Uuid, ForeignKey("owners.id")),
     Column("status", Text, nullable=False, server_default="PENDING"),
     Column("outcome", Text),
-    # 1, and one more for every retry: an ending is (id, run), and its webhook event exists once.
+    # 1, plus 1 for every retry. Each (id, run) ends once and has at most one webhook event.
     Column("run", Integer, nullable=False, server_default=text("1")),
     Column("options", JSONB, nullable=False),
-    # Nothing is taken over from earlier requests.
+    # Do not reuse images of earlier requests.
     Column("fresh", Boolean, nullable=False, server_default=text("false")),
     Column("csv_filename", Text, nullable=False),
     Column("csv_header", ARRAY(Text), nullable=False),
     Column("csv_delimiter", Text, nullable=False),
-    # Secret: names of output images follow from it (image_names.py), and the token too.
+    # Secret: the names of output images and the token are derived from it (image_names.py).
     Column("image_key", Uuid, nullable=False),
-    # How the file was read and is written back: the API's Layout. Null before 0006: the native CSV.
+    # The file's layout, for writing it back (the API's Layout). Null before migration 0006, when
+    # all files were native CSV.
     Column("csv_layout", JSONB),
-    # Rows that are no product: without an image, or wrong and passed over.
+    # Rows that are not products: rows without an image, and invalid rows that were skipped.
     _count("skipped_rows"),
-    # Of the cells and URLs of one row: how many rows an answer may read at once.
+    # The most characters of cells and URLs in one row. Limits how many rows an answer reads at
+    # once.
     Column("largest_row_characters", Integer, nullable=False, server_default=text("0")),
-    # With `sample=N`: how many products and images the whole file has.
+    # With `sample=N`: the numbers of products and images in the whole file.
     Column("sample", JSONB),
     Column("image_token", Text, nullable=False, unique=True),
     Column("total_products", Integer, nullable=False),
@@ -145,12 +146,12 @@ requests = Table(
     Column("open_shards", SmallInteger, nullable=False),
     *_counters(),
     _errors(),
-    # The products up to this seq have been handed out once; those due again carry next_attempt_at.
+    # Products up to this seq have been handed out once; those due again have next_attempt_at set.
     Column("dispatch_cursor", Integer, nullable=False, server_default=text("0")),
     _time("served_at"),
-    # Until then nothing more of it is handed out: workers have enough of it that waits.
+    # No more of its products are handed out before this time: enough of them wait in workers.
     _time("held_until"),
-    # Set by a cancellation: nothing more is handed out or claimed, and what has not ended ends
+    # Set by a cancellation: no more products are handed out or claimed, and unfinished ones become
     # CANCELLED.
     _time("cancel_requested_at"),
     Column("webhook_url", Text),
@@ -162,8 +163,8 @@ requests = Table(
     _time("started_at"),
     _time("updated_at", nullable=False),
     _time("completed_at"),
-    # Set by retention.py: from then on the request is there for nobody, and its files and rows are
-    # being deleted.
+    # Set by deletion.py: the request is hidden from then on, and its files and rows are being
+    # deleted.
     _time("expired_at"),
     CheckConstraint("open_shards >= 0", name="open_shards"),
     CheckConstraint("dispatch_cursor BETWEEN 0 AND total_products", name="dispatch_cursor"),
@@ -183,8 +184,8 @@ requests = Table(
         postgresql_where=text("completed_at IS NOT NULL"),
     ),
     Index("ix_requests_expired_at", "expired_at", postgresql_where=text("expired_at IS NOT NULL")),
-    # The row is updated at every dispatch and every full shard: room on its page keeps those
-    # updates in place.
+    # Every dispatch and every full shard updates the row; free space on the page keeps these
+    # updates on it (HOT).
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -194,34 +195,33 @@ products = Table(
     Column("request_id", Uuid, primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("line", Integer, nullable=False),
-    # Null in files other than the native CSV, which have only a key, or not even that.
+    # Null for files other than the native CSV: they have only a key, or neither.
     Column("serial_number", BigInteger),
     Column("product_key", Text),
     Column("product_name", Text),
     Column("cells", ARRAY(Text), nullable=False),
-    # What the cells of a workbook were, a character each; null where all are text.
+    # The types of a workbook row's cells, one character each; null if all are text.
     Column("cell_kinds", Text),
     Column("input_image_urls", ARRAY(Text), nullable=False),
-    # The client's names of the outputs (option `names`): of each URL the main one, then variants.
+    # The client's names for the outputs (option `names`): for each URL the main one, then variants.
     Column("output_names", ARRAY(Text)),
     Column("status", Text, nullable=False, server_default="PENDING"),
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
-    # The fencing token: one more for every claim, whatever becomes of the attempts.
+    # The fencing token: incremented by every claim and, unlike `attempts`, never decremented.
     Column("claims", Integer, nullable=False, server_default=text("0")),
-    # Until when somebody has this product in hand: a message on its way (PENDING) or a worker
-    # (PROCESSING).
+    # Until then the product is held: by a published message (PENDING) or by a worker (PROCESSING).
     _time("lease_until"),
     # When a product that was handed out before is due again.
     _time("next_attempt_at"),
-    # One entry an input URL; the file is the name under /api/image/, null where the slot has none.
+    # One entry per input URL: the file's name under /api/image/, or null without an output.
     Column("output_files", ARRAY(Text)),
     Column("images", JSONB),
     Column("failed_images", SmallInteger, nullable=False, server_default=text("0")),
-    # The host that it waits for, and why (WaitReason), for the client to read.
+    # The host that the product waits for, and the reason (WaitReason), for the client to read.
     Column("waiting_host", Text),
     Column("waiting_reason", Text),
     ForeignKeyConstraint(["request_id"], ["requests.id"], ondelete="CASCADE"),
-    # Its images are with the external processor: no worker has it, and the lease is not renewed.
+    # The external processor has its images. No worker holds it, and the lease is not renewed.
     Column("away", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("status = 'PENDING' OR next_attempt_at IS NULL", name="only_pending_is_due"),
     CheckConstraint(
@@ -249,12 +249,13 @@ products = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
-# Rows of the file that are no product, as they were uploaded: they come back in their places.
+# Rows of the file that are not products, as uploaded. The output file has them in their places.
 other_rows = Table(
     "other_rows",
     metadata,
     Column("request_id", Uuid, primary_key=True),
-    # The product before them, 0 before the first; and their order from 1.
+    # The seq of the product before the row (0: before the first), and its position after that
+    # product, from 1.
     Column("after_seq", Integer, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("line", Integer, nullable=False),
@@ -282,7 +283,7 @@ request_shards = Table(
         " failed_images, kept_original_images, reused_images, bytes_in, bytes_out) >= 0",
         name="not_negative",
     ),
-    # Counters move at every product: with nine tenths of the page free the updates stay on it
+    # Every finished product updates a counter; with 90 % of the page free the updates stay on it
     # (HOT).
     postgresql_with={"fillfactor": "10"},
 )
@@ -296,7 +297,8 @@ webhook_events = Table(
     # Null until the first attempt freezes it: see webhook_events.py.
     Column("body", Text),
     Column("status", Text, nullable=False, server_default="pending"),
-    # All attempts, and those since the schedule began: a replay begins it again.
+    # `attempts` counts all attempts, `step` those since the schedule began; a replay restarts the
+    # schedule.
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     Column("step", SmallInteger, nullable=False, server_default=text("0")),
     _time("next_attempt_at"),
@@ -315,19 +317,19 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    # Null for what was uploaded with HALFTONE_AUTH=off.
+    # Null for uploads with HALFTONE_AUTH=off.
     Column("owner_id", Uuid, ForeignKey("owners.id")),
     Column("key", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
-    # What the upload was answered with, its members in their order; null while its transaction is
-    # open.
+    # The answer to the upload, with its members in their original order (json, not jsonb). Null
+    # while the upload's transaction is open.
     Column("answer", JSON),
     _time("created_at", nullable=False),
     UniqueConstraint("owner_id", "key", postgresql_nulls_not_distinct=True),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
 
-# Unlogged: what it holds is worth nothing after a crash.
+# Unlogged: its rows have no value after a crash.
 rate_limits = Table(
     "rate_limits",
     metadata,
@@ -349,7 +351,7 @@ webhook_attempts = Table(
     ForeignKeyConstraint(["event_id"], ["webhook_events.id"], ondelete="CASCADE"),
 )
 
-# What owners set for the hosts of their images: see origins.py.
+# Owners' settings for the hosts of their images: see origins.py.
 origins = Table(
     "origins",
     metadata,
@@ -366,7 +368,7 @@ origins = Table(
     UniqueConstraint("owner_id", "host", postgresql_nulls_not_distinct=True),
 )
 
-# Connections that are open now to origins with a limit. Unlogged, as rate_limits.
+# Open connections to origins that have a limit. Unlogged, like rate_limits.
 origin_connections = Table(
     "origin_connections",
     metadata,
@@ -377,7 +379,7 @@ origin_connections = Table(
     prefixes=["UNLOGGED"],
 )
 
-# What became of an owner's image at a URL: see known_images.py.
+# The last result for an owner's image at a URL: see known_images.py.
 known_images = Table(
     "known_images",
     metadata,
@@ -391,7 +393,7 @@ known_images = Table(
     _time("used_at", nullable=False),
 )
 
-# The marker of each storage folder that was used: see service/storage_check.py.
+# The marker of each storage folder in use: see service/storage_check.py.
 storages = Table(
     "storages",
     metadata,
@@ -420,7 +422,8 @@ workers = Table(
     Column("products_in_hand", Integer, nullable=False),
     Column("codec_processes", Integer, nullable=False),
     Column("codec_processes_busy", Integer, nullable=False),
-    # Of workers since 0006: the version, the image libraries' versions, the clock at the report.
+    # Since migration 0006: the worker's version, its image libraries' versions, its clock at the
+    # report.
     Column("version", Text),
     Column("engines", JSONB),
     Column("clock", DateTime(timezone=True)),
@@ -451,7 +454,7 @@ processor_jobs = Table(
     Index("ix_processor_jobs_sent", "expires_at", postgresql_where=text("status = 'sent'")),
 )
 
-# What came of images, by minute and host: see host_figures.py.
+# Counts of finished images by minute and host: see host_figures.py.
 host_figures = Table(
     "host_figures",
     metadata,
