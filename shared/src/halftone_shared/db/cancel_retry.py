@@ -1,4 +1,4 @@
-"""What a client does with a whole request: cancel it, and have what failed tried again."""
+"""Cancelling a request, and retrying what failed in it."""
 
 import time
 from collections.abc import Sequence
@@ -16,21 +16,19 @@ from halftone_shared.errors import AlreadyEnded, NotEnded, NothingToRetry
 
 log = structlog.get_logger(__name__)
 
-# A cancellation goes in steps, so that no transaction gets long, whatever the size of the request.
+# Products cancelled in one transaction, so that transactions stay short for requests of any size.
 CANCEL_STEP_PRODUCTS = 5000
 
 
 def cancel_request(engine: Engine, request_id: UUID, *, patience_seconds: float) -> None:
-    """Ask for a running request to be cancelled, and carry it out for as long as the patience
-    lasts.
+    """Mark a running request as cancelled, then cancel its products for up to `patience_seconds`.
 
-    What is not through by then a dispatcher carries on with. From the moment that this is committed
-    nothing more of the request is handed out. Raises AlreadyEnded; a cancelled request may be
-    cancelled again, without effect.
+    A dispatcher cancels the rest. Once the mark is committed, no more products of the request are
+    handed out. Raises AlreadyEnded. Cancelling a cancelled request again has no effect.
     """
     with engine.connect() as connection:
-        # Waits for a dispatcher that holds the row, so that afterwards none stamps the products
-        # that are cancelled.
+        # Waits for a dispatcher that has locked the row, so that none leases products of this
+        # request afterwards.
         marked = connection.execute(
             update(requests)
             .where(requests.c.id == request_id, requests.c.completed_at.is_(None))
@@ -49,7 +47,7 @@ def cancel_request(engine: Engine, request_id: UUID, *, patience_seconds: float)
     carry_out_cancel(engine, request_id, patience_seconds=patience_seconds)
 
 
-# By status, as the index of running requests has it: those that have ended are many.
+# The condition on status matches the index of running requests; ended requests are many.
 _CANCELS_UNDER_WAY = text(
     f"""
     SELECT id FROM requests WHERE status NOT IN {FINAL} AND cancel_requested_at IS NOT NULL
@@ -58,12 +56,14 @@ _CANCELS_UNDER_WAY = text(
 
 
 def cancels_under_way(connection: Connection) -> Sequence[UUID]:
-    """The running requests that are to be cancelled."""
+    """Running requests that are being cancelled."""
     return connection.execute(_CANCELS_UNDER_WAY).scalars().all()
 
 
 def carry_out_cancel(engine: Engine, request_id: UUID, *, patience_seconds: float) -> None:
-    """End what has not ended, step by step, until all of it has or the patience is over."""
+    """Cancel the unfinished products, in steps, until none is left or `patience_seconds` have
+    passed.
+    """
     deadline = time.monotonic() + patience_seconds
     after_seq: int | None = 0
     while after_seq is not None and time.monotonic() < deadline:
@@ -89,10 +89,10 @@ def retry_request(
     *,
     code: str | None = None,
 ) -> None:
-    """Start an ended request again with what failed or was cancelled in it, under the same ID.
+    """Start an ended request again with its failed and cancelled products, under the same ID.
 
-    With `code` only the products in which an image failed with this error code. The webhook event
-    of the former end keeps its body. Raises NotEnded or NothingToRetry.
+    With `code`, only products with an image that failed with this error code. The webhook event of
+    the previous run keeps its body. Raises NotEnded or NothingToRetry.
     """
     with transaction(engine) as connection:
         unexpired = (requests.c.id == request_id, requests.c.expired_at.is_(None))
@@ -123,9 +123,10 @@ _FAILED_WITH = text(
 def ended_with_failures(
     connection: Connection, *, code: str | None, since_seconds: float
 ) -> Sequence[UUID]:
-    """Requests that ended within `since_seconds` with a failed image, the oldest ending first.
+    """Requests that ended in the last `since_seconds` with a failed image, in the order in which
+    they ended.
 
-    With `code` only those in which an image failed with this error code. Reads the products of
+    With `code`, only requests with an image that failed with this error code. Reads the products of
     every request that ended in that time.
     """
     parameters = {"code": code, "since_seconds": since_seconds}

@@ -1,9 +1,9 @@
-"""Queries that delete requests, in three steps that can each be repeated.
+"""Queries that delete requests, in three steps. Each step can be repeated.
 
-A request is marked (`expired_at`): from then on nobody can read or retry it. Then its files are
-deleted: the whole folder, since no row names the files of cancelled products. Then its rows. The
-mark says that there is something left to do, whatever dies in between; if the rows went first,
-nothing would know of the files.
+First the request is marked (`expired_at`): from then on nobody can read or retry it. Then its whole
+folder is deleted, since no row names the files of cancelled products. Its rows go last: while they
+exist, the mark lets any later sweep finish the deletion after a crash. Without them, nothing would
+refer to the files.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from halftone_shared.db.known_images import forget_images_of
 from halftone_shared.db.tables import products, requests
 from halftone_shared.errors import NotEnded
 
-# As many requests are marked at once, and as many products deleted in one statement.
+# Requests marked by one statement, and products deleted by one statement.
 EXPIRED_AT_ONCE = 100
 PRODUCTS_A_STEP = 5000
 
@@ -28,14 +28,14 @@ _MARK_DELETED = text(
 
 
 def mark_deleted(connection: Connection, request_id: UUID) -> None:
-    """Hide an ended request from now on; the sweeper deletes what is left of it. Raises NotEnded
-    for a request that runs or does not exist.
+    """Hide an ended request; the sweeper deletes its files and rows. Raises NotEnded for a request
+    that is running or does not exist.
     """
     if connection.execute(_MARK_DELETED, {"request_id": request_id}).rowcount == 0:
         raise NotEnded(f"The request {request_id} still runs.")
 
 
-# A request whose event is still to be delivered is kept: the receiver may want to read it.
+# Requests with an undelivered event are kept: the receiver may want to read them.
 _EXPIRE = text(
     """
     UPDATE requests SET expired_at = now()
@@ -49,16 +49,14 @@ _EXPIRE = text(
 
 
 def expire_requests(connection: Connection, days: int) -> int:
-    """Mark up to EXPIRED_AT_ONCE requests that ended more than `days` ago, the oldest first; how
-    many.
+    """Mark up to EXPIRED_AT_ONCE requests that ended more than `days` ago, the oldest first, and
+    return their number.
     """
     return connection.execute(_EXPIRE, {"days": days, "limit": EXPIRED_AT_ONCE}).rowcount
 
 
 def expired_requests(connection: Connection, kept: Collection[UUID] = ()) -> Sequence[UUID]:
-    """Up to EXPIRED_AT_ONCE requests that are marked and not deleted yet, without those that are
-    `kept`.
-    """
+    """Up to EXPIRED_AT_ONCE requests that are marked but not deleted yet, except those in `kept`."""
     marked = select(requests.c.id).where(
         requests.c.expired_at.isnot(None), requests.c.id.not_in(kept)
     )
@@ -70,7 +68,7 @@ def expired_requests(connection: Connection, kept: Collection[UUID] = ()) -> Seq
 
 
 def delete_rows(connection: Connection, request_id: UUID) -> None:
-    """Delete an expired request, its products step by step, so that no transaction gets long."""
+    """Delete the rows of an expired request. Products go in steps, so that transactions stay short."""
     total = (
         connection.execute(
             select(requests.c.total_products).where(requests.c.id == request_id)
@@ -78,22 +76,22 @@ def delete_rows(connection: Connection, request_id: UUID) -> None:
         or 0
     )
     marked = exists().where(requests.c.id == request_id, requests.c.expired_at.isnot(None))
-    # By ranges, not by a join with what a LIMIT found: PostgreSQL knows nothing yet of a request
-    # that came since its last ANALYZE, takes it for a row or two, and may then read all of it for
-    # each of the 5,000.
+    # Deletes by ranges of seq, not by a join with a LIMIT query. For a request newer than the last
+    # ANALYZE, PostgreSQL expects a row or two, and a join may read the whole request for each of
+    # the 5,000 products.
     for first in range(1, total + 1, PRODUCTS_A_STEP):
         step = products.c.seq.between(first, first + PRODUCTS_A_STEP - 1)
         connection.execute(
             delete(products).where(products.c.request_id == request_id, step, marked)
         )
     forget_images_of(connection, request_id)
-    # Its shards, events and attempts go with it.
+    # Foreign keys delete its shards, events and attempts.
     connection.execute(
         delete(requests).where(requests.c.id == request_id, requests.c.expired_at.isnot(None))
     )
 
 
 def image_token(connection: Connection, request_id: UUID) -> str | None:
-    """What the names and the folder of a request's images begin with; None where it is gone."""
+    """The prefix of a request's image names and of its folder; None if the request is gone."""
     token = select(requests.c.image_token).where(requests.c.id == request_id)
     return connection.execute(token).scalar()

@@ -1,7 +1,7 @@
-"""Every invariant of the database, as a query that finds what breaks it: what `halftone doctor`
-runs.
+"""Every invariant of the database, as a query for the rows that break it. `halftone doctor` runs
+them.
 
-All checks see one snapshot, so that a service in full swing passes as well as one at rest.
+All checks read one snapshot, so they also pass while the service is working.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from halftone_shared.db.products import WORK_LEASE_SECONDS
 from halftone_shared.db.tables import COUNTERS, ENDED_PRODUCTS, FINAL
 
 MAX_EXAMPLES = 5
-# A lease that ended this long ago has not been seen by any dispatcher: none is running.
+# No dispatcher has handled a lease that ended this long ago, so none is running.
 OVERDUE_SECONDS = 2 * max(DISPATCH_LEASE_SECONDS, WORK_LEASE_SECONDS)
 
 _SHARD_FULL = f"{ENDED_PRODUCTS} = total"
@@ -23,7 +23,9 @@ _SHARD_FULL = f"{ENDED_PRODUCTS} = total"
 
 @dataclass(frozen=True)
 class Check:
-    """An invariant in words, and the query whose rows break it; its first column says where."""
+    """An invariant in words, and the query for rows that break it. Its first column names the
+    place.
+    """
 
     rule: str
     query: str
@@ -31,7 +33,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: how many rows break the rule, and the first of them."""
+    """The result of a failed check: how many rows break the rule, and the first few of them."""
 
     rule: str
     count: int
@@ -44,7 +46,7 @@ def _unequal(left: str, right: str) -> str:
     )
 
 
-# What the products of each shard come to, counted anew.
+# Each shard's counters, recomputed from its products.
 _RECOUNT = f"""
     SELECT request_id, seq % {SHARDS} AS shard, count(*) AS total,
            count(*) FILTER (WHERE status = 'COMPLETED') AS processed_products,
@@ -186,7 +188,7 @@ CHECKS = (
 
 
 def examine(engine: Engine) -> Iterator[tuple[Check, Finding | None]]:
-    """Run every check, in turn; with what it found, or None where the rule holds."""
+    """Run the checks in turn. Yields each with its finding, or with None if the rule holds."""
     with (
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
         connection.begin(),

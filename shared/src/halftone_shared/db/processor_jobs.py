@@ -1,9 +1,9 @@
 """Queries on jobs of the external image processing service: one for each output of an image.
 
 A worker adds a job and sends it. While the service works on it, the product is *away*: PROCESSING,
-with a lease that ends when its last job expires, and in no worker. A callback records how a job
-ended. The one that ends the product's last open job makes the product due, and so does the end of
-the lease. Whoever claims the product next takes the results.
+held by no worker, with a lease that ends when its last job expires. A callback records how a job
+ended. The product becomes due when its last open job ends, or when the lease does. The worker that
+claims it next takes the results.
 
 Every function that changes a product and its jobs locks the product first.
 """
@@ -23,7 +23,7 @@ from halftone_shared.model.results import ImageResult
 
 
 class JobStatus(StrEnum):
-    """`sent`: the service has it, or is about to. `expired`: it did not call back in time."""
+    """`sent`: the job is at the service, or about to be sent. `expired`: no callback came in time."""
 
     SENT = "sent"
     COMPLETED = "completed"
@@ -33,7 +33,7 @@ class JobStatus(StrEnum):
 
 
 class Recorded(StrEnum):
-    """What became of a callback. `repeated`: it said the same before; nothing has changed."""
+    """How a callback was handled. `repeated`: an earlier one said the same; nothing has changed."""
 
     RECORDED = "recorded"
     REPEATED = "repeated"
@@ -43,7 +43,7 @@ class Recorded(StrEnum):
 
 @dataclass(frozen=True)
 class ProcessorJob:
-    """A job and how it stands. `variant` is empty for the main output; `position` counts from 1."""
+    """A job and its state. `variant` is empty for the main output; `position` counts from 1."""
 
     id: UUID
     position: int
@@ -74,7 +74,7 @@ def add_job(
     variant: str,
     timeout_seconds: float,
 ) -> datetime | None:
-    """Write a job before it is sent; when it expires. None where the claim is void."""
+    """Record a job before it is sent, and return when it expires; None if the claim is void."""
     expires_at: datetime | None = connection.execute(
         _ADD,
         {
@@ -90,8 +90,8 @@ def add_job(
     return expires_at
 
 
-# A result is used once: a product that is tried again sends its images again. The results of an
-# image wait for each other.
+# A result is used once: another attempt at the product sends its images again. Results of an image
+# are taken only when none of its jobs is open.
 _TAKE = text(
     """
     WITH unused AS (
@@ -113,10 +113,10 @@ _TAKE = text(
 
 
 def take_jobs(connection: Connection, claim: Claim) -> list[ProcessorJob]:
-    """The jobs of a claimed product: results that were not used yet, and jobs that are open.
+    """The jobs of a claimed product: unused results, and open jobs.
 
-    Results of images without an open job count as used from now on. A worker that dies with them
-    sends the images again.
+    Marks the results of images without an open job as used. If the worker then dies, the next one
+    sends those images again.
     """
     found = connection.execute(
         _TAKE, {"request_id": claim.key.request_id, "seq": claim.key.seq}
@@ -149,7 +149,7 @@ _SEND_AWAY = text(
     """
 ).bindparams(bindparam("images", type_=JSONB), bindparam("files", type_=ARRAY(Text)))
 
-# Only where no job is open: the product is due at once.
+# Makes the product due at once if no job is open.
 _BRING_BACK = text(
     """
     UPDATE products
@@ -160,7 +160,7 @@ _BRING_BACK = text(
                         AND job.status = 'sent' AND job.expires_at > now())
     """
 )
-# A callback that came before the product was sent away has ended the last job already.
+# For when a callback ended the last job before the product was sent away.
 _HAND_BACK = text(
     """
     UPDATE products
@@ -175,10 +175,10 @@ _NOTIFY = text(f"NOTIFY {WORK_CHANNEL}")
 
 
 def send_away(connection: Connection, claim: Claim, done: Sequence[ImageResult | None]) -> bool:
-    """Let go of a product whose images are with the service; what is `done` is kept.
+    """Release a product whose images are with the service; results in `done` are kept.
 
-    The attempt is taken back: the next claim, with the results, counts it again. False where the
-    claim is void. Runs in the caller's transaction.
+    The attempt is not counted; the next claim, with the results, counts it. False if the claim is
+    void. Runs in the caller's transaction.
     """
     key = {"request_id": claim.key.request_id, "seq": claim.key.seq}
     parameters = {
@@ -223,7 +223,7 @@ def record_callback(
     output_url: str | None = None,
     error: str | None = None,
 ) -> Recorded:
-    """Record how a job ended, once; where it was the product's last open job, the product is due.
+    """Record how a job ended, once. If it was the product's last open job, the product becomes due.
 
     Runs in the caller's transaction.
     """
@@ -258,7 +258,7 @@ def end_jobs(
     output_url: str | None = None,
     used: bool = False,
 ) -> None:
-    """End open jobs from the worker's side: the service answered at once, or refused them.
+    """End open jobs from the worker: the service answered at once, or refused them.
 
     `used`: the worker has the results. Jobs that a callback has ended stay as they are.
     """
@@ -278,7 +278,7 @@ _STATE = text(
 
 @dataclass(frozen=True)
 class OpenJobs:
-    """How many jobs the service has, and how many of them are past their time."""
+    """How many jobs the service has, and how many of them are overdue."""
 
     open: int
     overdue: int

@@ -272,7 +272,7 @@ class ProductRow:
 
     @property
     def images(self) -> list[ImageResult | None]:
-        """Each image's result, None for one that has not ended. The output CSV needs only `files`."""
+        """Each image's result, None if it has not ended. The output CSV needs only `files`."""
         return stored_results(self.input_image_urls, self._stored, self.files)
 
     @property
@@ -379,7 +379,7 @@ class Failures:
 
 
 def failures_by_code(connection: Connection, request_id: UUID) -> list[Failures]:
-    """Failures in the first COUNTED_PRODUCTS products with failed images, most frequent code first."""
+    """Failures in the first COUNTED_PRODUCTS products that have any, most frequent code first."""
     rows = connection.execute(_FAILURES, {"request_id": request_id})
     return [
         Failures(ImageErrorCode(row.code), row.images, row.products, row.message, row.retried)

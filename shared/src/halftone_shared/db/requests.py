@@ -1,4 +1,4 @@
-"""Queries on requests: writing a new one with its products, and reading how it goes."""
+"""Queries on requests: inserting one with its products, and reading its status."""
 
 import json
 import re
@@ -20,22 +20,23 @@ from halftone_shared.model.image_names import image_token
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
-# Whoever dispatches listens here, so that an upload starts at once and an idle dispatcher hardly
-# asks.
+# Dispatchers LISTEN on this channel, so that an upload starts at once and an idle dispatcher rarely
+# polls.
 WORK_CHANNEL = "halftone_work"
 
 
-# A status names so many hosts that products wait for.
+# A status lists at most this many hosts that products wait for.
 WAITING_HOSTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A request as it is accepted.
+    """A request to insert.
 
     `trace_id` is the upload's X-Request-Id; all logs about the request carry it. `image_key` is
-    secret: the names of the output images follow from it. `csv_layout` is the API's Layout as JSON.
-    `sample` says of how many products and images the request is a sample; None where it has all.
+    secret: the names of the output images are derived from it. `csv_layout` is the API's Layout as
+    JSON. `sample` has the numbers of products and images in the whole file; None if the request has
+    all of them.
     """
 
     id: UUID
@@ -58,8 +59,8 @@ class NewProduct:
     """A row of the file with images. `cells` are the uploaded cells, verbatim; `line` is where the
     row starts.
 
-    `serial_number` is that of the native CSV. `product_key` is the text by which the file knows the
-    product. `kinds` has a character a cell of a workbook, and is empty where all cells are text.
+    `serial_number` is the native CSV's. `product_key` is the text that identifies the product in
+    the file. `kinds` has one character per cell of a workbook; it is empty if all cells are text.
     """
 
     line: int
@@ -74,7 +75,7 @@ class NewProduct:
 
 @dataclass(frozen=True)
 class OtherRow:
-    """A row of the file that is no product, and comes back as it is."""
+    """A row of the file that is not a product. The output file has it unchanged."""
 
     line: int
     cells: Sequence[str]
@@ -147,13 +148,13 @@ _COPY_OTHER_TYPES = ("uuid", "int4", "int4", "int4", "text[]", "text")
 
 @contextmanager
 def insert_request(connection: Connection, request: NewRequest) -> Iterator[ProductWriter]:
-    """Write a request, then through the yielded writer its products, then its barrier; dispatchers
-    wake at the commit.
+    """Insert a request, then its products through the yielded writer, then its barrier. The commit
+    wakes the dispatchers.
 
-    Runs in the caller's transaction: when the block raises, nothing of it remains. A request needs
-    at least one product.
+    Runs in the caller's transaction: if the block raises, nothing is kept. A request needs at least
+    one product.
     """
-    # The totals are known when the last row is read; no one sees the row before the commit.
+    # The totals are known only after the last row; nobody can read the request before the commit.
     connection.execute(
         insert(requests).values(
             id=request.id,
@@ -214,16 +215,15 @@ def _copy_other_rows(driver: "psycopg.Connection[Any]", request_id: UUID, spool:
 
 
 def _shard_totals(total_products: int) -> dict[int, int]:
-    """How many of the products 1…N fall into each shard (seq % SHARDS); shards without any are left
-    out.
-    """
+    """How many of the products 1…N fall into each shard (seq % SHARDS), without empty shards."""
     totals = {
         shard: (total_products - shard) // SHARDS + (1 if shard else 0) for shard in range(SHARDS)
     }
     return {shard: total for shard, total in totals.items() if total}
 
 
-# What products of a running request wait for, the most first. ix_products_waiting has only those.
+# Hosts that products of a running request wait for, the most products first. ix_products_waiting
+# contains waiting products only.
 _WAITING_FOR = f"""
     (SELECT coalesce(jsonb_agg(to_jsonb(waiting)), '[]') FROM (
         SELECT waiting_host AS host, waiting_reason AS reason, count(*) AS products
@@ -270,8 +270,8 @@ _LIST_STATUS = text(
 def get_status(
     connection: Connection, request_id: UUID, *, owner: UUID | None
 ) -> RequestStatus | None:
-    """A request as its owner reads it; None where it does not exist, is being deleted, or, with
-    `owner`, is another's.
+    """A request as its owner reads it; None if it does not exist, is being deleted, or, with
+    `owner`, belongs to another owner.
     """
     row = connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner})
     found = row.mappings().one_or_none()
@@ -279,7 +279,7 @@ def get_status(
 
 
 def owner_of(connection: Connection, request_id: UUID) -> UUID | None:
-    """Whose request it is; None where the service knows no owners, or no such request."""
+    """The request's owner; None without authentication, or if the request does not exist."""
     owner: UUID | None = connection.execute(
         select(requests.c.owner_id).where(requests.c.id == request_id)
     ).scalar()
@@ -296,7 +296,7 @@ def list_status(
     search: str = "",
 ) -> list[RequestStatus]:
     """The newest requests first, at most `limit`, older than `before` (creation time and ID of the
-    last one seen). `search` is a part of the file's name or the beginning of the ID.
+    last one seen). `search` is part of the file's name or the start of the ID.
     """
     before_time, before_id = before or (None, None)
     rows = connection.execute(
@@ -316,7 +316,7 @@ def list_status(
 
 
 def _literal(text: str) -> str:
-    """A text as a LIKE pattern that matches it alone."""
+    """The text as a LIKE pattern that matches only this text."""
     return re.sub(r"([\\%_])", r"\\\1", text)
 
 
@@ -332,6 +332,8 @@ def _request_status(row: RowMapping) -> RequestStatus:
 
 
 def get_layout(connection: Connection, request_id: UUID) -> dict[str, Any] | None:
-    """How the request's file was read, as the API stored it; None for the native CSV of before."""
+    """The layout of the request's file, as the API stored it; None for native CSV before migration
+    0006.
+    """
     query = select(requests.c.csv_layout).where(requests.c.id == request_id)
     return cast("dict[str, Any] | None", connection.execute(query).scalar())

@@ -1,9 +1,10 @@
-"""Queries on webhook events: one an ending of a request, written by the statement that ends it
-(barrier.py).
+"""Queries on webhook events: one for each time a request ends, written by the statement that ends
+it (barrier.py).
 
-Pending until a 2xx answer (delivered), a 410 or the end of the schedule (failed). The body is
-frozen before the first attempt and stays the same on every other; a request that has ended does not
-change, so freezing late loses nothing, and whoever starts a request again (a retry) freezes first.
+An event is pending until a 2xx answer (delivered), or until a 410 or the end of the schedule
+(failed). Its body is written before the first attempt, and all attempts send the same body. An
+ended request does not change, so writing the body late loses nothing. A retry of the request writes
+it first.
 """
 
 import json
@@ -19,14 +20,16 @@ from halftone_shared.db.tables import webhook_attempts, webhook_events
 from halftone_shared.model.states import WebhookStatus
 from halftone_shared.model.status_object import event_type, status_object, timestamp
 
-# Longer than any attempt can take; a deliverer that says nothing for this long is taken for dead.
+# Longer than any attempt can take. A worker that does not record its attempt by then counts as
+# dead.
 DELIVERY_LEASE_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class DueEvent:
-    """An event in this deliverer's hand since `claimed_at`. `attempt` counts all from 1, `step`
-    those of the schedule from 0. `due_at` is the time that it was due for: a replay changes it.
+    """An event that this worker claimed at `claimed_at`. `attempt` counts all attempts from 1,
+    `step` those of the current schedule from 0. `due_at` is when this attempt was due: a replay
+    changes it.
     """
 
     id: UUID
@@ -43,7 +46,7 @@ class DueEvent:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How one attempt went. `error` is a sentence, None where the receiver answered 2xx."""
+    """The result of one attempt. `error` is a sentence, None if the receiver answered 2xx."""
 
     duration_ms: int
     status_code: int | None = None
@@ -53,8 +56,8 @@ class Delivery:
 def freeze_event(
     connection: Connection, event_id: UUID, public_url: str, retention_days: int = 0
 ) -> None:
-    """Write the event's body from its request, unless it has one. For a request that has ended and
-    not started again.
+    """Write the event's body from its request, unless it has one. The request must have ended and
+    not have been retried since.
     """
     event = connection.execute(
         select(webhook_events.c.request_id).where(
@@ -76,7 +79,7 @@ def freeze_event(
     )
 
 
-# A message names the attempt it is for: a duplicate finds it counted already and is refused.
+# A message names its attempt: a duplicate finds that attempt counted and is refused.
 _CLAIM = text(
     """
     UPDATE webhook_events AS event
@@ -95,8 +98,8 @@ _CLAIM = text(
 def claim_event(
     connection: Connection, event_id: UUID, attempt: int, public_url: str, retention_days: int = 0
 ) -> DueEvent | None:
-    """Take an event in hand for its `attempt`-th delivery; None when that was begun before or the
-    event has ended.
+    """Claim an event for its `attempt`-th delivery; None if that attempt was claimed before or the
+    event is no longer pending.
     """
     freeze_event(connection, event_id, public_url, retention_days)
     row = connection.execute(
@@ -118,9 +121,8 @@ def claim_event(
     )
 
 
-# Once, also where the first time was committed and nobody heard of it. An event that was replayed
-# since the attempt began is due again: what came of that attempt is logged, and the event left as
-# it is.
+# Idempotent: a repeated call, after a commit whose answer was lost, changes nothing. If the event
+# was replayed since the attempt began, the attempt is logged and the event is not changed.
 _RECORD = text(
     """
     WITH logged AS (
@@ -146,8 +148,8 @@ def record_delivery(
     status: WebhookStatus,
     delay_seconds: float | None,
 ) -> None:
-    """Log an attempt and move the event, unless it was replayed meanwhile: `pending` again after
-    the delay, or ended, with no delay.
+    """Log an attempt and update the event, unless it was replayed in the meantime. With a delay it
+    is `pending` and due after that; without one it has ended.
     """
     connection.execute(
         _RECORD,
@@ -177,8 +179,8 @@ _HAND_BACK = text(
 
 
 def hand_back_event(connection: Connection, event: DueEvent, delay_seconds: float) -> None:
-    """Give back an event that was not sent, due again after the delay: the attempt does not count.
-    Nothing where it was replayed meanwhile.
+    """Give back an event that was not sent, due again after the delay. The attempt does not count.
+    Does nothing if the event was replayed in the meantime.
     """
     connection.execute(
         _HAND_BACK,
@@ -193,8 +195,8 @@ def hand_back_event(connection: Connection, event: DueEvent, delay_seconds: floa
 
 @dataclass(frozen=True)
 class WebhookEventRow:
-    """An event as its request's owner reads it. `body` is what every attempt sends, None before the
-    first.
+    """An event as its request's owner reads it. `body` is the body of every attempt, None before
+    the first.
     """
 
     id: UUID
@@ -211,7 +213,7 @@ class WebhookEventRow:
 
 @dataclass(frozen=True)
 class WebhookAttemptRow:
-    """One delivery of an event: an entry of its log."""
+    """One attempt to deliver an event: an entry in its log."""
 
     attempt: int
     started_at: datetime
@@ -221,7 +223,7 @@ class WebhookAttemptRow:
 
 
 def events_of(connection: Connection, request_id: UUID) -> list[WebhookEventRow]:
-    """A request's events, the newest ending first."""
+    """A request's events, the newest run first."""
     columns = [webhook_events.c[field.name] for field in fields(WebhookEventRow)]
     query = select(*columns).where(webhook_events.c.request_id == request_id)
     rows = connection.execute(query.order_by(webhook_events.c.run.desc())).mappings()
@@ -264,8 +266,8 @@ _REPLAY = text(
 
 
 def replay_event(connection: Connection, request_id: UUID) -> bool:
-    """Have a request's newest event sent again, from the start of the schedule; False when it has
-    none yet, or is to be deleted.
+    """Send a request's newest event again, from the start of the schedule. False if the request has
+    no event yet or is being deleted.
     """
     row = connection.execute(_REPLAY, {"request_id": request_id}).one()
     return bool(row.replayed)
