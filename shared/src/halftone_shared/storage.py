@@ -1,4 +1,4 @@
-"""Where output images lie: a folder or an S3 bucket, by HALFTONE_STORAGE_URL, through one interface
+"""Storage of output images: a folder or an S3 bucket (HALFTONE_STORAGE_URL), through one interface
 (obstore).
 """
 
@@ -29,29 +29,29 @@ log = structlog.get_logger(__name__)
 
 CHUNK_BYTES = 256 * 1024
 DELETE_PAGE_FILES = 1000
-# A call that failed is tried again for this long: a bucket that does not answer costs one time-out
-# then (30 s), and not the six of them that obstore has the patience for.
+# Failed calls are retried for this long. A bucket that does not answer then costs one time-out (30
+# s) instead of obstore's default of six.
 RETRY_SECONDS = 10.0
-# In a folder: what tells it from an empty one, and what it is tried by.
+# Files in a storage folder: the marker that identifies it, and the file that a probe writes.
 MARKER_NAME, _PROBE_NAME = ".halftone-storage", ".halftone-probe"
 PROBE_BYTES, MAX_PROBE_BYTES = 1024 * 1024, 64 * 1024 * 1024
-# Trying a bucket has an answer within this time.
+# Probing a bucket takes at most this long.
 _PROBE_SECONDS = 4
 _FORBIDDEN = (PermissionError, PermissionDeniedError, UnauthenticatedError)
-# What this process calls a file until it is whole: a name that no other process has, and a number.
+# Suffix of an unfinished file: random text that is unique to this process, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
-# Who names an endpoint over http:// means it. No client option: one of these, and none is read from
-# the environment.
+# An endpoint given as http:// is intended. Set here and not as a client option: with any client
+# option, obstore reads none from the environment.
 _BUCKET: Any = {"allow_http": True}
 
 
 class ImageStore:
-    """Output images by their name (image_names.py). Writing the same name again puts the same file
-    in its place.
+    """Output images by name (image_names.py). Writing a name again replaces the file with an
+    identical one.
     """
 
     def __init__(self, storage_url: str) -> None:
-        """Raises BadSettings where the folder can be neither found nor made, or the bucket's
+        """Raises BadSettings if the folder neither exists nor can be created, or if the bucket's
         settings are wrong.
         """
         self._store, self._folder = _open_store(storage_url)
@@ -60,11 +60,11 @@ class ImageStore:
 
     @property
     def is_remote(self) -> bool:
-        """Whether storing waits for the network more than it works."""
+        """Whether storing a file is mostly waiting for the network."""
         return self._folder is None
 
     def put(self, name: str, data: bytes | bytearray) -> None:
-        """Store a file whole and durably, or not at all. Raises StorageUnavailable."""
+        """Store a file atomically and durably. Raises StorageUnavailable."""
         try:
             if self._folder is not None:
                 self._check_marker()
@@ -78,8 +78,8 @@ class ImageStore:
             raise StorageUnavailable(f"The image could not be stored: {error}") from error
 
     def probe(self, size: int = PROBE_BYTES) -> None:
-        """Write a file of this size and delete it. Raises StorageUnavailable where that fails, or
-        where a folder is not the one that it was (see expect_marker).
+        """Write a file of this size and delete it. Raises StorageUnavailable if that fails, or if
+        the folder has lost its marker (see expect_marker).
         """
         try:
             if self._folder is None:
@@ -96,8 +96,8 @@ class ImageStore:
             raise unavailable from error
 
     def read_marker(self) -> str | None:
-        """What tells this folder from an empty one beneath a mount point; None where there is none,
-        or in a bucket. Raises StorageUnavailable.
+        """The folder's marker, which an empty folder beneath a mount point does not have. None
+        without a marker, and for a bucket. Raises StorageUnavailable.
         """
         if self._folder is None:
             return None
@@ -117,8 +117,8 @@ class ImageStore:
                 raise StorageUnavailable(f"The storage cannot be written: {error}") from error
 
     def expect_marker(self) -> None:
-        """From now on nothing is written unless the marker is there: the folder of a volume that
-        was unmounted is not made again beneath its mount point.
+        """Refuse writes from now on unless the folder has its marker. After its volume is
+        unmounted, nothing is written beneath the mount point.
         """
         self._expects_marker = self._folder is not None
 
@@ -133,8 +133,8 @@ class ImageStore:
             )
 
     def copy(self, name: str, copy_name: str) -> None:
-        """Store a file once more under another name, without reading it: by a hard link in a
-        folder, by the server in a bucket. Deleting one leaves the other.
+        """Store a file under a second name without transferring it: by a hard link in a folder, by
+        the server in a bucket. Deleting one name keeps the other.
 
         Raises ImageNotStored or StorageUnavailable.
         """
@@ -174,8 +174,8 @@ class ImageStore:
     async def _chunks(
         self, result: "GetResult", name: str, at: int, end: int
     ) -> AsyncIterator[bytes]:
-        """A bucket's answer breaks off after some minutes, however slowly it is taken: then another
-        goes on from there, as long as something comes.
+        """A bucket may close a slow download after some minutes. Then a new request continues from
+        the last byte; an answer without any bytes is an error.
         """
         while True:
             began = at
@@ -191,12 +191,12 @@ class ImageStore:
             result = await self._open(name, at, end)
 
     def delete_folder(self, folder: str) -> None:
-        """Delete every file under a folder, and the folder. Again does nothing. Raises
+        """Delete a folder with all files under it. Does nothing if the folder is gone. Raises
         StorageUnavailable.
         """
         try:
             if self._folder is not None:
-                # What a killed worker left half-written is not in obstore's listings.
+                # obstore does not list the unfinished files of a killed worker.
                 shutil.rmtree(self._folder / folder)
                 return
             while page := next(
@@ -204,7 +204,7 @@ class ImageStore:
             ):
                 obstore.delete(self._store, [file["path"] for file in page])
         except FileNotFoundError as error:
-            # Gone already, or in part: who else deletes it may not come to its end.
+            # Another process is deleting the folder, and may not finish.
             if self._folder is not None and (self._folder / folder).exists():
                 raise StorageUnavailable(
                     f"The files under {folder} are being deleted by another."
@@ -215,7 +215,7 @@ class ImageStore:
             ) from error
 
     def _refuse_link(self, name: str) -> None:
-        """Raise FileNotFoundError where an image's name is a link to another file."""
+        """Raise FileNotFoundError if an image's path contains a symbolic link."""
         if self._folder is not None:
             path = self._folder / storage_path(name)
             if os.path.realpath(path) != str(path):
@@ -223,11 +223,11 @@ class ImageStore:
 
 
 def _write_file(path: str, data: bytes | bytearray) -> None:
-    """Whole, under a name of its own, then in the place of what may be there; on return it is on
+    """Write a file under a temporary name, then rename it over any existing one. On return it is on
     the disk.
 
-    By the bare calls: a thread that returns from one waits for its turn among the others, up to
-    some milliseconds.
+    Uses bare system calls, and few of them: after each, a thread may wait some milliseconds for the
+    GIL.
     """
     unfinished = f"{path}#{_OURS}{next(_numbers)}"
     file = _create(unfinished)
@@ -240,15 +240,15 @@ def _write_file(path: str, data: bytes | bytearray) -> None:
         except BaseException:
             os.unlink(unfinished)  # noqa: PTH108
             raise
-        # After the rename, so that one call is enough for both: with a file, ext4, XFS and Btrfs
-        # write its name.
+        # After the rename, so that one fsync covers the data and the name: ext4, XFS and Btrfs
+        # write both.
         os.fsync(file)
     finally:
         os.close(file)
 
 
 def _probe_folder(folder: Path, size: int) -> None:
-    """By a file that takes up its bytes: a full disk may still have room for an empty one."""
+    """Write a file of this size: a full disk may still accept an empty one."""
     path = f"{folder}/{_PROBE_NAME}#{_OURS}{next(_numbers)}"
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -261,7 +261,7 @@ def _probe_folder(folder: Path, size: int) -> None:
 
 
 def _link(source: str, target: str) -> bool:
-    """Whether a hard link was made; some file systems have none, or allow few of one file."""
+    """Make a hard link; False if the file system has none or allows no more for this file."""
     unfinished = f"{target}#{_OURS}{next(_numbers)}"
     try:
         _link_into_folder(source, unfinished)
@@ -272,7 +272,7 @@ def _link(source: str, target: str) -> bool:
     try:
         os.rename(unfinished, target)  # noqa: PTH104
     finally:
-        # Where the target is a link to the same file already, a rename does nothing.
+        # If the target already is a link to the same file, rename() leaves the source in place.
         with suppress(FileNotFoundError):
             os.unlink(unfinished)  # noqa: PTH108
     file = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
@@ -313,7 +313,7 @@ def _read_errors(name: str) -> Iterator[None]:
 
 
 def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
-    """The store, and its folder where it is one."""
+    """The store, and its folder if the storage is one."""
     parts = urlsplit(storage_url)
     try:
         if parts.scheme == "s3":
@@ -321,10 +321,10 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
             retries: RetryConfig = {"retry_timeout": timedelta(seconds=RETRY_SECONDS)}
             return S3Store(parts.netloc, prefix=prefix, config=_BUCKET, retry_config=retries), None
         folder = Path(unquote(parts.path)).resolve()
-        # Others on the machine have nothing to look for in it.
+        # Not readable by other users of the machine.
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         return LocalStore(folder), folder
-    except (BaseError, OSError, ValueError) as error:  # ValueError: for a path that is none
+    except (BaseError, OSError, ValueError) as error:  # ValueError: an invalid path
         reason = str(error).splitlines()[0]
         raise BadSettings(
             [f"HALFTONE_STORAGE_URL={storage_url!r}: it cannot be used ({reason})."]
@@ -332,7 +332,7 @@ def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:
 
 
 def _open_probe_store(storage_url: str) -> ObjectStore:
-    """The bucket, without the patience that an image has."""
+    """The bucket with short time-outs, for probes."""
     parts = urlsplit(storage_url)
     config: Any = {**_BUCKET, "timeout": f"{_PROBE_SECONDS}s", "connect_timeout": "2s"}
     return S3Store(
@@ -344,8 +344,8 @@ def _open_probe_store(storage_url: str) -> ObjectStore:
 
 
 def refuse_unusable_storage(storage_url: str) -> None:
-    """For a program's start: raises BadSettings where the storage can never work, as without
-    permission or a bucket. One that is away for now is only logged.
+    """For a program's start. Raises BadSettings if the storage cannot work: no permission, or no
+    such bucket. A temporary failure is only logged.
     """
     try:
         ImageStore(storage_url).probe()

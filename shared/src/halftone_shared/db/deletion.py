@@ -56,7 +56,7 @@ def expire_requests(connection: Connection, days: int) -> int:
 
 
 def expired_requests(connection: Connection, kept: Collection[UUID] = ()) -> Sequence[UUID]:
-    """Up to EXPIRED_AT_ONCE requests that are marked but not deleted yet, except those in `kept`."""
+    """Up to EXPIRED_AT_ONCE requests that are marked but not yet deleted, except `kept`."""
     marked = select(requests.c.id).where(
         requests.c.expired_at.isnot(None), requests.c.id.not_in(kept)
     )
@@ -68,7 +68,9 @@ def expired_requests(connection: Connection, kept: Collection[UUID] = ()) -> Seq
 
 
 def delete_rows(connection: Connection, request_id: UUID) -> None:
-    """Delete the rows of an expired request. Products go in steps, so that transactions stay short."""
+    """Delete the rows of an expired request. Products go in steps, so that transactions stay
+    short.
+    """
     total = (
         connection.execute(
             select(requests.c.total_products).where(requests.c.id == request_id)

@@ -1,6 +1,4 @@
-"""Queries on idempotency keys: an upload that is sent twice with the same key is one request, for
-24 hours.
-"""
+"""Queries on idempotency keys: uploads with the same key within 24 hours make one request."""
 
 from typing import Any
 from uuid import UUID
@@ -17,19 +15,17 @@ KEPT = text("interval '24 hours'")
 def claim_key(
     connection: Connection, owner_id: UUID | None, key: str, fingerprint: bytes
 ) -> dict[str, Any] | None:
-    """Take a key for this transaction: None when it is new, and what was answered when the same
-    upload came before.
+    """Claim a key in this transaction. Returns None if the key is new, and the stored answer if the
+    same upload came before.
 
-    Waits for a transaction that holds the same key just now. Raises KeyUsedOtherwise.
+    Waits for another transaction that is using the same key. Raises KeyUsedOtherwise.
     """
     same_key = (
         idempotency_keys.c.owner_id.is_not_distinct_from(owner_id),
         idempotency_keys.c.key == key,
     )
     before = None
-    while (
-        before is None
-    ):  # a key that is in the way now may have been forgotten by the time that it is looked at
+    while before is None:  # a conflicting key may be deleted before it is read: try again
         connection.execute(
             delete(idempotency_keys).where(
                 *same_key, idempotency_keys.c.created_at < func.now() - KEPT
@@ -55,7 +51,7 @@ def claim_key(
 def keep_answer(
     connection: Connection, owner_id: UUID | None, key: str, answer: dict[str, Any]
 ) -> None:
-    """Keep what the upload is answered with, for when it comes again."""
+    """Store the upload's answer, to repeat it if the upload comes again."""
     connection.execute(
         update(idempotency_keys)
         .where(
@@ -67,7 +63,7 @@ def keep_answer(
 
 
 def forget_old_keys(connection: Connection) -> int:
-    """Delete the keys that are older than they are kept for; how many."""
+    """Delete keys older than KEPT and return their number."""
     return connection.execute(
         delete(idempotency_keys).where(idempotency_keys.c.created_at < func.now() - KEPT)
     ).rowcount

@@ -1,9 +1,9 @@
-"""Queries on known images: what an owner's URLs held when they were fetched last, and what was made
-of it, so that an unchanged image need not be compressed again.
+"""Queries on known images: the last source and result for each of an owner's image URLs, so that an
+unchanged image is not compressed again.
 
-A row is found by its key alone: a hash over owner, URL, options and version of the codec. So
-nothing is ever taken over from another owner, and any change of the rest misses. The row names the
-files of the newest request that has them; it goes with that request.
+A row is found only by its key, a hash of owner, URL, options and codec version. So images of
+another owner are never reused, and a change of any part is a miss. The row names the files of the
+newest request that has them and is deleted with that request.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from halftone_shared.db.engine import driver_statement
 from halftone_shared.model.results import ImageResult
 
-# A row that was not used for so long is deleted, as are the oldest beyond so many.
+# Rows not used for KEPT_DAYS are deleted, and the oldest rows beyond MAX_ROWS.
 KEPT_DAYS = 90
 MAX_ROWS = 20_000_000
 MAX_VALIDATOR_CHARACTERS = 512
@@ -25,7 +25,7 @@ MAX_VALIDATOR_CHARACTERS = 512
 
 @dataclass(frozen=True)
 class Source:
-    """An image as it was fetched: the SHA-256 of its bytes and its server's validators."""
+    """A fetched image: the SHA-256 of its bytes and the server's validators."""
 
     sha256: bytes
     etag: str | None = None
@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class KnownImage:
-    """What became of an image in the newest request that had it."""
+    """An image's source and result in the newest request that had it."""
 
     key: bytes
     request_id: UUID
@@ -43,7 +43,7 @@ class KnownImage:
 
 
 def image_key(owner_id: UUID | None, url: str, made_by: bytes) -> bytes:
-    """The key of an image; `made_by` stands for its options and the codec's version."""
+    """The key of an image. `made_by` identifies its options and the codec's version."""
     owner = b"" if owner_id is None else owner_id.bytes
     return sha256(b"%d" % len(owner) + owner + sha256(made_by).digest() + url.encode()).digest()
 
@@ -69,7 +69,7 @@ def find_known_images(connection: Connection, keys: Sequence[bytes]) -> dict[byt
     }
 
 
-# In the order of the keys, so that two of these never wait for each other.
+# In the order of the keys, so that concurrent statements cannot deadlock.
 _REMEMBER = driver_statement(
     """
     INSERT INTO known_images (key, request_id, sha256, etag, last_modified, file, result, used_at)
@@ -87,7 +87,7 @@ _REMEMBER = driver_statement(
 
 
 def remember_images(connection: Connection, images: Sequence[KnownImage]) -> None:
-    """Keep what became of images that succeeded, in place of what was known before."""
+    """Store the results of images that succeeded, replacing earlier ones."""
     by_key = list({image.key: image for image in images}.values())
     if not by_key:
         return
@@ -106,19 +106,19 @@ def remember_images(connection: Connection, images: Sequence[KnownImage]) -> Non
 
 
 def _bounded(validator: str | None) -> str | None:
-    """A validator that is worth keeping: short, and sent back as it came."""
+    """The validator if it is short, printable ASCII, else None: it is sent back unchanged."""
     if validator is None or len(validator) > MAX_VALIDATOR_CHARACTERS:
         return None
     return validator if validator.isascii() and validator.isprintable() else None
 
 
 def forget_image(connection: Connection, key: bytes) -> None:
-    """For an image whose files are missing."""
+    """Delete the row of an image whose files are missing."""
     connection.execute(text("DELETE FROM known_images WHERE key = :key"), {"key": key})
 
 
 def forget_images_of(connection: Connection, request_id: UUID) -> None:
-    """For a request that is being deleted: its files are gone."""
+    """Delete the rows of a request whose files are gone."""
     connection.execute(
         text("DELETE FROM known_images WHERE request_id = :request_id"), {"request_id": request_id}
     )
@@ -136,5 +136,7 @@ _FORGET_OLD = text(
 def forget_old_images(
     connection: Connection, *, days: int = KEPT_DAYS, rows: int = MAX_ROWS
 ) -> int:
-    """Keep the table bounded; how many rows went. Reads all of it: once a day is enough."""
+    """Delete rows beyond the limits and return their number. Reads the whole table; run it once a
+    day.
+    """
     return connection.execute(_FORGET_OLD, {"days": days, "rows": rows}).rowcount

@@ -23,7 +23,9 @@ from halftone_shared.model.results import ImageResult
 
 
 class JobStatus(StrEnum):
-    """`sent`: the job is at the service, or about to be sent. `expired`: no callback came in time."""
+    """`sent`: the job is at the service, or about to be sent. `expired`: no callback came in
+    time.
+    """
 
     SENT = "sent"
     COMPLETED = "completed"

@@ -1,9 +1,9 @@
-"""The rate limit, shared by all API processes: GCRA, a leaky bucket that is a single time, in one
-statement a call.
+"""The rate limit, shared by all API processes: GCRA, a leaky bucket stored as one timestamp. Each
+call runs one statement.
 
-`free_at` is when the caller's bucket will be empty. Each call moves it on by one interval; a call
-is refused when the bucket would be fuller than the limit's count of calls (burst). None is fuller
-than that: where it seems to be, the database's clock was set back.
+`free_at` is when the caller's bucket will be empty. Each call moves it by one interval. A call is
+refused if the bucket would hold more calls than the limit allows. `free_at` is capped accordingly:
+a later value means that the database's clock was set back.
 """
 
 from sqlalchemy import Connection, text
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from halftone_shared.model.rate_limit import RateLimit
 
 _FREE_AT = "least(known.free_at, clock_timestamp() + make_interval(secs => :period))"
-# clock_timestamp, as a call that has waited for another's row lock must see the time after it.
+# clock_timestamp(), not now(): a call that waited for a row lock needs the time after the wait.
 _TAKE = text(
     f"""
     INSERT INTO rate_limits AS known (caller, free_at)
@@ -33,8 +33,8 @@ _WAIT = text(
 
 
 def seconds_to_wait(connection: Connection, caller: str, limit: RateLimit) -> float:
-    """Count a call of this caller: 0 when it may go on, and else, uncounted, in how many seconds
-    the next one may.
+    """Count a call and return 0 if it is allowed. Otherwise do not count it, and return the seconds
+    until the next call is allowed.
     """
     parameters = {
         "caller": caller,
@@ -47,5 +47,5 @@ def seconds_to_wait(connection: Connection, caller: str, limit: RateLimit) -> fl
 
 
 def forget_callers(connection: Connection) -> None:
-    """Delete the callers whose bucket is empty: they are like new ones."""
+    """Delete callers whose bucket is empty: they need no row."""
     connection.execute(text("DELETE FROM rate_limits WHERE free_at < now()"))

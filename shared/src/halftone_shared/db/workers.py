@@ -1,5 +1,5 @@
-"""Queries on workers: a row a worker process, renewed while it lives, so that others see how many
-there are.
+"""Queries on workers: one row per worker process, updated at every heartbeat, so that others see
+which workers are alive.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,11 @@ _FORGOTTEN_AFTER = text("interval '1 hour'")
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """What a worker process says of itself at every heartbeat.
+    """What a worker process reports at every heartbeat.
 
-    `engines`: the versions of its image libraries. `clock`: the time by its own clock, which
-    `last_seen_at` tells by the database's. All three are None from a worker older than schema 0006.
+    `engines`: the versions of its image libraries. `clock`: the time by the worker's clock
+    (`last_seen_at` is by the database's). `version`, `engines` and `clock` are None from workers
+    older than schema 0006.
     """
 
     id: UUID
@@ -38,7 +39,7 @@ class WorkerReport:
 
 
 def report_worker(connection: Connection, report: WorkerReport) -> None:
-    """Say that this worker lives; and forget those that have said nothing for an hour."""
+    """Record a heartbeat, and delete workers without one for an hour."""
     row = vars(report) | {"last_seen_at": func.now()}
     connection.execute(
         insert(workers).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
@@ -49,20 +50,20 @@ def report_worker(connection: Connection, report: WorkerReport) -> None:
 
 
 def forget_worker(connection: Connection, worker_id: UUID) -> None:
-    """This worker has stopped."""
+    """Delete the row of a worker that has stopped."""
     connection.execute(delete(workers).where(workers.c.id == worker_id))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveWorker(WorkerReport):
-    """A worker's newest report, and since when it runs."""
+    """A worker's newest report, and when it started."""
 
     started_at: datetime
     last_seen_at: datetime
 
 
 def live_workers(connection: Connection) -> list[LiveWorker]:
-    """The workers that have reported within ALIVE_SECONDS, the oldest first."""
+    """Workers that reported within ALIVE_SECONDS, the oldest first."""
     alive = workers.c.last_seen_at > func.now() - text(f"interval '{ALIVE_SECONDS} seconds'")
     rows = connection.execute(
         select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)

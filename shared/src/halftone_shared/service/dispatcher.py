@@ -1,7 +1,7 @@
 """The loop that hands out due work: runs in a thread of the API, or of the embedded worker.
 
-It keeps the queue short on purpose: what waits in the queue is served in the order of publishing,
-so that five products uploaded behind a million would wait for all that was published before them.
+It keeps the queue short on purpose. The queue is first in, first out, so five products uploaded
+after a million would wait for everything published before them.
 """
 
 import select
@@ -46,8 +46,9 @@ REAP_EVERY_SECONDS = 2.0
 IDLE_SECONDS = 10.0
 STOP_CHECK_SECONDS = 0.5
 FAILURE_PAUSE_SECONDS = 1.0
-# While the database was away no worker could renew a lease, nor before its clock was set forward,
-# as where a machine slept: each has this long before those that ended are taken for lost.
+# Workers cannot renew leases while the database is down, and a clock set forward, as after a
+# machine slept, ends leases early. Workers then have this long to renew before ended leases count
+# as lost.
 LEASES_GRACE_SECONDS = 2.0 * RENEW_EVERY_SECONDS
 CLOCK_TOLERANCE_SECONDS = 5.0
 MIN_WINDOW = 8
@@ -68,15 +69,16 @@ class WorkQueue(Protocol):
         """
 
     def close(self) -> None:
-        """Close whatever is open."""
+        """Close all connections."""
 
 
 class Window:
-    """How many messages may wait in the queue, and how often to look: what waits there makes a
-    small upload wait.
+    """How many messages may wait in the queue, and how often to check it. Messages in the queue
+    delay small uploads, so the window stays small.
 
-    So where the workers empty it between two looks it is looked at more often, and only grows where
-    that is not enough; where they lag behind it shrinks first, and then is looked at less often.
+    If the workers empty the queue between two checks, checks become more frequent; at the shortest
+    interval, the window grows instead. If the workers lag behind, the window shrinks first, then
+    checks become less frequent.
     """
 
     def __init__(self) -> None:
@@ -85,7 +87,9 @@ class Window:
         self._was_filled = False
 
     def room(self, waiting: int) -> int:
-        """How many may be published now, with `waiting` in the queue; adapts to what that says."""
+        """How many messages may be published now. Adapts the window to `waiting`, the queue's
+        length.
+        """
         if waiting == 0 and self._was_filled:
             self._keep_up()
         elif waiting > self.size // 2:
@@ -93,8 +97,8 @@ class Window:
         return max(self.size - waiting, 0)
 
     def filled(self, *, whole: bool) -> None:
-        """Whether there was as much to publish as there was room. Where there was not, an empty
-        queue says nothing of the workers, and what comes next begins with a small window.
+        """Record whether there were enough due products to fill the window. If not, an empty queue
+        says nothing about the workers' speed, and the window starts small again.
         """
         self._was_filled = whole
         if not whole:
@@ -114,10 +118,10 @@ class Window:
 
 
 class Dispatcher:
-    """Publishes what is due and frees what was lost, until stopped. Survives the database and the
-    queue being away.
+    """Publishes due work and frees lost work until stopped. Continues after an outage of the
+    database or the queue.
 
-    Engine and queue are the dispatcher's own, and closed by it.
+    The dispatcher owns its engine and queue, and closes them.
     """
 
     def __init__(self, engine: Engine, queue: WorkQueue, *, max_attempts: int) -> None:
@@ -141,13 +145,15 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the round that is under way and close the queue."""
+        """Stop after the current round and close the queue."""
         self._thread.stop()
         self._queue.close()
         self._engine.dispose()
 
     def _run_round(self) -> None:
-        """Reap and look at the agenda when it is time; publish what is due and fits."""
+        """Reap and read the agenda when they are due, then publish due products up to the
+        window.
+        """
         if time.monotonic() >= self._next_reap:
             self._reap()
         if time.monotonic() >= self._next_agenda:
@@ -170,15 +176,15 @@ class Dispatcher:
                 "products freed", count=freed, reason="their message or their worker was lost"
             )
         if cancels:
-            self._next_reap = 0.0  # a large one goes on in the next round
+            self._next_reap = 0.0  # continue a large cancellation in the next round
         for request_id in cancels:
             carry_out_cancel(self._engine, request_id, patience_seconds=CANCEL_SECONDS_A_ROUND)
-        # Heard from at least every IDLE_SECONDS, for its heartbeat. Last: nothing above waits for a
-        # queue that is away.
+        # Use the queue's connection at least every IDLE_SECONDS, for its heartbeat. This comes
+        # last, so that an outage of the queue does not delay the steps above.
         self._queue.waiting(PRODUCTS_QUEUE)
 
     def _was_clock_set_forward(self, connection: Connection) -> bool:
-        """Whether more time has passed for the database, since the last time, than has for us."""
+        """Whether the database's clock advanced more than this process's since the last call."""
         before, self._database_ahead = (
             self._database_ahead,
             database_seconds(connection) - time.monotonic(),
@@ -200,8 +206,8 @@ class Dispatcher:
             self._publish_events()
 
     def _publish_events(self) -> None:
-        # What nobody takes falls due again at the end of each lease, and would be published each
-        # time.
+        # Events that no worker takes become due at the end of each lease and would be published
+        # again each time. So count the waiting messages first.
         room = EVENTS_A_ROUND - self._queue.waiting(WEBHOOKS_QUEUE)
         if room <= 0:
             return
@@ -215,16 +221,16 @@ class Dispatcher:
     def _publish_products(self) -> None:
         room = self._window.room(self._queue.waiting(PRODUCTS_QUEUE))
         if self._told:
-            room = max(room, 2 * MIN_WINDOW)  # an upload that just came in has its turn at once
+            room = max(room, 2 * MIN_WINDOW)  # serve a new upload at once
         elif room < self._window.size // 2:
-            return  # taking costs as much for one product as for many
+            return  # taking one product costs as much as taking many
         due = take_due_products(self._engine, room)
         self._window.filled(whole=len(due) == room)
         if due:
             self._queue.publish(PRODUCTS_QUEUE, [product_message(key) for key in due])
 
     def _dispatch(self) -> None:
-        """Rounds until stopped. Raises what the database or the queue fails with."""
+        """Run rounds until stopped. Raises the errors of the database and the queue."""
         try:
             with self._listen() as listener:
                 if self._was_away:
@@ -234,13 +240,14 @@ class Dispatcher:
                     self._run_round()
                     self._wait(listener)
         except (SQLAlchemyError, psycopg.Error):
-            # Workers could not renew their leases either: they have time to, once it is back.
+            # Workers could not renew their leases either; they get LEASES_GRACE_SECONDS after the
+            # outage.
             self._was_away = True
             raise
 
     def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
-        # By the URL's parts, as the engine connects: put together again, a space in one would be
-        # another character.
+        # Connects from the URL's parts, as the engine does: in a reassembled URL, a space would be
+        # encoded differently.
         conninfo, parts = self._engine.dialect.create_connect_args(self._engine.url)
         parts.update(autocommit=True, application_name="halftone dispatcher")
         listener = psycopg.connect(*conninfo, **parts)
@@ -248,11 +255,11 @@ class Dispatcher:
         return listener
 
     def _wait(self, listener: "psycopg.Connection[tuple[object, ...]]") -> None:
-        """Until the next round is due, or somebody tells of new work."""
+        """Wait until the next round is due or a notification announces new work."""
         deadline = time.monotonic() + self._seconds_to_next_round()
         self._told = False
-        # By hand: waiting in psycopg's `notifies` took 0.9 ms of processor time a round, ten times
-        # what taking takes.
+        # Polls the socket directly: psycopg's `notifies` took 0.9 ms of CPU time per round, ten
+        # times as much as taking products.
         readable = select.poll()
         readable.register(listener, select.POLLIN)
         while (
@@ -274,8 +281,6 @@ class Dispatcher:
 
 
 def make_dispatcher(settings: CommonSettings, queue: WorkQueue) -> Dispatcher:
-    """A dispatcher with connections of its own: calls that wait for one do not keep the work
-    waiting.
-    """
+    """A dispatcher with its own connections, so that it never waits for API calls to free one."""
     engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
     return Dispatcher(engine, queue, max_attempts=settings.max_attempts)

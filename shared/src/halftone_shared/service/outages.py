@@ -1,4 +1,4 @@
-"""One line in the log for what is away, however many threads find out, and however often."""
+"""Logs an outage once, however many threads notice it and however often."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from halftone_shared.errors import HalftoneError
 
 log = structlog.get_logger(__name__)
 
-# The same reason is repeated at most so often while it lasts.
+# A continuing outage is logged at most once in this time.
 REPEAT_SECONDS = 60.0
 _NOT_MIGRATED = (UndefinedTable, UndefinedColumn, UndefinedFunction)
 _reported_at: dict[str, float] = {}
@@ -31,7 +31,7 @@ def report_outage(event: str, reason: str) -> None:
 
 
 def explain(error: HalftoneError | SQLAlchemyError | psycopg.Error) -> str:
-    """What is wrong and what to do about it, in one line."""
+    """The cause and the remedy, in one line."""
     driver_error = error.orig if isinstance(error, DBAPIError) else error
     first_line = str(driver_error).strip().partition("\n")[0]
     if isinstance(driver_error, _NOT_MIGRATED):

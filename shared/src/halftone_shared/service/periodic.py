@@ -1,4 +1,4 @@
-"""The thread in which a process does the same thing again and again, such as renewing leases."""
+"""A thread that repeats one task, such as renewing leases."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from halftone_shared.service.outages import explain, report_outage
 
 log = structlog.get_logger(__name__)
 
-# What is away may be back at any time; work resumes soon after it is.
+# An outage may end at any time; work resumes at most this long after its end.
 MAX_PAUSE_SECONDS = 5.0
 
 
@@ -20,8 +20,8 @@ class PeriodicThread:
     """Calls `work` at its start and `every_seconds` after each return, until it is stopped.
 
     An exception never ends the thread: it is logged, and `work` is called again, after pauses that
-    double from `every_seconds` to MAX_PAUSE_SECONDS. `work` may run for long, if it returns soon
-    after `stopping` is set.
+    double from `every_seconds` to MAX_PAUSE_SECONDS. `work` may run for a long time if it returns
+    soon after `stopping` is set.
     """
 
     def __init__(self, name: str, work: Callable[[], None], *, every_seconds: float) -> None:
@@ -35,7 +35,7 @@ class PeriodicThread:
         self._thread.start()
 
     def stop(self, timeout_seconds: float | None = 10.0) -> None:
-        """Ask the thread to end and wait for it, at most so long."""
+        """Ask the thread to end and wait up to `timeout_seconds` for it."""
         self.stopping.set()
         self._thread.join(timeout_seconds)
 

@@ -1,8 +1,8 @@
-"""Whether the storage can be written now, for /readyz and for the workers.
+"""Checks whether the storage can be written now, for /readyz and for the workers.
 
-A folder is marked by a file, and the database knows the marker by the storage's URL. So the empty
-folder beneath a mount point is not taken for the storage, whether its volume vanished while the
-service ran or before it started.
+A storage folder has a marker file, and the database records the marker for the storage's URL. So
+the empty folder beneath a mount point is never mistaken for the storage, whether its volume was
+unmounted before the service started or while it ran.
 """
 
 import threading
@@ -15,12 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from halftone_shared.errors import StorageUnavailable
 from halftone_shared.storage import MARKER_NAME, PROBE_BYTES, ImageStore
 
-# An answer is given again for this long: /readyz may be asked often.
+# A result is reused for this long, since /readyz may be called often.
 FRESH_SECONDS = 3.0
 
 
 class StorageCheck:
-    """Tries a storage. Calls from several threads take turns."""
+    """Tests a storage. Calls from several threads take turns."""
 
     def __init__(self, engine: Engine, store: ImageStore, storage_url: str) -> None:
         self._engine = engine
@@ -34,8 +34,8 @@ class StorageCheck:
     def problem(
         self, size: int = PROBE_BYTES, *, fresh: bool = False, has_database: bool = True
     ) -> str | None:
-        """Why a file of this size cannot be stored now; None where it can. With `fresh` it is tried
-        in any case. Without `has_database`, the database is not asked which storage it is.
+        """Why a file of this size cannot be stored now; None if it can. `fresh` ignores the last
+        result. Without `has_database`, the marker is not compared with the database's.
         """
         with self._lock:
             if fresh or time.monotonic() >= self._fresh_until:
@@ -53,7 +53,9 @@ class StorageCheck:
         return None
 
     def _identify(self) -> None:
-        """Mark a new storage; find out whether it is the known one. Raises StorageUnavailable."""
+        """Mark a new storage, or compare its marker with the database's. Raises
+        StorageUnavailable.
+        """
         found = self._store.read_marker()
         try:
             with self._engine.connect() as connection:
@@ -65,7 +67,7 @@ class StorageCheck:
                         self._store.write_marker(found)
                     known = register_marker(connection, self._storage_url, found)
         except SQLAlchemyError:
-            return  # the next time
+            return  # identify it at the next call
         if found != known:
             raise StorageUnavailable(
                 f"The storage is not the one that the images are in: its {MARKER_NAME} should say"
@@ -77,7 +79,7 @@ class StorageCheck:
 
 
 def known_marker(connection: Connection, storage_url: str) -> str | None:
-    """The marker of the storage at this URL; None before it was used."""
+    """The marker of the storage at this URL; None before its first use."""
     found = connection.execute(
         text("SELECT marker FROM storages WHERE url = :url"), {"url": storage_url}
     )
@@ -85,8 +87,8 @@ def known_marker(connection: Connection, storage_url: str) -> str | None:
 
 
 def register_marker(connection: Connection, storage_url: str, marker: str) -> str:
-    """Keep the marker of a storage that is used from now on; the marker that is kept, which may be
-    another process's.
+    """Record the marker of a new storage. Returns the recorded marker, which may be another
+    process's.
     """
     connection.execute(
         text("INSERT INTO storages VALUES (:url, :marker) ON CONFLICT DO NOTHING"),

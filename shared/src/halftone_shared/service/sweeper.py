@@ -1,8 +1,8 @@
-"""Deleting requests, with their images: those that ended HALFTONE_RETENTION_DAYS ago, and those
+"""Deletes requests and their images: requests that ended HALFTONE_RETENTION_DAYS ago, and requests
 that their owner deleted (see halftone_shared.db.deletion for the steps).
 
-A worker that still writes for a request when it is deleted leaves a file behind. Where days have
-passed since the end nobody does, and an owner can only delete what has ended.
+A worker that still writes for a request while it is deleted leaves a file behind. Retention avoids
+this by deleting days after the end; an owner can delete only ended requests.
 """
 
 import time
@@ -32,16 +32,16 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_SECONDS = 30.0
 HOUSEKEEPING_EVERY_SECONDS = 24 * 3600.0
-# A request of more products is deleted behind the answer to its DELETE, by a sweeper.
+# A DELETE of a request with more products is answered first; a sweeper then deletes it.
 MAX_PRODUCTS_AT_ONCE = 2000
-# "halftsw" in ASCII: one sweeper is enough, however many dispatchers there are.
+# "halftsw" in ASCII: at most one sweeper runs at a time, however many dispatchers there are.
 _SWEEP_LOCK = 0x68616C66747377
 
 
 class Sweeper:
-    """Deletes what has expired, at its start and every SWEEP_EVERY_SECONDS, in a thread of its own.
+    """Deletes expired requests at its start and every SWEEP_EVERY_SECONDS, in its own thread.
 
-    With 0 days nothing expires, but what is marked already is deleted.
+    With 0 days no request expires, but marked requests are still deleted.
     """
 
     def __init__(self, engine: Engine, store: ImageStore, *, retention_days: int) -> None:
@@ -55,15 +55,17 @@ class Sweeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the request that is being deleted; the next sweeper deletes the rest."""
+        """Stop after the current request; the next sweeper deletes the rest."""
         self._thread.stop()
         self._engine.dispose()
 
     def sweep(self) -> int:
-        """Delete all that has expired; how many requests. Nothing while another sweeper is at it.
+        """Delete all expired requests and return their number. Does nothing while another sweeper
+        runs.
 
-        What the store does not delete stays marked, and costs the others nothing; where that is
-        much, the store is away, and the rest waits for the next time. Raises SQLAlchemyError.
+        A request whose files cannot be deleted stays marked and does not delay the others. After
+        EXPIRED_AT_ONCE of these the sweep stops, as the storage is probably unavailable. Raises
+        SQLAlchemyError.
         """
         deleted, kept = 0, set[UUID]()
         with self._engine.connect() as connection:
@@ -106,8 +108,8 @@ class Sweeper:
 def delete_request(
     engine: Engine, store: ImageStore, request_id: UUID, total_products: int
 ) -> None:
-    """Delete an ended request: hidden on return, and its files and rows gone unless it is large or
-    the storage is away; then a sweeper deletes the rest. Raises NotEnded.
+    """Delete an ended request. On return it is hidden. Its files and rows are deleted too, unless
+    it is large or the storage is unavailable: then a sweeper deletes them. Raises NotEnded.
     """
     with engine.connect() as connection:
         mark_deleted(connection, request_id)
@@ -129,6 +131,6 @@ def _delete_now(connection: Connection, store: ImageStore, request_id: UUID) -> 
 
 
 def make_sweeper(settings: CommonSettings) -> Sweeper:
-    """A sweeper with a connection and a way to the store of its own."""
+    """A sweeper with its own database connection and its own store."""
     engine = make_engine(settings.database_url, pool_size=1)
     return Sweeper(engine, ImageStore(settings.storage_url), retention_days=settings.retention_days)
