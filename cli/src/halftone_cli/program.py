@@ -1,4 +1,4 @@
-"""How the reader calls this program, for messages that name a command."""
+"""How the user runs this program, for messages that name a command."""
 
 import os
 import shlex
@@ -12,9 +12,9 @@ NAME = "halftone"
 
 @cache
 def program_name() -> str:
-    """`halftone` where the shell finds this installation by that name; else the path that works.
+    """`halftone` if the shell finds this installation under that name; else a path that works.
 
-    From a checkout that is `.venv/bin/halftone`; where no script is installed, `python -m …`.
+    From a checkout that is `.venv/bin/halftone`; without an installed script, `python -m …`.
     """
     script = Path(sys.executable).with_name(NAME)
     if not script.exists():
@@ -28,12 +28,12 @@ def program_name() -> str:
 
 
 def command_line(*arguments: str) -> str:
-    """A command that the reader can paste, such as `halftone status ID --watch`."""
+    """A command to paste into a shell, such as `halftone status ID --watch`."""
     return f"{program_name()} {shlex.join(arguments)}"
 
 
 def with_url(*arguments: str, url: str, default: str) -> str:
-    """The same for a command that calls the service, with --url where it would be needed."""
+    """The same for a command that calls the service, with --url if it is needed."""
     if url != os.environ.get("HALFTONE_URL", default):
         arguments = (*arguments, "--url", url)
     return command_line(*arguments)

@@ -1,4 +1,4 @@
-"""Watching a request: a live bar on a terminal, a line now and then elsewhere."""
+"""Watching a request: a live bar on a terminal, elsewhere a line per step."""
 
 import time
 from types import TracebackType
@@ -12,12 +12,12 @@ import halftone
 from halftone_cli.service import hint
 from halftone_cli.terminal import EXIT_INTERRUPTED, console, fail, say
 
-# Without a terminal a line is printed for each step of this many per cent.
+# Without a terminal, print a line each time progress passes another step of this many per cent.
 STEP_PERCENT = 10
 
 
 def watch(client: halftone.Client, request_id: str) -> halftone.RequestStatus:
-    """Show how a request goes until it has ended; its last status."""
+    """Show a request's progress until it has ended; return its last status."""
     shown = _Bar() if console.is_terminal else _Lines()
     try:
         with shown:
@@ -53,7 +53,7 @@ def gain_text(status: halftone.RequestStatus) -> str:
 
 
 class _Speed:
-    """How fast a request goes and when it will have ended, from what was seen of it."""
+    """A request's speed and the time left, from the progress seen so far."""
 
     def __init__(self) -> None:
         self._first: tuple[float, int] | None = None
@@ -134,7 +134,7 @@ class _Lines:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing to take back."""
+        """Does nothing: printed lines stay."""
 
     def update(self, status: halftone.RequestStatus) -> None:
         speed = self._speed.text(status)

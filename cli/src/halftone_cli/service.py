@@ -1,4 +1,4 @@
-"""The connection of a command to a running service, with errors as a reader wants them."""
+"""A command's connection to a running service, with errors written for people."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ RETRIES = 2
 
 @contextmanager
 def connected(url: str) -> Iterator[halftone.Client]:
-    """A client of the service. Errors end the command with a sentence and an exit code."""
+    """A client of the service. An error ends the command with a message and an exit code."""
     with errors_reported(url), halftone.Client(url, retries=RETRIES) as client:
         yield client
 
 
 @contextmanager
 def errors_reported(url: str, *, refused: int = EXIT_FAILED) -> Iterator[None]:
-    """`refused`: the exit code where the service refuses what it was sent."""
+    """`refused`: the exit code if the service refuses the input."""
     try:
         yield
     except halftone.Unauthorized as error:
@@ -44,12 +44,12 @@ def errors_reported(url: str, *, refused: int = EXIT_FAILED) -> Iterator[None]:
 
 
 def hint(url: str, *arguments: str) -> str:
-    """A command of this service that the reader can paste."""
+    """A command for this service, to paste into a shell."""
     return with_url(*arguments, url=url, default=DEFAULT_URL)
 
 
 def _refusal_text(error: halftone.Refused) -> str:
-    """What is wrong, and each wrong row on a line."""
+    """The error, then a line for each row with an error."""
     lines = [str(error)]
     lines += [
         f"  line {row.line}, {row.column}: {row.message} ({row.value!r})" for row in error.errors

@@ -1,4 +1,4 @@
-"""Keeps child processes running: what dies is started again, and all of it ends together."""
+"""Keeps child processes running: restarts those that die, and stops all of them together."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 10.0
-# A child that ran this long was well: when it dies it is started again at once.
+# A child that ran this long counts as healthy: when it dies, it is restarted at once.
 HEALTHY_SECONDS = 10.0
 
 
 @dataclass
 class Child:
-    """A process to be kept running. `command` is started with `environment`, and told to stop by
+    """A process to keep running. `command` is started with `environment`, and stopped by
     SIGTERM.
     """
 
@@ -39,33 +39,34 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until it is told to stop: by SIGTERM, SIGINT or SIGHUP, from when it is made
-    on. Ctrl-C after that kills them.
+    """Runs children until SIGTERM, SIGINT or SIGHUP arrives; signals count from its construction
+    on. Ctrl-C after that kills the children.
     """
 
     def __init__(self, *, grace_seconds: float) -> None:
         self._children: Sequence[Child] = ()
         self._grace_seconds = grace_seconds
         self.is_stopping = False
-        # Never written to: the children hear that this process is gone when the kernel closes it.
+        # Nothing is written to it: when this process ends, the kernel closes it and the children
+        # notice.
         self._pipe_read, self._pipe_write = os.pipe()
 
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
             signal.signal(signal.SIGHUP, self._on_signal)
 
     def run(self, children: Sequence[Child], *, check: Callable[[], None]) -> None:
-        """Start everything, keep it running until it is told to stop, and stop it in order. `check`
-        is called every CHECK_SECONDS: for what is kept alive otherwise.
+        """Start the children, keep them running until a signal arrives, then stop them in order.
+        `check` is called every CHECK_SECONDS, for what the supervisor does not restart itself.
         """
         self._children = children
         while not self.is_stopping:
             check()
             for child in self._children:
                 self._keep_running(child)
-            # No Event's wait(): a signal's handler runs in the middle of it, and its set() may find
-            # the lock held.
+            # Not Event.wait(): a signal handler may run in the middle of it, and the handler's
+            # set() would then wait for a lock that is already held.
             time.sleep(CHECK_SECONDS)
         self._stop_children()
 
@@ -103,7 +104,7 @@ class Supervisor:
             env=child.environment | {PARENT_PIPE: str(self._pipe_read)},
             pass_fds=[self._pipe_read],
             stdin=subprocess.DEVNULL,
-            # Ctrl-C in the terminal goes to the supervisor alone, which then stops its children.
+            # Ctrl-C in the terminal reaches only the supervisor, which then stops its children.
             start_new_session=True,
         )
         child.started_at = child.start_at = time.monotonic()

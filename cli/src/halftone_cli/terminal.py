@@ -1,7 +1,7 @@
-"""What every command shares: exit codes, what is printed in which mode, and errors as text.
+"""Shared by every command: exit codes, what each mode prints, and errors as text.
 
-Three modes: text for people, `--json` for programs, and `--quiet`, which prints errors and little
-else. Rich leaves out colours and bars where the output is not a terminal or NO_COLOR is set.
+There are three modes: text for people, `--json` for programs, and `--quiet`, which prints little
+except errors. Rich omits colours and bars if the output is not a terminal or NO_COLOR is set.
 """
 
 import io
@@ -50,7 +50,7 @@ def set_mode(*, as_json: bool, quiet: bool) -> None:
 
 
 def replace_unprintable() -> None:
-    """Show `?` for what the terminal's encoding cannot show: a product's name must not end a
+    """Print `?` for characters that the terminal's encoding lacks: a product's name must not end a
     command.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -59,9 +59,7 @@ def replace_unprintable() -> None:
 
 
 def is_stdout(path: Path) -> bool:
-    """Whether a path is where standard output goes, as /dev/stdout is, be that a terminal, a pipe
-    or a file.
-    """
+    """Whether a path is standard output itself, as /dev/stdout is: a terminal, a pipe or a file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(1))
     except OSError:
@@ -69,8 +67,8 @@ def is_stdout(path: Path) -> bool:
 
 
 def say(text: str, *, style: str | None = None, to: Console = console) -> None:
-    """Print a text as it is, however long its lines. Control characters are replaced: neither a
-    product's name nor a server's answer may steer the terminal.
+    """Print a text unchanged, however long its lines, but with control characters replaced: neither
+    a product's name nor a server's answer may control the terminal.
     """
     shown = "".join(
         character if character.isprintable() or character == "\n" else "\ufffd"
@@ -80,24 +78,26 @@ def say(text: str, *, style: str | None = None, to: Console = console) -> None:
 
 
 def print_json(data: Any) -> None:
-    """One JSON value on a line of standard output, in JSON mode; nothing in the others."""
+    """Print one JSON value on a line of standard output in JSON mode; nothing in the other
+    modes.
+    """
     if mode.json:
         _print(json.dumps(data, ensure_ascii=False, default=str))
 
 
 def print_quiet(text: object) -> None:
-    """What --quiet prints instead of all other text; nothing in the other modes."""
+    """Print text that --quiet shows instead of all other text; nothing in the other modes."""
     if mode.quiet:
         _print(str(text))
 
 
 def _print(text: str) -> None:
-    # Where a file goes to standard output, everything else goes to standard error.
+    # If a file goes to standard output, everything else goes to standard error.
     print(text, file=sys.stderr if console.stderr else sys.stdout)
 
 
 def fail(message: str, exit_code: int, **members: Any) -> NoReturn:
-    """Say what is wrong and end the command. `members` describe the error in JSON mode."""
+    """Print what is wrong and end the command. In JSON mode, `members` describe the error."""
     if mode.json:
         print_json({"error": {"detail": message, "exit_code": exit_code} | members})
     else:
@@ -107,7 +107,7 @@ def fail(message: str, exit_code: int, **members: Any) -> NoReturn:
 
 @contextmanager
 def failing_with(exit_code: int, *errors: type[Exception]) -> Iterator[None]:
-    """Errors whose text is for people: print it and exit with this code."""
+    """Print errors of these types, whose text is for people, and exit with this code."""
     try:
         yield
     except errors as error:

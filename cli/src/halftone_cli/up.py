@@ -1,9 +1,9 @@
-"""`halftone up`: the whole service on one machine, from nothing but this package.
+"""`halftone up`: the whole service on one machine, with nothing but this package installed.
 
-What the environment names is used (HALFTONE_DATABASE_URL, HALFTONE_RABBITMQ_URL,
-HALFTONE_STORAGE_URL); what it does not name is embedded, whatever lies in /run/secrets: the demo
-runs this, and is not to meet a real database there. API and workers are processes of their own
-either way, the same that `halftone-api` and `halftone-worker` start elsewhere.
+Servers that the environment names are used (HALFTONE_DATABASE_URL, HALFTONE_RABBITMQ_URL,
+HALFTONE_STORAGE_URL); the others are embedded. /run/secrets is ignored, because the demo runs this
+command and must not touch a real database named there. In both cases API and workers are separate
+processes, the same that `halftone-api` and `halftone-worker` start elsewhere.
 """
 
 import http
@@ -34,13 +34,14 @@ from halftone_workers.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
-# After their grace period, workers hand back what was interrupted; a little more than that takes.
+# After their grace period, workers hand back interrupted work; this is a little longer than that
+# takes.
 HAND_BACK_SECONDS = 15.0
 # The API's open calls, its dispatcher and its sweeper have 10 s each.
 API_GRACE_SECONDS = 35.0
 READY_TIMEOUT_SECONDS = 60.0
-# To the database: the API's beside its pool, a worker's with dispatcher and sweeper, and some for
-# the commands.
+# Connections to the database: the API's outside its pool, a worker's with dispatcher and sweeper,
+# and some for commands.
 API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 5, 10, 10
 
 
@@ -49,8 +50,8 @@ class CannotStart(Exception):
 
 
 def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
-    """Start everything, serve until SIGTERM, Ctrl-C or the terminal's end, stop everything. Raises
-    CannotStart and BadSettings.
+    """Start everything, serve until SIGTERM, Ctrl-C or a closed terminal, then stop everything.
+    Raises CannotStart and BadSettings.
     """
     try:
         home = Home.at(home_folder)
@@ -93,7 +94,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
     except (CannotStart, PostgresUnavailable) as error:
         if (
             not supervisor.is_stopping
-        ):  # Ctrl-C in a terminal ends the programs that start PostgreSQL and migrate, too
+        ):  # Ctrl-C in a terminal also ends the programs that start PostgreSQL and migrate
             raise CannotStart(str(error)) from None
     finally:
         if postgres is not None:
@@ -112,7 +113,9 @@ def _children(environment: dict[str, str], workers: int) -> list[Child]:
 
 
 def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, str]:
-    """The children's environment: what is set stays, what is not gets the value of one machine."""
+    """The children's environment: variables that are set are kept, the others get single-machine
+    values.
+    """
     cores = os.cpu_count() or 1
     defaults = {
         "RABBITMQ_URL": IN_PROCESS_QUEUE,
@@ -124,7 +127,7 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
         "LOG_FORMAT": "console",
         "LOG_LEVEL": "info",
     }
-    unknown = unknown_variables()  # this process warns of them, not every child again
+    unknown = unknown_variables()  # this process warns about them, so the children need not
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -136,9 +139,9 @@ def _environment(home: Home, host: str, port: int, workers: int) -> dict[str, st
 
 
 def _load_settings(environment: dict[str, str], workers: int) -> tuple[ApiSettings, WorkerSettings]:
-    """As API and workers will at their start, where a bad one would have them started again and
-    again; the first worker's, and the others' differ by their port. Raises BadSettings, with the
-    problems of all.
+    """Load the settings as API and workers will, because a bad setting would make them restart
+    again and again. Returns the first worker's; other workers differ only in their port. Raises
+    BadSettings, with all problems.
     """
     problems: list[str] = []
     api = _load(ApiSettings, environment, problems)
@@ -167,7 +170,7 @@ def _load(
 
 
 def _worker_environment(environment: dict[str, str], number: int) -> dict[str, str]:
-    """Each worker has a metrics port of its own, from the one that is set upwards."""
+    """Each worker has its own metrics port, counting up from the configured one."""
     first_port = environment.get(PREFIX + "METRICS_PORT", "")
     if not first_port.isdecimal():
         return environment
@@ -182,14 +185,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _for_url(host: str) -> str:
-    """The host as a client on this machine names it."""
+    """The host name or address that a client on this machine uses."""
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
 def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> None:
-    """All together, as one of them may be another's. Raises CannotStart."""
+    """Bind all ports together, because two of them may be the same. Raises CannotStart."""
     wanted = [(host, port, "--port")]
     if (first_port := worker.metrics_port) is not None:
         wanted += [
@@ -211,7 +214,7 @@ def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> 
 
 
 def _migrate(environment: dict[str, str]) -> None:
-    """In a process of its own: what migrating needs is not kept in memory while serving."""
+    """Migrate in a separate process, so that its modules do not stay in memory while serving."""
     migration = subprocess.run(
         [sys.executable, "-m", "halftone_db"],
         env=environment,
@@ -225,7 +228,9 @@ def _migrate(environment: dict[str, str]) -> None:
 
 
 def _is_ready(host: str, port: int) -> bool:
-    """Ask the API itself, past any proxy of the environment. Raises OSError and HTTPException."""
+    """Ask the API directly, bypassing any proxy of the environment. Raises OSError and
+    HTTPException.
+    """
     connection = http.client.HTTPConnection(_for_url(host).strip("[]"), port, timeout=2)
     try:
         connection.request("GET", "/readyz")
@@ -246,5 +251,5 @@ def _announce(host: str, port: int, public_url: str) -> None:
     else:
         log.error("not ready", seconds=READY_TIMEOUT_SECONDS)
         return
-    with suppress(OSError):  # where nobody reads it, it is served nevertheless
+    with suppress(OSError):  # keep serving if nobody reads the output
         print(f"halftone is ready: {public_url}  (Ctrl-C stops it)", flush=True)

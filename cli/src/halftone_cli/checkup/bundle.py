@@ -1,4 +1,4 @@
-"""The ZIP of `halftone doctor --bundle`: what an issue report needs, without secrets."""
+"""The ZIP of `halftone doctor --bundle`: what a bug report needs, without secrets."""
 
 import json
 import platform
@@ -22,7 +22,7 @@ def write_bundle(
     settings: Sequence[Setting],
     workers: Sequence[LiveWorker],
 ) -> None:
-    """Write findings, settings, workers, and what this machine is. Raises OSError."""
+    """Write findings, settings, workers and a description of this machine. Raises OSError."""
     files: dict[str, Any] = {
         "findings.json": [finding.to_json() for finding in findings],
         "settings.json": [asdict(setting) for setting in settings],

@@ -1,4 +1,6 @@
-"""The settings: which are set and by what, which are wrong, and which variables nothing reads."""
+"""Checks the settings: which are set and where, which are invalid, which variables nothing
+reads.
+"""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ _SECRET_WORDS = ("secret", "password", "key")
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable with its value, hidden where it is secret, and where the value comes from."""
+    """A variable with its value (hidden if secret) and the source of the value."""
 
     variable: str
     value: str
@@ -31,7 +33,7 @@ class Setting:
 
 
 def settings_in_use(places: Places) -> list[Setting]:
-    """Every setting of API and workers, those that are set first."""
+    """Every setting of API and workers; those that are set come first."""
     given = {f"{place.name}": place for place in places.all}
     by_variable = {
         "DATABASE_URL": given["Database"],
@@ -66,8 +68,8 @@ def check_settings(places: Places) -> Iterator[Finding]:
 
 
 def _problems() -> list[str]:
-    """What API and workers would refuse to start with. What is not set here may be set where they
-    run, so it is given a value that passes.
+    """The problems that would stop API or workers from starting. A required setting that is missing
+    here may be set where they run, so a valid placeholder takes its place.
     """
     stand_ins = {
         "database_url": "postgresql://embedded",
@@ -86,7 +88,7 @@ def _problems() -> list[str]:
 
 
 def _written(default: object) -> str:
-    """A default as the variable would be written."""
+    """A default value, written as an environment variable would be."""
     if isinstance(default, FetchRule):
         return ",".join(map(str, default.allowed_networks))
     return "" if default is None else str(default)

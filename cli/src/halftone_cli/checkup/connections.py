@@ -1,4 +1,4 @@
-"""Whether broker and storage can be used. The database is tried where its engine is made."""
+"""Checks broker and storage. The database is checked where its engine is created."""
 
 import asyncio
 from uuid import uuid4

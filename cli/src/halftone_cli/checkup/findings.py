@@ -15,7 +15,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at and what was found, with examples and what to do about it."""
+    """What was checked and what was found, with examples and advice."""
 
     area: str
     level: Level

@@ -1,4 +1,6 @@
-"""Versions of API, workers, schema and this command side by side; engines and clocks of workers."""
+"""Compares the versions of API, workers, schema and this command, and the workers' engines and
+clocks.
+"""
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -8,14 +10,15 @@ from halftone_cli.checkup.findings import Finding, ok, warning
 from halftone_shared.db.workers import LiveWorker
 
 AREA = "versions"
-# Webhooks that are older than five minutes are refused, and leases are timed by the database.
+# Receivers refuse webhooks older than five minutes, and the database times leases, so clocks must
+# agree.
 CLOCK_TOLERANCE_SECONDS = 5.0
 
 
 def check_versions(
     url: str, schema: str | None, workers: Sequence[LiveWorker]
 ) -> Iterator[Finding]:
-    """`schema`: the database's newest migration; None where the database is not reached."""
+    """`schema`: the database's newest migration; None if the database cannot be reached."""
     own = version("halftone")
     yield ok(AREA, f"This command: {own}. Schema of the database: {schema or 'unknown'}.")
     yield _api(url, own)

@@ -1,4 +1,4 @@
-"""What is stuck, what failed and may be tried again, and the command that helps."""
+"""Finds work that is stuck or failed and may be retried, with the command that helps."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ from halftone_shared.model.error_codes import ImageErrorCode
 
 WORK, DATA = "work", "data"
 LONG_WAIT_SECONDS = 600
-# Codes that stand for the service's own trouble: what failed by them is worth another try.
+# Codes of the service's own faults: a retry may succeed.
 OWN_TROUBLE = (ImageErrorCode.STORAGE_FAILED, ImageErrorCode.INTERNAL)
 
 
@@ -83,7 +83,7 @@ def _failures(failure: FailureCount) -> Iterator[Finding]:
 
 
 def check_data(engine: Engine) -> Iterator[Finding]:
-    """Every invariant of the database."""
+    """Check every invariant of the database."""
     for check, finding in examine(engine):
         if finding is None:
             yield ok(DATA, check.rule)

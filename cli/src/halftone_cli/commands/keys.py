@@ -56,7 +56,7 @@ def create(
     from halftone_shared.db.engine import transaction
     from halftone_shared.errors import KeyNameTaken
 
-    announce(home, to=error_console)  # standard output has the key alone
+    announce(home, to=error_console)  # only the key, so that a script can read it
     with local_engine(home) as engine:
         try:
             with transaction(engine) as connection:
@@ -96,7 +96,9 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
 
 
 def _key_line(key: "KeyRow") -> str:
-    """One line, whatever the names' length: the ID is never cut, since `revoke` takes all of it."""
+    """One line per key, however long the names are. The ID is never cut, since `revoke` needs all
+    of it.
+    """
     names = key.name if key.name == key.owner else f"{key.owner}: {key.name}"
     admin = " (admin)" if key.is_admin else ""
     used = _minute(key.last_used_at) or "never"

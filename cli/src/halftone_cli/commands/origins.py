@@ -1,4 +1,6 @@
-"""`halftone origins` and `halftone presets`: what the service keeps beside requests."""
+"""`halftone origins` and `halftone presets`: settings that the service keeps apart from
+requests.
+"""
 
 import sys
 from typing import Annotated, Any

@@ -1,6 +1,4 @@
-"""`halftone queues`: what waits, who works on it, how fast it goes and what fails, live on the
-terminal.
-"""
+"""`halftone queues`: a live view of what waits, the workers, the throughput and the failures."""
 
 import time
 from collections.abc import Sequence
@@ -53,7 +51,7 @@ def queues(
             return
         if once or not console.is_terminal:
             before = _look(engine)
-            time.sleep(1)  # a throughput takes two looks
+            time.sleep(1)  # throughput is the difference of two readings
             console.print(_page(_look(engine), before))
             return
         _watch(engine, every)
@@ -61,7 +59,7 @@ def queues(
 
 @dataclass(frozen=True)
 class Look:
-    """Everything on the page, as PostgreSQL had it at one moment."""
+    """Everything on the page, read from PostgreSQL at one moment."""
 
     backlog: "Backlog"
     totals: "Totals"
@@ -90,7 +88,9 @@ def _look(engine: "Engine") -> Look:
 
 
 def _watch(engine: "Engine", every: float) -> None:
-    """Until Ctrl-C. While the database is away, the page stays as it was, and says so."""
+    """Refresh until Ctrl-C. If the database is away, the page keeps its last figures and says
+    so.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from halftone_shared.db.engine import is_unavailable, unreachable
@@ -131,8 +131,8 @@ def _page(now: Look, before: Look) -> RenderableType:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Its title heads the first column, and no lines are drawn: the page is to fit on a terminal of
-    80 × 24.
+    """A table without lines, whose title is the header of the first column: the page must fit on a
+    terminal of 80 × 24.
     """
     numbers = (Column(column, justify="right", no_wrap=True) for column in columns)
     return Table(
@@ -159,7 +159,7 @@ def _throughput(now: "Totals", before: "Totals") -> Table:
     seconds = now.seconds - before.seconds
 
     def rate(name: str) -> float:
-        # Requests older than 24 hours leave the totals.
+        # Totals can fall, because requests older than 24 hours drop out.
         return max(getattr(now, name) - getattr(before, name), 0) / seconds if seconds > 0 else 0.0
 
     table = _table("Throughput", "Products", "Images", "Failed images", "Saved")
@@ -218,12 +218,12 @@ def _failures(failures: "Sequence[FailureCount]") -> Table:
 
 
 def _ago(moment: datetime, now: "Totals") -> str:
-    """By the database's clock, which `moment` was written by."""
+    """Measured by the database's clock, which also wrote `moment`."""
     return _age(now.seconds - moment.timestamp())
 
 
 def _age(seconds: float) -> str:
-    """A duration as people say it: 45 s, 12 min, 3 h, 2 d."""
+    """A duration for people: 45 s, 12 min, 3 h, 2 d."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -1,8 +1,7 @@
 """Registers functions as commands, with the options that every command has.
 
-`--json` and `--quiet` belong to every command. A function whose first parameter is
-`client: halftone.Client` calls the service: it also gets `--url`, and is called with a connected
-client.
+Every command has `--json` and `--quiet`. A function whose first parameter is `client:
+halftone.Client` calls the service: its command also has `--url`, and passes a connected client.
 """
 
 import functools

@@ -50,7 +50,7 @@ def requests(
 
 
 def _request_line(one: halftone.RequestStatus) -> str:
-    """One line, so that the list can be searched and cut by other programs."""
+    """One line per request, so that other programs can search and cut the list."""
     created = f"{one.created_at:%Y-%m-%d %H:%M}"
     progress = f"{one.progress:.0f} %"
     return (
@@ -99,8 +99,8 @@ def details(
 
 
 def _writable(output: Path | None) -> Path | None:
-    """Checked before anything is done. Where the file goes to standard output, everything else
-    goes to standard error.
+    """Checked before anything is done. If the file goes to standard output, everything else goes to
+    standard error.
     """
     if output is not None and not os.access(output if output.exists() else output.parent, os.W_OK):
         fail(f"{str(output)!r} cannot be written. Name another with --output.", EXIT_REFUSED)
@@ -153,7 +153,7 @@ def download(
 
 
 def save_output(client: halftone.Client, request_id: str, output: Path, **how: Any) -> int:
-    """Write the output file of a request; how many bytes."""
+    """Write the output file of a request; return its size in bytes."""
     return _save(client, request_id, output, partial(client.download, request_id, **how))
 
 
@@ -161,7 +161,8 @@ def _save(client: halftone.Client, request_id: str, output: Path, write: Any) ->
     with failing_with(EXIT_FAILED, OSError):  # the disk is full
         try:
             if is_stdout(output):
-                # Opened by its name, a file that the shell appends to would be emptied.
+                # Write to the open descriptor: opening /dev/stdout by name would truncate a file
+                # that the shell appends to.
                 with open(1, "wb", closefd=False) as file:
                     size: int = write(file)
             else:

@@ -1,4 +1,4 @@
-"""`halftone retry`: one request through the service, or many straight in the database."""
+"""`halftone retry`: one request through the API, or many directly in the database."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def _retry_all(home: Path, code: str | None, since_seconds: float) -> None:
             try:
                 retry_request(engine, request_id, public_url, retention_days, code=code)
             except (NotEnded, NothingToRetry):
-                continue  # retried or deleted since the list was made
+                continue  # retried or deleted since it was listed
             retried += 1
             print_json({"request_id": str(request_id)})
             print_quiet(request_id)

@@ -7,7 +7,7 @@ import csv
 from pathlib import Path
 
 PICTURES = Path(__file__).parent / "pictures"
-# As the demo sets HALFTONE_MAX_IMAGE_BYTES: above every picture but OVERSIZED.
+# The demo's HALFTONE_MAX_IMAGE_BYTES: larger than every picture except OVERSIZED.
 MAX_IMAGE_BYTES = 400_000
 BROKEN_LINK = "discontinued.jpg"
 OVERSIZED = "candle-print.jpg"

@@ -1,8 +1,8 @@
-"""`halftone demo`: the main job from file to webhook, in seconds, on this machine alone.
+"""`halftone demo`: a whole job from file to webhook, in seconds, on this machine alone.
 
-It runs `halftone up` as anyone would, serves the pictures and receives the webhook itself, and
-exits with 0 only when everything came out as expected: the broken link and the oversized picture
-failed, everything else got smaller.
+It runs `halftone up` as a user would, serves the pictures and receives the webhook itself. It exits
+with 0 only if everything ended as expected: the broken link and the oversized picture failed, and
+every other picture got smaller.
 """
 
 import os
@@ -42,15 +42,15 @@ EXPECTED_FAILURES = {BROKEN_LINK: "http_error", OVERSIZED: "too_large"}
 
 
 class DemoFailed(Exception):
-    """The demo cannot be shown; the message says why."""
+    """The demo cannot run; the message says why."""
 
 
 def run_demo(*, keep: bool) -> int:
-    """Run the demo; its exit code. `keep`: leave the service running until Ctrl-C.
+    """Run the demo; return its exit code. `keep`: leave the service running until Ctrl-C.
 
     Raises DemoFailed and HalftoneError.
     """
-    # As Ctrl-C: what was started is stopped.
+    # Like Ctrl-C: stop whatever was started.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -97,7 +97,9 @@ def _keep_running(url: str, request_id: str) -> None:
 
 @contextmanager
 def _service() -> Iterator[str]:
-    """`halftone up` on a free port, its log beside the demo's files; its URL once it is ready."""
+    """Run `halftone up` on a free port, with its log beside the demo's files; yield its URL once
+    ready.
+    """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     log_file = FOLDER / "up.log"
@@ -107,7 +109,7 @@ def _service() -> Iterator[str]:
             env=_up_environment(),
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for the demo, which stops it then
+            start_new_session=True,  # Ctrl-C reaches only the demo, which then stops it
         )
     try:
         if console.is_terminal:
@@ -128,7 +130,7 @@ def _up_command(port: int) -> list[str]:
 
 
 def _up_environment() -> dict[str, str]:
-    """Nothing that the environment sets for another halftone reaches the demo's."""
+    """The environment, with the demo's settings instead of those for another halftone."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return others | {
         PREFIX + "FETCH_ALLOW": "127.0.0.0/8",

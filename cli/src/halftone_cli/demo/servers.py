@@ -1,4 +1,4 @@
-"""The two servers of the demo: the shop that has the pictures, and the receiver of the webhook."""
+"""The demo's two servers: the shop with the pictures, and the receiver of the webhook."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,15 +14,15 @@ import halftone
 
 @contextmanager
 def shop(folder: Path) -> Iterator[str]:
-    """Serve a folder's files on loopback; the base URL."""
+    """Serve a folder's files on loopback; yield the base URL."""
     with _serving(partial(_Shop, directory=str(folder))) as url:
         yield url
 
 
 @contextmanager
 def receiver(secret: str, events: "Queue[halftone.WebhookEvent]") -> Iterator[str]:
-    """Receive webhooks on loopback and put each whose signature is right into `events`; the URL to
-    send them to.
+    """Receive webhooks on loopback and put those with a valid signature into `events`; yield the
+    URL to send them to.
     """
     with _serving(partial(_Receiver, secret, events)) as url:
         yield f"{url}/webhook"
@@ -32,7 +32,7 @@ class _Quiet(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """The demo's terminal is for its users."""
+        """Logs nothing: the terminal is for the demo's users."""
 
 
 class _Shop(_Quiet, SimpleHTTPRequestHandler):
@@ -60,7 +60,7 @@ class _Receiver(_Quiet):
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """halftone hangs up on the oversized picture; that is part of the demo."""
+        """Ignores that halftone hangs up on the oversized picture, which is part of the demo."""
 
 
 @contextmanager
