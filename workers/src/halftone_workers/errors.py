@@ -12,8 +12,8 @@ from halftone_shared.model.results import ImageError
 
 
 class BlockedAddress(HalftoneError):
-    """The address or port of a host may not be fetched from. Not a connection error, so that it is
-    never retried.
+    """The address or port of a host is not allowed. It is no connection error, so that it is never
+    retried.
     """
 
 
@@ -26,9 +26,9 @@ class HostNotFound(HalftoneError):
 
 
 class HostBusy(HalftoneError):
-    """No place at the host came free: the image was not tried, and is to come again.
+    """No place at the host came free: the image was not tried, and must be tried again later.
 
-    `appointment_seconds` makes an appointment for a number of images.
+    `appointment_seconds(images)` returns in how many seconds, for this number of images.
     """
 
     def __init__(self, host: str, appointment_seconds: Callable[[int], float]) -> None:
@@ -38,12 +38,12 @@ class HostBusy(HalftoneError):
 
 
 class MemoryBusy(HalftoneError):
-    """No memory came free: the image was not tried, and is to come again."""
+    """No memory came free: the image was not tried, and must be tried again later."""
 
 
 class HostDown(HalftoneError):
-    """The host did not answer again and again. `code` is how it failed last; `seconds` is how long
-    it is left alone.
+    """The host failed to answer several times in a row. `code` is its last failure; `seconds` is
+    how long it gets no requests.
     """
 
     def __init__(self, host: str, code: ImageErrorCode, failures: int, seconds: float) -> None:
@@ -54,11 +54,11 @@ class HostDown(HalftoneError):
 
 
 class BadHttp(HalftoneError):
-    """What a server answers is not HTTP. The message says what is wrong with it, as a sentence."""
+    """A server's answer is not valid HTTP. The message is a sentence that says what is wrong."""
 
 
 class NotModified(HalftoneError):
-    """The server says that an image is as it was when its validators were taken."""
+    """The server says that an image has not changed since its validators were saved."""
 
 
 class FetchFailed(HalftoneError):

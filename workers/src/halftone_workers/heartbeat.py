@@ -1,4 +1,4 @@
-"""Reports every ten seconds that this worker lives, and how busy it is."""
+"""Reports every 10 s that this worker is alive, and how busy it is."""
 
 import os
 import socket
@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """`load` gives products in progress, codec processes, and how many of these are busy. Nothing
-    depends on a single report.
+    """`load` returns the number of products in progress, of codec processes, and of busy codec
+    processes. A single failed report does no harm.
     """
 
     def __init__(

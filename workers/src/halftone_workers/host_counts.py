@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from halftone_shared.db.host_figures import HostFigures
 
-# A file may name a new host in every row; what is beyond this many goes under one name.
+# A file may name a new host in every row; hosts beyond this number are counted under one name.
 MAX_HOSTS = 200
 OTHER_HOSTS = "(other hosts)"
 
@@ -31,7 +31,7 @@ class HostCounts:
                 counts[at] += value
 
     def take(self) -> list[HostFigures]:
-        """What was counted since the last time."""
+        """Return the counts since the last call, and reset them."""
         with self._lock:
             counts, self._counts = self._counts, {}
         return [
@@ -40,7 +40,7 @@ class HostCounts:
         ]
 
     def put_back(self, figures: Iterable[HostFigures]) -> None:
-        """Keep what could not be reported for the next time."""
+        """Add counts that could not be reported back, for the next report."""
         with self._lock:
             for one in figures:
                 counts = self._counts.setdefault((one.minute, one.host), [0, 0, 0, 0, 0.0])

@@ -17,8 +17,8 @@ class LeaseKeeper:
     """Renews the held claims every RENEW_EVERY_SECONDS, so that a renewal may fail several times
     before a lease ends.
 
-    A claim that is no longer this worker's, because its request was cancelled or another worker has
-    the product, is given to `cancel`: nothing that it does counts any more.
+    If this worker has lost a claim, because the request was cancelled or another worker claimed the
+    product, calls `cancel` with it: its results no longer count.
     """
 
     def __init__(self, engine: Engine, cancel: Callable[[InHand], None]) -> None:
@@ -35,12 +35,12 @@ class LeaseKeeper:
 
     @property
     def in_hand(self) -> int:
-        """How many products this worker has in hand."""
+        """How many products this worker has claimed."""
         return len(self._held)
 
     @contextmanager
     def held(self, product: InHand) -> Iterator[None]:
-        """Renew a product's claim until the block ends."""
+        """Keep a product's claim renewed until the block ends."""
         self._held[id(product)] = product
         try:
             yield

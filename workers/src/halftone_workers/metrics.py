@@ -1,9 +1,8 @@
-"""What a worker counts of itself, and the listener that Prometheus reads it from.
+"""A worker's metrics, and the listener that Prometheus scrapes.
 
-A worker is one process: its actors are threads, and its codec processes are timed from here. So
-prometheus_client's plain registry holds all of it, and there is no folder shared between processes
-that a killed one would leave dirty. No label comes from outside: hosts and URLs would make a time
-series each.
+A worker is one process: its actors are threads, and it measures its codec processes itself. So
+prometheus_client's default registry is enough, without a multiprocess folder that a killed process
+would leave stale. No label contains user input: each host or URL would create a time series.
 """
 
 from collections.abc import Iterable
@@ -81,7 +80,7 @@ CODEC_ENDS = Counter(
     ["reason"],
 )
 
-# A series exists from the start, so that its first increase is seen as one.
+# Create each series at the start, so that Prometheus sees its first increase.
 for _outcome in (*Action, "failed"):
     IMAGES.labels(_outcome)
 for _code in ImageErrorCode:
@@ -101,12 +100,12 @@ for _reason in ("deadline", "crash", "memory", "idle"):
 
 
 def serve_metrics(host: str, port: int) -> None:
-    """Answer Prometheus until the process ends. Raises OSError when the port cannot be had."""
+    """Serve Prometheus until the process ends. Raises OSError if the port cannot be opened."""
     start_http_server(port, host)
 
 
 def count_images(images: Iterable[ImageResult]) -> None:
-    """These have ended, and were recorded."""
+    """Count images that have ended and were recorded."""
     for image in images:
         if image.facts:
             INPUT_BYTES.inc(image.facts.bytes_in)
@@ -123,5 +122,5 @@ def count_delivery(status: WebhookStatus, duration_ms: int) -> None:
 
 
 def count_waiting_delivery() -> None:
-    """An event was due, and not sent: its receiver or its owner's share had no place for it."""
+    """Count an event that was due but not sent: its receiver or owner had no free place."""
     WEBHOOK_ATTEMPTS.labels("not_tried").inc()

@@ -57,10 +57,10 @@ class WorkerSettings(CommonSettings):
 
     @property
     def sent_user_agent(self) -> str:
-        """What image fetches and webhooks send: it names the service and where to complain."""
+        """The User-Agent of image fetches and webhooks: names the service and a contact."""
         return self.user_agent or f"halftone/{version('halftone-workers')} (+{self.public_url})"
 
     @property
     def most_products_at_once(self) -> int:
-        """While images are waited for (admission.py)."""
+        """The upper limit while the codec is idle and images arrive slowly (admission.py)."""
         return 2 * self.products_at_once

@@ -1,8 +1,8 @@
-"""Whether this worker may begin products: not while their images could not be stored.
+"""Keeps this worker from starting products while the storage cannot be written.
 
-The first file that is not stored has the storage tried with a file of the same size. Where that
-fails too, the storage is away: products are handed back without counting their attempt, and others
-wait before their claim, until the storage can be written again.
+When a file cannot be stored, the storage is tested with a file of the same size. If the test fails
+too, the storage is unavailable: products are handed back without counting their attempt, and others
+wait before their claim until the storage can be written again.
 """
 
 import threading
@@ -17,13 +17,13 @@ from halftone_shared.storage import PROBE_BYTES
 log = structlog.get_logger(__name__)
 
 TRY_EVERY_SECONDS = 1.0
-# A product that could not be stored comes again after this time, and waits at the gate.
+# A product that could not be stored is delivered again after this time, and waits at the gate.
 RETURN_SECONDS = 2.0
 _LOOK_SECONDS = 0.5
 
 
 class StorageGate:
-    """Closed until the storage was tried, and while it cannot be written."""
+    """Closed until the storage has been tested, and while it cannot be written."""
 
     def __init__(self, check: StorageCheck) -> None:
         self._check = check
@@ -33,7 +33,7 @@ class StorageGate:
         self._thread = PeriodicThread("storage", self._try, every_seconds=TRY_EVERY_SECONDS)
 
     def start(self) -> None:
-        """Try the storage once, and again and again while it is away."""
+        """Test the storage now, and then repeatedly while it is unavailable."""
         self._try()
         self._thread.start()
 
@@ -45,15 +45,15 @@ class StorageGate:
         return self._is_open.is_set()
 
     def wait(self, is_stopping: Callable[[], bool]) -> bool:
-        """Wait until the gate is open; False when the worker stops before that."""
+        """Wait until the gate is open. Returns False if the worker stops first."""
         while not self._is_open.wait(_LOOK_SECONDS):
             if is_stopping():
                 return False
         return True
 
     def is_away(self, size: int) -> bool:
-        """For a file of this size that was not stored: whether the storage takes none, which closes
-        the gate. Otherwise something is wrong with this file alone.
+        """After a file of this size was not stored: whether the storage is unavailable. If so, the
+        gate closes. If not, only this file has a problem.
         """
         if not self._is_open.is_set():
             return True

@@ -1,8 +1,8 @@
 """A body in chunks (RFC 9112, 7.1), read in bounded steps. Pure.
 
-A server decides how small its chunks are, and each costs the reader more than a byte does: in
-chunks of one byte, an image of 1 MB is a second of processor time. So a step reads a bounded number
-of chunks, whatever their size, and a body that consists of tiny ones is refused.
+The server chooses the chunk size, and each chunk costs CPU time: in chunks of 1 byte, an image of
+1 MB takes 1 s. So a step reads a limited number of chunks of any size, and a body that consists of
+tiny chunks is refused.
 """
 
 import re
@@ -10,9 +10,9 @@ import re
 from halftone_workers.errors import BadHttp
 from halftone_workers.http.response_head import MAX_HEAD_BYTES
 
-# One step takes less than a millisecond.
+# One step takes less than 1 ms.
 CHUNKS_A_STEP = 256
-# No server that means well sends so many chunks of so few bytes.
+# No well-behaved server sends this many chunks with so few bytes.
 TINY_CHUNKS, TINY_CHUNK_BYTES = 4096, 32
 _MAX_LINE_BYTES = 4096
 _SIZE = rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n"
@@ -22,9 +22,9 @@ _TRAILER = re.compile(rb"(?:[^\r\n]+\r?\n)*\r?\n")
 
 
 class ChunkedBody:
-    """Takes what comes from the connection, gives what the chunks hold.
+    """Decodes a chunked body: feed() takes received bytes, read() returns the chunks' content.
 
-    `is_done`: the last chunk and the trailer were read; `rest` is what came after them.
+    `is_done`: the last chunk and the trailer were read; `rest` holds the bytes after them.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class ChunkedBody:
 
     @property
     def has_all_data(self) -> bool:
-        """The last chunk was read. A server that hangs up instead of sending the trailer's end has
-        sent the whole body nevertheless.
+        """Whether the last chunk was read. The body is then complete, even if the server closes the
+        connection without ending the trailer.
         """
         return self._is_in_trailer
 
@@ -48,13 +48,13 @@ class ChunkedBody:
         return self._received[self._at :]
 
     def feed(self, received: bytes) -> None:
-        """Add what came next. To be called when read() gave nothing."""
+        """Add received bytes. Call it after read() has returned nothing."""
         self._received = self.rest + received if self._at < len(self._received) else received
         self._at = 0
 
     def read(self) -> bytes:
-        """What the next chunks hold, at most CHUNKS_A_STEP of them; empty when more must come
-        first, or `is_done`. Raises BadHttp.
+        """The content of the next chunks, at most CHUNKS_A_STEP; empty if more bytes are needed or
+        `is_done`. Raises BadHttp.
         """
         parts = []
         for _ in range(CHUNKS_A_STEP):
@@ -72,7 +72,7 @@ class ChunkedBody:
         return b"".join(parts)
 
     def _begin_chunk(self) -> bool:
-        """Read a chunk's size. False when it has not come yet, or was the last one's."""
+        """Read a chunk's size. False if it is still incomplete, or belongs to the last chunk."""
         size = self._size.match(self._received, self._at)
         if size is None:
             self._refuse_if_unreadable()

@@ -1,8 +1,8 @@
-"""All HTTP that leaves halftone, for images and webhooks alike: one client, behind one guard.
+"""The HTTP client for all outgoing requests, images and webhooks alike, behind one address guard.
 
-Redirects are followed by the caller, hop by hop, through the same guard. Proxies from the
-environment are not used: a proxy would resolve and connect for itself. There is no httpx.Client:
-it would keep cookies between strangers, and prepare redirects by itself.
+The caller follows redirects, hop by hop, through the same guard. Proxies from the environment are
+not used: a proxy would resolve and connect by itself, without the guard. httpx.Client is not used:
+it would share cookies between unrelated owners, and prepare redirects by itself.
 """
 
 import base64
@@ -19,15 +19,15 @@ from halftone_workers.http.hosts import PATIENCE_SECONDS, Host, Hosts
 from halftone_workers.http.pool import ConnectionPool
 from halftone_workers.sharing import NOBODY, NoPlace, Places, Who
 
-# Of one worker process, in use or kept. At 300 ms an answer so many bring 5,000 images a second:
-# more than two cores compress.
+# Connections of one worker process, in use or idle. At 300 ms an answer, they fetch 5,000 images a
+# second: more than two cores can compress.
 MAX_CONNECTIONS = 1500
-# An address may have so many times the connections of a host: shops share servers of a provider.
+# An address may have this many times the connections of a host: many shops share a server.
 NAMES_PER_ADDRESS = 4
 
 
 class OutgoingHttp:
-    """The way out. Open it on the event loop that uses it."""
+    """The client. Open it on the event loop that uses it."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class OutgoingHttp:
     ) -> AsyncIterator[httpx.Response]:
         """One exchange, without following a redirect and without reading the body.
 
-        Use `response.aiter_raw()`: httpx would undo any encoding that the answer claims, without
-        bound. Waiting for a free connection, of the host's or of all, does not count against the
-        deadline; it ends in HostBusy after a while. Raises httpx.HTTPError, httpx.InvalidURL,
-        BadHttp, BlockedAddress, HostNotFound, HostBusy, HostDown.
+        Use `response.aiter_raw()`: httpx would decode any encoding that the answer claims, without
+        a size limit. Waiting for a free connection, of the host or in total, does not count against
+        the deadline; after PATIENCE_SECONDS it raises HostBusy. Raises httpx.HTTPError,
+        httpx.InvalidURL, BadHttp, BlockedAddress, HostNotFound, HostBusy, HostDown.
         """
         parsed = httpx.URL(url)
         headers = _headers(parsed, self._user_agent) | headers
@@ -91,8 +91,8 @@ class OutgoingHttp:
 
 
 def _headers(url: httpx.URL, user_agent: str) -> dict[str, str]:
-    # httpx would read a host's name to write this, and raise what it raises where the name is none
-    # by IDNA 2008.
+    # httpx would decode the host's name to build this header, and raise an error if the name is
+    # invalid by IDNA 2008.
     host = url.netloc.decode("ascii")
     common = {"Host": host, "User-Agent": user_agent, "Accept-Encoding": "identity"}
     if url.username or url.password:

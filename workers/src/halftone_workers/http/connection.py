@@ -1,8 +1,7 @@
-"""One HTTP/1.1 connection: an exchange at a time, read only when somebody asks for more.
+"""One HTTP/1.1 connection: one exchange at a time, and reading only on demand.
 
-A body whose length the head tells goes from the socket to where it is wanted without passing
-through anything. What a server sends costs a bounded amount of work before other connections have
-their turn.
+A body of known length is read from the socket straight into the target buffer. A connection handles
+a limited number of bytes before other connections have their turn.
 """
 
 import asyncio
@@ -18,19 +17,19 @@ from halftone_workers.errors import BadHttp
 from halftone_workers.http.chunked_body import ChunkedBody
 from halftone_workers.http.response_head import ResponseHead, head_length, parse_head
 
-# Room for what uvloop decrypts at once, 256 KiB and a record: what did not fit would be lost where
-# the connection ends.
+# uvloop decrypts up to 256 KiB and one TLS record at once. Data that does not fit in the buffer
+# would be lost if the connection ends.
 SCRATCH_BYTES = 320 * 1024
-# Bytes read from one connection before others have their turn. Without TLS no more is read at once:
-# what of a body comes with its head is copied twice.
+# Bytes read from one connection before others have their turn. It also limits one read without TLS:
+# the part of a body that arrives with its head is copied twice.
 TURN_BYTES = 64 * 1024
-# Answers of 100 or 103 before the real one. Few servers send two.
+# Informational answers (100, 103) before the final one. Few servers send more than one.
 MAX_INFORMATIONAL = 32
 
 
 class HttpConnection(asyncio.BufferedProtocol):
-    """A connection over an open socket. `scratch` is what it reads into; connections of one event
-    loop may share it. `on_closed` is called once.
+    """A connection over an open socket. `scratch` is its read buffer, which connections of the same
+    event loop may share. `on_closed` is called once.
     """
 
     def __init__(self, scratch: memoryview, address: str, on_closed: Callable[[], None]) -> None:
@@ -47,20 +46,20 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.on_end: Callable[[], None] | None = None
 
     async def open(self, connected: socket.socket, tls: ssl.SSLContext | None, host: str) -> None:
-        """Take over a connected socket. Raises httpx.ConnectError, from what TLS had to say."""
+        """Take over a connected socket. Raises httpx.ConnectError, with the TLS error as cause."""
         loop = asyncio.get_running_loop()
         if tls is None:
             self._scratch = self._scratch[:TURN_BYTES]
         name = (
             host.rstrip(".") if tls else None
-        )  # no certificate has the dot that may end a name (RFC 6066, 3)
+        )  # certificates omit the trailing dot of a name (RFC 6066, 3)
         try:
             await loop.create_connection(
                 lambda: self, sock=connected, ssl=tls, server_hostname=name
             )
             if tls:
-                # While we read nothing, uvloop is not to see the connection's end: it throws away
-                # what came before.
+                # While we do not read, uvloop must not notice the connection's end: it would
+                # discard data that arrived before.
                 cast("Any", self._transport).set_read_buffer_limits(high=1)
         except BaseException as error:
             connected.close()
@@ -70,10 +69,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             raise
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and read its answer's head. The body is the response's stream, a Body.
+        """Send a request and read the answer's head. The response's stream is a Body.
 
-        Raises httpx.HTTPError and BadHttp; `has_answered` then tells whether a byte of an answer
-        had come.
+        Raises httpx.HTTPError and BadHttp; `has_answered` then tells whether any byte of an answer
+        arrived.
         """
         self.has_answered = False
         self._transport.write(_request_bytes(request))
@@ -86,7 +85,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         )
 
     async def _head(self) -> tuple[ResponseHead, bytes]:
-        """The answer's head, and what has come of its body with it."""
+        """Read the answer's head, and the part of the body that arrived with it."""
         received = bytearray()
         searched = informational = 0
         while True:
@@ -106,7 +105,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     async def _more_of_head(self, received: bytearray) -> bytes:
         begun = received.lstrip(b"\r\n")[:5]
         if begun != b"HTTP/"[: len(begun)]:
-            parse_head(bytes(received))  # raises: whatever follows, it is no head
+            parse_head(bytes(received))  # raises if this cannot be a head
         if not (more := await self.receive()):
             raise httpx.RemoteProtocolError("The server closed the connection without an answer.")
         return more
@@ -152,13 +151,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         on_closed()
 
     def is_quiet(self) -> bool:
-        """Whether it is open and has nothing to say: what comes between two exchanges belongs to
-        neither.
+        """Whether it is open and has received nothing since the last exchange. Data that arrives
+        between two exchanges belongs to neither.
         """
         return not self._has_ended and not self._received
 
     def wait_for_end(self, on_end: Callable[[], None]) -> None:
-        """Between two exchanges: notice when the server hangs up, or says something."""
+        """Between two exchanges: notice when the server closes the connection or sends data."""
         self.on_end = on_end
         self._resume()
 
@@ -190,10 +189,12 @@ class HttpConnection(asyncio.BufferedProtocol):
         elif self.on_end is not None:
             self.on_end()
 
-    # What the event loop calls.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._transport = cast(
+            "asyncio.Transport", transport
+        )  # uvloop's class does not derive from it
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._target or self._scratch
@@ -222,21 +223,21 @@ class HttpConnection(asyncio.BufferedProtocol):
 
 
 class Body(httpx.AsyncByteStream):
-    """An answer's body. `told_bytes` is its length where the head tells it; then `read_into` is the
-    quick way.
+    """An answer's body. `told_bytes` is its length if the head declares one; `read_into` is then
+    the fast way to read it.
     """
 
     def __init__(self, connection: HttpConnection, head: ResponseHead, early: bytes) -> None:
         self._connection = connection
         self._head = head
-        self._early = early  # came with the head
+        self._early = early  # arrived with the head
         self._is_whole = False
         self.told_bytes = head.body_bytes
         self._left = head.body_bytes or 0
         self.on_close: Callable[[bool], None] = lambda _: connection.close()
 
     async def read_into(self, target: memoryview) -> None:
-        """Fill `target` with the next bytes of a body of told length. Raises httpx.HTTPError."""
+        """Fill `target` with the next bytes of a body of known length. Raises httpx.HTTPError."""
         early, self._early = self._early[: len(target)], self._early[len(target) :]
         target[: len(early)] = early
         await self._connection.receive_into(target[len(early) :])
@@ -286,7 +287,7 @@ class Body(httpx.AsyncByteStream):
             received = await self._connection.receive()
 
     async def aclose(self) -> None:
-        """Give the connection back, for use again if nothing of this exchange is left in it."""
+        """Return the connection. It is reused if no data of this exchange is left in it."""
         on_close, self.on_close = self.on_close, lambda _: None
         on_close(self._is_whole and self._head.keeps_alive and self._connection.is_quiet())
 
@@ -296,7 +297,7 @@ def _broken_off() -> httpx.RemoteProtocolError:
 
 
 def _request_bytes(request: httpx.Request) -> bytes:
-    """A request as it is sent. Raises httpx.LocalProtocolError for a header that ends early."""
+    """Serialize a request. Raises httpx.LocalProtocolError for a header with a line break."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers.raw]
     if any(separator in line for line in lines for separator in (b"\r", b"\n", b"\0")):

@@ -1,7 +1,7 @@
-"""What an answer's Content-Encoding means, and how gzip is undone within bounds.
+"""Interprets an answer's Content-Encoding, and unpacks gzip within limits.
 
-Requests ask for `identity`. Servers and buckets name an encoding nevertheless: most often one that
-is none ("UTF-8", "binary", "aws-chunked", "image/jpeg"), set by whoever uploaded the file.
+Requests ask for `identity`. Servers and buckets still declare encodings, mostly values that are no
+encoding ("UTF-8", "binary", "aws-chunked", "image/jpeg"), set by the uploader of the file.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ _STEP_BYTES = 128 * 1024
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _GZIP = frozenset({"gzip", "x-gzip"})
-# Real encodings that are not undone here.
+# Real encodings that are not supported here.
 _OTHERS = frozenset({"br", "compress", "x-compress", "deflate", "zstd", "dcb", "dcz"})
 
 
 class Encoding(Enum):
-    """NONE: the bytes are the image. UNREADABLE: an encoding that is not undone, or several."""
+    """NONE: the bytes are the image. UNREADABLE: an unsupported encoding, or several."""
 
     NONE = "none"
     GZIP = "gzip"
@@ -29,7 +29,7 @@ class Encoding(Enum):
 
 
 def encoding_of(header: str) -> Encoding:
-    """What a Content-Encoding header stands for. Words that are no encoding are passed over."""
+    """Interpret a Content-Encoding header. Words that are no encoding are ignored."""
     named = [token.strip().lower() for token in header.split(",")]
     real = [token for token in named if token in _GZIP or token in _OTHERS]
     if not real:
@@ -38,9 +38,9 @@ def encoding_of(header: str) -> Encoding:
 
 
 async def gunzipped(data: bytes | bytearray) -> AsyncIterator[bytes]:
-    """The bytes that gzip packed, in pieces; `data` itself where it was not packed after all.
+    """Yield the unpacked bytes in pieces; `data` itself if it is not gzip.
 
-    The caller stops when it has had enough: no more is unpacked than it takes. Raises BadHttp.
+    The caller may stop at any time: each piece is unpacked only when requested. Raises BadHttp.
     """
     if not data.startswith(_GZIP_MAGIC):
         yield bytes(data)
