@@ -1,6 +1,6 @@
-"""Cookies of one fetch: some shops answer with a redirect to the same URL until they get one back.
+"""Cookies of one fetch: some shops redirect to the same URL until the client returns a cookie.
 
-They are sent to the host that set them, within the same fetch, and then forgotten.
+A cookie is sent only to the host that set it, and only within the same fetch.
 """
 
 import re
@@ -14,15 +14,15 @@ _DELETES = re.compile(r"max-age\s*=\s*(?:0|-[0-9]+)\s*", re.IGNORECASE)
 
 
 class Cookies:
-    """The cookies that the hosts of one image's redirects have set. Paths and domains do not count:
-    a cookie goes to exactly the host that set it.
+    """The cookies set by the hosts of one image's redirects. Path and Domain are ignored: a cookie
+    goes to exactly the host that set it.
     """
 
     def __init__(self) -> None:
         self._by_host: dict[bytes, dict[str, tuple[str, bool]]] = {}
 
     def take(self, url: str, headers: httpx.Headers) -> None:
-        """Remember what the answer from `url` sets. What cannot be sent back is passed over."""
+        """Store the cookies of the answer from `url`, except those that cannot be sent back."""
         cookies = self._by_host.setdefault(httpx.URL(url).raw_host, {})
         for header in headers.get_list("set-cookie"):
             pair, *attributes = (part.strip() for part in header.split(";"))
@@ -37,7 +37,7 @@ class Cookies:
                 cookies[name] = value, is_secure
 
     def header(self, url: str) -> dict[str, str]:
-        """The Cookie header of a request to `url`; empty when its host has set none."""
+        """The Cookie header of a request to `url`; empty if its host has set no cookie."""
         asked = httpx.URL(url)
         sent = [
             f"{name}={value}"

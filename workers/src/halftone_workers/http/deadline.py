@@ -1,4 +1,4 @@
-"""One limit over a whole fetch or delivery, and what does not count against it."""
+"""One time limit for a whole fetch or delivery, which can be paused."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Any, Self
 
 
 class Deadline:
-    """One limit over everything in its block. Raises TimeoutError. Waiting that is our own puts it
-    off, unless `counts_all`.
+    """A time limit for its whole block. Raises TimeoutError. paused() extends it, unless
+    `counts_all` is set.
     """
 
     def __init__(self, seconds: float, *, counts_all: bool = False) -> None:
@@ -24,13 +24,13 @@ class Deadline:
 
     @property
     def has_passed(self) -> bool:
-        """Whether it has ended what is in its block, or is about to."""
+        """Whether it has cancelled its block, or is about to."""
         return self._timeout.expired()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time spent in this block does not count: nobody's server is slow because we wait for a
-        free slot.
+        """Do not count the time spent in this block: it is our own waiting for a free place, not
+        the server's.
         """
         if self._counts_all:
             yield

@@ -1,5 +1,5 @@
-"""Fetching an image: hop by hop, under one deadline, up to a number of bytes, and what each failure
-means.
+"""Fetches an image: follows redirects under one deadline, up to a size limit, and maps each failure
+to a public error code.
 """
 
 import random
@@ -49,20 +49,20 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Statuses that another attempt may change; every other one below 200 or above 299 is final.
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS = {"Accept": "image/*, */*;q=0.5"}
-# A file that is not shared with everybody is answered, with 200, by a page to sign in on.
+# For a file that is not shared with everybody, these hosts answer 200 with a sign-in page.
 _SHARING_HOSTS = re.compile(
     r"(?:.+\.)?(?:dropbox\.com|drive\.google\.com|docs\.google\.com|sharepoint\.com"
     r"|onedrive\.live\.com|1drv\.ms)",
     re.IGNORECASE,
 )
-# A told length is believed so far; beyond it memory is taken as bytes arrive.
+# Memory allocated at once for a declared length; beyond it, memory grows as bytes arrive.
 _FIRST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """The image's bytes, which count against the memory budget until `reserved` is given back, and
-    what its server says to tell by whether it has changed.
+    """The image's bytes and its validators (ETag, Last-Modified). The bytes count against the
+    memory budget until `reserved` is given back.
     """
 
     data: bytes | bytearray
@@ -72,7 +72,7 @@ class FetchedImage:
 
 
 class ImageFetcher:
-    """Fetches images. `timeout_seconds` is for a whole image: look-up, connection, redirects,
+    """Fetches images. `timeout_seconds` covers a whole image: name lookup, connection, redirects,
     headers and body.
     """
 
@@ -92,7 +92,7 @@ class ImageFetcher:
         self._timeout_seconds = timeout_seconds
         self._max_redirects = max_redirects
         self._origins = origins or NoOrigins()
-        # In all, for all images that were fetched or not, side by side.
+        # The sum over all fetches, successful or not. Concurrent fetches all count.
         self.seconds = 0.0
 
     async def fetch(
@@ -103,10 +103,11 @@ class ImageFetcher:
         known: Source | None = None,
         own: OwnOrigins = NO_ORIGINS,
     ) -> FetchedImage:
-        """The caller gives back what is reserved. With `known`, the server is asked whether the
-        image has changed since then. `own` is what the owner has set for hosts.
+        """Fetch one image. The caller must give `reserved` back.
 
-        Raises FetchFailed; NotModified; HostBusy or MemoryBusy where the image is to come again.
+        With `known`, asks the server whether the image has changed since then. `own`: the owner's
+        settings for hosts. Raises FetchFailed; NotModified; HostBusy or MemoryBusy if the image
+        must be tried again later.
         """
         reserved = self._budget.reserve(who)
         started = time.monotonic()
@@ -248,8 +249,8 @@ def _conditions(known: Source | None) -> dict[str, str]:
 async def _read_told(
     body: Body, told_bytes: int, until: Deadline, reserved: Reservation
 ) -> bytearray:
-    """A body of told length. Memory is reserved by what arrives: a server may announce much and
-    send little.
+    """Read a body of declared length. Reserve memory as bytes arrive: a server may declare a large
+    body and send little.
     """
     data, received = bytearray(), 0
     while received < told_bytes:
@@ -281,10 +282,10 @@ def _refuse_page_of_share_link(response: httpx.Response, is_shared: bool) -> Non
 
 
 def retry_after_seconds(headers: httpx.Headers) -> float | None:
-    """What an answer's Retry-After asks for, in seconds from now (RFC 9110, 10.2.3), at most
+    """An answer's Retry-After in seconds from now (RFC 9110, 10.2.3), at most
     MAX_RETRY_AFTER_SECONDS.
 
-    A date is one by the server's clock, which its Date tells.
+    A Retry-After that is a date is compared with the server's own clock, from its Date header.
     """
     header = headers.get("retry-after")
     if header is None:
@@ -309,9 +310,7 @@ def _moment(date: str) -> datetime | None:
 
 @contextmanager
 def _failures_explained() -> Iterator[None]:
-    """What can go wrong on the way, in the public codes: which of it another attempt may change is
-    said here alone.
-    """
+    """Map transport errors to public codes. Only this function decides which are retryable."""
     try:
         yield
     except HostDown as error:

@@ -1,8 +1,8 @@
-"""Opening connections, to judged addresses only.
+"""Opens connections to checked addresses only.
 
-A host is resolved once, every answer is judged (halftone_shared.model.addresses), any bad one
-refuses the host, and the connection goes to a judged address, so that a name that answers
-differently the next time has nothing to win.
+A host is resolved once, and every address is checked (halftone_shared.model.addresses). A single
+forbidden address blocks the host. The connection goes to a checked address, so DNS rebinding, a
+name that resolves differently the next time, has no effect.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from halftone_workers.http.hosts import PATIENCE_SECONDS, Host
 from halftone_workers.http.resolver import Resolver
 from halftone_workers.sharing import NoPlace, Places, Who
 
-# An address that is silent this long has another one tried. One lost packet is sent again after a
-# second.
+# If an address has not answered after this time, the next one is tried as well. TCP retransmits a
+# lost packet after 1 s.
 NEXT_ADDRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Connected:
-    """A connected socket. `on_close` is to be called once, when it is closed: its address then has
-    a place for another one.
+    """A connected socket. Call `on_close` once, when it is closed, to free its place at the
+    address.
     """
 
     socket: socket.socket
@@ -38,11 +38,11 @@ class Connected:
 
 
 class GuardedNetwork:
-    """Opens connections to judged addresses only. The host's name stays, for Host, SNI and the
-    certificate.
+    """Opens connections to checked addresses only. Host, SNI and the certificate check still use
+    the host's name.
 
-    One server may answer for any number of names: connections are counted by address too.
-    `make_room` is asked to close one that is kept to an address, so that another may be opened.
+    One server may serve any number of names, so connections are also limited per address.
+    `make_room` closes an idle connection to an address, so that another can be opened.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class GuardedNetwork:
 
 
 def _by_turns(addresses: list[str]) -> list[str]:
-    """IPv4 and IPv6 by turns, the preferred one first (RFC 8305, 4): one of them may not work at
-    all.
+    """Alternate IPv4 and IPv6, the preferred family first (RFC 8305, 4): one of them may not work
+    at all.
     """
     by_family: dict[bool, list[str]] = {}
     for address in addresses:

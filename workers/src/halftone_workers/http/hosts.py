@@ -1,10 +1,10 @@
-"""What a worker knows of a host: its places, when it has one for an image that must come again, and
-whether it answers.
+"""A worker's state per host: its places, its appointments for images that must be tried again, and
+its circuit breaker.
 
-A host that hangs costs whoever waits for it 30 s an image. After OPEN_AFTER of them in a row its
-circuit is open: its images fail at once, for as long as a pause lasts that doubles each time; then
-one image tries. What a host does to one owner's images does not count for another's: a slow page
-of a shop, named by one client, must not fail the shop's images for all others.
+A host that hangs costs 30 s an image. After OPEN_AFTER failures in a row its circuit opens: its
+images fail at once during a pause that doubles each time; then a single image tries the host.
+Circuits are kept per owner: a slow page of a shop, requested by one client, must not fail the
+shop's images for all others.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.errors import HostBusy, HostDown, HostNotFound
 from halftone_workers.sharing import NoPlace, Places, Who
 
-# An image waits so long for a place at its host; then its product is handed back.
+# An image waits this long for a place at its host; then its product is handed back.
 PATIENCE_SECONDS = 5.0
-# An image that must come again does so within this time, whatever the pace of its host.
+# An image that got no place is tried again within this time, however slow its host is.
 MAX_APPOINTMENT_SECONDS = 300.0
 OPEN_AFTER = 3
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 300.0
-# A failure that was quicker than this cost nobody anything.
+# A faster connection or lookup failure does not count: it costs next to nothing.
 SLOW_SECONDS = 1.0
-# The image that tries a host after a pause may take so long before another one tries.
+# After a pause, the image that tries the host has this long before another one may try.
 TRIAL_SECONDS = 60.0
-# Of so many hosts and circuits something is remembered. Those that are used stay.
+# The number of hosts and of circuits that are kept; the least recently used are dropped.
 REMEMBERED = 10_000
-_NEW_SHARE = 0.2  # of the last answer in the average
+_NEW_SHARE = 0.2  # weight of the last answer in the moving average
 
 
 class Host:
@@ -49,7 +49,7 @@ class Host:
 
     @contextmanager
     def kept(self, who: Who) -> Iterator[None]:
-        """Keep a place, which was acquired, until the block ends."""
+        """Hold an acquired place until the block ends, and measure how long that took."""
         started = time.monotonic()
         try:
             yield
@@ -69,8 +69,8 @@ class Host:
         return HostBusy(self._name, self.appointment_seconds)
 
     def appointment_seconds(self, images: int) -> float:
-        """In how many seconds a product with so many images of this host should come again: each
-        product when the host is likely to be through with those before it.
+        """In how many seconds a product with this many images of the host should be tried again:
+        when the host has probably served the products before it.
         """
         now = time.monotonic()
         at = max(self._next_appointment, now + 1.0)
@@ -83,7 +83,9 @@ class Host:
 
 @dataclass
 class _Circuit:
-    """Failures in a row. `closed_at`: when the pause is over; `trial_until`: an image tries."""
+    """Failures in a row. `closed_at`: when the pause ends. `trial_until`: when another image may
+    try the host.
+    """
 
     code: ImageErrorCode
     failures: int = 0
@@ -112,16 +114,14 @@ class Hosts:
 
     @property
     def silent(self) -> int:
-        """How many are left alone now."""
+        """How many circuits are open."""
         return sum(one.failures >= OPEN_AFTER for one in list(self._circuits.values()))
 
     @contextmanager
     def watched(
         self, who: Who, url: httpx.URL, has_timed_out: Callable[[], bool]
     ) -> Iterator[None]:
-        """Note whether the host answers in this block. Raises HostDown where it is not to be
-        asked now.
-        """
+        """Record whether the host answers in this block. Raises HostDown if its circuit is open."""
         key = (who.payer, host_name(url))
         self._refuse_open(key)
         started = time.monotonic()
@@ -140,7 +140,7 @@ class Hosts:
                 self._failed(key, code)
             raise
         except BaseException:
-            self._circuits.pop(key, None)  # it answers, whatever
+            self._circuits.pop(key, None)  # it answers, if only with an error
             raise
         else:
             self._circuits.pop(key, None)
@@ -172,5 +172,5 @@ class Hosts:
 
 
 def host_name(url: httpx.URL) -> str:
-    """A host as people know it: its name, and its port where that is not the scheme's own."""
+    """The host's name, with its port unless that is the scheme's default."""
     return url.netloc.decode("ascii").lower()

@@ -1,4 +1,4 @@
-"""How many bytes of fetched images a worker holds at once."""
+"""Limits how many bytes of fetched images a worker holds at once."""
 
 import asyncio
 from contextlib import suppress
@@ -8,38 +8,35 @@ from halftone_workers.errors import MemoryBusy
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.sharing import NOBODY, Share, Who
 
-# An image waits so long for memory; then its product is handed back.
+# An image waits this long for memory; then its product is handed back.
 PATIENCE_SECONDS = 30.0
 
 
 class MemoryBudget:
-    """How many bytes of fetched images may be in memory at once: what the codec has not taken yet
-    holds fetching back.
+    """Limits the bytes of fetched images in memory. Fetching slows down when the codec is behind.
 
-    Each owner and each request has a share (sharing.Share). Images may all wait for each other,
-    each with a part of its bytes. Then, and only then, the one that asked first goes on beyond its
-    share, and beyond the budget by itself at most, so that some image always comes to its end.
+    Each owner and each request has a share (sharing.Share). If all images wait for each other, each
+    with part of its bytes, the one that asked first may exceed its share, and the budget by at most
+    its own size. So one image can always finish.
     """
 
     def __init__(self, total_bytes: int) -> None:
         self._share = Share(total_bytes)
-        # In the order in which they asked first. One that has not asked may wait for those that
-        # have: for a connection.
+        # Ordered by their first request for memory. An image that has not asked yet is not listed:
+        # it may wait for a connection that a listed one holds.
         self._reservations: dict[Reservation, None] = {}
         self._waiting: set[Reservation] = set()
-        # What other threads have given back.
+        # Reservations that other threads have given back.
         self._returned: SimpleQueue[Reservation] = SimpleQueue()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def reserve(self, who: Who = NOBODY) -> "Reservation":
-        """A place in the budget, empty at first."""
+        """Create a reservation of 0 bytes."""
         return Reservation(self, who)
 
     def give_back(self, reservation: "Reservation") -> None:
-        """From any thread. The event loop is woken where an image waits there; otherwise it looks
-        when it must.
-        """
+        """Give the bytes back. Thread-safe. Wakes the event loop only if an image waits."""
         self._returned.put(reservation)
         if self._waiting:
             self._loop.call_soon_threadsafe(self._wake_all)
@@ -52,7 +49,7 @@ class MemoryBudget:
                 self._share.give_back(reservation.who, reservation.size)
 
     def _wake_all(self) -> None:
-        """Let all that wait look again."""
+        """Let all waiting images check again."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -69,8 +66,8 @@ class MemoryBudget:
         return self._share.free >= more or (first is reservation and self._is_stuck(None))
 
     def _is_stuck(self, who: Who | None) -> bool:
-        """Whether nobody who holds anything, of this owner or at all, goes on by himself, to give
-        it back.
+        """Whether every image that holds bytes, of this owner or of all, waits for more: none of
+        them can finish and give its bytes back.
         """
         return all(
             other in self._waiting
@@ -88,7 +85,7 @@ class MemoryBudget:
     async def _wait(self, reservation: "Reservation", more: int, until: Deadline) -> None:
         with until.paused():
             self._waiting.add(reservation)
-            self._wake_all()  # with one more that waits, all may
+            self._wake_all()  # with this one, all images may be waiting
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     while not self._has_room(reservation, more):
@@ -108,12 +105,12 @@ class Reservation:
         self.size = 0
 
     async def grow_to(self, size: int, until: Deadline) -> None:
-        """Wait until the image may have this many bytes; the wait does not count against the
+        """Wait until the image may hold this many bytes. The wait does not count against the
         deadline. Raises MemoryBusy after PATIENCE_SECONDS.
         """
         if size > self.size:
             await self._budget.take(self, size - self.size, until)
 
     def give_back(self) -> None:
-        """Once, from any thread."""
+        """Give all bytes back. Call it once, from any thread."""
         self._budget.give_back(self)

@@ -1,8 +1,8 @@
-"""What owners set for the hosts that their images come from, as fetches obey it.
+"""Applies the owners' settings for the hosts of their images: credentials, rate and connections.
 
-Credentials go to their host only: by https, or where the operator has allowed the network of all of
-the host's addresses; and never once a redirect has led to another host, which could lead back. Rate
-and connections are taken in PostgreSQL, so that they hold over all workers.
+Credentials are sent only to their host, and only by https or if the operator has allowed the
+network of all the host's addresses. They are not sent after a redirect to another host, which could
+redirect back. PostgreSQL counts rate and connections, so that the limits hold across all workers.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ from halftone_workers.http.resolver import Resolver
 
 log = structlog.get_logger(__name__)
 
-# A product that got none of the host's connections comes again after this time.
+# A product that got none of the host's connections is tried again after this time.
 BUSY_PAUSE_SECONDS = 2.0
-# What is set takes effect within this time.
+# Changed settings take effect within this time.
 REFRESH_SECONDS = 5.0
 REMEMBERED_OWNERS = 1000
-# Connections of a worker that died come free this long after the longest that a fetch may take.
+# A dead worker's connections are freed this long after the maximum duration of a fetch.
 MARGIN_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 0.1
 
@@ -53,13 +53,13 @@ Read = Callable[[Callable[[Connection], list[OriginRow]]], list[OriginRow]]
 
 @dataclass(frozen=True)
 class OwnOrigins:
-    """An owner's settings by host, as of a moment."""
+    """A snapshot of an owner's settings by host."""
 
     owner_id: UUID | None
     by_host: dict[str, OriginSettings]
 
     def at(self, url: httpx.URL) -> tuple[str, OriginSettings] | None:
-        """The settings for a URL's host: those of its port, or else those of the host."""
+        """The settings for a URL's host and port, or else for its host."""
         host = url.raw_host.decode("ascii").lower()
         host = f"[{host}]" if ":" in host else host
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -73,7 +73,7 @@ NO_ORIGINS = OwnOrigins(None, {})
 
 
 class NoOrigins:
-    """For fetches of nobody in particular: nothing is sent, nothing is limited."""
+    """For fetches without an owner: sends no credentials and has no limits."""
 
     async def headers(self, own: OwnOrigins, url: str) -> dict[str, str]:
         return {}
@@ -83,15 +83,15 @@ class NoOrigins:
 
 
 def is_same_host(one: httpx.URL, other: httpx.URL) -> bool:
-    """Whether a redirect stays at its host and port; from http to https counts as that."""
+    """Whether a redirect keeps host and port. A change from http to https is allowed."""
     ports = [url.port or (443 if url.scheme == "https" else 80) for url in (one, other)]
     is_upgrade = ports == [80, 443] and (one.scheme, other.scheme) == ("http", "https")
     return one.raw_host == other.raw_host and (ports[0] == ports[1] or is_upgrade)
 
 
 class Origins:
-    """The settings of all owners, and the turns that they limit. `of` is called in any thread, the
-    rest on the event loop.
+    """The settings of all owners, and the limits that they set. Call `of` in any thread, the other
+    methods on the event loop.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Origins:
         *,
         timeout_seconds: float,
     ) -> None:
-        """`read` runs a query that must succeed: without its credentials an image would fail."""
+        """`read` retries a query until it succeeds: without credentials an image would fail."""
         self._engine = engine
         self._read = read
         self._box = box
@@ -113,7 +113,7 @@ class Origins:
         self._resolver: Resolver | None = None
 
     def of(self, owner_id: UUID | None) -> OwnOrigins:
-        """What this owner has set, at most REFRESH_SECONDS ago. Waits for the database."""
+        """The owner's settings, at most REFRESH_SECONDS old. Waits for the database."""
         known = self._known.get(owner_id)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -139,7 +139,7 @@ class Origins:
         return found
 
     async def headers(self, own: OwnOrigins, url: str) -> dict[str, str]:
-        """The headers that an owner has set for a URL's host, where they may be sent."""
+        """The owner's headers for a URL's host; empty if they may not be sent there."""
         parsed = httpx.URL(url)
         found = own.at(parsed)
         if found is None:
@@ -220,7 +220,7 @@ class Origins:
         await asyncio.sleep(wait)
 
     async def _do(self, query: Callable[[Connection], T], otherwise: T) -> T:
-        """A query in a thread. Where the database is away, nothing is sent."""
+        """Run a query in a thread. If the database is unavailable, no request is sent."""
 
         def run() -> T:
             with self._engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Connections that are kept for the next request to the same origin."""
+"""A pool of idle connections for the next request to the same origin."""
 
 import ssl
 import time
@@ -20,10 +20,10 @@ Origin = tuple[str, bytes, int]
 
 
 class ConnectionPool:
-    """Connections kept for the next request to the same origin.
+    """Keeps idle connections for the next request to the same origin.
 
-    How many are in use at once is bounded outside, where waiting for one costs nobody's deadline;
-    those that are kept make room for them.
+    The caller limits how many are in use at once, because waiting there does not count against a
+    deadline. Idle connections are closed to make room for new ones.
     """
 
     def __init__(
@@ -38,20 +38,19 @@ class ConnectionPool:
         self._tls = tls
         self._max_connections = max_connections
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
-        # Each with its origin and the time of its coming back, in that order: the oldest is the
-        # first to go.
+        # Each with its origin and the time of its return, oldest first: that one is closed first.
         self._idle: dict[HttpConnection, tuple[Origin, float]] = {}
-        # In the order of their coming back too: there may be a thousand of an origin, and one
-        # leaves from anywhere.
+        # Ordered by return time, too. A dict, because an origin may have 1,000 connections and one
+        # may be removed from any position.
         self._by_origin: defaultdict[Origin, dict[HttpConnection, None]] = defaultdict(dict)
         self._in_use = 0
 
     async def exchange(
         self, request: httpx.Request, host: Host, until: Deadline, who: Who
     ) -> httpx.Response:
-        """Send a request over a kept or a new connection, and read its answer's head.
+        """Send a request over an idle or a new connection, and read the answer's head.
 
-        Closing the response gives the connection back. Raises httpx.HTTPError, BadHttp,
+        Closing the response returns the connection to the pool. Raises httpx.HTTPError, BadHttp,
         BlockedAddress, HostNotFound, HostBusy.
         """
         url = request.url
@@ -62,8 +61,8 @@ class ConnectionPool:
                 try:
                     return await self._exchange(kept, origin, request)
                 except (httpx.NetworkError, httpx.RemoteProtocolError):
-                    # A server may close what it keeps at any time, as this request is on its way to
-                    # it (RFC 9112, 9.5).
+                    # A server may close an idle connection at any time, even while this request is
+                    # on its way (RFC 9112, 9.5).
                     if kept.has_answered:
                         raise
             opened = await self._open(origin, host, until, who)
@@ -100,14 +99,14 @@ class ConnectionPool:
         return connection
 
     def _make_room(self, address: str) -> None:
-        """Close the oldest kept connection to an address, if there is one."""
+        """Close the oldest idle connection to an address, if there is one."""
         for connection in self._idle:
             if connection.address == address:
                 self._drop(connection)
                 return
 
     def _take(self, origin: Origin) -> HttpConnection | None:
-        """The one that came back last: where it is too old, all are."""
+        """The connection that was returned last. If it is too old, all others are too."""
         self._drop_expired()
         if not (idle := self._by_origin.get(origin)):
             return None

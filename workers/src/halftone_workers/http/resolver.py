@@ -1,8 +1,7 @@
-"""Looking up the addresses of a host, on the event loop.
+"""Looks up the addresses of a host on the event loop.
 
-c-ares asks the machine's name servers and reads /etc/hosts. A name server that does not answer
-costs a socket and a timer: with getaddrinfo it cost a thread for 20 s and longer, and 16 of them
-were all there were.
+c-ares queries the machine's name servers and reads /etc/hosts. A name server that does not answer
+costs a socket and a timer. With getaddrinfo it blocks one of only 16 threads for 20 s or longer.
 """
 
 import asyncio
@@ -13,9 +12,9 @@ import pycares.errno
 
 from halftone_workers.errors import HostNotFound
 
-# A query is sent this often to each name server, with twice the time to answer each time.
+# Each name server gets this many queries; the time to answer doubles with each.
 QUERY_SECONDS, TRIES = 2.0, 2
-# And all of it ends by then.
+# The limit for a whole lookup.
 LOOK_UP_SECONDS = 10.0
 _NO_SUCH_NAME = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA})
 _NO_NAME = frozenset(
@@ -33,7 +32,7 @@ class Resolver:
     async def look_up(self, host: str, port: int) -> list[str]:
         """Every address of a host, IPv4 and IPv6, each once, in the order of preference.
 
-        Numbers are read in every spelling that the system knows. Raises HostNotFound.
+        Numeric addresses are read in every notation that the system knows. Raises HostNotFound.
         """
         try:
             answers = socket.getaddrinfo(

@@ -1,9 +1,9 @@
 """The head of an HTTP/1.x answer: status line and headers. Pure.
 
-It is read as browsers and curl read it: a header line that is not one is passed over, line ends may
-lack their CR. That is safe for a client that asks one server at a time: a wrong head can mislead
-nobody but the connection that it came on, and that one is not used again (`is_exact`). What tells
-where the body ends is read strictly.
+It is parsed as leniently as in browsers and curl: malformed header lines are ignored, and line ends
+may lack their CR. That is safe for a client: a malformed head affects only its own connection,
+which is not reused (`is_exact`). The headers that determine where the body ends are parsed
+strictly.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from halftone_workers.errors import BadHttp
 
-# A head is refused beyond this size.
+# A larger head is refused.
 MAX_HEAD_BYTES = 100 * 1024
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t].*)?", re.DOTALL)
@@ -22,8 +22,8 @@ _WITHOUT_BODY = frozenset({204, 304})
 
 @dataclass(frozen=True)
 class ResponseHead:
-    """A head that was read. `body_bytes` is None where the head does not tell the body's length:
-    the body then comes in chunks, or ends with the connection.
+    """A parsed head. `body_bytes` is None if the head does not declare the body's length: the body
+    is then chunked, or ends with the connection.
     """
 
     status_code: int
@@ -38,10 +38,9 @@ class ResponseHead:
 
 
 def head_length(received: bytes | bytearray, start: int = 0) -> int | None:
-    """How many bytes the head takes, its empty line included; None when it is not whole.
+    """The length of the head in bytes, including its empty line; None if it is incomplete.
 
-    `start` is where the search begins: what was searched before needs no second look. Raises
-    BadHttp.
+    `start`: where to start the search, after the bytes that were searched before. Raises BadHttp.
     """
     end = _HEAD_END.search(received, max(start - 3, 0))
     if end is None and len(received) <= MAX_HEAD_BYTES:
@@ -52,7 +51,7 @@ def head_length(received: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def parse_head(head: bytes) -> ResponseHead:
-    """Read a whole head. Raises BadHttp."""
+    """Parse a complete head. Raises BadHttp."""
     first, *lines = re.split(rb"\r?\n", head.strip(b"\r\n"))
     status = _STATUS_LINE.fullmatch(first)
     if status is None or b"\0" in head:
@@ -65,7 +64,8 @@ def parse_head(head: bytes) -> ResponseHead:
     if status_code in _WITHOUT_BODY or status_code < 200:
         is_chunked, length = False, 0
     if is_chunked and length is not None:
-        # RFC 9112, 6.3: the chunks count, and the connection is not to be trusted further.
+        # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, and the connection is closed
+        # afterwards.
         is_exact, length = False, None
     closes = b"close" in _values(headers, b"connection")
     return ResponseHead(
@@ -74,11 +74,11 @@ def parse_head(head: bytes) -> ResponseHead:
 
 
 def _headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """The headers, and whether each line was one."""
+    """The headers, and whether every line was a valid header."""
     headers: list[tuple[bytes, bytes]] = []
     is_exact = True
     for line in lines:
-        if line[:1] in (b" ", b"\t") and headers:  # RFC 9112, 5.2: the line before goes on
+        if line[:1] in (b" ", b"\t") and headers:  # RFC 9112, 5.2: continues the line before
             name, value = headers.pop()
             headers.append((name, b" ".join((value, line.strip(b" \t")))))
             continue
@@ -93,7 +93,7 @@ def _headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
 
 
 def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """The members of all headers of this name, in small letters, without empty ones."""
+    """The list members of all headers of this name, in lower case, without empty ones."""
     values = (value for one, value in headers if one.lower() == name)
     members = (member.strip(b" \t").lower() for value in values for member in value.split(b","))
     return [member for member in members if member]
