@@ -1,6 +1,6 @@
-"""Write a JPEG with other quantisers without decoding it: only its DCT coefficients change.
+"""Requantise a JPEG without decoding it to pixels: only its DCT coefficients change.
 
-Faster than decoding and encoding, and nothing is rounded to pixels in between.
+This is faster than decoding and encoding, and avoids rounding to pixels.
 """
 
 from collections.abc import Sequence
@@ -17,35 +17,35 @@ _MAX_EXIF_BYTES = 65_533
 _MAX_ICC_BYTES = 255 * 65_519
 _NO_MEMORY = -1000.0
 _COEFFICIENTS = 64
-# The native code looks factors up by quarters of an octave of a block's sum of squares, from 2⁻¹.
+# The native code indexes the factors by a block's sum of squares, in quarter octaves from 2⁻¹.
 _ACTIVITIES, _QUARTERS, _LEAST_SQUARES = 128, 4, 0.5
-# The variance at which a bit costs its plain price, in squared 8-bit levels.
+# The variance at which the price of a bit is unchanged, in squared 8-bit levels.
 _PLAIN_VARIANCE = 100
 
 
 class NotPossible(Exception):
-    """The JPEG is damaged, too large, or of a kind that is not handled here: decode it."""
+    """The JPEG is damaged, too large or of an unsupported kind: decode it instead."""
 
 
 class TooLarge(Exception):
-    """The result would have more bytes than it may."""
+    """The result would exceed its byte limit."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to requantise.
 
-    `quantisers`: of luma, blue and red chroma, 64 each in natural order, 1–255. A quantiser of the
-    source that is coarser stays: precision that is lost does not come back.
+    `quantisers`: for luma, blue and red chroma, 64 each in natural order, 1–255. Coarser quantisers
+    of the source are kept: lost precision cannot be restored.
     `dead_zone`: how far beyond one half a coefficient must be to be rounded up, 0–0.45 steps.
-    `bit_prices`: the squared error, in quantiser steps, that one bit may save, for luma and chroma;
-    0 rounds without a search, which is faster.
-    `masking`: the power of a block's variance that the price grows with (0: the same everywhere);
-    `masking_floor`: the variance that even blocks are taken to have, in squared 8-bit levels.
-    `sampled_rows`: the search counts symbols on every n-th row of blocks first; 0: it assumes the
+    `bit_prices`: the squared error, in quantiser steps, accepted to save one bit, for luma and
+    chroma; 0 rounds without a search, which is faster.
+    `masking`: the price grows with this power of a block's variance (0: the same everywhere);
+    `masking_floor`: a variance added to every block's, in squared 8-bit levels.
+    `sampled_rows`: the search first counts symbols on every n-th row of blocks; 0: it assumes the
     standard's codes.
-    `progressive_from`: images of at least so many pixels are written in progressive scans if at
-    least `plain_share` of their blocks have no details; 0: none. Of small and of busy images the
+    `progressive_from`: images of at least this many pixels are written in progressive scans if at
+    least `plain_share` of their blocks have no details; 0: none. In small or detailed images the
     scans' tables take more bytes than they save.
     """
 
@@ -60,7 +60,7 @@ class Recipe:
 
     @cached_property
     def native(self) -> Any:
-        """The struct that the C code takes. Raises ValueError for a recipe that makes no sense."""
+        """The struct that the C code takes. Raises ValueError for an invalid recipe."""
         if any(len(table) != _COEFFICIENTS for table in self.quantisers):
             raise ValueError("a table of quantisers has 64 numbers")
         if not 0 <= self.dead_zone <= 0.45:
@@ -96,7 +96,7 @@ def requantise(
     icc: bytes = b"",
     exif: bytes = b"",
 ) -> bytes:
-    """The JPEG by this recipe, with Huffman tables made for it.
+    """Requantise a JPEG by this recipe, with optimised Huffman tables.
 
     Takes 8-bit gray and YCbCr 4:2:0. The result carries `icc` and `exif` (with its "Exif" head)
     unless they are empty, and no other metadata. Raises NotPossible and TooLarge. Releases the GIL.
@@ -122,7 +122,7 @@ def requantise(
 def ssimulacra2(original: bytes, distorted: bytes, width: int, height: int) -> float:
     """The SSIMULACRA2 score of `distorted` beside `original`, both RGB without padding.
 
-    100 is the same, about 90 no visible difference, 70 high quality. Takes 0.2 s of CPU and 76
+    100: identical, about 90: no visible difference, 70: high quality. Takes 0.2 s of CPU and 76
     bytes a pixel for a megapixel. Releases the GIL.
     """
     expected = width * height * 3

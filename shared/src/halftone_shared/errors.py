@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 
 class HalftoneError(Exception):
-    """The base of all errors of halftone's own. The message is a sentence for an operator, unless
-    the class says otherwise.
+    """The base class of halftone's errors. The message is a sentence for an operator, unless the
+    class says otherwise.
     """
 
 
@@ -22,7 +22,7 @@ class BadSettings(HalftoneError):
 class DatabaseUnavailable(HalftoneError):
     """The database cannot be used now; the message says why.
 
-    `public` says it without the address, user and driver's words that the message may have.
+    `public` omits the address, user and driver's text that the message may contain.
     """
 
     def __init__(self, message: str, *, public: str | None = None) -> None:
@@ -32,13 +32,13 @@ class DatabaseUnavailable(HalftoneError):
 
 class QueueUnavailable(HalftoneError):
     """The queue cannot take messages now; the message says why. Nothing is lost: products and
-    events that were taken for it fall due again.
+    events that were leased for it become due again.
     """
 
 
 class StorageUnavailable(HalftoneError):
-    """The storage did not take or give a file; the message says why. It may work another time,
-    unless `is_permanent`: no such bucket, or no permission.
+    """The storage could not write or read a file; the message says why. A retry may work, unless
+    `is_permanent`: no such bucket, or no permission.
     """
 
     is_permanent = False
@@ -73,4 +73,4 @@ class KeyNameAmbiguous(HalftoneError):
 
 
 class KeyUsedOtherwise(HalftoneError):
-    """The idempotency key came with another body before."""
+    """The idempotency key was used before with another body."""

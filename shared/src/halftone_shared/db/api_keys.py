@@ -21,7 +21,7 @@ KEY_PREFIX = "ht_"
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key that was just made. `secret` is what callers send; it cannot be read again."""
+    """A new key. `secret` is what callers send; it cannot be read again."""
 
     id: UUID
     owner: str
@@ -32,14 +32,13 @@ class NewKey:
 def create_key(
     connection: Connection, owner: str, *, name: str | None = None, is_admin: bool = False
 ) -> NewKey:
-    """Make a key for an owner, who is created with their first key.
+    """Create a key for an owner. The owner is created with their first key.
 
-    A key that is given no name is called as its owner, with a number behind it where that name is
-    taken. Raises KeyNameTaken where the owner has a valid key of this name. Runs in the caller's
-    transaction.
+    Without `name`, the key gets the owner's name, followed by a number if that is taken. Raises
+    KeyNameTaken if the owner has a valid key with this name. Runs in the caller's transaction.
     """
     connection.execute(upsert(owners).values(name=owner).on_conflict_do_nothing())
-    # FOR UPDATE: two keys made at once take turns, and so get different names.
+    # FOR UPDATE: concurrent calls take turns, so their keys get different names.
     owner_id = connection.execute(
         select(owners.c.id).where(owners.c.name == owner).with_for_update()
     ).scalar_one()
@@ -91,7 +90,7 @@ _FIND = text(
 
 
 def find_key(connection: Connection, secret: str) -> KnownKey | None:
-    """The key with this secret; None where there is none or it was revoked."""
+    """The key with this secret; None if it does not exist or was revoked."""
     row = connection.execute(_FIND, {"secret_sha256": hash_key(secret)}).mappings().one_or_none()
     return None if row is None else KnownKey(**row)
 
@@ -106,7 +105,7 @@ _FIND_BY_ID = text(
 
 
 def find_key_by_id(connection: Connection, key_id: UUID) -> KnownKey | None:
-    """The key that a session was begun with; None where it was revoked since."""
+    """The key that a session was started with; None if it has been revoked."""
     row = connection.execute(_FIND_BY_ID, {"key_id": key_id}).mappings().one_or_none()
     return None if row is None else KnownKey(**row)
 
@@ -122,8 +121,8 @@ _NOTE_USE = text(
 
 
 def note_key_use(connection: Connection, key_id: UUID) -> bool:
-    """Record that a key was used, at most once a minute, however many calls do so at once; whether
-    this call did.
+    """Record a use of a key, at most once a minute even with concurrent calls. True if this call
+    recorded it.
     """
     return connection.execute(_NOTE_USE, {"key_id": key_id}).rowcount == 1
 
@@ -158,9 +157,9 @@ def list_keys(connection: Connection) -> list[KeyRow]:
 
 
 def revoke_key(connection: Connection, name_or_id: str | UUID) -> UUID | None:
-    """Make a key invalid from now on; its ID, or None where no valid key has this name or ID.
+    """Revoke a key. Returns its ID, or None if no valid key has this name or ID.
 
-    Raises KeyNameAmbiguous where keys of several owners have the name.
+    Raises KeyNameAmbiguous if keys of several owners have the name.
     """
     same = [api_keys.c.name == str(name_or_id)]
     if (key_id := _as_id(name_or_id)) is not None:

@@ -1,7 +1,7 @@
-"""How far behind the service is: what waits, since when, and who works on it, as `/metrics` and
-`halftone queues` show.
+"""How far behind the service is: how much work waits, since when, and how much is being done.
+`/metrics` and `halftone queues` show these figures.
 
-Every figure comes from counters and partial indexes, so that asking costs the same behind a million
+Every figure comes from counters and partial indexes, so a query costs the same with a million
 finished products.
 """
 
@@ -17,7 +17,7 @@ from halftone_shared.db.tables import ENDED_PRODUCTS, FINAL
 from halftone_shared.db.workers import ALIVE_SECONDS
 from halftone_shared.model.states import Status
 
-# A request that runs and of which nothing has ended for this long is stuck, or its shops are.
+# A running request without a newly finished product for this long is stuck, or its shops are.
 NO_PROGRESS_SECONDS = 600
 
 
@@ -25,9 +25,9 @@ NO_PROGRESS_SECONDS = 600
 class Backlog:
     """One snapshot of the database.
 
-    `waiting_products` may be worked on now, `postponed_products` wait for a time,
-    `processing_products` are in a worker's hand. Ages are in seconds, 0 where nothing waits. Ended
-    requests are those of the last 24 hours.
+    `waiting_products` are due now, `postponed_products` are due later, `processing_products` are
+    held by a worker. Ages are in seconds, 0 if nothing waits. Ended requests are those of the last
+    24 hours.
     """
 
     requests: dict[str, int]
@@ -41,8 +41,8 @@ class Backlog:
     live_workers: int
 
 
-# A product waits since its request was uploaded, or since it fell due again. One that waits for a
-# time of its own (a shop asked for patience) is no backlog and no standstill.
+# A product has been waiting since its request was uploaded, or since it became due again. A product
+# that is due later (a shop asked to wait) counts neither as backlog nor as stuck.
 _BACKLOG = text(
     f"""
     WITH active AS (
@@ -108,7 +108,7 @@ _BACKLOG = text(
 
 
 def read_backlog(connection: Connection) -> Backlog:
-    """Where the service stands now, in one statement."""
+    """Read the backlog in one statement."""
     row: Any = connection.execute(_BACKLOG).one()
     return Backlog(
         requests={
@@ -131,8 +131,8 @@ def read_backlog(connection: Connection) -> Backlog:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over running requests and those that ended lately, at a time in Unix seconds: two of
-    these make a throughput. Of products, those that succeeded or failed.
+    """Sums over running and recently ended requests, at a time in Unix seconds. The difference of
+    two gives the throughput. Counts products that succeeded or failed.
     """
 
     seconds: float
@@ -157,7 +157,7 @@ _TOTALS = text(
 
 
 def read_totals(connection: Connection, *, hours: int = 24) -> Totals:
-    """Sums over the requests that run, or ended in the last `hours`."""
+    """Sums over requests that are running or ended in the last `hours`."""
     return Totals(**connection.execute(_TOTALS, {"hours": hours}).mappings().one())
 
 
@@ -202,7 +202,7 @@ class FailureCount:
     requests: int
 
 
-# Only the newest requests and the first failures of each: an impression, not a count of all.
+# Reads only the newest requests and the first failures of each: a sample, not a full count.
 _FAILURES = text(
     """
     SELECT image #>> '{error,code}' AS code, count(*) AS images,

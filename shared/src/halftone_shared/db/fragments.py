@@ -1,9 +1,9 @@
-"""Parts of statements that several modules share, each written once."""
+"""Parts of statements that several modules share."""
 
 from halftone_shared.db.tables import COUNTERS, ENDED_PRODUCTS
 
-# Joined to `requests AS r`: the sums over its shards that are not full yet, as `open`. A running
-# request's counters are those of the request itself (its full shards) plus these.
+# Joined to `requests AS r`: sums over its shards that are not full yet, as `open`. A running
+# request's totals are its own counters (the full shards) plus these.
 OPEN_SHARDS = f"""
     LEFT JOIN LATERAL (
         SELECT {", ".join(f"sum({name}) AS {name}" for name in COUNTERS)},
@@ -16,5 +16,5 @@ OPEN_SHARDS = f"""
 
 
 def counted(name: str) -> str:
-    """A counter of `requests AS r` with what its open shards hold; needs OPEN_SHARDS."""
+    """A counter of `requests AS r`, open shards included; needs OPEN_SHARDS."""
     return f"(r.{name} + coalesce(open.{name}, 0))"

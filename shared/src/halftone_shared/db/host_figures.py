@@ -1,7 +1,7 @@
-"""What came of images, by minute and host: the throughput and the hosts that operators see.
+"""Results of image attempts by minute and host, for the operators' figures on throughput and hosts.
 
-Workers add what they counted with every heartbeat, so a row is written every ten seconds at most
-for each host, never for each image. Rows older than a day are deleted.
+Each worker adds its counts at every heartbeat: at most one write per host every 10 s, not one per
+image. Rows older than a day are deleted.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-# The throughput that is shown.
+# The period that the throughput is shown for.
 SHOWN_MINUTES = 60
 
 
 @dataclass(frozen=True)
 class HostFigures:
     """Attempts at images of one host in one minute: how many succeeded and failed, their bytes, and
-    the seconds that they took, waiting included.
+    the seconds they took, including waiting.
     """
 
     minute: datetime
@@ -45,8 +45,8 @@ _FORGET = text("DELETE FROM host_figures WHERE minute < now() - interval '1 day'
 
 
 def add_host_figures(connection: Connection, figures: Sequence[HostFigures]) -> None:
-    """Add to what is counted, and forget what is older than a day."""
-    # In one order, so that two workers do not wait for each other's rows.
+    """Add to the counts, and delete rows older than a day."""
+    # Sorted, so that two workers lock rows in the same order and cannot deadlock.
     for one in sorted(figures, key=lambda each: (each.minute, each.host)):
         connection.execute(_ADD, vars(one))
     if figures:
@@ -75,7 +75,7 @@ _MINUTES = text(
 
 
 def throughput(connection: Connection) -> list[MinuteFigures]:
-    """The last hour, a value for each minute in which an image ended."""
+    """The last hour, with one value per minute in which an image ended."""
     return [MinuteFigures(**row) for row in connection.execute(_MINUTES).mappings()]
 
 

@@ -1,8 +1,8 @@
-"""Queries on origins: what owners set for the hosts that their images come from.
+"""Queries on origins: owners' settings for the hosts that their images come from.
 
-Credentials are sealed (model/secret_box.py). Rate and connections hold over all workers: a turn is
-a row whose time moves on (GCRA, as the upload limit); a connection is a row that is kept for as
-long as it is open, and ends by itself where its worker dies.
+Credentials are sealed (model/secret_box.py). Limits on rate and connections apply to all workers
+together. The rate uses a timestamp in a row (GCRA, like the upload limit). Each open connection has
+a row that expires if its worker dies.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from halftone_shared.db.tables import origins
 from halftone_shared.model.origins import OriginSettings
 from halftone_shared.model.secret_box import SecretBox
 
-# Turns are a little further apart than the rate asks for: on their way to the host some requests
-# are delayed and come closer together.
+# Requests are sent 10 % further apart than the rate requires: network delays can bring them closer
+# together at the host.
 SPACING = 1.1
 
 
 @dataclass(frozen=True)
 class OriginRow:
-    """What is set for a host. `header_names` and `has_password` are all that is shown of the
-    credentials, which are `sealed`.
+    """The settings of a host. The credentials are `sealed`; only `header_names` and `has_password`
+    are shown.
     """
 
     host: str
@@ -43,7 +43,7 @@ def set_origin(
     settings: OriginSettings,
     box: SecretBox,
 ) -> None:
-    """Set what an owner sends to a host, in place of what was set before."""
+    """Set an owner's settings for a host, replacing earlier ones."""
     values = {
         "sealed": box.seal(settings.credentials.to_json()),
         "header_names": list(settings.credentials.headers),
@@ -72,7 +72,7 @@ def get_origin(connection: Connection, owner_id: UUID | None, host: str) -> Orig
 
 
 def remove_origin(connection: Connection, owner_id: UUID | None, host: str) -> bool:
-    """Forget what is set for a host; False when nothing was."""
+    """Delete the settings of a host; False if there were none."""
     removed = connection.execute(
         delete(origins).where(
             origins.c.owner_id.is_not_distinct_from(owner_id), origins.c.host == host
@@ -81,7 +81,7 @@ def remove_origin(connection: Connection, owner_id: UUID | None, host: str) -> b
     return removed.rowcount == 1
 
 
-# clock_timestamp, as a call that has waited for another's row lock must see the time after it.
+# clock_timestamp(), not now(): a call that waited for a row lock needs the time after the wait.
 _TAKE_TURN = text(
     """
     INSERT INTO rate_limits AS known (caller, free_at)
@@ -97,8 +97,8 @@ _TAKE_TURN = text(
 def take_turn(
     connection: Connection, name: str, requests_per_second: float, *, patience_seconds: float
 ) -> float | None:
-    """In how many seconds the next request may be sent, which is then taken; None where that is
-    later than the patience, and nothing is taken. Turns are evenly spaced.
+    """Reserve the next turn and return the seconds until it. Returns None and reserves nothing if
+    that is longer than the caller's patience. Turns are evenly spaced.
     """
     wait = connection.execute(
         _TAKE_TURN,
@@ -130,7 +130,7 @@ _TAKE_SLOT = text(
 def take_connection(
     connection: Connection, name: str, holder: UUID, connections: int, *, seconds: float
 ) -> bool:
-    """Take one of so many connections, for at most so long; False when all are in use."""
+    """Take one of the host's connections for a limited time; False if all are in use."""
     taken = connection.execute(
         _TAKE_SLOT,
         {"name": name, "holder": holder, "connections": connections, "seconds": seconds},
@@ -139,7 +139,7 @@ def take_connection(
 
 
 def leave_connection(connection: Connection, name: str, holder: UUID) -> None:
-    """Give back a connection that was taken."""
+    """Release a connection."""
     connection.execute(
         text("DELETE FROM origin_connections WHERE name = :name AND holder = :holder"),
         {"name": name, "holder": holder},

@@ -1,4 +1,4 @@
-"""Queries on the rows of a file that are no product."""
+"""Queries on the rows of a file that are not products."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +10,7 @@ from halftone_shared.db.tables import other_rows
 
 @dataclass(frozen=True)
 class OtherRowAt:
-    """A row as it was uploaded, and its place: the `position`-th behind the product `after_seq`."""
+    """A row as uploaded, and its place: the `position`-th after the product `after_seq`."""
 
     after_seq: int
     position: int
@@ -26,7 +26,7 @@ class OtherRowAt:
 def other_row_page(
     connection: Connection, request_id: UUID, *, after: tuple[int, int], limit: int
 ) -> list[OtherRowAt]:
-    """At most `limit` rows behind the place `after`, in the order of the file."""
+    """At most `limit` rows after the place `after`, in the order of the file."""
     columns = other_rows.c
     query = (
         select(columns.after_seq, columns.position, columns.line, columns.cells, columns.cell_kinds)

@@ -1,8 +1,9 @@
 """Presets of marketplaces: options and rules, one TOML file each, with the date and the sources.
 
-Marketplaces change their rules. To change or add one, edit its file: no code knows a marketplace.
-`Preset.options` are defaults of an upload (`parse_options(given, preset=…)`). The codec measures
-each main output and calls `check_image`. `contradictions` is for the upload's warnings.
+Marketplaces change their rules. To change or add a marketplace, edit only its file: no code depends
+on a marketplace. `Preset.options` are defaults of an upload (`parse_options(given, preset=…)`). The
+codec measures each main output and calls `check_image`. `contradictions` gives the upload's
+warnings.
 """
 
 import tomllib
@@ -59,7 +60,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Preset:
-    """A marketplace: `options` as a form gives them, by name, and `rules`. `as_of`: when read.
+    """A marketplace: its `options` by name, as a form sends them, and its `rules`. `as_of`: the day
+    they were read.
 
     `fill`: the share of the frame that the picture fills, at most, with `fit=pad`.
     """
@@ -73,7 +75,7 @@ class Preset:
     fill: float = 1.0
 
     def rule(self, kind: RuleKind) -> Rule | None:
-        """The strictest condition of a kind, or else its advice."""
+        """The strictest condition of a kind; its advice if there is no condition."""
         found = [rule for rule in self.rules if rule.kind is kind]
         return next((rule for rule in found if rule.level == "fail"), found[0] if found else None)
 
@@ -90,7 +92,7 @@ class Preset:
         return [rule for rule in self.rules if rule.kind is kind and rule.level == "fail"]
 
     def to_json(self) -> dict[str, Any]:
-        """As `GET /api/presets` shows it."""
+        """The preset as in `GET /api/presets`."""
         return {
             "name": self.name,
             "title": self.title,
@@ -145,7 +147,7 @@ def read_preset(name: str, text: str) -> Preset:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured of an output.
+    """The measurements of an output.
 
     `white_share`: the share of its outermost pixels that are white, 0–1. `product_share`: how much
     of the width or of the height, the larger of both, is inside a border of one colour; None
@@ -282,7 +284,7 @@ _JUDGES: dict[RuleKind, Callable[[Measured, Rule], Judgement]] = {
 
 
 def contradictions(options: ImageOptions, preset: Preset) -> tuple[str, ...]:
-    """Sentences on options that break a rule whatever the image is, for the upload's warnings."""
+    """Warnings about options that break a rule for every image, as sentences."""
     found = []
     asked = max((side for side in (options.width, options.height) if side), default=None)
     if asked is not None and asked < max(preset.min_sides, preset.min_longest_side):
