@@ -1,3 +1,3 @@
-"""Benchmarks: the figures of performance.md and durability.md in docs/explanation, each beside what
-it is compared with.
+"""Benchmarks: the figures of performance.md and durability.md in docs/explanation, each with its
+comparison.
 """

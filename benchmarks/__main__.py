@@ -1,4 +1,4 @@
-"""`python -m benchmarks [SECTION …]`: measures, prints a table a section, keeps
+"""`python -m benchmarks [SECTION …]`: measures, prints a table per section, writes
 results/SECTION.json.
 """
 

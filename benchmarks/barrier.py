@@ -1,10 +1,9 @@
-"""How many products a second the completion barrier takes, from the start of a large request to its
-end.
+"""How many products a second the completion barrier settles over a whole large request.
 
 `python -m benchmarks.barrier`: one request, eight connections, a tenth of all settlements sent
-twice, every commit on the disk (fsync). First pgbench sends the statement, so that the figure is
-the barrier's; then workers' own Python does, in as many processes. PostgreSQL runs beside them on
-the same cores.
+twice, every commit on the disk (fsync). pgbench sends the statement first, which measures the
+barrier alone; then workers' own Python sends it, in as many processes. PostgreSQL runs on the same
+cores.
 """
 
 import argparse
@@ -154,7 +153,7 @@ def _keep(together: Any) -> None:
 def _settle_part(
     url: str, request_id: UUID, share: int, connections: int, duplicates: float, part: int
 ) -> Moments:
-    """Settle one connection's share; when each product was counted."""
+    """Settle one connection's share; return when each product was counted."""
     engine = make_engine(url, pool_size=1, pre_ping=False)
     result = ProductResult([good_image("name")])
     moments = []

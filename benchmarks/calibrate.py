@@ -1,7 +1,7 @@
 """`python -m benchmarks.calibrate`: measure the quality scale, write the codec's calibration.json.
 
-For each encoder and effort: which parameter gives the mean SSIMULACRA2 score that Pillow's JPEG has
-at a quality, over real photographs. Needs halftone-jpeg, for its score.
+For each encoder and effort, it finds the parameter that gives the mean SSIMULACRA2 score of
+Pillow's JPEG at each quality, over real photographs. Needs halftone-jpeg to compute the score.
 """
 
 import io
@@ -25,15 +25,15 @@ from halftone_workers.codec.pixels import Picture
 
 TARGET = Path(quality_scale.__file__).with_name("calibration.json")
 QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
-# The middle of every fourth photograph: small enough that all encoders take minutes, not hours.
+# The middle of every fourth photograph: measuring all encoders then takes minutes, not hours.
 SIDE, EVERY = 640, 4
-# Of the JPEG that is requantised: as fine as the one that pixels become on their way there.
+# Quality of the JPEG to requantise: as fine as the codec's own intermediate JPEG.
 FINE_QUALITY = encoders.FINE_QUALITY
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A piece of a photograph, and a JPEG of it with little loss."""
+    """A part of a photograph, and a JPEG of it with little loss."""
 
     original: Image.Image
     jpeg: bytes
@@ -75,7 +75,7 @@ def _avif(effort: Effort, crop: Crop, quality: float) -> bytes:
     return encoders.avif(_frames(crop), quality, effort)
 
 
-# Parameters to measure each encoder at, from the worst to the best.
+# The parameters at which each encoder is measured, from the worst to the best.
 _SCALES = (30, 16, 9, 6, 4.5, 3.4, 2.6, 2, 1.5, 1.2, 1, 0.8, 0.6, 0.45, 0.32, 0.22, 0.15)
 _LIBRARY_QUALITIES = (0, 5, 15, 25, 35, 45, 55, 65, 75, 85, 92, 98)
 ENCODERS: dict[str, tuple[Encode, Sequence[float]]] = {
@@ -107,7 +107,9 @@ def mean_score(pictures: Sequence[Crop], encode: Encode, parameter: float) -> fl
 
 
 def parameters(scores: Sequence[float], measured: Sequence[tuple[float, float]]) -> list[float]:
-    """The parameter for each score, between those measured (parameter and its score)."""
+    """The parameter for each score, interpolated between `measured` pairs of parameter and
+    score.
+    """
     rising = sorted((score, parameter) for parameter, score in measured)
     curve = quality_scale.Curve([score for score, _ in rising], [each for _, each in rising])
     return [round(curve.at(score), 3) for score in scores]
@@ -120,7 +122,7 @@ def _measured(name: str) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    """Measure all encoders, or those whose names begin with an argument."""
+    """Measure all encoders, or only those whose names begin with an argument."""
     pictures = crops()
     scores = [mean_score(pictures, _pillow, quality) for quality in QUALITIES]
     found = {}
@@ -136,7 +138,7 @@ def main() -> None:
 
 
 def _as_text(data: dict[str, Any]) -> str:
-    """JSON with one list a line."""
+    """JSON with one list per line."""
     parameters = ",\n".join(
         f"    {json.dumps(name)}: {json.dumps(each)}" for name, each in data["parameters"].items()
     )

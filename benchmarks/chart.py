@@ -1,7 +1,7 @@
 """Draws docs/pictures/performance.svg from results/: `python -m benchmarks.chart`, or `make chart`.
 
-Needs the sections end-to-end, peer and codec to have been run. Light or dark as the reader's system
-is.
+Run the sections end-to-end, peer and codec first. The picture follows the reader's light or dark
+mode.
 """
 
 import json
@@ -108,7 +108,7 @@ def _panels() -> list[Panel]:
 
 
 def _has_sharp() -> bool:
-    """It is measured where npm can install it."""
+    """Whether sharp was measured; that needs npm."""
     return any(figure["name"] == "sharp" for figure in _section("codec")["figures"])
 
 
@@ -128,7 +128,7 @@ def _drawn(panels: Sequence[Panel]) -> str:
 
 
 def _in_words(panel: Panel) -> str:
-    """For those who hear the picture."""
+    """The text for screen readers."""
     return f"{panel.title}, {panel.axis}: " + ", ".join(
         f"{bar.label} {bar.value:.0f}" for bar in panel.bars
     )
@@ -138,7 +138,7 @@ def _drawn_panel(panel: Panel, top: int) -> list[str]:
     step = _step(max(bar.value for bar in panel.bars))
     ticks = (
         int(max(bar.value for bar in panel.bars) / step + 0.5) + 1
-    )  # with room for the longest bar's value
+    )  # leaves room for the longest bar's value
     scale = (WIDTH - LABELS - 2 * MARGIN - 30) / (ticks * step)
     left, bars_top = MARGIN + LABELS, top + HEADING
     bottom = bars_top + len(panel.bars) * (BAR + GAP)
@@ -167,7 +167,7 @@ def _drawn_panel(panel: Panel, top: int) -> list[str]:
 
 
 def _step(most: float) -> int:
-    """Between two lines of the grid, so that there are four to eight."""
+    """The distance between grid lines, chosen so that there are four to eight lines."""
     return next(
         (step for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500) if most / step <= 7), 1000
     )

@@ -1,9 +1,9 @@
-"""The codec beside other libraries, over the same photographs: `python -m benchmarks codec` and `…
-codec-png`.
+"""The codec compared with other libraries on the same photographs: `python -m benchmarks codec` and
+`… codec-png`.
 
-Each library has processes of its own, with the codec processes' allocator; all take their turns
-round by round, so that what disturbs the machine disturbs them alike. Images a CPU-second, and what
-came out.
+Each library has its own processes, with the codec processes' allocator. Libraries take turns, round
+by round, so that disturbances of the machine affect all alike. Measured are images per CPU-second,
+and the size and quality of the results.
 """
 
 import io
@@ -113,7 +113,7 @@ lines.on('line', async (line) => {
 
 
 class _Library:
-    """A library in its own process: `run` compresses the files once, and tells the CPU seconds and
+    """A library in its own process: `run` compresses the files once and returns the CPU seconds and
     the results.
     """
 
@@ -141,7 +141,7 @@ class _Library:
 
 
 class _Sharp:
-    """sharp, in Node, where npm can install it."""
+    """sharp, in Node, if npm can install it."""
 
     def __init__(self) -> None:
         self._folder = FOLDER / "npm"
@@ -176,8 +176,8 @@ class _Sharp:
 
 
 def jpegs() -> list[Figure]:
-    """JPEG of 1500 × 1500 to quality 50: images a CPU-second, bytes, PSNR to the photograph and to
-    the JPEG of it.
+    """JPEG of 1500 × 1500 to quality 50: images a CPU-second, bytes, PSNR against the photograph
+    and against its JPEG.
     """
     files = photos(LARGE)[:PHOTOS]
     libraries: dict[str, Callable[[], _Library | _Sharp]] = {
@@ -222,7 +222,7 @@ def jpegs() -> list[Figure]:
 
 
 def pngs() -> list[Figure]:
-    """PNG at quality 50: photographs, cut-outs and a drawing, beside Pillow's quantize and
+    """PNG at quality 50: photographs, cut-outs and a drawing, compared with Pillow's quantize and
     optimize.
     """
     figures = []
@@ -251,9 +251,10 @@ def _rounds(
     files: Sequence[Path],
     rounds: int = ROUNDS,
 ) -> tuple[dict[str, float], dict[str, list[bytes]]]:
-    """Images a CPU-second (the median round's) and the results, by library.
+    """Images a CPU-second (of the median round) and the results, by library.
 
-    Each has a new process in each round, as a process can have luck with where its memory lies.
+    Each library gets a new process in each round, because the speed of a process depends on where
+    its memory happens to be.
     """
     seconds: dict[str, list[float]] = {name: [] for name in libraries}
     results: dict[str, list[bytes]] = {}
@@ -287,7 +288,7 @@ def _quality(results: Sequence[bytes], sources: Sequence[Path]) -> tuple[float, 
 
 
 def _pixels(file: Any) -> Any:
-    """As seen on white."""
+    """The pixels on a white background."""
     image = Image.open(file).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return np.asarray(Image.alpha_composite(white, image).convert("RGB"), float)

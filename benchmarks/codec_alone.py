@@ -1,4 +1,4 @@
-"""The limit: the codec alone, in as many processes as cores, each image in memory."""
+"""The upper limit: the codec alone, one process per core, each image in memory."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from halftone_workers.codec_processes.handle import codec_environment
 
 
 def images_a_second(files: Sequence[Path], seconds: float) -> float:
-    """How many of these images all cores together compress in a second."""
+    """How many of these images all cores together compress per second."""
     command = [sys.executable, "-m", "benchmarks.codec_alone", str(seconds), *map(str, files)]
     running = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Figures, as a table for people and as JSON for whoever compares runs."""
+"""Figures: printed as a table, and saved as JSON to compare runs."""
 
 import json
 import os
@@ -16,8 +16,8 @@ RESULTS = Path(__file__).with_name("results")
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value. `goal`: what it is to reach, in words; `met`: whether it did, None where
-    there is no goal.
+    """One measured value. `goal`: its target, in words; `met`: whether it was reached, None without
+    a goal.
     """
 
     name: str
@@ -46,7 +46,7 @@ def show(title: str, figures: Sequence[Figure]) -> None:
 
 
 def save(name: str, figures: Sequence[Figure]) -> Path:
-    """Write a section's figures to results/NAME.json, with what they were measured on."""
+    """Write a section's figures to results/NAME.json, with a description of the machine."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     machine = {

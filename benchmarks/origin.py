@@ -1,5 +1,5 @@
-"""A shop that costs next to nothing: answers from memory, in one process of its own, after a
-latency if asked.
+"""A shop that uses almost no processor time: one process answers from memory, after a latency if
+requested.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import uvloop
 
 @contextmanager
 def running_origin(files: Sequence[Path], *, latency_seconds: float = 0.0) -> Iterator[list[str]]:
-    """Serve the files on loopback; their URLs, in the same order."""
+    """Serve the files on loopback; yield their URLs, in the same order."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, list(files), latency_seconds), daemon=True)
@@ -58,7 +58,8 @@ class _Shop(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        # uvloop's class is not a subclass of it
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

@@ -1,4 +1,4 @@
-"""What each part of a running service has used of the processor."""
+"""Processor time of each part of a running service."""
 
 import os
 import time
@@ -11,7 +11,7 @@ import psutil
 from benchmarks.figures import Figure
 from tests.support.halftone import Service
 
-# By what its command line holds; the first that fits.
+# Texts that identify a part by its command line; the first match counts.
 PARTS = {
     "codec": "halftone_workers.codec_processes.child",
     "worker": "halftone_workers",
@@ -21,14 +21,14 @@ PARTS = {
     "the shop": "multiprocessing.spawn",
     "the benchmark itself": "benchmarks",
 }
-# Those that are halftone's or what it stands on.
+# The parts of halftone and the servers it depends on.
 SERVICE = ("codec", "worker", "API and dispatcher", "PostgreSQL", "RabbitMQ")
 _IDLE, _REST = "idle", "the rest of the machine"
 
 
 @dataclass(frozen=True)
 class Used:
-    """Processor seconds so far, by part, and what all cores together had to give."""
+    """Processor seconds so far: by part, idle, and available from all cores together."""
 
     seconds: dict[str, float]
     idle: float
@@ -36,7 +36,9 @@ class Used:
 
 
 def used_so_far(service: Service) -> Used:
-    """Processes: this one, all that it started, and the service's PostgreSQL (not a child)."""
+    """Counts this process, all its descendants, and the service's PostgreSQL (which is not a
+    child).
+    """
     seconds: dict[str, float] = defaultdict(float)
     for process in _ours(service):
         try:
@@ -55,8 +57,8 @@ def used_so_far(service: Service) -> Used:
 
 
 def milliseconds_an_image(before: Used, after: Used, images: int) -> list[Figure]:
-    """Where the processor time between the two went; idle time and the machine's other work make it
-    whole.
+    """Where the processor time between the two readings went. Idle time and the machine's other
+    work complete it to 100 %.
     """
     spent = {name: after.seconds[name] - before.seconds[name] for name in PARTS}
     spent[_IDLE] = after.idle - before.idle

@@ -23,7 +23,7 @@ def photos(size: tuple[int, int]) -> list[Path]:
 
 
 def originals(size: tuple[int, int]) -> list[Path]:
-    """The same photographs before they were JPEGs."""
+    """The same photographs as lossless originals."""
     photos(size)
     with ProcessPoolExecutor() as pool:
         return list(
@@ -35,8 +35,8 @@ def originals(size: tuple[int, int]) -> list[Path]:
 
 
 def graphics() -> list[Path]:
-    """What shops have as PNG beside photographs: products cut out of their background, and a
-    drawing with lettering.
+    """PNGs as shops have them: products cut out of their background, and a drawing with
+    lettering.
     """
     folder = FOLDER / "graphics"
     folder.mkdir(parents=True, exist_ok=True)

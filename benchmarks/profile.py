@@ -1,10 +1,10 @@
 """Where the processor time of the end-to-end run goes: `python -m benchmarks.profile`, or `make
 profile`.
 
-First undisturbed, by part; then, in a longer run, by function, sampled by py-spy in the worker and
-in the API: a flame graph to open in a browser and the heaviest functions as text, in
-results/profile/. A sample counts who holds the interpreter lock, so what is seen is Python's own
-time and not what waits or computes outside of it.
+A first run measures each part, undisturbed. A longer run measures functions: py-spy samples the
+worker and the API, and writes a flame graph for the browser and the heaviest functions as text to
+results/profile/. A sample counts the thread that holds the interpreter lock, so it shows only
+Python's own time, not waiting or computing outside the lock.
 """
 
 import subprocess
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _sample(service: Service) -> list[Path]:
-    """Both processes at once, first for the text and then for the picture."""
+    """Profile both processes at once, first for the text and then for the flame graph."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     processes = {"worker": service.processes["worker 1"].pid, "api": service.processes["api"].pid}
     for kind, suffix in (("raw", "raw"), ("flamegraph", "svg")):
@@ -91,7 +91,9 @@ def _record(pid: int, kind: str, path: Path) -> None:
 
 
 def _heaviest(raw: str) -> str:
-    """The functions with most samples of their own, and with most in all that they call."""
+    """The functions with the most samples of their own, and with the most including their
+    callees.
+    """
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     for line in raw.splitlines():

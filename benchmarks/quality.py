@@ -1,10 +1,10 @@
-"""`python -m benchmarks quality`: bytes for the same visible quality, beside other encoders.
+"""`python -m benchmarks quality`: bytes for the same visible quality, compared with other encoders.
 
-Real photographs, rendered ones, cut-outs and drawings. Each encoder makes a curve of bytes against
-SSIMULACRA2 and butteraugli's 3-norm, both against the picture before it was a JPEG; compared are
-the bytes at the scores of Pillow's quality 50. CPU time is that of the whole way from the shop's
-bytes to the result, the least of three. HALFTONE_BENCH_IMAGES=8 measures that many photographs
-only.
+It uses real photographs, rendered ones, cut-outs and drawings. Each encoder gives a curve of bytes
+against SSIMULACRA2 and one against butteraugli's 3-norm, both scored against the lossless original.
+Compared are the bytes at the scores of Pillow's quality 50. CPU time covers everything from the
+shop's bytes to the result, the least of three runs. HALFTONE_BENCH_IMAGES=8 measures only that many
+photographs.
 """
 
 import io
@@ -91,7 +91,7 @@ JPEG_ENCODERS: dict[str, tuple[Encode, Sequence[float]]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """An encoded image: the logarithm of its bytes, and scores of which higher is better."""
+    """An encoded image: the logarithm of its bytes, and its scores (higher is better)."""
 
     log_bytes: float
     ssimulacra2: float
@@ -99,7 +99,7 @@ class Point:
 
 
 def ssimulacra2(original: Image.Image, encoded: bytes) -> float:
-    """By halftone-jpeg, which gives what the package ssimulacra2 gives, in a tenth of the time."""
+    """Computed by halftone-jpeg: the same as the package ssimulacra2, in a tenth of the time."""
     shown = _on_white(Image.open(io.BytesIO(encoded)))
     score: float = halftone_jpeg.ssimulacra2(original.tobytes(), shown.tobytes(), *original.size)
     return score
@@ -112,7 +112,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def butteraugli(original: Path, encoded: bytes) -> float:
-    """The 3-norm of Debian's butteraugli_main (libjxl-devtools), negated."""
+    """The 3-norm from Debian's butteraugli_main (libjxl-devtools), negated."""
     with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         file.write(encoded)
         file.flush()
@@ -137,7 +137,7 @@ def _curve(sample: Sample, encode: Encode, qualities: Sequence[float]) -> list[P
 
 
 def _log_bytes_at(curve: Sequence[Point], score: float, of: str) -> float:
-    """On the line through the points, and beyond the outer ones on the same line."""
+    """Interpolates linearly between the points; beyond them it extends the outermost segment."""
     xs: list[float] = [getattr(point, of) for point in curve]
     above = min(max(bisect_left(xs, score), 1), len(xs) - 1)
     before, after = curve[above - 1], curve[above]
@@ -202,7 +202,9 @@ def _ratio(
 
 
 def pngs() -> list[Figure]:
-    """PNG at quality 50 beside the JPEG of quality 50: score, bytes, CPU time; each graphic."""
+    """PNG at quality 50 compared with the JPEG of quality 50: score, bytes, CPU time; each
+    graphic.
+    """
     figures = []
     for path in graphics():
         source, original = path.read_bytes(), _on_white(Image.open(path))
@@ -221,7 +223,7 @@ def pngs() -> list[Figure]:
 
 
 def visual() -> list[Figure]:
-    """`mode=visual`: how near it comes to its target over photographs, formats and targets."""
+    """`mode=visual`: how close it gets to its target, over photographs, formats and targets."""
     apart = []
     for sample in photographs()[:: max(1, len(photographs()) // IMAGES)]:
         with Image.open(sample.jpeg) as image:

@@ -1,9 +1,9 @@
-"""Real photographs, drawings and screenshots: fetched when a benchmark first wants them, never
-committed.
+"""Real photographs, drawings and screenshots, downloaded when a benchmark first needs them and
+never committed.
 
-They come from Debian's wallpaper packages and scikit-image's data. Each is scaled down until its
-own losses no longer show, then saved as PNG (what scores are against) and as the JPEG that a shop
-serves.
+They come from Debian's wallpaper packages and scikit-image's data. Each is scaled down until the
+losses of its own compression no longer show, then saved as PNG (the reference for scores) and as
+the JPEG that a shop would serve.
 """
 
 import os
@@ -25,7 +25,7 @@ PACKAGES = (
     "plasma-workspace-wallpapers",
     "ukui-wallpapers",
 )
-# Of these folders and names all are photographs but those that are named here.
+# All images at these paths are photographs, except those named in _DRAWN.
 _PHOTOGRAPHS = (
     "lomiri-wallpapers-16.04/**/*.jpg",
     "lomiri-wallpapers-20.04/**/Kleiber*.jpg",
@@ -33,7 +33,7 @@ _PHOTOGRAPHS = (
     "plasma-workspace-wallpapers/**/2560x1600.jpg",
 )
 _DRAWN = ("analogpattern", "umang", "Autumn")
-# These were never JPEGs, and stay at their size.
+# These were never JPEGs, so they keep their size.
 _SCIKIT_IMAGE = ("astronaut", "chelsea", "coffee", "motorcycle_left")
 _DRAWINGS = (
     "lomiri-wallpapers-16.04/**/umang*.jpg",
@@ -43,13 +43,13 @@ _DRAWINGS = (
     "plasma-workspace-wallpapers/**/SafeLanding/**/5120x2880.jpg",
     "ukui-wallpapers/**/*.*g",
 )
-# Sources are scaled down to this many pixels a side, and by this factor at least.
+# Sources are scaled down to at most this many pixels a side, and at least by this factor.
 _SIDE, _LARGEST_SCALE, SHOP_QUALITY = 1500, 0.6, 92
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture before it was a JPEG, and the JPEG that a shop serves of it."""
+    """A lossless picture, and the JPEG of it that a shop would serve."""
 
     name: str
     original: Path
@@ -57,7 +57,7 @@ class Sample:
 
 
 def photographs() -> list[Sample]:
-    """At least 24, of at most 1500 pixels a side, in order of their names."""
+    """At least 24, of at most 1500 pixels a side, sorted by name."""
     import skimage
 
     data = Path(skimage.__file__).parent / "data"
@@ -66,7 +66,7 @@ def photographs() -> list[Sample]:
 
 
 def drawings() -> list[Sample]:
-    """Drawings, and screenshots made of text and flat colours."""
+    """Drawings, and screenshots of text and flat colours."""
     return _samples("drawings", _found(_DRAWINGS, without=()))
 
 
@@ -78,7 +78,7 @@ def _found(patterns: tuple[str, ...], without: tuple[str, ...]) -> Iterator[Path
 
 
 def _name_of(path: Path) -> str:
-    """Plasma's files are named for their size; their folder has the name."""
+    """The picture's name. Plasma names files by their size, so there it is the folder's name."""
     name = path.parents[2].name if path.parents[1].name == "contents" else path.stem
     return name.split("_by")[0]
 
@@ -94,7 +94,7 @@ def _unpacked() -> Path:
 def _unpack(package: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        # apt's sandbox user may not write here.
+        # apt's sandbox user has no write permission here.
         command = ["apt-get", "-o", "APT::Sandbox::User=root", "download", package]
         subprocess.run(command, cwd=temporary, check=True, stdout=subprocess.DEVNULL)
         archive = next(Path(temporary).glob("*.deb"))

@@ -1,8 +1,7 @@
-"""What it costs that an image is compressed in a confined process of its own: `python -m
-benchmarks.sandbox`.
+"""The cost of compressing an image in a confined process: `python -m benchmarks.sandbox`.
 
-The same photographs go through the codec directly and through a pool of one process, in turns, in
-the same run and with the same allocator; what is compared is the time until the result is there.
+The same photographs go through the codec directly and through a pool of one process, alternately,
+in the same run and with the same allocator. Compared is the time until the result is available.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ SIZES = {"1500 × 1500": (1500, 1500), "300 × 300": (300, 300)}
 
 
 def main() -> None:
-    if os.environ.get("MALLOC_ARENA_MAX") is None:  # which is read at a process's start
+    if os.environ.get("MALLOC_ARENA_MAX") is None:  # read at process start
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.sandbox"], codec_environment())  # noqa: S606 - this program again
     for name, size in SIZES.items():
         asyncio.run(_compare(name, [_photo(product, size) for product in PRODUCTS[:PHOTOS]]))

@@ -1,4 +1,4 @@
-"""What grows and what must not: intake of a million rows, cost per product, memory, fairness,
+"""What may grow and what must not: intake of a million rows, cost per product, memory, fairness,
 idling.
 """
 
@@ -33,8 +33,8 @@ ROWS = 1_000_000
 
 
 def million_rows() -> list[Figure]:
-    """A CSV of a million rows: how long until 202, what it costs the API, what others notice, and
-    its download.
+    """A CSV of a million rows: time to the 202, cost to the API, effect on other callers, and its
+    download.
     """
     path = FOLDER / "million.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,10 +97,10 @@ def million_rows() -> list[Figure]:
 
 
 def flat_cost() -> list[Figure]:
-    """100,000 products of one image of 1 KB: do the last take longer than the first?
+    """100,000 products of one image of 1 KB: do the last ones take longer than the first?
 
-    Beside the clock, which also sees what else the machine does in those five minutes, the
-    processor time.
+    Wall-clock time includes the machine's other work in those five minutes, so processor time is
+    measured as well.
     """
     products = 100_000
     path = FOLDER / "tiny.jpg"
@@ -125,13 +125,13 @@ def flat_cost() -> list[Figure]:
     ]
 
 
-# Not the very ends, where the service still fills up or runs dry.
+# Not from 0 to 1: at both ends the service is not fully busy.
 _FIRST, _LAST = (0.02, 0.12), (0.89, 0.99)
 
 
 def _progress(service: Service, request_id: str) -> Iterator[tuple[int, float, float]]:
-    """How many products had ended after how many seconds, and the service's processor seconds by
-    then.
+    """Until the end of the request: products ended, seconds since the start, and the service's
+    processor seconds.
     """
     started = time.perf_counter()
     while True:
@@ -162,7 +162,7 @@ def _tenth(moments: dict[int, float], products: int, begin: float, end: float) -
 
 
 def fairness() -> list[Figure]:
-    """Five products uploaded behind 50,000 waiting ones, against the same five alone."""
+    """Five products uploaded behind 50,000 waiting ones, compared with the same five alone."""
     files = photos(SMALL)
     with running_origin(files) as urls, running_service() as service:
         small = catalogue(urls, 5, 2)
@@ -182,7 +182,7 @@ def fairness() -> list[Figure]:
 
 
 def status_answers() -> list[Figure]:
-    """Status of a running request, asked over kept connections as fast as it is answered."""
+    """Status of a running request: each kept connection asks again as soon as it has an answer."""
     with (
         running_origin(photos(SMALL), latency_seconds=600) as urls,
         running_embedded(shutdown_grace_seconds="0", download_timeout_seconds="600") as service,
@@ -223,7 +223,7 @@ def idle() -> list[Figure]:
 
 
 def _postgres(service: Service) -> list[psutil.Process]:
-    """The embedded server, which is nobody's child, and its children."""
+    """The embedded server, which is not a child of the service, and its children."""
     home = str(service.log.parent)
     known = {process.pid for process in family(service)}
     for process in psutil.process_iter():
@@ -240,7 +240,7 @@ def _postgres(service: Service) -> list[psutil.Process]:
 
 
 def worker_memory() -> list[Figure]:
-    """What a worker and its codec processes hold after 1,000 images, and after 10,000."""
+    """Memory of a worker and its codec processes after 1,000 images, and after 10,000."""
     files = photos(SMALL)
     with running_origin(files) as urls, running_service() as service:
         worker = psutil.Process(service.processes["worker 1"].pid)

@@ -1,6 +1,4 @@
-"""halftone on PostgreSQL (fsync on) and RabbitMQ, as an operator runs it, for the benchmarks to
-load.
-"""
+"""Runs halftone on PostgreSQL (fsync on) and RabbitMQ, as an operator would, for the benchmarks."""
 
 import atexit
 import os
@@ -22,19 +20,18 @@ from tests.support.postgres import running_postgres
 from tests.support.rabbitmq import running_rabbitmq
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
-# How often a request is asked whether it has ended: each time costs half a millisecond of what is
-# measured.
+# How often the status is polled: each poll costs 0.5 ms of the measured time.
 POLL_SECONDS = 0.25
 NEW_FILES = 500
-# Processor time that a new file costs at most where nothing was deleted lately, on the slowest host
-# so far; and how long one that was deleted makes others dear.
+# The most processor time that a new file takes on the slowest host so far, if nothing was deleted
+# recently, in µs; how long deleted files slow new ones down; and how often to check.
 CALM_MICROSECONDS, CALM_SECONDS, CALM_CHECK_SECONDS = 60.0, 360, 15
 
 
 @contextmanager
 def running_service(**settings: str) -> Iterator[Service]:
-    """API and one worker on real servers, once files are as cheap to make as they are in a shop's
-    own store.
+    """API and one worker on real servers, once creating files is as fast as in a shop's own
+    store.
     """
     _wait_for_calm_files()
     with ExitStack() as stack:
@@ -56,16 +53,14 @@ def running_service(**settings: str) -> Iterator[Service]:
 
 @contextmanager
 def running_embedded(**settings: str) -> Iterator[Service]:
-    """`halftone up` as it comes."""
+    """`halftone up` with default settings, except those given."""
     with running_up(new_folder(), **settings) as service:
         yield service
 
 
 @contextmanager
 def without_accelerator() -> Iterator[None]:
-    """What is started meanwhile finds a `halftone_jpeg` that cannot be imported, as where it was
-    not built.
-    """
+    """Processes started in the block cannot import `halftone_jpeg`, as if it had not been built."""
     before = os.environ.get("PYTHONPATH")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "halftone_jpeg.py").write_text(
@@ -81,11 +76,12 @@ def without_accelerator() -> Iterator[None]:
 
 
 def new_folder() -> Path:
-    """For what is measured to write in: beside the photographs, and deleted when all is measured.
+    """A folder for the measured service to write in, beside the photographs; deleted after all
+    measurements.
 
-    Where many files were deleted, as by tests in /tmp or by a run before, ext4 looks for five
-    minutes at the inode of each before it makes a new one, which was a quarter of what a worker
-    did: see `new_file_microseconds`.
+    For five minutes after many files were deleted (by tests in /tmp, or by an earlier run), ext4
+    examines the inode of each before it creates a new file. That took a quarter of a worker's time:
+    see `new_file_microseconds`.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=FOLDER.resolve()))
@@ -94,19 +90,19 @@ def new_folder() -> Path:
 
 
 def _wait_for_calm_files() -> None:
-    """Until what was deleted before, by tests or another run, is forgotten."""
+    """Wait until earlier deletions, by tests or another run, no longer slow new files down."""
     deadline = time.monotonic() + CALM_SECONDS
     while (cost := new_file_microseconds()) > CALM_MICROSECONDS and time.monotonic() < deadline:
         print(
             f"A new file costs {cost:.0f} µs, as many were deleted here lately: waiting.",
             file=sys.stderr,
         )
-        time.sleep(CALM_CHECK_SECONDS)  # nothing tells when ext4 has forgotten them: one asks again
+        time.sleep(CALM_CHECK_SECONDS)  # ext4 gives no notice, so poll
 
 
 def new_file_microseconds() -> float:
-    """Processor time to make an empty file where the benchmarks write: some 20, or 200 to 800 after
-    many were deleted.
+    """Processor time to create an empty file in the benchmarks' folder: about 20 µs, or 200 to 800
+    µs after many deletions.
     """
     folder = new_folder()
     before = time.process_time()
@@ -116,7 +112,7 @@ def new_file_microseconds() -> float:
 
 
 def catalogue(urls: Sequence[str], products: int, images: int) -> str:
-    """A CSV of products with so many images each, taken from the URLs in turn."""
+    """A CSV of products with that many images each, cycling through the URLs."""
     rows = [HEADER]
     for product in range(products):
         chosen = [urls[(product * images + image) % len(urls)] for image in range(images)]
@@ -127,11 +123,11 @@ def catalogue(urls: Sequence[str], products: int, images: int) -> str:
 def run_to_the_end(
     service: Service, csv: str, seconds: float = 1800
 ) -> tuple[float, dict[str, Any]]:
-    """Upload, wait, and the seconds from the upload's first byte to the request's end; its last
-    status object.
+    """Upload and wait; return the seconds from the upload's first byte to the request's end, and
+    the last status object.
 
-    The end is the database's, whose clock is this machine's: it does not depend on how often one
-    asks.
+    The end is the database's timestamp, from this machine's clock, so it does not depend on the
+    polling interval.
     """
     started = time.time()
     request_id = service.accepted(csv)
@@ -141,7 +137,7 @@ def run_to_the_end(
 
 
 def family(service: Service) -> list[psutil.Process]:
-    """Every process of the service that it started itself."""
+    """Every process that the service started itself."""
     found = []
     for process in service.processes.values():
         parent = psutil.Process(process.pid)
@@ -164,5 +160,5 @@ def processor_seconds(processes: Sequence[psutil.Process]) -> float:
 
 
 def memory_bytes(processes: Sequence[psutil.Process]) -> int:
-    """What these processes hold together, shared pages counted once (proportional set size)."""
+    """Total memory of these processes, with shared pages counted once (proportional set size)."""
     return sum(int(process.memory_full_info().pss) for process in processes)

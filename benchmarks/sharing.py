@@ -1,8 +1,8 @@
-"""What one owner's work costs another (docs/explanation/sharing.md).
+"""How much one owner's work slows another's (docs/explanation/sharing.md).
 
-Each row is an attack, or a shop that misbehaves, under one owner's key. Five products of a quick
-host under another owner's key end within 3 × the time that they take alone + 1 s. Everything is on
-loopback: run it in a network namespace that has nothing else,
+Each row is an attack, or a misbehaving shop, under one owner's key. Under another owner's key, five
+products of a fast host must end within 3 × the time that they take alone + 1 s. Everything is on
+loopback: run it in a network namespace with nothing else,
 
     unshare -n sh -c 'ip link set lo up; python -m benchmarks.sharing'
 """
@@ -108,7 +108,7 @@ class Shop:
 
 @dataclass
 class Client:
-    """One owner's way to the service."""
+    """One owner's client of the service."""
 
     service: Service
     headers: dict[str, str]
@@ -132,7 +132,7 @@ class Client:
         return found
 
     def seconds_of(self, rows: list[list[str]], limit: float = 120) -> float:
-        """How long an upload of these takes, from the call to its end."""
+        """Seconds from uploading these to the end of their request."""
         started = time.monotonic()
         request_id = self.upload(rows)
         while not self.status(request_id)["completed_at"]:

@@ -1,10 +1,10 @@
-"""How many images a second a core compresses, and how much memory a worker takes: the figures to
-size a service by.
+"""How many images a second a core compresses, and how much memory a worker uses: figures for sizing
+a deployment.
 
 `python -m benchmarks.sizing`: API and one worker as an operator deploys them, on PostgreSQL and
-RabbitMQ, all on this machine, with a server of JPEG photos beside them. What a core does is counted
-in processor time, of the worker and its codec processes together, so that the figure does not
-depend on what else the machine is doing.
+RabbitMQ, and a server of JPEG photos, all on this machine. A core's work is measured in processor
+time of the worker and its codec processes together, so that the machine's other work does not
+change the figure.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.support.halftone import Service
 from tests.support.images import jpeg
 from tests.support.origin import Origin, running_origin
 
-# A few different photos, so that nothing is read from a cache of one.
+# Several different photos, so that no cache holds the only one.
 DIFFERENT = 8
 
 
@@ -61,13 +61,15 @@ def measure(service: Service, origin: Origin, photos: list[bytes], images: int, 
 
 
 def processor_seconds(worker: psutil.Process) -> float:
-    """What the worker and its codec processes have used; none of these must end meanwhile."""
+    """Processor time of the worker and its codec processes. None of them may end during the
+    measurement.
+    """
     times = [process.cpu_times() for process in [worker, *worker.children()]]
     return float(sum(each.user + each.system for each in times))
 
 
 class Watch:
-    """The most memory (resident) that was seen of a worker, and of any of its codec processes."""
+    """The highest resident memory seen in a worker, and in any of its codec processes."""
 
     def __init__(self, worker: psutil.Process) -> None:
         self._worker = worker

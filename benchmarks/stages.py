@@ -1,8 +1,8 @@
-"""A photograph's way through the worker's own parts, a stage more each time, without products,
+"""A photograph's path through the worker's own parts, one more stage each time, without products,
 queue and database.
 
-What is lost to each stage is where the end-to-end share of the codec goes; the rest is lost to what
-is left out here.
+The losses at each stage explain part of the end-to-end share of the codec; the rest is lost in the
+parts that are left out here.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
 
-# Each does what those before it do, too.
+# Each stage includes the stages before it.
 STAGES = ("compressed", "fetched", "stored")
 IMAGES, AT_ONCE = 2000, 16
 LIMIT_SECONDS = 10
@@ -55,7 +55,7 @@ def stages() -> list[Figure]:
 
 
 def _images_a_second(stage: str, urls: list[str]) -> float:
-    """In a process of its own, which has nothing else in it."""
+    """Measured in a separate process that does nothing else."""
     command = [sys.executable, "-m", "benchmarks.stages", stage, str(new_folder()), *urls]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -104,7 +104,7 @@ async def _run(stage: str, folder: str, urls: list[str]) -> float:
 def main() -> None:
     stage, folder, *urls = sys.argv[1:]
     if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # as a worker does
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # the worker's policy
     collect_rarely()
     print(uvloop.run(_run(stage, folder, urls)))
 

@@ -1,5 +1,5 @@
-"""End to end through the real parts, beside its limit in the same run: the codec alone on all
-cores.
+"""End to end through the real parts, compared with its limit in the same run: the codec alone on
+all cores.
 """
 
 import os
@@ -48,7 +48,7 @@ def end_to_end() -> list[Figure]:
 
 
 def against_peer() -> list[Figure]:
-    """The same job by the design of the documents: Celery, Redis, requests, Pillow, one task a
+    """The same job in the design of the documents: Celery, Redis, requests, Pillow, one task per
     request.
     """
     with running_origin(photos(LARGE)) as urls:
@@ -80,8 +80,8 @@ def _took(urls: Sequence[str], csv: str) -> float:
 
 
 def slow_shop() -> list[Figure]:
-    """60 small images a product from a shop that takes 300 ms for each: does the codec wait for the
-    network?
+    """60 small images per product from a shop that takes 300 ms for each: does the codec wait for
+    the network?
     """
     slow, busy = _shop(latency_seconds=0.3)
     quick, _ = _shop(latency_seconds=0.0)
@@ -94,7 +94,7 @@ def slow_shop() -> list[Figure]:
 
 
 def _shop(latency_seconds: float) -> tuple[float, float]:
-    """Images a second, and the share of all cores that the codec processes had."""
+    """Images a second, and the codec processes' share of all cores."""
     products, images = 400, 60
     with (
         running_origin(photos(SMALL), latency_seconds=latency_seconds) as urls,

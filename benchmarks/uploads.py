@@ -1,5 +1,5 @@
 """Files that are large in other ways than the native CSV: an export, a workbook, long rows, blank
-lines. Each is uploaded to a service that has nothing else to do.
+lines. Each is uploaded to a service that is otherwise idle.
 """
 
 import statistics
@@ -25,7 +25,7 @@ _SHOPIFY = "Handle,Title,Vendor,Variant SKU,Image Src,Image Position,Variant Ima
 
 @dataclass
 class Taken:
-    """How an upload went: its answer, and what the API and its children took meanwhile."""
+    """The result of an upload: its answer, and the resources that the API and its children used."""
 
     answer: httpx.Response
     seconds: float
@@ -139,7 +139,7 @@ def _write(path: Path, header: str, rows: Iterable[str]) -> None:
 
 
 def _upload(service: Service, path: Path) -> Taken:
-    """Upload the file, and ask for the status of another request meanwhile."""
+    """Upload the file, and meanwhile poll the status of another request."""
     api = psutil.Process(service.processes["api"].pid)
     other = service.accepted(HEADER + "1,SKU1,http://127.0.0.1:9/1.jpg\n")
     service.ended(other)
@@ -174,7 +174,7 @@ def _cancel(service: Service, request_id: str) -> None:
 
 
 def _download(service: Service, path: str, *, at_once: int = 1) -> tuple[float, int]:
-    """Seconds, and by how much the API's memory grew."""
+    """The upload's seconds, and the growth of the API's memory."""
     api = psutil.Process(service.processes["api"].pid)
     before, most = memory_bytes([api]), 0
     started = time.perf_counter()

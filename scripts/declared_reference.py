@@ -1,6 +1,6 @@
 """Write docs/reference/options.md, error-codes.md and presets.md from their declarations.
 
-`python -m scripts.declared_reference`, or `make generate`. A test holds the pages to both.
+`python -m scripts.declared_reference`, or `make generate`. A test compares them.
 """
 
 from collections.abc import Callable, Iterable, Mapping

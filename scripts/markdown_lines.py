@@ -1,7 +1,7 @@
-"""Check that the lines of every Markdown file end at 100 characters; `--fix` wraps paragraphs.
+"""Check that no line of any Markdown file is longer than 100 characters; `--fix` wraps paragraphs.
 
-Tables, code blocks and words that are too long by themselves (links) stay as they are, except that
-a line of a code block which is too long is reported too.
+Tables, code blocks and single words that are too long (links) are not wrapped. A line of a code
+block that is too long is still reported.
 """
 
 import re
@@ -14,9 +14,9 @@ from pathlib import Path
 WIDTH = 100
 _FENCE = re.compile(r"\s*(```|~~~)")
 _ITEM = re.compile(r"( *)([-*+]|\d+\.) +")
-# A line that begins so is not part of the paragraph before it.
+# A line that begins like this is not part of the paragraph before it.
 _OWN_LINE = re.compile(r"\s*(#|\||>|<|!\[|\[[^]]+\]:|---)")
-# A wrapped line must not begin with what Markdown reads as a list, a heading or a quote.
+# Markdown would read a wrapped line that begins like this as a list, a heading or a quote.
 _MISREAD_AT_START = re.compile(r" (?=([-*+#>=|]|\d+[.)])( |$))")
 _CODE = re.compile(r"`[^`]{1,60}`")
 _GLUE = "\0"
@@ -36,7 +36,7 @@ def _markdown_files() -> list[Path]:
 
 
 def _lines_of(path: Path, fix: bool) -> list[str]:
-    """Wrap the file where asked, and name the lines that are still too long."""
+    """Wrap the file if requested, and report the lines that are still too long."""
     text = path.read_text()
     if fix:
         wrapped = "".join(f"{line}\n" for line in wrap(text.splitlines()))
@@ -53,7 +53,7 @@ def _lines_of(path: Path, fix: bool) -> list[str]:
 
 
 def wrap(lines: list[str]) -> Iterator[str]:
-    """The same document, with every paragraph that has a line over the limit filled again."""
+    """The same document, with every paragraph rewrapped that has a line over the limit."""
     for block, is_code in _blocks(lines):
         if not is_code and _is_paragraph(block) and any(len(line) > WIDTH for line in block):
             yield from _fill(block)
@@ -62,7 +62,9 @@ def wrap(lines: list[str]) -> Iterator[str]:
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[list[str], bool]]:
-    """Paragraphs and list items, every other line alone; and whether it is part of a code block."""
+    """Paragraphs and list items as blocks, every other line alone; each with whether it is in a
+    code block.
+    """
     block: list[str] = []
     fenced = False
     for line in lines:

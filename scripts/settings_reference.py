@@ -1,6 +1,6 @@
 """Write docs/reference/settings.md from the settings classes and the comments of .env.example.
 
-`python -m scripts.settings_reference`, or `make generate`. A test holds the page to both.
+`python -m scripts.settings_reference`, or `make generate`. A test compares the page with both.
 """
 
 import re
@@ -50,7 +50,7 @@ def variables() -> Iterator[Variable]:
                 comment, is_described = [], False
             comment.append(line.removeprefix("#").strip())
         elif "=" in line:
-            # Variables one below the other share the comment above them.
+            # Variables on adjacent lines share the comment above them.
             is_described = True
             name, _, default = line.partition("=")
             yield Variable(name, default, " ".join(comment), section)
@@ -82,9 +82,11 @@ def _facts(variable: Variable) -> list[str]:
 
 
 def _code_in(text: str) -> str:
-    """Names of variables and URLs as code: Markdown would read some of their characters."""
+    """Format names of variables and URLs as code: Markdown would interpret some of their
+    characters.
+    """
     parts = text.split("`")
-    for at in range(0, len(parts), 2):  # what is not code already
+    for at in range(0, len(parts), 2):  # parts that are not code already
         parts[at] = _CODE.sub(r"`\1`", parts[at])
     return "`".join(parts)
 

@@ -1,8 +1,9 @@
-"""Copies the web page's third-party files out of npm packages, as the manifest names them.
+"""Copies the web page's third-party files out of npm packages, as the manifest lists them.
 
-The files are committed, so that neither a build nor an installation needs npm. To take a newer
-version, change it in the manifest and run `python scripts/vendor_page_files.py`: it downloads each
-package with `npm pack`, copies its files and writes their checksums. A test compares the two.
+The files are committed, so that neither a build nor an installation needs npm. To upgrade a
+package, change its version in the manifest and run `python scripts/vendor_page_files.py`: it
+downloads each package with `npm pack`, copies its files and writes their checksums. A test compares
+files and checksums.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ def renew(package: dict[str, Any], folder: Path) -> None:
 
 
 def _licence(archive: tarfile.TarFile) -> str:
-    """As package.json names it, else the first line of the licence's text."""
+    """The licence from package.json, else the first line of the licence's text."""
     named = json.loads(_read(archive, "package.json")).get("license")
     return str(named or _read(archive, "LICENSE").decode().strip().splitlines()[0])
 

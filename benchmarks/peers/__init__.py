@@ -1,1 +1,1 @@
-"""The same job in other hands, to compare with."""
+"""Other implementations of the same job, for comparison."""

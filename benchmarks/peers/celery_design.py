@@ -1,7 +1,8 @@
-"""The job as the usual design has it: Celery over Redis, one task a request, requests and Pillow
-one image at a time.
+"""The job in the usual design: Celery over Redis, one task per request, requests and Pillow, one
+image at a time.
 
-Needs the dependency group `bench` and Debian's redis-server. Run as a Celery application by `run`.
+Needs the dependency group `bench` and Debian's redis-server. `run` starts it as a Celery
+application.
 """
 
 import csv
@@ -25,7 +26,7 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
 
     app = Celery("peer", broker=os.environ["PEER_BROKER"], backend=os.environ["PEER_BROKER"])
 
-    # Named, as the client runs this module under another name than the worker.
+    # The name is fixed, because client and worker import this module under different names.
     @app.task(name="process_images")  # type: ignore[untyped-decorator]
     def process_images(content: str, folder: str) -> int:
         """Download, compress, save and record every image of an uploaded CSV."""
@@ -52,9 +53,9 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
 
 
 def run(content: str, folder: Path, tasks: int = 1) -> float:
-    """Seconds from sending the upload to its result, with a worker process a core; the images go
-    into the folder. The design has one task an upload, which one process works on; `tasks` uploads
-    of an equal share keep as many busy.
+    """Seconds from sending the upload to its result, with one worker process per core; the images
+    go into the folder. In this design an upload is one task, which occupies one process; `tasks`
+    uploads of equal size occupy that many processes.
     """
     if REDIS_SERVER is None:
         raise RuntimeError("the peer needs Redis: run `apt-get install redis-server`")
@@ -95,7 +96,7 @@ def run(content: str, folder: Path, tasks: int = 1) -> float:
 
 def main() -> None:
     content, folder, tasks = Path(sys.argv[1]).read_text(), sys.argv[2], int(sys.argv[3])
-    process_images.delay(HEADER_ONLY, folder).get()  # the worker is there
+    process_images.delay(HEADER_ONLY, folder).get()  # the worker is ready
     rows = content.removeprefix(HEADER_ONLY).splitlines(keepends=True)
     shares = [HEADER_ONLY + "".join(rows[number::tasks]) for number in range(tasks)]
     started = time.perf_counter()

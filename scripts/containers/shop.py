@@ -1,7 +1,7 @@
 """The shop of the container test: serves one image under every path that ends with .jpg, and keeps
-what is posted to it.
+the bodies that are posted to it.
 
-GET /received gives the bodies of all posts so far, as a JSON list.
+GET /received returns the bodies of all posts so far, as a JSON list.
 """
 
 import json
@@ -36,7 +36,7 @@ class Shop(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Logs nothing."""
 
 
 ThreadingHTTPServer(("0.0.0.0", 8080), Shop).serve_forever()  # noqa: S104 - in a container

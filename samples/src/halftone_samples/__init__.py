@@ -1,8 +1,8 @@
-"""Sample product photographs, painted with Pillow alone: no assets, no network, the same pixels for
-the same seed.
+"""Sample product photographs, painted with Pillow alone: no assets, no network, and the same pixels
+for the same seed.
 
-lighting and textures make surfaces, bodies shape them, products are built of bodies, scene is what
-stands around them, lens is what the camera adds, and render takes the picture.
+lighting and textures make surfaces, bodies gives them shape, products combines bodies, scene adds
+the surroundings, lens adds the camera's effects, and render produces the picture.
 """
 
 from halftone_samples.products import PRODUCTS

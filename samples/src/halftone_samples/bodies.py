@@ -1,5 +1,5 @@
-"""Bodies: turned, bent, laid flat or looked into. Round ones are painted unrolled and wrapped
-around a profile.
+"""Shapes: turned, bent, flat or hollow. Round ones are painted unrolled, then wrapped around a
+profile.
 """
 
 import math
@@ -37,7 +37,7 @@ class Profile:
 
     @classmethod
     def through(cls, *points: Point, round_by: int = 4) -> "Profile":
-        """An outline through (height, radius) points, its corners rounded."""
+        """An outline through (height, radius) points, with rounded corners."""
         bottom, top = points[0][0], points[-1][0]
         radii = []
         for h in (bottom + (top - bottom) * i / ROWS for i in range(ROWS + 1)):
@@ -80,8 +80,8 @@ def develop(
 def frame(
     studio: Studio, left: float, right: float, low: float, high: float
 ) -> tuple[tuple[int, int], Size, Point]:
-    """The corner and the size, in pixels, of a part of the picture, and where the studio's mark is
-    in it.
+    """The corner and the size, in pixels, of a part of the picture, and the position of the
+    studio's mark in it.
     """
     u = studio.unit
     x0, y0 = math.floor(studio.x + left * u) - 2, math.floor(studio.y - high * u) - 2
@@ -96,7 +96,7 @@ def turn(
     art: Image.Image | None = None,
     hollow: float = 0,
 ) -> Part:
-    """A body turned on a lathe, standing at the studio's mark; `hollow` is the radius of its open
+    """A body turned on a lathe, placed at the studio's mark; `hollow` is the radius of its open
     mouth.
     """
     widest = max(shape.radii)
@@ -216,7 +216,9 @@ def plate(
     edge: float = 0.06,
     art: Image.Image | None = None,
 ) -> Part:
-    """A level disc, its rim rounded over the last `edge` of its radius: a lid, a drink, a dial."""
+    """A level disc whose rim is rounded over the last `edge` of its radius: a lid, a drink, a
+    dial.
+    """
     r = max(8, round(radius * studio.unit))
     height = 2 * r if studio.flat else max(2, round(2 * r * studio.tilt))
     spots = [(x / 32 - 1, 1 - y / 32) for y in range(65) for x in range(65)]
@@ -245,8 +247,8 @@ def oval(size: Size) -> Image.Image:
 def look_inside(
     studio: Studio, h: float, radius: float, material: Material, depth: float, held: Material
 ) -> Part:
-    """What is seen through the open mouth of a turned body: its far wall and what it holds, `depth`
-    down.
+    """The view into the open mouth of a turned body: its far wall and its content, `depth` below
+    the rim.
     """
     r = max(2, round(radius * studio.unit))
     size = (2 * r, max(2, round(2 * r * studio.tilt)))
@@ -309,7 +311,9 @@ def lay_card(
     material: Material,
     art: Image.Image | None,
 ) -> Part:
-    """A flat thing lying before the camera, its edges worn round: a cover, the leaves of a book."""
+    """A flat object in front of the camera with worn, rounded edges: a cover, the pages of a
+    book.
+    """
     size = (round(extent[0] * studio.unit), round(extent[1] * studio.unit))
     worn = Image.new("L", size)
     worn.paste(200, (5, 5, size[0] - 5, size[1] - 5))

@@ -1,4 +1,4 @@
-"""The lens and the film: bloom, softness, a tone curve, grain."""
+"""Lens and film: bloom, softness, a tone curve, grain."""
 
 from random import Random
 
@@ -9,8 +9,8 @@ from halftone_samples.textures import noise
 
 
 def expose(studio: Studio, photo: Image.Image, grain: float) -> Image.Image:
-    """Bloom around the lights, the softness of glass, the curve of the film and the noise of the
-    sensor.
+    """Add bloom around the lights, the lens's softness, the film's tone curve and the sensor's
+    noise.
     """
     w, h = photo.size
     bright = (
@@ -37,7 +37,7 @@ def grade(v: float, tint: float) -> int:
 
 
 def add_grain(rng: Random, photo: Image.Image, strength: float) -> Image.Image:
-    """Noise as a sensor leaves it: fine in brightness, coarser and weaker in colour."""
+    """Sensor noise: fine in brightness, coarser and weaker in colour."""
     w, h = photo.size
     fine = Image.frombytes("L", (w, h), rng.randbytes(w * h))
     fine = fine.filter(ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1)))

@@ -1,8 +1,8 @@
 """Light: materials, the studio and its lamps, and the look-up tables that turn a surface into lit
 colour.
 
-A surface is a map of three channels: how far it leans right, how far it leans up, and its texture.
-A table, worked out for one material under one studio's lamps, turns that map into colour.
+A surface is a map with three channels: its slope to the right, its slope upwards, and its texture.
+A table is computed for one material under one studio's lamps and turns that map into colour.
 """
 
 import math
@@ -30,8 +30,8 @@ AFFINE = Image.Transform.AFFINE
 
 @dataclass(frozen=True)
 class Material:
-    """What a surface is made of: its colours, from the darkest of its texture to the lightest, and
-    how it shines.
+    """A surface's material: its colours, from the darkest of its texture to the lightest, and how
+    it shines.
     """
 
     colours: tuple[str, ...]
@@ -46,8 +46,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Studio:
-    """Where the picture is taken: the frame, the place of the body in it, the camera's tilt and the
-    lamps.
+    """The scene's geometry and light: the frame, the body's position in it, the camera's tilt and
+    the lamps.
     """
 
     rng: Random
@@ -107,7 +107,7 @@ def linear(colour: str) -> Vec:
 
 
 def see(studio: Studio, d: Vec, rough: float) -> Vec:
-    """The light that comes from direction d, blurred as a surface that rough would blur it."""
+    """The light from direction d, blurred according to the surface's roughness."""
     soft = 0.06 + rough
     seen = mix(
         scale(studio.floor, 0.75), scale(studio.wall, 0.85 + 0.3 * d[1]), ease(d[1], -soft, soft)
@@ -126,7 +126,9 @@ def see(studio: Studio, d: Vec, rough: float) -> Vec:
 
 
 def gather(studio: Studio, n: Vec) -> Vec:
-    """The light that a matt surface facing n collects from the room, the table and the lamps."""
+    """The light that a matt surface with normal n receives from the room, the table and the
+    lamps.
+    """
     total = scale(mix(scale(studio.floor, 0.8), studio.wall, 0.5 + 0.5 * n[1]), studio.fill)
     (_, warm, _, _), (strip, cool, _, _) = studio.lamps
     for towards, colour, power in ((studio.key, warm, 0.33), (strip, cool, 0.13)):
@@ -140,7 +142,7 @@ def gather(studio: Studio, n: Vec) -> Vec:
 
 
 def lit_from(studio: Studio, material: Material, n: Vec) -> tuple[Vec, Vec]:
-    """The scattered light and the mirrored light of a surface facing n."""
+    """The diffuse and the specular light of a surface with normal n."""
     v = studio.view
     facing = max(0.0, dot(n, v))
     back = (2 * facing * n[0] - v[0], 2 * facing * n[1] - v[1], 2 * facing * n[2] - v[2])
@@ -156,8 +158,8 @@ def lit_from(studio: Studio, material: Material, n: Vec) -> tuple[Vec, Vec]:
 
 
 def light_table(studio: Studio, material: Material, up: bool) -> ImageFilter.Color3DLUT:
-    """From (leaning right, leaning up, texture) to colour; `up` is for surfaces that lie on the
-    table.
+    """The table from (slope right, slope up, texture) to colour; `up` is for surfaces that lie flat
+    on the table.
     """
     steps = 31 if material.rough < 0.2 else 17  # only a polished surface shows a lamp's edges
     ramp = [linear(c) for c in material.colours]
@@ -180,7 +182,7 @@ def normal(a: float, b: float, up: bool) -> Vec:
 
 
 def tone(light: float) -> float:
-    """Exposure: bright light rolls off as on film instead of clipping."""
+    """Exposure: highlights roll off as on film instead of clipping."""
     return math.pow(1 - math.exp(-1.15 * max(0.0, light)), 1 / 2.2)
 
 

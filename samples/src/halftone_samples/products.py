@@ -1,4 +1,4 @@
-"""The products: what each is built of."""
+"""The products, and the bodies that each consists of."""
 
 import cmath
 import math
@@ -52,8 +52,8 @@ def lettering(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def print_label(rng: Random, size: Size, below: str) -> Image.Image:
-    """A printed label as a texture: ink is the darkest colour, the accent the middle one, the paper
-    the lightest.
+    """A printed label as a texture: ink is the darkest colour, the accent the middle one, paper the
+    lightest.
     """
     art = Image.blend(Image.new("L", size, 255), paper(rng, size), 0.05)
     draw, (w, h), name = ImageDraw.Draw(art), size, rng.choice(NAMES)

@@ -1,4 +1,4 @@
-"""A photograph, layer by layer: the ground, the shadow, the body, the light and the lens."""
+"""Composes a photograph in layers: ground, shadow, body, light and lens."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from halftone_samples.textures import curve
 
 
 def assemble(studio: Studio, parts: Sequence[Part]) -> Image.Image:
-    """The pieces laid over each other, each dimming what is just behind it."""
+    """The parts, stacked in order; each darkens what is just behind it."""
     body = Image.new("RGBA", studio.size)
     fall = round(0.014 * studio.unit)
     for piece, (x, y) in parts:
@@ -45,7 +45,7 @@ def lay_over(body: Image.Image, piece: Image.Image, at: tuple[int, int]) -> None
 
 
 def dim_behind(studio: Studio, body: Image.Image, piece: Image.Image, at: tuple[int, int]) -> None:
-    """A soft shade on whatever is already there, fallen away from the lamp."""
+    """Cast a soft shade of the piece, away from the lamp, on the parts already drawn."""
     pad = round(0.05 * studio.unit / 4)
     small = piece.getchannel("A").reduce(4)
     halo = Image.new("L", (small.width + 2 * pad, small.height + 2 * pad))
@@ -85,7 +85,7 @@ def open_studio(rng: Random, size: Size, flat: bool, floor: Material, wall: str)
 
 
 def stand_behind(studio: Studio, photo: Image.Image) -> None:
-    """Another product, further back and out of focus."""
+    """Another product, in the background and out of focus."""
     rng, (w, h) = studio.rng, (studio.size[0] // 5, studio.size[1] // 5)
     side = math.copysign(rng.uniform(0.3, 0.42), -studio.key[0])
     far = replace(
@@ -108,7 +108,7 @@ def stand_behind(studio: Studio, photo: Image.Image) -> None:
 
 
 def ground_body(studio: Studio, body: Image.Image) -> None:
-    """The dark that gathers at the foot of a standing body."""
+    """The contact shadow at the foot of a standing body."""
     top = max(0, round(studio.y - 0.12 * studio.unit))
     alpha = body.getchannel("A").crop((0, top, body.width, body.height))
     foot = curve(
@@ -147,8 +147,8 @@ def tinted(light: Image.Image, powers: Vec) -> Image.Image:
 
 
 def render_cutout(product: str, seed: int, size: tuple[int, int] = (800, 800)) -> Image.Image:
-    """The product alone, as RGBA on a transparent ground, soft-edged, with its soft contact shadow
-    in the alpha.
+    """The product alone, as RGBA on a transparent ground, with soft edges and a soft contact shadow
+    in the alpha channel.
     """
     rng = Random(f"{product}/{seed}/cutout")  # noqa: S311 - a picture, not a secret
     studio = open_studio(rng, size, product in LYING, Material(("#cfccc6", "#f2f0ec")), "#e8e6e2")

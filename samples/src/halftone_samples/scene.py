@@ -72,7 +72,9 @@ def spread(studio: Studio, material: Material, size: Size) -> Image.Image:
 
 
 def hang_paper(studio: Studio, material: Material, edge: float) -> Image.Image:
-    """A sweep: the table bends up into the wall, so the paper turns slowly to face the camera."""
+    """A sweep: the table curves up into the wall, so the paper gradually turns to face the
+    camera.
+    """
     right, up, texture = spread(studio, material, studio.size).split()
     rise = curve(
         Image.linear_gradient("L"), lambda v: 0.5 - 0.4 * ease(edge + 0.25 - v, 0, 0.75)
@@ -82,7 +84,9 @@ def hang_paper(studio: Studio, material: Material, edge: float) -> Image.Image:
 
 
 def lay_table(studio: Studio, material: Material, edge: int) -> Image.Image:
-    """The table from its far edge down, in perspective, out of focus before and behind the body."""
+    """The table from its far edge to the front, in perspective, out of focus in front of and behind
+    the body.
+    """
     w, h = studio.size[0], studio.size[1] - edge
     tile = (w, round(min(w, h * 1.4)))
     vanish = -1.1 * h
@@ -129,7 +133,9 @@ def build_wall(studio: Studio, size: Size) -> Image.Image:
 
 
 def cast_shadow(studio: Studio, body: Image.Image, shrink: int) -> Image.Image:
-    """Darkness of the ground around the body: full where they touch, soft away from the lamp."""
+    """The shadow on the ground around the body: darkest at the contact, softer away from the
+    lamp.
+    """
     alpha = body.getchannel("A").reduce(shrink)
     u, y, (w, h) = studio.unit / shrink, studio.y / shrink, alpha.size
     kx, ky, kz = studio.key
@@ -157,7 +163,7 @@ def cast_shadow(studio: Studio, body: Image.Image, shrink: int) -> Image.Image:
 
 
 def shine_window(studio: Studio, size: Size, bars: bool) -> Image.Image:
-    """How much light reaches each place: the pool of a lamp, sometimes through a window's bars and
+    """How much light reaches each pixel: the pool of a lamp, sometimes through a window's bars and
     leaves.
     """
     rng, (w, h) = studio.rng, size

@@ -87,7 +87,9 @@ def marble(rng: Random, size: Size) -> Image.Image:
 
 
 def vein(rng: Random, size: Size, cells: int, width: float) -> Image.Image:
-    """Dark where a cloud passes its middle grey, and fading where another cloud is thin."""
+    """Veins: dark where one noise field is near its middle grey, fading where a second one is
+    light.
+    """
     drift = Image.blend(noise(rng, size, cells, cells), noise(rng, size, 9, 9), 0.22)
     drift = Image.blend(drift, noise(rng, size, 40, 40), 0.06)
     dark = curve(drift, lambda v: ease(abs(v - 0.5), 0.0, width))
@@ -119,7 +121,7 @@ TEXTURES: dict[str, Callable[[Random, Size], Image.Image]] = {
 
 
 def lean_by(height: Image.Image, bump: float) -> tuple[Image.Image, Image.Image]:
-    """How far a height map makes its surface lean right and up, around 128."""
+    """The slopes of a height map to the right and upwards, centred on 128."""
     right = ImageChops.subtract(height, ImageChops.offset(height, -1, 0), 1 / bump, 128)
     return right, ImageChops.subtract(ImageChops.offset(height, 0, -1), height, 1 / bump, 128)
 
@@ -127,10 +129,10 @@ def lean_by(height: Image.Image, bump: float) -> tuple[Image.Image, Image.Image]
 def roughen(
     studio: Studio, leans: Sequence[Image.Image], material: Material, art: Image.Image | None
 ) -> Image.Image:
-    """The surface map of a material whose large form leans as given."""
+    """The surface map of a material on a large form with the given slopes."""
     size = leans[0].size
     texture = TEXTURES[material.texture](studio.rng, size)
-    # A form that turns slowly would show its 256 steps as bands in a reflection: a little noise
+    # On a slowly turning form, the 256 steps would show as bands in a reflection; a little noise
     # hides them.
     dither = Image.frombytes("L", size, studio.rng.randbytes(size[0] * size[1])).point(
         [127 + v // 86 for v in range(256)]
