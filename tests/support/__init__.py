@@ -1,3 +1,3 @@
-"""Real parts for tests: PostgreSQL, RabbitMQ, an HTTP origin, a webhook receiver, and halftone's
-own processes.
+"""Real servers and processes for tests: PostgreSQL, RabbitMQ, an HTTP origin, a webhook receiver,
+and halftone itself.
 """

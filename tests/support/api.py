@@ -1,5 +1,5 @@
-"""The API called as an ASGI application, in-process and one call at a time, on a real database and
-a real folder.
+"""The API as an ASGI application, in-process and one call at a time, on a real database and a real
+folder.
 """
 
 import asyncio
@@ -25,9 +25,7 @@ T = TypeVar("T")
 
 
 class Api:
-    """A running API. A call that ends in an unexpected error raises it here, as well as being
-    answered 500.
-    """
+    """A running API. An unexpected error in a call is raised here, and also answered 500."""
 
     def __init__(
         self, settings: ApiSettings, engine: Engine, http: httpx.AsyncClient, runner: asyncio.Runner
@@ -86,7 +84,7 @@ def running_api(settings: ApiSettings) -> Iterator[Api]:
 
 
 def api_settings(database_url: str, storage: Path, **settings: Any) -> ApiSettings:
-    """Settings for an API without keys, a broker or any exception for fetches."""
+    """Settings for an API without keys, without a broker, and without exceptions for fetches."""
     defaults: dict[str, Any] = {
         "database_url": database_url,
         "rabbitmq_url": "in-process",
@@ -102,8 +100,8 @@ def api_settings(database_url: str, storage: Path, **settings: Any) -> ApiSettin
 def multipart(
     *parts: tuple[str, bytes], boundary: str = "frontier", end: bool = True
 ) -> tuple[dict[str, str], bytes]:
-    """A form written by hand, for what a proper client would not send: its header and its body. A
-    part is what stands behind `form-data; ` and its content.
+    """A handmade form, for what an ordinary client would not send: its header and its body. A part
+    is the text after `form-data; ` and its content.
     """
     body = b"".join(
         b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n"
@@ -116,7 +114,7 @@ def multipart(
 
 
 def stored_rows(engine: Engine) -> dict[str, int]:
-    """How many rows stand in each table that an upload, or what follows from it, writes to."""
+    """The number of rows in each table that an upload or its processing writes to."""
     tables = ("requests", "products", "request_shards", "webhook_events")
     with engine.connect() as connection:
         return {
@@ -126,8 +124,8 @@ def stored_rows(engine: Engine) -> dict[str, int]:
 
 
 def forget_requests(engine: Engine) -> None:
-    """Empty the database, so that tests may share it. For the few rows of a test, deleting is
-    faster than TRUNCATE.
+    """Empty the database, so that tests can share it. For a test's few rows, DELETE is faster than
+    TRUNCATE.
     """
     with engine.connect() as connection:
         connection.execute(text("DELETE FROM requests"))
@@ -136,14 +134,14 @@ def forget_requests(engine: Engine) -> None:
 
 
 def path_of(url: str) -> str:
-    """A URL that the API handed out, as a path to call."""
+    """The path of a URL that the API returned."""
     parts = urlsplit(url)
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 @asynccontextmanager
 async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
-    """Start and stop the application as a server does: httpx's transport leaves that out."""
+    """Start and stop the application as a server does, because httpx's transport does not."""
     incoming: asyncio.Queue[Message] = asyncio.Queue()
     outgoing: asyncio.Queue[Message] = asyncio.Queue()
     running = asyncio.create_task(_as_coroutine(app, incoming, outgoing))

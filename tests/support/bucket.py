@@ -1,5 +1,5 @@
-"""A small S3 on loopback: what halftone asks of a bucket, over HTTP and path by path, without
-checking who asks.
+"""A small S3 server on loopback with the operations that halftone uses. It does not check
+credentials.
 """
 
 import re
@@ -15,8 +15,8 @@ _TIME = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
 class Bucket:
-    """`files` are what is in it: by key, the content and its media type. `calls` counts what was
-    asked. An answer comes after `delay_seconds`, and ends at `breaks_off_at`.
+    """`files` holds the bucket's files by key: content and media type. `calls` counts requests. A
+    response starts after `delay_seconds` and breaks off after `breaks_off_at` bytes.
     """
 
     def __init__(self, url: str) -> None:
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = len(body) > self.bucket.breaks_off_at
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 @contextmanager

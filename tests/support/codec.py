@@ -1,6 +1,4 @@
-"""Images of every kind that compress() is given in tests, and what a viewer shows of what comes
-out.
-"""
+"""Images of every kind for tests of compress(), and what a viewer shows of the results."""
 
 import io
 import struct
@@ -25,14 +23,14 @@ from tests.support.images import encoded, picture
 SIZE = (112, 84)
 HALF = (56, 42)
 DURATIONS = [80, 120, 200, 40]
-# Mean difference a channel, of 255, without dither: what quality 50 and 256 colours cost on these
-# pictures, with room. The mistakes that it must notice are several times as large:
+# Mean difference per channel, of 255, without dither: what quality 50 and 256 colours cost on these
+# pictures, with a margin. The errors that it must detect are several times as large:
 # test_comparison_notices_what_it_is_for.
 COLOUR_TOLERANCE = 5.0
 ALPHA_TOLERANCE = 4.0
 COPYRIGHT, DESCRIPTION, ORIENTATION, GPS = 0x8298, 0x010E, 0x0112, 0x8825
 
-# The test goes through the accelerator, and as if it were not installed
+# Runs the test with the accelerator, and as if it were not installed
 # (tests/unit/codec/conftest.py).
 both_ways = pytest.mark.usefixtures("way")
 
@@ -41,8 +39,8 @@ both_ways = pytest.mark.usefixtures("way")
 
 
 def colourful(size: tuple[int, int] = SIZE, seed: int = 1) -> Image.Image:
-    """Another colour in each corner, so that no turn, flip or swap of channels leaves it as it was;
-    and texture.
+    """Textured, with a different colour in each corner, so that every turn, flip or swap of
+    channels shows.
     """
     across = Image.linear_gradient("L").rotate(90).resize(size)
     down = Image.linear_gradient("L").resize(size)
@@ -56,7 +54,7 @@ def gray() -> Image.Image:
 
 
 def see_through(image: Image.Image, shift: int = 0) -> Image.Image:
-    """With an alpha channel: clear at the edges, half-clear in the middle."""
+    """With an alpha channel: transparent at the edges, half-transparent in the middle."""
     alpha = Image.new("L", SIZE, 0)
     alpha.paste(255, (12 + shift, 10, 92 + shift, 74))
     alpha.paste(128, (40 + shift, 30, 70 + shift, 56))
@@ -66,7 +64,7 @@ def see_through(image: Image.Image, shift: int = 0) -> Image.Image:
 
 
 def cut_out(image: Image.Image, shift: int = 0) -> Image.Image:
-    """With an alpha channel of nothing and all, as GIF has it."""
+    """With an alpha channel of only 0 and 255, as in a GIF."""
     result = see_through(image, shift)
     result.putalpha(result.getchannel("A").point(lambda value: 255 if value > 200 else 0))
     return result
@@ -84,7 +82,7 @@ def _s15(*values: float) -> bytes:
 def _profile(
     space: bytes, tags: dict[bytes, bytes], *, device: bytes = b"mntr", connection: bytes = b"XYZ "
 ) -> bytes:
-    """An ICC profile, version 2.4, of these tags."""
+    """An ICC profile, version 2.4, with these tags."""
     white = b"XYZ \0\0\0\0" + _s15(0.9642, 1, 0.8249)
     name = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
     tags = {b"desc": name, b"cprt": b"text\0\0\0\0none\0", b"wtpt": white} | tags
@@ -100,7 +98,7 @@ def _profile(
 
 
 def swapped_profile() -> bytes:
-    """A profile under which the first number means blue and the last one red."""
+    """A profile that swaps red and blue."""
     srgb = bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     return (
         srgb.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
@@ -113,7 +111,7 @@ def gray_profile() -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """Inks that no press has: the first is orange, so that converting without the profile is far
+    """Inks of no real press: the first is orange, so a conversion without the profile is far
     off.
     """
     corners = bytearray()
@@ -151,7 +149,7 @@ def png_of(size: tuple[int, int], depth_and_colour: bytes, *chunks: tuple[bytes,
 
 
 def _deep_png() -> bytes:
-    """16 bits a channel in colour, which Pillow does not write."""
+    """16 bits per channel in colour, which Pillow cannot write."""
     raw, row = colourful().tobytes(), SIZE[0] * 3
     rows = [
         bytes(byte for value in raw[at : at + row] for byte in (value, value))
@@ -177,7 +175,7 @@ def four_frames(
 
 
 def _keyed(mode: str) -> Image.Image:
-    """A picture one of whose colours stands for transparency."""
+    """A picture with one colour marked as transparent."""
     image = colourful().convert(mode)
     image.paste((1, 2, 3) if mode == "RGB" else 7, (0, 0, *HALF))
     return image
@@ -279,8 +277,8 @@ def is_transparent(name: str) -> bool:
 
 
 def wasteful(name: str) -> bytes:
-    """The sample with so much behind its end that every result is smaller: what is compared is
-    always a result.
+    """The sample with so much data after its end that every result is smaller, so compress() never
+    keeps the original.
     """
     rest = b"<script>alert(1)</script>" * 8000
     if source_format(name) is Format.AVIF:
@@ -293,8 +291,8 @@ def wasteful(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Look:
-    """What a viewer shows of a file: frames in sRGB with alpha, upright, and how long each is
-    shown.
+    """What a viewer shows of a file: upright frames in sRGB with alpha, and each frame's
+    duration.
     """
 
     frames: list[Image.Image]
@@ -341,8 +339,8 @@ def on_ground(ground: str, image: Image.Image) -> Image.Image:
 
 
 def colour_difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference a channel as seen on white and on black, the larger of both; from so far that
-    dither blurs.
+    """Mean difference per channel on white and on black, the larger of both. Blurred, so that
+    dither does not count.
     """
     blur = ImageFilter.BoxBlur(2)
     pairs = [
@@ -390,7 +388,7 @@ def refusal(data: bytes, limits: CodecLimits | None = None, **options: Any) -> I
 
 
 def is_explained(data: bytes, limits: CodecLimits, **options: Any) -> bool:
-    """Whether there was a result or a refusal; any other exception comes through."""
+    """Whether the image was compressed or refused. Any other exception passes through."""
     try:
         result = compress_image(data, limits, **options)
     except ImageRefused:
@@ -408,7 +406,7 @@ def exif_of(**tags: Any) -> Image.Exif:
 
 
 def refused_message(data: bytes) -> str | None:
-    """What a client reads of a refusal; None if the image is not refused."""
+    """The message of a refusal to the client, or None if the image is not refused."""
     try:
         compress_image(data)
     except ImageRefused as refused:

@@ -1,4 +1,4 @@
-"""A pool of codec processes, real ones, and what became of them."""
+"""A pool of real codec processes, and the state of those processes."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ linux_only = pytest.mark.skipif(
 )
 
 FAST = ImageOptions()
-# AVIF, five megapixels, a search of seven encodes: several seconds of C code that heeds no thread.
+# AVIF, 5 megapixels, a search of seven encodes: several seconds of uninterruptible C code.
 SLOW = ImageOptions(mode=Mode.BYTES, ratio=0.01, format=OutputFormat.AVIF)
 
 
@@ -55,7 +55,7 @@ def pids_of(pool: CodecPool) -> set[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
+    """Whether a process runs. A zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -72,7 +72,7 @@ def codec_children() -> list[int]:
 
 
 def _command(process: psutil.Process) -> list[str]:
-    """Nothing for one that has ended."""
+    """Empty for a process that has ended."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -93,12 +93,12 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 
 async def all_ready(pool: CodecPool) -> None:
-    """Every process has confined itself and waits for work."""
+    """Every process is confined and waits for work."""
     await asyncio.gather(*(pool.compress(jpeg((16, 16)), FAST) for _ in range(pool._size)))
 
 
 async def given_while_stopped(pool: CodecPool, images: int) -> "list[asyncio.Future[Compressed]]":
-    """Images for processes that do nothing until they are continued."""
+    """Images given to stopped processes, which start on them when they are continued."""
     await all_ready(pool)
     for pid in pids_of(pool):
         os.kill(pid, signal.SIGSTOP)

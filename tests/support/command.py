@@ -1,4 +1,4 @@
-"""The `halftone` command, run in this process, and answers of a service that it may get."""
+"""The `halftone` command, run in this process, and service responses for it."""
 
 import json
 import os
@@ -71,7 +71,7 @@ PRODUCT = {
 
 
 def run(*arguments: str, url: str | None = None, **environment: str) -> Result:
-    """Run a command; with `url` it calls the service there."""
+    """Run a command. With `url`, it calls the service there."""
     known = {name: value for name, value in os.environ.items() if "HALFTONE" not in name}
     variables = known | {"COLUMNS": "120"} | environment
     if url is not None:

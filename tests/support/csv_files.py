@@ -1,4 +1,4 @@
-"""Reading a CSV as an upload is read: its products, what is wrong in it, why it is refused."""
+"""Reading a CSV as the API reads an upload: its products, its errors, the reason for a refusal."""
 
 import io
 
@@ -25,7 +25,7 @@ def read(
 
 
 def rows_of(data: str | bytes, *, max_urls: int = 100, strict: bool = False) -> list[NewProduct]:
-    """The products of a file in which nothing is wrong."""
+    """The products of a file without errors."""
     products, rows = read(data, max_urls=max_urls, strict=strict)
     assert products.errors.first == []
     return rows

@@ -1,4 +1,4 @@
-"""Small invented tables in the exact shape of each system's export."""
+"""Small invented tables in the exact format of each system's export."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,10 @@ A, B, C, D = (f"https://images.example/{name}.jpg" for name in "abcd")
 
 @dataclass(frozen=True)
 class Export:
-    """A file, the profile that takes it, and what is in it.
+    """A file, the profile that recognises it, and its content.
 
-    `images` are the URLs of each row with an image, `keys` and `names` what such rows are known and
-    called by.
+    `images` are the URLs of each row with an image. `keys` and `names` are the keys and names of
+    those rows.
     """
 
     profile: str
@@ -33,7 +33,7 @@ class Export:
 
 
 def _rows(text: str, delimiter: str = ",") -> list[list[str]]:
-    """Rows of simple cells, one a line; `{A}` to `{D}` are image URLs."""
+    """Rows of simple cells, one per line. `{A}` to `{D}` are image URLs."""
     filled = text.strip("\n").format(A=A, B=B, C=C, D=D)
     return [line.split(delimiter) for line in filled.split("\n")]
 

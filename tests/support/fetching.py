@@ -1,4 +1,4 @@
-"""For tests of fetching: a fetcher that may reach this machine, and its answers."""
+"""For tests of fetching: a fetcher that may connect to this machine, and its results."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ from halftone_workers.http.memory import MemoryBudget
 T = TypeVar("T")
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8", "::1/128"]))
 BODY = bytes(range(256)) * 40
-# What a deadline may be overrun by, on a machine that is busy with other things.
+# How late a deadline may be on a busy machine.
 GRACE_SECONDS = 0.5
 _NO_AUTHORITIES = ssl.create_default_context()
 
@@ -59,7 +59,7 @@ async def fetcher_of(
 
 
 def fetch(*urls: str, **how: Any) -> bytes:
-    """The last URL's bytes, after the others were fetched by the same client."""
+    """The last URL's bytes, after the same client has fetched the others."""
 
     async def work() -> bytes:
         body = b""

@@ -1,9 +1,9 @@
-"""A world for the guard against reaching inside: no test connects to anything outside loopback or
-looks up a name.
+"""A network for tests of the SSRF guard: no test connects to anything outside loopback or looks up
+a name.
 
-A stub resolver answers, and a network that plays the internet stands where connections are opened.
-In it one public address is a server of ours, every address of this machine is a victim that counts,
-and nobody is behind all others.
+A stub resolver answers, and a simulated internet replaces the opening of connections. In it, one
+public address is a server of ours, every address of this machine is a victim that counts calls, and
+all other addresses are unreachable.
 """
 
 import socket
@@ -36,8 +36,8 @@ NO_EXCEPTIONS = FetchRule()
 
 
 class Internet:
-    """What opens connections in these tests, and notes to where: never outside loopback, whatever
-    the guard lets by.
+    """Opens connections in these tests and records their targets. Never connects outside loopback,
+    even if the guard fails.
     """
 
     def __init__(self, shop: HostileServer, victim: HostileServer) -> None:
@@ -61,7 +61,7 @@ def _is_this_machine(host: str) -> bool:
 
 @dataclass
 class World:
-    """The internet, the name server, and what strangers serve: `locations` are the shop's
+    """The internet, the name server, and the servers of strangers. `locations` are the shop's
     redirects, by path.
     """
 
@@ -71,7 +71,7 @@ class World:
 
     @property
     def hits(self) -> int:
-        """How often somebody inside was reached."""
+        """How often an internal address was reached."""
         return self.internet.victim.accepts
 
 
@@ -101,7 +101,7 @@ def new_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @asynccontextmanager
 async def guarded(world: World, rule: FetchRule = NO_EXCEPTIONS, per_host: int = 4) -> Any:
-    """An HTTP client as workers have it, on the network of the test."""
+    """A worker's HTTP client on the network of the test."""
     http = OutgoingHttp(rule, connections_per_host=per_host, tls=TLS)
     http._pool.network._open = world.internet.open
     try:

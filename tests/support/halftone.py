@@ -1,6 +1,4 @@
-"""halftone's own processes, started as its users start them, on a database and a broker of the
-test's.
-"""
+"""halftone's own processes, started as users start them, on the test's database and broker."""
 
 import json
 import os
@@ -27,9 +25,7 @@ T = TypeVar("T")
 
 @dataclass
 class Service:
-    """A running halftone. `http` speaks to its API; `processes` are the ones that were started, by
-    name.
-    """
+    """A running halftone. `http` calls its API; `processes` are the started programs, by name."""
 
     url: str
     http: httpx.Client
@@ -47,7 +43,7 @@ class Service:
         )
 
     def accepted(self, csv: str | bytes, **fields: str) -> str:
-        """Upload and expect a 202; the request's ID."""
+        """Upload, expect a 202, and return the request's ID."""
         response = self.upload(csv, **fields)
         assert response.status_code == 202, response.text
         request_id: str = response.json()["request_id"]
@@ -94,7 +90,9 @@ def wait_for(
     what: str = "condition",
     every_seconds: float = 0.05,
 ) -> T:
-    """What the condition returns once it is true. A bound for a failing test, not a measurement."""
+    """What the condition returns once it is true. The time limit bounds a failing test; it is not a
+    measurement.
+    """
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
@@ -105,8 +103,8 @@ def wait_for(
 
 
 def free_port() -> int:
-    """A port that nobody listens on. It is none of those that the system gives to whoever asks for
-    any, so that nobody gets it before the program that is started on it has.
+    """A port that nobody listens on. It is outside the range that the system assigns, so that no
+    other program gets it before the one under test.
     """
     while True:
         port = 20_000 + secrets.randbelow(12_000)
@@ -116,7 +114,7 @@ def free_port() -> int:
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
-    """The machine's environment without any halftone setting, and these."""
+    """The machine's environment without any halftone settings, plus these."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("HALFTONE_")
     }
@@ -202,7 +200,7 @@ def running_separately(
 def running_programs(
     folder: Path, commands: "dict[str, tuple[list[str], dict[str, str]]]"
 ) -> Iterator[Path]:
-    """Programs that need not get ready, each with its environment; their common log."""
+    """Programs that need not become ready, each with its environment. Gives their common log."""
     with ExitStack() as stack:
         log = stack.enter_context(_logged(folder))
         for command, variables in commands.values():

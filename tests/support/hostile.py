@@ -1,5 +1,5 @@
-"""Raw servers on loopback that do what an HTTP library would be too polite for, and a resolver that
-asks nobody.
+"""Raw servers on loopback that break protocols as no HTTP library would, and a resolver that
+contacts no name server.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class _Stopped(Exception):
-    """The server is going down: the script on this connection ends."""
+    """The server is stopping, which ends the script on this connection."""
 
 
 class Visitor:
-    """One accepted connection, in the hands of a server's script."""
+    """One accepted connection, controlled by a server's script."""
 
     def __init__(self, connection: socket.socket, server: "HostileServer") -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class Visitor:
         self._unread = b""
 
     def read_request(self) -> bytes:
-        """The next request's head. Ends the script when the client hangs up instead."""
+        """The next request's header. Ends the script when the client closes the connection."""
         while _HEAD_END not in self._unread:
             received = self._connection.recv(65536)
             if not received:
@@ -47,7 +47,7 @@ class Visitor:
         return head
 
     def send(self, data: bytes) -> None:
-        """Send all of it; ends the script when the client is gone or the server stops."""
+        """Send everything. Ends the script when the client is gone or the server stops."""
         if self._server.stopping.is_set():
             raise _Stopped
         self._connection.sendall(data)
@@ -78,7 +78,7 @@ Script = Callable[[Visitor], None]
 
 
 class HostileServer:
-    """Runs one script on every connection, each in a thread of its own, and counts."""
+    """Runs one script on every connection, each in its own thread, and counts."""
 
     def __init__(self, script: Script, host: str, tls: ssl.SSLContext | None) -> None:
         self._script = script
@@ -100,14 +100,14 @@ class HostileServer:
 
     @property
     def open_now(self) -> int:
-        """Connections that neither side has closed."""
+        """Connections that neither side has closed yet."""
         with self.lock:
             return len(self._connections)
 
     @property
     def accepts(self) -> int:
-        """Connections so far, without the one made here: a later one is accepted after all earlier
-        ones.
+        """Connections so far, without the one made here: connections are accepted in order, so all
+        earlier ones are counted.
         """
         with socket.create_connection((self.host, self.port)) as own:
             port = own.getsockname()[1]
@@ -143,7 +143,7 @@ class HostileServer:
                     self._connections.add(spoken)
             self._script(Visitor(spoken, self))
         except (OSError, _Stopped):
-            pass  # a client that hangs up is part of the tests
+            pass  # clients that disconnect are part of the tests
         finally:
             with self.lock:
                 self._connections -= {connection, spoken}
@@ -155,7 +155,7 @@ class HostileServer:
 
     def stop(self) -> None:
         self.stopping.set()
-        socket.create_connection((self.host, self.port)).close()  # wakes the thread that accepts
+        socket.create_connection((self.host, self.port)).close()  # wakes the accepting thread
         self._threads[0].join()
         self._listener.close()
         with self.lock:
@@ -185,7 +185,7 @@ def response(
     *,
     told: bool = True,
 ) -> bytes:
-    """A whole answer. `told`: with its Content-Length."""
+    """A complete response. `told`: with its Content-Length."""
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in (headers or {}).items())]
     if told:
         lines.append(f"Content-Length: {len(body)}")
@@ -193,7 +193,7 @@ def response(
 
 
 def answering(*answers: bytes) -> Script:
-    """One answer a request, the last one again and again, on connections that are kept open."""
+    """One response per request, the last one repeated, on connections that are kept open."""
 
     def script(visitor: Visitor) -> None:
         for number in range(1_000_000):
@@ -204,7 +204,7 @@ def answering(*answers: bytes) -> Script:
 
 
 def closing_after(answer: bytes) -> Script:
-    """The bytes, then the end of the connection."""
+    """Sends the bytes, then closes the connection."""
 
     def script(visitor: Visitor) -> None:
         visitor.read_request()
@@ -215,7 +215,7 @@ def closing_after(answer: bytes) -> Script:
 
 @contextmanager
 def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port on which connections are never accepted nor refused."""
+    """A port on which connections are neither accepted nor refused."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(socket.socket(family))
@@ -232,7 +232,7 @@ def full_backlog(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 def replace_look_ups(
     monkeypatch: pytest.MonkeyPatch, look_up: Callable[[str, int], list[str]]
 ) -> None:
-    """Have `look_up` answer, or raise what getaddrinfo would, instead of a name server."""
+    """Have `look_up` answer, or raise the errors of getaddrinfo, instead of a name server."""
 
     async def answer(_: Resolver, host: str, port: int) -> list[str]:
         try:
@@ -245,9 +245,9 @@ def replace_look_ups(
 
 
 class StubResolver:
-    """Stands in for getaddrinfo's network half: numbers in every spelling are read by the real one,
-    names come from a table, and what is in neither does not exist. It answers what an attacker
-    would hope for, and asks nobody.
+    """Replaces the network part of getaddrinfo. The real one reads numbers in every spelling, names
+    come from a table, and other names do not exist. It returns the addresses an attacker would
+    choose, and contacts no name server.
     """
 
     def __init__(self, names: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -255,7 +255,7 @@ class StubResolver:
         self.asked: list[str] = []
 
     def replace_look_ups(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No name server is asked while the test runs."""
+        """No name server is called while the test runs."""
         replace_look_ups(monkeypatch, self)
 
     def __call__(self, host: str, port: int) -> list[str]:
@@ -271,8 +271,8 @@ class StubResolver:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority that nobody trusts who was not told to, and contexts of servers that
-    it vouches for.
+    """A certificate authority that only clients configured for it trust, and TLS contexts for
+    servers with its certificates.
     """
 
     certificate: Path
@@ -282,7 +282,7 @@ class Authority:
         return ssl.create_default_context(cafile=str(self.certificate))
 
     def server_context(self, *names: str, days: int = 1) -> ssl.SSLContext:
-        """A server's, whose certificate is for these host names."""
+        """The context of a server whose certificate is for these host names."""
         key, request, certificate = (
             self.folder / f"{names[0]}{days}.{end}" for end in ("key", "csr", "pem")
         )

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback for what a test plays: a shop, a bucket, a receiver."""
+"""A real HTTP server on loopback that acts as a shop, a bucket or a receiver."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """A client that hangs up is part of the tests."""
+        """Ignore clients that disconnect. They are part of the tests."""
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""Images for tests, made in memory: small, deterministic, with structure that an encoder has to
-work on.
+"""Images for tests, made in memory: small, deterministic, with structure that makes an encoder
+work.
 """
 
 import io
@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 
 def picture(size: tuple[int, int] = (320, 240), mode: str = "RGB", seed: int = 1) -> Image.Image:
-    """A smooth gradient with texture: compresses like a photograph."""
+    """A smooth gradient with texture. Compresses like a photograph."""
     state = seed
     noise = bytearray()
     for _ in range(32 * 24):
@@ -26,7 +26,7 @@ def picture(size: tuple[int, int] = (320, 240), mode: str = "RGB", seed: int = 1
 
 
 def moving_dot(frames: int = 4) -> list[Image.Image]:
-    """Frames that differ in a few pixels: a GIF stores no more of them, and compressing makes it no
+    """Frames that differ in a few pixels. A GIF stores only those, and compression makes it no
     smaller.
     """
     images = [picture((112, 84)).quantize(64) for _ in range(frames)]
@@ -48,8 +48,8 @@ def jpeg(size: tuple[int, int] = (320, 240), seed: int = 1) -> bytes:
 
 
 def tiff_of(*pages: tuple[dict[int, int | bytes], bytes]) -> bytes:
-    """A TIFF of pages with one strip: their tags, and their pixels. Bytes, of which GPS has a
-    directory, lie apart.
+    """A TIFF of one-strip pages, given their tags and pixels. Byte values (for GPS, a directory)
+    are stored outside the tag directory.
     """
     data, link_at = bytearray(b"II*\0\0\0\0\0"), 4
     for tags, pixels in pages:

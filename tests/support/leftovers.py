@@ -1,4 +1,4 @@
-"""Finds the processes that a run of the tests has left behind, whoever their parent is by now."""
+"""Finds the processes that a test run left behind, even when their parent has changed."""
 
 import os
 import uuid
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import psutil
 
-# In the environment of everything that the run starts, directly or not.
+# Set in the environment of everything that the run starts, directly or indirectly.
 MARK = "TEST_RUN_OF_PROCESS"
 _LAST_SECONDS = 10.0
 
@@ -16,7 +16,7 @@ def mark_this_run() -> None:
 
 
 def end_leftovers() -> list[str]:
-    """Descriptions of the run's processes that did not end by themselves; they are killed."""
+    """Kill the run's processes that have not ended, and return their descriptions."""
     found = _marked()
     _, left = psutil.wait_procs(found, timeout=_LAST_SECONDS)
     described = [_described(process) for process in left]

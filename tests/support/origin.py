@@ -1,6 +1,4 @@
-"""A real HTTP server that plays the shops of the world: images that are there, and everything that
-servers do wrong.
-"""
+"""A real HTTP server that acts as shops: images that exist, and all the errors of real servers."""
 
 import threading
 import time
@@ -15,7 +13,7 @@ from tests.support.http_server import serving
 
 @dataclass
 class Answer:
-    """What a path is answered with."""
+    """The response for a path."""
 
     body: bytes = b""
     status: int = 200
@@ -24,8 +22,8 @@ class Answer:
 
 
 class Origin:
-    """Answers by path; unknown paths are 404, and 304 is answered to an answer's own validators.
-    `hits` counts what was asked, `gets` and `posts` keep path, headers and body.
+    """Responses by path. Unknown paths are 404; requests with a response's own validators are
+    answered 304. `hits` counts requests; `gets` and `posts` keep path, headers and body.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,7 +37,9 @@ class Origin:
         self.lock = threading.Lock()
 
     def serve(self, path: str, answer: "bytes | Answer | Callable[[], Answer]") -> str:
-        """Answer a path from now on; its URL. A callable is asked each time."""
+        """Serve a response at a path from now on, and return its URL. A callable is called each
+        time.
+        """
         self._answers[path] = Answer(answer) if isinstance(answer, bytes) else answer
         return self.url + path
 
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""A PostgreSQL server for the tests, from the wheel, in a folder of its own; a migrated database
-for each test.
+"""A PostgreSQL server for the tests, from the wheel, in its own folder, and a migrated database for
+each test.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from halftone_cli.embedded_postgres import EmbeddedPostgres
 from halftone_db import migrate
 
 _TEMPLATE = "halftone_template"
-# Durability is for the tests that kill the server; the others need not wait for the disk.
+# Only tests that kill the server need durability. The others need not wait for the disk.
 _SETTINGS = """
 fsync = {fsync}
 synchronous_commit = {fsync}
@@ -25,7 +25,7 @@ shared_buffers = 128MB
 
 
 class TestPostgres:
-    """One server. `new_database` is cheap: a copy of a migrated template."""
+    """One server. `new_database` is fast: it copies a migrated template."""
 
     __test__ = False
 
@@ -62,7 +62,7 @@ class TestPostgres:
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def stop_immediately(self) -> None:
-        """As by a power cut: open transactions are gone, and start() replays the log."""
+        """Stop as in a power cut: open transactions are lost, and start() replays the log."""
         self._server.control("stop", "-m", "immediate")
 
     def start(self) -> None:

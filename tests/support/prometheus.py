@@ -1,5 +1,5 @@
-"""A Prometheus of the tests' own, from Debian's package, and promtool: own port, own folder,
-loopback.
+"""A Prometheus for the tests, from Debian's package, and promtool, with their own port and folder,
+on loopback.
 """
 
 import json
@@ -45,7 +45,7 @@ class TestPrometheus:
         self.url = url
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression gives now."""
+        """The current series of an expression."""
         parameters = urllib.parse.urlencode({"query": expression})
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{parameters}", timeout=10) as answer:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
@@ -60,8 +60,8 @@ class TestPrometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: dict[str, str]) -> Iterator[TestPrometheus]:
-    """Prometheus with monitoring/prometheus.yml, its jobs pointed at `targets` (job to host:port,
-    …).
+    """Prometheus with monitoring/prometheus.yml, its jobs changed to scrape `targets` (job to
+    host:port, …).
     """
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}

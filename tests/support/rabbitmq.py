@@ -1,4 +1,4 @@
-"""A RabbitMQ of the tests' own, from Debian's package: its own node, ports and folders, on
+"""A RabbitMQ for the tests, from Debian's package, with its own node, ports and folders, on
 loopback.
 """
 
@@ -30,7 +30,7 @@ def is_installed() -> bool:
 
 
 class TestRabbitmq:
-    """One broker. Each test takes a virtual host of its own."""
+    """One broker. Each test uses its own virtual host."""
 
     __test__ = False
 
@@ -59,7 +59,7 @@ class TestRabbitmq:
 
     def start(self) -> None:
         with (self._folder / "console.log").open("ab") as log:
-            # A group of its own, so that a kill reaches the Erlang machine behind the start script.
+            # Its own process group, so that a kill reaches the Erlang VM behind the start script.
             self._server = subprocess.Popen(
                 [str(SERVER)], env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
@@ -99,7 +99,7 @@ class TestRabbitmq:
         return f"amqp://guest:guest@127.0.0.1:{self._ports['amqp']}/{name}"
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The management API. Raises OSError when it is not there or refuses."""
+        """Call the management API. Raises OSError when it is unreachable or refuses."""
         token = base64.b64encode(b"guest:guest").decode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._ports['management']}{path}",
@@ -112,7 +112,7 @@ class TestRabbitmq:
         return json.loads(text) if text else None
 
     def control(self, *arguments: str) -> None:
-        """`rabbitmqctl` on this node."""
+        """Run `rabbitmqctl` on this node."""
         assert SERVER is not None
         rabbitmqctl = SERVER.with_name("rabbitmqctl")
         subprocess.run(
@@ -159,7 +159,7 @@ class TestRabbitmq:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            # No busy waiting: the cores are for what is tested.
+            # No busy waiting, which would take processor time from the tests.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
 

@@ -1,5 +1,5 @@
-"""A way to a server that can fall silent: connections stay open, new ones are taken, and nothing
-passes any more.
+"""A TCP relay to a server that can go silent: connections stay open, new ones are accepted, and no
+data passes.
 """
 
 import socket
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Relay:
-    """Listens at `port` and passes everything on to `target`, a TCP port of loopback or a Unix
+    """Listens on `port` and relays everything to `target`, a TCP port on loopback or a Unix
     socket's path.
     """
 

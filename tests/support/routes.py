@@ -1,4 +1,4 @@
-"""What the routes are tested with: uploads, images that ended, and the form of every problem."""
+"""For tests of routes: uploads, finished images, and the format of every problem."""
 
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ DATA = bytes(range(256)) * 4
 
 
 def upload(api: Api, products: int = 1, *, images: int = 1, **how: Any) -> UUID:
-    """Upload that many products; the request's ID."""
+    """Upload that many products and return the request's ID."""
     urls = ",".join(f"http://images.example/{position}.jpg" for position in range(1, images + 1))
     response = api.upload(
         HEADER + "".join(f'{n},SKU{n},"{urls}"\n' for n in range(1, products + 1)), **how
@@ -36,7 +36,7 @@ def problem_of(response: httpx.Response, status: int, code: str) -> dict[str, An
 def ended_with_image(
     api: Api, request_id: UUID, *, extension: str = "jpg", data: bytes = DATA
 ) -> str:
-    """Settle the request's first product with one stored image; its name."""
+    """Settle the request's first product with one stored image and return the image's name."""
     claim = claimed(api.engine, request_id, 1)
     name = image_name(claim.image_key, 1, 1, extension)
     api.store.put(name, data)

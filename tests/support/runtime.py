@@ -1,5 +1,5 @@
-"""A worker's inside, in this process: its event loop, its codec processes and its way to the
-database.
+"""A worker's runtime in this process: its event loop, its codec processes and its database
+connections.
 """
 
 from collections.abc import Iterator

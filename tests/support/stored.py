@@ -1,4 +1,4 @@
-"""Requests in the database, without an upload: for tests of what happens to them afterwards."""
+"""Requests in the database, created without an upload, for tests of what happens to them later."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from halftone_shared.model.results import (
 )
 from halftone_shared.model.states import Action
 
-# The image key that tests of names use.
+# The image key in tests of names.
 REQUEST_KEY = UUID("8243ff57-4d97-4733-bd91-3bb51286b55e")
 
 
@@ -37,8 +37,8 @@ def store_request(
     options: dict[str, Any] | None = None,
     fresh: bool = False,
 ) -> UUID:
-    """A new request with that many products of that many images each, or of these `urls`. Its image
-    key is its ID.
+    """Create a request with that many products of that many images each, or of these `urls`. Its
+    image key is its ID.
     """
     request_id = uuid4()
     request = NewRequest(
@@ -65,7 +65,7 @@ def store_request(
 
 @contextmanager
 def before_statement(start: str, do: Callable[[], object]) -> Iterator[None]:
-    """Run `do` once within the block, right before a statement that begins with a text."""
+    """Run `do` once within the block, right before a statement that starts with this text."""
     waiting = [do]
 
     def interrupt(*arguments: Any) -> None:
@@ -81,7 +81,7 @@ def before_statement(start: str, do: Callable[[], object]) -> Iterator[None]:
 
 
 def stored_image(file: str, **facts: Any) -> StoredImage:
-    """A stored output, with the facts of a small JPEG but for those given."""
+    """A stored output with the properties of a small JPEG, except those given."""
     usual = {"format": "JPEG", "width": 8, "height": 8, "bytes_in": 100, "bytes_out": 40}
     return StoredImage(file, ImageFacts(**{"action": Action.COMPRESSED, **usual, **facts}))
 
@@ -108,7 +108,7 @@ def claimed(engine: Engine, request_id: UUID, seq: int) -> Claim:
 
 
 def settle(engine: Engine, claim: Claim, *images: ImageResult) -> Settled:
-    """Settle a claim, by default with one good image a URL."""
+    """Settle a claim, by default with one good image per URL."""
     results = images or tuple(good_image() for _ in claim.input_image_urls)
     with engine.connect() as connection:
         return settle_product(connection, claim, ProductResult(results))
@@ -119,7 +119,7 @@ def finish(engine: Engine, request_id: UUID, products: int) -> list[Settled]:
     return [settle(engine, claimed(engine, request_id, seq)) for seq in range(1, products + 1)]
 
 
-# Gives a row for each statement on the database that waits for a lock.
+# Returns a row for each statement in the database that waits for a lock.
 WAITING = (
     "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )

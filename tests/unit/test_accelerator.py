@@ -1,4 +1,4 @@
-"""halftone-jpeg: what it makes of a JPEG, beside what Pillow does, and what it leaves to Pillow."""
+"""halftone-jpeg: its results compared with Pillow's, and what it leaves to Pillow."""
 
 import io
 import math
@@ -29,7 +29,7 @@ halftone_jpeg = pytest.importorskip(
 
 
 SEARCH: dict[str, Any] = {"bit_prices": (0.12, 0.12), "masking": 0.3, "masking_floor": 20.0}
-# Rounding, rounding with a dead zone, and the searches: every way through the C code.
+# Rounding, rounding with a dead zone, and the searches: every path through the C code.
 CHOICES: dict[str, dict[str, Any]] = {
     "rounded": {},
     "dead zone": {"dead_zone": 0.2},
@@ -57,7 +57,7 @@ def _by_pillow(data: bytes, quality: int = 50) -> bytes:
 
 
 def _decibels(one: Image.Image, other: Image.Image) -> float:
-    """Peak signal-to-noise ratio of the two."""
+    """Peak signal-to-noise ratio between the two images."""
     noise = sum(value**2 for value in ImageStat.Stat(ImageChops.difference(one, other)).rms) / len(
         one.getbands()
     )
@@ -71,7 +71,7 @@ def _tables(data: bytes) -> dict[int, tuple[int, ...]]:
 
 
 def _with_wide_table(data: bytes) -> bytes:
-    """With quantisers of luma that take 16 bits."""
+    """With luma quantisers that need 16 bits."""
     frame = data.index(b"\xff\xc0")
     return data[:frame] + b"\xff\xdb\0\x83\x10" + struct.pack(">64H", *[300] * 64) + data[frame:]
 
@@ -90,7 +90,7 @@ def test_result_shows_what_the_source_does(
     result = opened(_requantise(source, choice=choice))
     assert (result.mode, result.size) == (mode, size)
     assert bool(result.info.get("progressive")) == ("progressive" in choice)
-    # A search gives up what costs many bits for the error that it saves.
+    # A search drops coefficients that cost many bits for the error that they save.
     allowed = 1 if choice == "rounded" else 6
     pillows = _decibels(opened(_by_pillow(source)), opened(source))
     assert _decibels(result, opened(source)) > min(pillows - allowed, 40)
@@ -160,8 +160,8 @@ def test_quantiser_that_is_coarser_already_stays() -> None:
 
 
 def _grain() -> Image.Image:
-    """Grain that is stronger in ever smaller areas: some symbols are so rare that the best codes
-    have over 16 bits.
+    """Grain that is stronger in ever smaller areas: some symbols are so rare that their optimal
+    codes would be longer than 16 bits.
     """
     side = 1600
     image = Image.new("L", (side, side), 128)
@@ -371,7 +371,8 @@ def test_broken_jpeg_gives_a_jpeg_or_is_left_to_pillow(
     except (halftone_jpeg.NotPossible, halftone_jpeg.TooLarge):
         return
     assert len(result) <= max_bytes
-    # What went through without a warning is whole: Pillow decodes both to the same size and mode.
+    # An image that passes without a warning is complete: Pillow decodes both to the same size and
+    # mode.
     before, after = opened(data), opened(result)
     assert (after.size, after.mode) == (before.size, before.mode)
 
@@ -391,7 +392,7 @@ def test_refusals_leave_no_memory_behind() -> None:
         return peak
 
     before = refuse(5)
-    assert refuse(40) - before < 20_000  # KiB; the coefficients of one are 4,000
+    assert refuse(40) - before < 20_000  # KiB; one image's coefficients are 4,000
 
 
 # --- in the codec ---

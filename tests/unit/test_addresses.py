@@ -1,5 +1,5 @@
-"""Which addresses and ports may be fetched from: the rule of addresses.py as tables. Nothing is
-connected to.
+"""Which addresses and ports may be fetched from: the rule of addresses.py as tables. No test
+connects to them.
 """
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -21,7 +21,7 @@ PUBLIC = FetchRule()
         "93.184.216.34",
         "223.255.255.1",
         "2a00:1450:4001:81b::1",
-        # the neighbours of what is denied
+        # just outside the denied ranges
         "1.0.0.0",
         "9.255.255.255",
         "11.0.0.0",
@@ -103,7 +103,7 @@ def test_public_address_is_permitted_on_web_ports_alone(address: str) -> None:
         "127.255.255.255",
         "168.63.129.16",  # Azure's virtual host
         "169.254.0.0",
-        "169.254.169.254",  # metadata at most clouds
+        "169.254.169.254",  # metadata service of most clouds
         "169.254.255.255",
         "172.16.0.0",
         "172.31.255.255",
@@ -130,7 +130,7 @@ def test_public_address_is_permitted_on_web_ports_alone(address: str) -> None:
         "::1",
         "::7f00:1",  # IPv4-compatible, deprecated
         "::ffff:127.0.0.1",
-        "::ffff:8.8.8.8",  # mapped: refused, public or not
+        "::ffff:8.8.8.8",  # IPv4-mapped: refused, public or not
         "::ffff:0:127.0.0.1",
         "64:ff9b::808:808",  # NAT64
         "64:ff9b::a9fe:a9fe",

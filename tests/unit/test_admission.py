@@ -1,4 +1,4 @@
-"""How many products keep a worker busy, how many it has in hand, and whose turn it is."""
+"""How many products keep a worker busy, how many it has claimed, and which is next."""
 
 import threading
 import time
@@ -19,7 +19,9 @@ ANOTHER, LAST = Who(uuid4(), uuid4()), Who(uuid4(), uuid4())
 
 
 class Case:
-    """An Admission of 2 to 4 products; `more` is whether it wants more when one leaves."""
+    """An Admission of 2 to 4 products. `more` is its answer to `wants_more` when a product
+    leaves.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor, **how: int) -> None:
         self.more = False
@@ -30,7 +32,7 @@ class Case:
         self._lock = threading.Lock()
 
     def bring(self, who: Who, products: int = 1) -> None:
-        """Have products wait for a place, each in a thread of its own, in this order."""
+        """Have products wait for a place in this order, each in its own thread."""
         for _ in range(products):
             before = self.known
             self._entered.append(self._pool.submit(self._enter, who))
@@ -61,7 +63,7 @@ class Case:
         place.end()
 
     def has(self, large: int, small: int = 0, another: int = 0) -> bool:
-        """Whether it comes to this and stays so for a moment."""
+        """Whether the places get to this state and keep it for a moment."""
 
         def is_so() -> bool:
             return (self.held(LARGE), self.held(SMALL), self.held(ANOTHER)) == (
@@ -116,7 +118,7 @@ def test_request_that_holds_fewest_goes_first(case: Case) -> None:
     assert case.has(2)
     case.bring(SMALL, 2)
     case.end(LARGE)
-    assert case.has(1, 1)  # before three of the large one that came earlier
+    assert case.has(1, 1)  # before three earlier products of the large request
     case.end(LARGE)
     assert case.has(1, 1)
     case.end(SMALL)
@@ -128,7 +130,7 @@ def test_another_owner_waits_for_nobody(case: Case) -> None:
     case.bring(ANOTHER, 4)
     assert case.has(2, 0, 2)
     case.end(LARGE)
-    assert case.has(2, 0, 2)  # as many as an owner has in any case
+    assert case.has(2, 0, 2)  # the number that every owner has in any case
     case.end(ANOTHER)
     assert case.has(2, 0, 2)
 

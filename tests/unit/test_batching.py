@@ -1,5 +1,5 @@
-"""Calls of many threads that are done together: each once, in no thread but those that came, and
-nobody forgotten.
+"""Calls of many threads are batched: each runs once, in one of the calling threads, and none is
+forgotten.
 """
 
 import random
@@ -50,7 +50,8 @@ def test_calls_of_many_threads_are_each_done_once() -> None:
                 call.set_exception(ValueError(call.item))
             else:
                 call.set_result(2 * call.item)
-        time.sleep(random.uniform(0, 0.001))  # lets others come meanwhile, now more and now fewer
+        # Other calls arrive meanwhile, in varying numbers.
+        time.sleep(random.uniform(0, 0.001))
         under_way.release()
 
     batched: Batched[int, int] = Batched(do_all)

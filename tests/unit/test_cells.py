@@ -1,4 +1,4 @@
-"""Image cells: which URLs are in them, where, and what is fetched for each."""
+"""Image cells: the URLs in them, their positions, and what is fetched for each."""
 
 import re
 import string
@@ -162,7 +162,7 @@ def test_paths_are_told_from_other_text() -> None:
 
 LEGAL = string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%"
 legal_path = st.text(st.sampled_from(LEGAL), max_size=25).map(
-    # What the rules themselves call a new URL, and what they drop at the end.
+    # Remove what the parser takes for the start of another URL, or strips at a URL's end.
     lambda text: re.sub(r"&amp;|[,;]+(?=(?:[a-z][a-z0-9+.-]*:)?//)", "", text, flags=re.I)
 )
 url = st.builds(

@@ -1,6 +1,4 @@
-"""The uploaded CSV as products: its columns, rows and URLs, what is refused, and that the line is
-the right one.
-"""
+"""The uploaded CSV as products: columns, rows, URLs, refusals, and correct line numbers."""
 
 import codecs
 import csv
@@ -116,7 +114,7 @@ def test_duplicate_columns_are_named(header: str, duplicate: str) -> None:
     "header", [LONG, f"{HEADER.strip()},{LONG},{LONG}"], ids=["missing", "duplicate"]
 )
 def test_names_of_columns_are_cut_in_a_refusal(header: str) -> None:
-    """A file of something else is often a single line."""
+    """A file that is no CSV is often a single line."""
     refused = refusal_of(header + "\n")
     assert refused.code in ("missing_columns", "duplicate_columns")
     assert len(refused.detail) + len(str(refused.members)) < 1000
@@ -135,7 +133,7 @@ def test_header_alone_has_no_rows(data: str) -> None:
 
 
 def test_header_of_many_columns_is_read_at_once() -> None:
-    """Comparing each name with each other would take a megabyte of header for minutes."""
+    """Comparing every pair of names would take minutes for a header of a megabyte."""
     names = ",".join(f"c{number}" for number in range(20_000))
     started = time.process_time()
     assert refusal_of(names + "\n1\n").code in ("missing_columns", "malformed_csv")
@@ -299,7 +297,7 @@ def test_too_many_rows_are_refused_with_the_limit() -> None:
 
 
 def test_line_breaks_at_the_end_cost_nothing() -> None:
-    """Read one by one, 30 million of them would take half a minute."""
+    """Reading 30 million of them one by one would take half a minute."""
     data = f"{HEADER}1,A,{URL}".encode() + b"\r\n" * 15_000_000
     started = time.process_time()
     assert len(rows_of(data)) == 1

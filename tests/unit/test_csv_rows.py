@@ -1,5 +1,5 @@
-"""The uploaded CSV as rows: encodings, delimiters, line endings and quoting, and that the line is
-the right one.
+"""The uploaded CSV as rows: encodings, delimiters, line endings, quoting, and correct line
+numbers.
 """
 
 import codecs
@@ -69,7 +69,7 @@ def test_character_cut_in_two_by_a_chunk_is_no_error() -> None:
 
 
 def test_broken_character_across_two_chunks_is_named_where_it_begins() -> None:
-    header = "ß" + HEADER  # a text in UTF-8, then, and not in windows-1252
+    header = "ß" + HEADER  # so the text is UTF-8, not windows-1252
     data = header.encode() + b"x" * (MIB - len(header.encode()) - 1) + b"\xc3(" + b"x" * MIB
     assert refusal_of(data).members == {"byte_offset": MIB - 1}
 

@@ -1,4 +1,4 @@
-"""The demo's pictures are files of the command: few, small, and of every format."""
+"""The demo's pictures ship with the command: few, small, and of every format."""
 
 from pathlib import Path
 

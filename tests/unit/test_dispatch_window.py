@@ -1,4 +1,4 @@
-"""How much the dispatcher lets wait in the queue, and how often it looks."""
+"""How many messages the dispatcher keeps in the queue, and how often it checks."""
 
 from halftone_shared.service.dispatcher import (
     MAX_LOOK_SECONDS,

@@ -13,7 +13,7 @@ from halftone_workers.settings import WorkerSettings
 from scripts import settings_reference
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
-# Their default depends on the machine, or is given by `halftone up` alone.
+# Their default depends on the machine, or only `halftone up` sets them.
 WITHOUT_DEFAULT = {
     "DATABASE_URL",
     "RABBITMQ_URL",
@@ -23,14 +23,14 @@ WITHOUT_DEFAULT = {
     "FETCH_ALLOW",
     "METRICS_PORT",
 }
-# What has to be set, so that the rest can be read.
+# The required settings, without which the others cannot be read.
 GOOD = {
     "database_url": "postgresql://db.example/halftone",
     "rabbitmq_url": "amqp://mq.example",
     "storage_url": "file:///storage",
     "webhook_secret": "whsec_" + "A" * 32,
 }
-# Those that the commands read which speak to a running halftone.
+# Settings of the commands that call a running halftone.
 COMMANDS = {"URL": DEFAULT_URL, "API_KEY": ""}
 
 

@@ -1,4 +1,6 @@
-"""Exports of shops, marketplaces and catalogues: recognised, read, and given back as they were."""
+"""Exports of shops, marketplaces and catalogues: recognised, read, and returned in their own
+format.
+"""
 
 import csv
 import io
@@ -83,7 +85,7 @@ def test_replaced_export_differs_in_its_image_cells_alone(export: Export) -> Non
 
 
 def stored(row: NewProduct | OtherRow, files: list[str]) -> ProductRow | OtherRowAt:
-    """The row as the database gives it when its images are done."""
+    """The row as the database returns it when its images are done."""
     if isinstance(row, OtherRow):
         return OtherRowAt(0, 1, row.line, list(row.cells), row.kinds)
     return ProductRow(

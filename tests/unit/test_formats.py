@@ -1,4 +1,6 @@
-"""Telling formats apart by their bytes, and pages and messages from images that are not read."""
+"""Recognising formats by their bytes, and telling pages and error messages from unsupported
+images.
+"""
 
 import io
 import json
@@ -78,7 +80,8 @@ def test_tiff_is_told_in_both_byte_orders_and_both_sizes(head: bytes) -> None:
         (_ftyp(b"mif1", b"heic"), Format.HEIC),
         (_ftyp(b"isom", b"iso2", b"mp41"), None),
         (_ftyp(b"qt  "), None),
-        # A minor version is a number, whatever it spells; what stands behind the box is no brand.
+        # A minor version is a number even if it spells a brand, and bytes after the box are not
+        # brands.
         (_ftyp(b"heic", b"mif1", minor=b"avif"), Format.HEIC),
         (_ftyp(b"heic", b"mif1") + b"avifavif", Format.HEIC),
         (b"\0\0\0\0ftypavif", None),
@@ -226,7 +229,7 @@ _ICC_BEFORE = {
             encoded(_rgba(), "WEBP"),
             False,
             b"VP8X",
-        ),  # its alpha channel is a lossless chunk of its own
+        ),  # its alpha channel is a separate lossless chunk
         (_animated("WEBP", lossless=True), True, b"VP8X"),
         (_animated("WEBP", quality=80), False, b"VP8X"),
         (_animated("WEBP", lossless=True, **_ICC_BEFORE), True, b"VP8X"),

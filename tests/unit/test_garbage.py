@@ -1,4 +1,4 @@
-"""Searching rarely for garbage is not to search never."""
+"""Garbage is collected rarely, but it is collected."""
 
 import gc
 import weakref

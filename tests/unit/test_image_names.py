@@ -1,4 +1,4 @@
-"""The names of output images: unguessable, the same on every attempt, and never a way out of the
+"""The names of output images: unguessable, the same on every attempt, and never a path out of the
 store.
 """
 
@@ -25,7 +25,7 @@ quick = settings(max_examples=200, deadline=None)
 
 
 def test_name_is_the_same_on_every_attempt() -> None:
-    """And in every later version: it has been handed out."""
+    """Clients have these names, so later versions must not change them."""
     assert image_name(REQUEST, 12, 3, "jpg") == NAME
 
 

@@ -1,4 +1,4 @@
-"""Where output images are served from."""
+"""The base URL of output images."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What an error leaves in the log."""
+"""What an error writes to the log."""
 
 import os
 import pty
@@ -23,7 +23,7 @@ except ValueError:
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_trace_of_an_error_says_where_it_was_and_shows_no_values(log_format: str) -> None:
-    pytest.importorskip("rich")  # with it structlog would print every variable
+    pytest.importorskip("rich")  # with rich, structlog would print every variable
     program = PROGRAM.replace("FORMAT", repr(log_format))
     log = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The budget of fetched images: who waits for whom, and that not all wait for each other."""
+"""The memory budget of fetched images: which fetch waits for which, without deadlock."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +45,7 @@ def test_oldest_goes_on_when_all_wait_with_a_part_in_hand() -> None:
 
 
 def test_one_that_has_not_asked_yet_holds_nobody_up() -> None:
-    """It may wait for a connection that the others have until they have their bytes."""
+    """It may wait for a connection that the others keep until they have their bytes."""
 
     async def work() -> None:
         budget = MemoryBudget(10)

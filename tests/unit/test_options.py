@@ -1,4 +1,4 @@
-"""Image options: what the declaration reads, refuses, stores and reads back."""
+"""Image options: what the declaration parses, refuses, stores and reads back."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""File names of the client's own: made from a template, safe everywhere, unique in a request."""
+"""File names chosen by the client: made from a template, safe everywhere, unique in a request."""
 
 import unicodedata
 

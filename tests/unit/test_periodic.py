@@ -1,4 +1,4 @@
-"""The thread that dispatcher, sweeper, leases and heartbeat share."""
+"""The thread that runs the periodic tasks of dispatcher, sweeper, leases and heartbeat."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Presets: their files, what just keeps and just breaks each rule, and what the codec mends."""
+"""Presets: their files, values at and beyond each rule's limit, and what the codec corrects."""
 
 from dataclasses import replace
 from datetime import date
@@ -27,7 +27,7 @@ GOOD = Measured(
     product_share=0.88, quality=90,
 )  # fmt: skip
 
-# What just keeps and what just breaks each kind of rule, given its value.
+# For each kind of rule, a value that just keeps it and one that just breaks it.
 EDGES: dict[RuleKind, Any] = {
     RuleKind.MIN_SIDES: lambda v: ({"width": v, "height": v}, {"width": v, "height": v - 1}),
     RuleKind.MIN_LONGEST_SIDE: lambda v: (

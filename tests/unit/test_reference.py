@@ -1,4 +1,4 @@
-"""Pages of the reference that are made from declarations."""
+"""Reference pages generated from declarations."""
 
 import pytest
 

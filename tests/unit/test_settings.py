@@ -1,5 +1,5 @@
-"""Settings from the environment: what is not set or cannot be used is named, with its value and
-what is expected.
+"""Settings from the environment: errors name what is missing or invalid, its value and what is
+expected.
 """
 
 import os
@@ -23,7 +23,7 @@ GOOD = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that holds what must be set, and nothing else of ours."""
+    """An environment with the required settings and no others of ours."""
     for name in [name for name in os.environ if name.upper().startswith("HALFTONE_")]:
         monkeypatch.delenv(name)
     for name, value in GOOD.items():

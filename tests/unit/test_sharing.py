@@ -61,7 +61,7 @@ def test_place_is_waited_for_only_so_long_and_not_lost() -> None:
         await asyncio.sleep(0)
         waiting[0].cancel()
         places.release(_who(1))
-        waiting[1].cancel()  # in the moment in which it was given the place
+        waiting[1].cancel()  # just as it got the place
         await asyncio.gather(*waiting, return_exceptions=True)
         assert waiting[2].exception() is None
         assert places.in_use == 1

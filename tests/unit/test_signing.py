@@ -1,4 +1,4 @@
-"""Webhook secrets and signatures, checked by the specification's own library and by hand."""
+"""Webhook secrets and signatures, checked with the specification's own library and by hand."""
 
 import base64
 import hashlib
@@ -43,8 +43,8 @@ def test_receiver_verifies_what_was_signed() -> None:
 
 @pytest.fixture(params=["python", "js"])
 def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[str, str], str], str]:
-    """The verdict of docs/how-to/receive-webhooks.md on a call: the name of the file in it,
-    or why it is refused.
+    """The result of the code in docs/how-to/receive-webhooks.md for a call: the file name in it, or
+    the reason for the refusal.
     """
     found = re.search(rf"```{request.param}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found
@@ -53,7 +53,7 @@ def documented_verdict(request: pytest.FixtureRequest) -> Callable[[str, dict[st
         "js": ([shutil.which("node") or "", "-e"], JS_CALLER),
     }[request.param]
     if not ending[0]:
-        pytest.skip("Node is not installed")  # nothing here needs it but this page's readers
+        pytest.skip("Node is not installed")  # only readers of this page need Node
 
     def verdict(secret: str, headers: dict[str, str], body: str) -> str:
         call = json.dumps({"secret": secret, "headers": headers, "body": body})

@@ -1,4 +1,4 @@
-"""The status object, from a row: its members, progress and times."""
+"""The status object from a database row: its members, progress and times."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

@@ -1,4 +1,4 @@
-"""Originals that are kept: the same picture, byte for byte, without the metadata around it."""
+"""Kept originals: the same picture, byte for byte, without the metadata around it."""
 
 import struct
 import zlib
@@ -32,13 +32,13 @@ def _exif(*, orientation: int = 1, notice: str = "") -> Image.Exif:
     return exif
 
 
-@cache  # it says when it was made, to the second
+@cache  # it contains its creation time, to the second
 def _icc() -> bytes:
     return bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
 
 
 def _told(form: Format, **exif: Any) -> bytes:
-    """A small image whose metadata say where it was taken, and more behind its end."""
+    """A small image with a location in its metadata and more data after its end."""
     how: dict[str, Any] = {"exif": _exif(**exif), "icc_profile": _icc()}
     if form in (Format.JPEG, Format.WEBP):
         how |= {"xmp": b"<x:xmpmeta>" + SECRET + b"</x:xmpmeta>", "quality": 5}
@@ -130,7 +130,7 @@ def test_still_webp_of_the_simple_form_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     "kind", [b"C2PA", b"exif", b"XXXX"]
-)  # one with a meaning, one misspelled, one of nobody
+)  # one defined, one misspelled, one unknown
 def test_chunk_of_a_webp_that_is_no_picture_goes(kind: bytes) -> None:
     for how in ({}, {"exif": _exif(orientation=6)}):
         data = encoded(picture((48, 32)), "WEBP", quality=5, **how)

@@ -1,4 +1,4 @@
-"""Which texts are http(s) URLs, and which address and port one spells out."""
+"""Which texts are http(s) URLs, and the address and port that each names."""
 
 from ipaddress import ip_address
 
@@ -108,8 +108,8 @@ def test_host_with_an_empty_label_is_none_whatever_follows_it(host: str, rest: s
     "url", ["http://[::1]images.example/", "http://images.example[::1]/", "http://[::1][::2]/"]
 )
 def test_brackets_hold_the_whole_host_or_nothing(url: str) -> None:
-    """Python 3.11's urlsplit leaves out what stands beside them; another reader may connect to
-    that.
+    """Python 3.11's urlsplit drops the characters around them. Another parser may connect to a host
+    that contains them.
     """
     assert url_problem(url) is not None
 

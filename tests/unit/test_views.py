@@ -52,7 +52,7 @@ REFUSED = ImageResult(
 
 
 def product(*images: ImageResult | None, started: bool = True, **columns: Any) -> ProductRow:
-    """A product's row with these slots; those that are None have not ended."""
+    """A product's row with these slots. Slots that are None have not ended."""
     urls = [f"http://images.example/{position}.jpg" for position in range(1, len(images) + 1)]
     defaults: dict[str, Any] = {
         "seq": 1,
@@ -375,8 +375,8 @@ def test_formulas_stay_as_they_are_unless_asked(text: str) -> None:
 
 
 def test_output_is_made_while_it_is_read() -> None:
-    """A million rows are never in memory at once: the first piece is there long before the last
-    row.
+    """A million rows are never in memory at once: the first chunk is sent long before the last row
+    is read.
     """
     endless = output_pieces(
         itertools.repeat(product(GOOD, KEPT)), header=HEADER, delimiter=",", safe=False

@@ -1,4 +1,4 @@
-"""Uploaded workbooks: which sheet is read, how cells read, and that hostile ones do no harm."""
+"""Uploaded workbooks: which sheet is read, how cells are read, and that hostile ones do no harm."""
 
 import io
 import string
@@ -147,7 +147,7 @@ def test_table_that_openpyxl_writes_comes_back_cell_by_cell(
 
 
 def test_urls_are_written_as_text_however_many_they_are() -> None:
-    """Excel takes 65,530 links a sheet; further ones would be lost."""
+    """Excel allows 65,530 links per sheet. Further ones would be lost."""
     output = io.BytesIO()
     write_workbook((Row(0, [f"http://h.example/{n}"]) for n in range(66_000)), output, None)
     output.seek(0)

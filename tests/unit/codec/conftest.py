@@ -1,4 +1,4 @@
-"""Where compress() is tested: as much memory as a codec process has, with and without the
+"""compress() is tested with as much memory as a codec process has, with and without the
 accelerator.
 """
 
@@ -15,7 +15,7 @@ from halftone_workers.codec_processes.child import MEMORY_BYTES
 
 @pytest.fixture(autouse=True, scope="module")
 def bounded_memory() -> Iterator[None]:
-    """What would fill the machine's memory is a MemoryError here, as it is in a codec process."""
+    """As in a codec process, an image that needs too much memory raises MemoryError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -26,7 +26,7 @@ def bounded_memory() -> Iterator[None]:
 
 @pytest.fixture(params=["accelerated", "plain"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """JPEGs go both ways: through the accelerator, and as if it were not installed."""
+    """JPEGs are tested with the accelerator, and as if it were not installed."""
     if request.param == "accelerated" and requantising.accelerator is None:
         pytest.skip("halftone-jpeg is not installed: scripts/setup.sh says what it takes")
     if request.param == "plain":

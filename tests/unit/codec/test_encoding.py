@@ -1,4 +1,4 @@
-"""compress(): how each format is compressed."""
+"""compress(): how each format is encoded."""
 
 import struct
 from functools import cache, partial
@@ -123,7 +123,7 @@ def _drawing() -> Image.Image:
 
 
 def _noise(one: Image.Image, other: Image.Image) -> float:
-    """Mean square over channels and the grounds white and black."""
+    """Mean square over channels, and over white and black backgrounds."""
     pairs = [
         (on_ground(ground, one.convert("RGBA")), on_ground(ground, other.convert("RGBA")))
         for ground in ("white", "black")
@@ -138,7 +138,7 @@ def _noise(one: Image.Image, other: Image.Image) -> float:
 
 
 def _soft_shadow() -> Image.Image:
-    """A disc over its shadow, which fades into nothing."""
+    """A disc over its shadow, which fades to transparent."""
     shadow = Image.new("L", (320, 320), 0)
     ImageDraw.Draw(shadow).ellipse((60, 110, 260, 290), fill=180)
     image = Image.new("RGBA", (320, 320), (20, 30, 60, 0))
@@ -212,7 +212,7 @@ def test_png_keeps_a_soft_shadow_soft() -> None:
 
 
 def _many_hues() -> Image.Image:
-    """Two gradients that no palette of 256 colours holds without steps."""
+    """Two gradients that no palette of 256 colours can represent without steps."""
     across = Image.linear_gradient("L").rotate(90).resize((480, 480))
     down = Image.linear_gradient("L").resize((480, 480))
     parts = ((across, 90, 0.5), (down, 60, 0.5), (Image.blend(across, down, 0.5), 200, -0.35))
@@ -224,12 +224,12 @@ def _many_hues() -> Image.Image:
 @pytest.mark.parametrize("alpha", [False, True])
 def test_png_shows_no_bands_where_the_image_is_smooth(alpha: bool) -> None:
     image = _many_hues()
-    if alpha:  # clear in a corner; all colours
+    if alpha:  # transparent in a corner, all colours kept
         image.putalpha(Image.new("L", image.size, 255))
         image.paste((0, 0, 0, 0), (0, 0, 40, 40))
     shown = opened(compressed_bytes(encoded(image, "PNG", **RAW), quality=51)[0])
-    # From a distance it has the image's colours; each pixel's nearest are steps that are still
-    # seen, and off by 2.0.
+    # With dither, the average over an area has the image's colours. Nearest colours alone would
+    # leave visible steps, off by 2.0.
     far, near = (one.convert("RGB").crop((40, 40, 480, 480)).reduce(8) for one in (shown, image))
     assert max(ImageStat.Stat(ImageChops.difference(far, near)).rms) < 1
 
@@ -264,7 +264,7 @@ def test_colours_sought_on_a_part_of_a_large_png_fit_all_of_it(
 def test_png_of_few_colours_is_dithered(mode: str) -> None:
     source = encoded(Image.linear_gradient("L").convert(mode), "PNG", **RAW)
     data, _ = compressed_bytes(source, quality=5)
-    # Without dither, 25 grays are off by 2.5 on average, seen from any distance.
+    # Without dither, 25 grays are off by 2.5 on average at any viewing distance.
     assert colour_difference(look(data).frames[0], look(source).frames[0]) < 1.5
 
 

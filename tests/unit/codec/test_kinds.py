@@ -1,5 +1,5 @@
-"""compress(): every format, kind and mode, from one format to another, never worse, and the same
-each time.
+"""compress(): every format, kind and mode, conversions, results never larger than the original, and
+the same result each time.
 """
 
 import hashlib
@@ -154,8 +154,8 @@ def test_animation_plays_as_often_as_before(name: str, loop: int) -> None:
 def test_animation_that_plays_once_does_not_play_twice(
     target: OutputFormat, expected: int | None
 ) -> None:
-    # A GIF without a loop extension plays once; with one, it plays once and N times again. A WebP
-    # says 1.
+    # A GIF without a loop extension plays once; with one, it plays N + 1 times. A WebP then stores
+    # 1.
     once = film("GIF", four_frames(), loop=None)
     assert "loop" not in opened(once).info
     data, _ = compressed_bytes(once + bytes(200_000), format=target)
@@ -163,7 +163,7 @@ def test_animation_that_plays_once_does_not_play_twice(
 
 
 def _gif_parts(data: bytes) -> tuple[bytes, list[bytes]]:
-    """The head, and the blocks up to the trailer."""
+    """The header, and the blocks up to the trailer."""
     return data[: head_bytes(data)], [data[start:end] for _, start, end in blocks(data)]
 
 
@@ -244,8 +244,8 @@ def test_pages_of_several_sizes_become_something_or_are_refused(target: OutputFo
 @both_ways
 @pytest.mark.parametrize("target", OutputFormat)
 def test_picture_with_a_preview_in_it_is_one_picture(target: OutputFormat) -> None:
-    # Phones write such JPEGs: a second image behind the first, of another size, that is no frame of
-    # an animation.
+    # Phones write such JPEGs: a second image of another size follows the first, and is not a frame
+    # of an animation.
     source = encoded(colourful(), "MPO", save_all=True, append_images=[colourful((56, 42))], **FINE)
     assert opened(source).format == "MPO"
     data, result = compressed_bytes(source, format=target)
@@ -295,9 +295,7 @@ _KEYED_SIDE = 64
 
 
 def _keyed_png(bits: int, colour: bytes) -> bytes:
-    """Gray, or red, green and blue, that rises from left to right; what is in the middle stands for
-    transparency.
-    """
+    """Gray, or RGB, that rises from left to right. The middle value is marked as transparent."""
     highest = 2**bits - 1
     values = [across * highest // (_KEYED_SIDE - 1) for across in range(_KEYED_SIDE)]
     key = values[_KEYED_SIDE // 2]
@@ -334,7 +332,7 @@ def test_key_colour_of_any_depth_is_clear_and_no_other_is(
             is_clear or step == 2**bits - 1 for is_clear, step in zip(clear, steps, strict=True)
         ]
         assert [level > 240 for level in levels] == white
-    else:  # as narrow a column as the others then are is blurred
+    else:  # a column as narrow as the others then are is blurred
         assert levels[0] < 40
         assert levels[_KEYED_SIDE // 2] > 30 + 255 * steps[_KEYED_SIDE // 2] // (2**bits - 1)
 
@@ -507,7 +505,7 @@ def test_same_input_gives_the_same_bytes_at_another_time() -> None:
     ]
     cases = [(name, target) for name in names for target in OutputFormat]
     first = {case: _digest(wasteful(case[0]), format=case[1]) for case in cases}
-    time.sleep(1.1)  # file formats tell the time in seconds
+    time.sleep(1.1)  # file formats store the time in seconds
     assert [
         case for case in cases if _digest(wasteful(case[0]), format=case[1]) != first[case]
     ] == []

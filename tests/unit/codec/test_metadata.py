@@ -1,4 +1,4 @@
-"""compress(): upright, with the right colours, and without what nobody should read."""
+"""compress(): upright, with the right colours, and without private metadata."""
 
 import io
 import struct
@@ -51,7 +51,7 @@ from tests.support.images import encoded, moving_dot, opened, tiff_of
 
 # --- upright, profiles, metadata ---
 
-# How a camera stores a picture that each orientation turns upright.
+# How a camera stores a picture for each orientation value.
 _STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -292,7 +292,7 @@ def test_comment_of_a_kept_gif_is_gone(end: bytes) -> None:
     ]
 
 
-_NORTH = struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)  # a GPS directory that says no more
+_NORTH = struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)  # "N" without a position
 
 
 def test_kept_tiff_tells_nothing_on_any_page_and_is_smaller() -> None:

@@ -1,4 +1,4 @@
-"""Outputs of an external image processing service: used where they are what was asked for."""
+"""Outputs of an external image processing service are used when they match the request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""BMP, HEIC and JPEG XL: formats that are read and not written."""
+"""BMP, HEIC and JPEG XL: formats that are read but not written."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""compress(): what is refused, and that whatever is broken is explained."""
+"""compress(): what is refused. Every broken image gets an explanation."""
 
 import struct
 import tracemalloc
@@ -82,8 +82,8 @@ def test_other_decoder_is_not_tried_behind_a_known_head(head: bytes, inner: str)
 
 
 def _claiming(form: Format, width: int, height: int) -> bytes:
-    """A small file whose header claims a size, and which has no such pixels: decoding it would fail
-    otherwise.
+    """A small file whose header claims a size but whose pixels are missing, so decoding it would
+    fail differently.
     """
     if form is Format.PNG:
         return png_of((width, height), b"\x08\x02", (b"IDAT", zlib.compress(b"\0")))
@@ -107,7 +107,7 @@ def _claiming(form: Format, width: int, height: int) -> bytes:
 
 
 def _gif(screen: tuple[int, int], frames: Sequence[tuple[int, int]]) -> bytes:
-    """A GIF of these frames with one pixel's data each."""
+    """A GIF of these frames, each with one pixel's data."""
     data = b"GIF89a" + struct.pack("<HH", *screen) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
     for size in frames:
         data += b"," + struct.pack("<HHHH", 0, 0, *size) + b"\0" + b"\x02\x02\x4c\x01\0"
@@ -115,7 +115,7 @@ def _gif(screen: tuple[int, int], frames: Sequence[tuple[int, int]]) -> bytes:
 
 
 def _tiff(pages: Sequence[tuple[int, int]]) -> bytes:
-    """A gray TIFF of these pages, without their pixels."""
+    """A gray TIFF of these pages without pixels."""
     data = b"II*\0" + struct.pack("<I", 8)
     for number, (width, height) in enumerate(pages, start=1):
         tags = {
@@ -138,7 +138,7 @@ def _tiff(pages: Sequence[tuple[int, int]]) -> bytes:
 @both_ways
 @pytest.mark.parametrize("form", WRITTEN)
 def test_too_many_pixels_are_refused_before_they_are_decoded(form: Format) -> None:
-    # AVIF's and WebP's own limits lie below 20000 × 20000.
+    # AVIF's and WebP's own limits are below 20000 × 20000.
     side = 12_000 if form in (Format.AVIF, Format.WEBP) else 20_000
     data = _claiming(form, side, side)
     assert len(data) < 200_000
@@ -215,7 +215,7 @@ def test_refusal_of_a_broken_head_says_nothing_of_our_memory(form: Format, lengt
 
 
 def _jpeg_of_scans(scans: int) -> bytes:
-    """A progressive JPEG whose last scan is there again and again."""
+    """A progressive JPEG whose last scan is repeated many times."""
     data = encoded(colourful(), progressive=True)
     last = data.rindex(b"\xff\xda")
     scan = data[last:-2]
@@ -234,7 +234,7 @@ def test_jpeg_of_too_many_scans_is_corrupt() -> None:
 def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # So that only those that may have many are searched for them.
+    # The scan limit must not be what refuses this image.
     monkeypatch.setattr("halftone_workers.codec.sources.jpeg.MAX_JPEG_SCANS", 10**6)
     data = encoded(colourful())
     scan = data[data.rindex(b"\xff\xda") : -2]
@@ -242,8 +242,8 @@ def test_second_scan_of_a_sequential_jpeg_is_refused_at_once(
 
 
 def test_scans_of_a_component_each_are_counted() -> None:
-    # Sequential, but the first scan has not all components: the next ones belong to it, and may be
-    # many.
+    # Sequential, but the first scan does not contain all components. Further scans belong to the
+    # same picture and may be many.
     data = encoded(colourful())
     scan = data.rindex(b"\xff\xda")
     of_one = data[scan : scan + 4] + b"\x01" + data[scan + 5 : -2]
@@ -255,8 +255,8 @@ def test_scans_of_a_component_each_are_counted() -> None:
 @both_ways
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_scan_markers_outside_the_picture_are_no_scans(where: str) -> None:
-    # A profile may hold these two bytes as often as it likes, and a phone's "motion photo" has a
-    # film of megabytes behind its end, where chance puts them once in 64 KiB.
+    # A profile may contain these two bytes any number of times. A phone's "motion photo" has
+    # megabytes of video after its end, where they occur by chance once in 64 KiB.
     source = encoded(colourful(), comment=b"\xff\xda" * 100 if where == "before" else b"", **FINE)
     assert (
         compress_image(source + (b"\xff\xda" * 100 if where == "behind" else b"")).data is not None
@@ -265,7 +265,7 @@ def test_scan_markers_outside_the_picture_are_no_scans(where: str) -> None:
 
 @cache
 def _zipped_zeros() -> bytes:
-    """200 MiB, in 200 KiB."""
+    """200 MiB of data compressed to 200 KiB."""
     packer = zlib.compressobj(9)
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
 
@@ -295,7 +295,8 @@ def test_pixels_that_unpack_to_far_more_than_the_header_says_do_no_harm() -> Non
 def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    options = {"mode": "quality", "format": "webp", "quality": "fifty"}  # never let through to here
+    # Validation refuses this quality earlier.
+    options = {"mode": "quality", "format": "webp", "quality": "fifty"}
     facts, data = answer({"options": options, "limits": {}}, sample("PNG rgb"))
     assert (facts["error"]["code"], data) == (ImageErrorCode.ENCODE_CRASHED, b"")
     assert "fifty" not in facts["error"]["message"]
@@ -310,7 +311,7 @@ _SMALL_LIMITS = CodecLimits(max_pixels=200_000, max_frames=20)
 
 @cache
 def _small_samples() -> list[bytes]:
-    """One of each kind, small, so that a change somewhere is a change of something that counts."""
+    """One small file of each kind, so that most random changes affect something relevant."""
     small = [frame.resize((24, 18)) for frame in four_frames()[:3]]
     clear = [see_through(colourful()).resize((24, 18)), cut_out(colourful(), 4).resize((24, 18))]
     stills: Iterator[tuple[str, Image.Image]] = (
@@ -379,7 +380,8 @@ _ASKED = st.sampled_from(
 )
 
 
-_ANY_WAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # one way for all examples
+# The fixture is the same for all examples.
+_ANY_WAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 @both_ways

@@ -1,4 +1,6 @@
-"""The steps between decoding and encoding, against libvips, which shares no code with them."""
+"""The steps between decoding and encoding, compared with libvips, which shares no code with
+them.
+"""
 
 import io
 from typing import Any
@@ -34,7 +36,7 @@ from tests.support.images import encoded, opened, picture
 
 MARK_URL = "https://shop.example/mark.png"
 MARK = encoded(Image.new("RGBA", (20, 10), (255, 0, 0, 255)), "PNG")
-# Steps, as a form gives them, and the size that they give a sample.
+# Steps as form fields, and the size of a sample after them.
 ASKED: dict[str, tuple[dict[str, str], tuple[int, int]]] = {
     "crop": ({"crop": "10,10,50,40"}, (50, 40)),
     "crop by per cent": ({"crop": "25%,25%,50%,50%"}, (56, 42)),

@@ -1,6 +1,6 @@
-"""compress(): what browsers show is read, and looks the same afterwards (issues of the first day).
+"""compress(): what browsers show can be read, and looks the same afterwards.
 
-The expectations were compared with screenshots of Chromium.
+The expected values were compared with screenshots of Chromium.
 """
 
 import io
@@ -214,7 +214,7 @@ YELLOW, BLUE = 0, 1
 
 
 def _gif(screen: tuple[int, int], *frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
-    """A GIF of yellow and blue. Of each frame: its box, its one colour, its disposal."""
+    """A GIF of yellow and blue. Each frame has a box, one colour and a disposal."""
     data = b"GIF89a" + struct.pack("<HH", *screen) + b"\x80\0\0" + b"\xff\xff\0\0\0\xff"
     for (left, top, right, bottom), colour, disposal in frames:
         image = Image.new("P", (right - left, bottom - top), colour)
@@ -447,7 +447,7 @@ def test_cmyk_tiff_with_alpha_is_read_and_says_so() -> None:
         for channel in ((*pixel, 255),)
     )
     tags = _entries(ink, t262=5, t277=5, t338=2)
-    # As shorts, which tiff_of does not write, Pillow wants the five sizes of samples.
+    # Pillow requires the five sample tags as shorts, which tiff_of does not write.
     source = tiff_of((tags | {258: struct.pack("<5H", 8, 8, 8, 8, 8)}, rows))
     source = source.replace(struct.pack("<HHI", 258, 7, 10), struct.pack("<HHI", 258, 3, 5))
     data, result = compressed_bytes(source + bytes(50_000), format=OutputFormat.PNG, quality=90)
@@ -540,7 +540,7 @@ def test_copyright_notice_is_kept_wherever_it_is(name: str, target: OutputFormat
 @both_ways
 @pytest.mark.parametrize("name", WITH_NOTICE)
 def test_copyright_notice_is_kept_with_an_image_that_is_kept(name: str) -> None:
-    # At quality 95, nothing gets smaller; what cannot be stripped is encoded all the same.
+    # At quality 95 nothing gets smaller. Files that cannot be stripped are encoded anyway.
     source = WITH_NOTICE[name]()
     result = compress_image(source, quality=95)
     assert NOTICE.encode() in (result.data or source)
@@ -583,7 +583,9 @@ def test_long_notice_is_shortened() -> None:
 
 
 def test_limits_are_judged_before_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes behind the limit costs nothing: each of these took 14–40 s or 1.6 GB."""
+    """Images over a limit are refused without decoding the rest: each of these took 14–40 s or 1.6
+    GB.
+    """
     pages = b"".join(
         struct.pack("<H", 1) + struct.pack("<HHII", 256, 4, 1, 8) + struct.pack("<I", 8 + 18 * at)
         for at in range(1, 100_001)

@@ -1,1 +1,1 @@
-"""The `halftone` command against a server that answers as a test says, without a service."""
+"""The `halftone` command against a server with responses set by the test, without a service."""

@@ -1,4 +1,4 @@
-"""Messages name the command as the reader can call it."""
+"""Messages name the command in the form in which the reader can call it."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
-"""Everything that the API can do, the library and the command can do.
+"""The library and the command can do everything that the API can do.
 
-OPERATIONS is the one list. A new route belongs into it, a new option of an upload needs no entry:
-it is taken from its declaration everywhere.
+OPERATIONS is the only list. Add each new route to it. A new upload option needs no entry: every
+side takes it from its declaration.
 """
 
 import inspect
@@ -23,9 +23,9 @@ DOCUMENT = describe_api("0", "http://127.0.0.1:8000")
 
 @dataclass(frozen=True)
 class Offered:
-    """How an operation is reached: the library's call and method, and the command.
+    """How to call an operation: the library's call and method, and the command.
 
-    An operation that the library or the command leaves out says why in `reason`. `internal`: the
+    `reason` says why the library or the command leaves out an operation. `internal` lists
     parameters that the library fills in itself.
     """
 
@@ -120,7 +120,7 @@ def test_operation_is_in_the_library_and_the_command(
 
 
 def _spellings(parameter: str) -> set[str]:
-    """A parameter's names in Python: `as` is a keyword, headers have dashes."""
+    """A parameter's names in Python: `as` is a keyword, and headers contain dashes."""
     if parameter == "q":
         return {"search"}
     snake = parameter.lower().replace("-", "_")
@@ -128,7 +128,7 @@ def _spellings(parameter: str) -> set[str]:
 
 
 def _check_command(line: str) -> None:
-    """A command with the flags that follow it exists."""
+    """Whether a command exists and takes the flags after it."""
     found: Any = typer.main.get_command(app)
     for word in line.split():
         if word.startswith("--"):

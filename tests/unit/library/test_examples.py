@@ -1,4 +1,4 @@
-"""The examples in the docstrings of what needs no service."""
+"""The docstring examples that need no service."""
 
 import doctest
 import importlib

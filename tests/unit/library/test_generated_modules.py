@@ -1,4 +1,4 @@
-"""The generated modules of the client library are what the service declares today."""
+"""The client library's generated modules match the service's current declarations."""
 
 import re
 import subprocess
@@ -39,7 +39,7 @@ def test_every_answer_of_the_api_has_a_class() -> None:
 
 
 def test_import_brings_neither_httpx_nor_asyncio_nor_pydantic() -> None:
-    """Each takes longer to import than the library; a client that is made imports httpx."""
+    """Each of these takes longer to import than the library. Creating a client imports httpx."""
     script = "import sys, halftone; print({'httpx', 'pydantic', 'asyncio'} & set(sys.modules))"
     loaded = subprocess.check_output([sys.executable, "-c", script], text=True)
     assert loaded.strip() == "set()"

@@ -1,4 +1,4 @@
-"""How the library sends: what is sent again, what is not, and what its errors say."""
+"""How the library sends requests: what it repeats, what it does not, and its error messages."""
 
 import asyncio
 import json
@@ -148,7 +148,7 @@ def test_url_that_cannot_be_called_is_said(url: str) -> None:
 
 
 def test_key_is_sent_to_the_service_alone(tmp_path: Path) -> None:
-    """Output images may be on another server, which must not learn the key."""
+    """Output images may be on another server, which must not see the key."""
     image = closing_after(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nimage")
     with hostile_server(image) as server, halftone.Client(server.url, key="ht_secret") as client:
         assert client.image(f"{server.url}/a.jpg", tmp_path / "a.jpg") == len(b"image")

@@ -1,4 +1,4 @@
-"""Webhooks that a receiver takes for halftone's, and those that it does not."""
+"""Webhooks that the library's receiver accepts as halftone's, and those that it rejects."""
 
 import json
 from datetime import UTC, datetime, timedelta
