@@ -1,5 +1,5 @@
-"""Runs the migrations: one transaction, one migrator at a time, and never waiting long for a lock
-that others need.
+"""Runs the migrations in one transaction, one migrator at a time, with a limit on waiting for
+locks.
 """
 
 import os
@@ -11,7 +11,7 @@ from halftone_shared.db.engine import make_engine
 from halftone_shared.db.tables import metadata
 from halftone_shared.errors import DatabaseUnavailable
 
-# "halftone" in ASCII, as the key of the lock that makes two migrators take turns.
+# "halftone" in ASCII: the key of the advisory lock that admits one migrator at a time.
 _MIGRATION_LOCK = 0x68616C66746F6E65
 
 
@@ -21,7 +21,7 @@ def run() -> None:
     try:
         _migrate(engine)
     finally:
-        engine.dispose()  # and with its connection the lock, where a migration failed
+        engine.dispose()  # closes the connection, and releases the lock if a migration failed
 
 
 def _migrate(engine: Engine) -> None:

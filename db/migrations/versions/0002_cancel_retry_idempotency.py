@@ -1,5 +1,5 @@
-"""Cancelling and retrying requests, a fencing token on products, and keys that make an upload safe
-to repeat.
+"""Cancelling and retrying requests, a fencing token on products, and idempotency keys for
+uploads.
 """
 
 from alembic import op

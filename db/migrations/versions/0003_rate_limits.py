@@ -1,5 +1,5 @@
-"""Rate limits, shared by all API processes. Webhook secrets are encrypted from here on; none was
-stored before.
+"""Rate limits, shared by all API processes. Webhook secrets are encrypted from this version on;
+earlier versions stored none.
 """
 
 from alembic import op
@@ -7,7 +7,7 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-# Unlogged: after a crash the table is empty, and everybody may upload again.
+# Unlogged: after a crash the table is empty, and every caller's limit starts again.
 SCHEMA = """
 CREATE UNLOGGED TABLE rate_limits (
     caller TEXT NOT NULL,

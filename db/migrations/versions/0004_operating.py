@@ -1,4 +1,4 @@
-"""Operating it: which workers live, which upload a request came by, and which requests are being
+"""For operators: live workers, the upload that a request came from, and requests that are being
 deleted.
 """
 

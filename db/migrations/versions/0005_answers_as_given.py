@@ -1,6 +1,4 @@
-"""What an upload was answered with is kept as it was given: jsonb has an order of its own for
-members, json has none.
-"""
+"""Stores upload answers as json: jsonb reorders the members, json keeps their order."""
 
 from alembic import op
 

@@ -1,6 +1,6 @@
 """The second wave: owners and keys, origins, unchanged images, and what their endpoints need.
 
-Every part of the wave appends its statements to UPGRADE, and what takes them back to DOWNGRADE.
+Each feature appends its statements to UPGRADE, and the statements that revert them to DOWNGRADE.
 """
 
 from alembic import op
@@ -199,7 +199,7 @@ CREATE TABLE host_figures (
 );
 """
 
-# Before 0006 the column was written and never read.
+# Before 0006 the column was written but never read.
 DOWNGRADE = """
 DROP TABLE storages;
 DROP TABLE host_figures;

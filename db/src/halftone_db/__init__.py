@@ -1,4 +1,6 @@
-"""The history of the schema, and how to apply it: `halftone-migrate` or `halftone migrate`."""
+"""The schema's migrations, and the command that applies them: `halftone-migrate` or `halftone
+migrate`.
+"""
 
 import sys
 from pathlib import Path
@@ -25,11 +27,11 @@ MIGRATIONS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "m
 
 
 def migrate(database_url: str) -> None:
-    """Bring a database to the newest schema. Does nothing when it is there; several at once wait
-    for each other.
+    """Migrate a database to the newest schema. Does nothing if it is up to date. Concurrent calls
+    wait for each other.
 
-    Raises DatabaseUnavailable, also where a table is in use for longer than a migration waits for
-    it, where a newer version has migrated it, and where it cannot hold every character.
+    Raises DatabaseUnavailable, also if a lock on a table times out, if a newer version has migrated
+    the database, or if its encoding cannot store every character.
     """
     try:
         command.upgrade(_config(database_url), "head")

@@ -1,10 +1,10 @@
-"""Which addresses may be fetched from: the rule against reaching into the operator's own network.
+"""Which addresses may be fetched from: the rule that keeps requests out of the operator's network.
 
 Pure. `ipaddress.is_global` is not usable for this: it is true for multicast, for
 `64:ff9b::a9fe:a9fe` (a metadata address behind NAT64) and others, and its answers differ between
-Python versions. So the rule is written out: IPv4 is a deny list (the IANA special-purpose registry,
-plus multicast, class E and a cloud provider's virtual host address), IPv6 is the global unicast
-space alone, less what tunnels or embeds an IPv4 address.
+Python versions. So this module has its own rule. IPv4 uses a deny list: the IANA special-purpose
+registry, plus multicast, class E and a cloud provider's virtual host address. IPv6 allows only the
+global unicast space, without ranges that tunnel or embed an IPv4 address.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _DENIED_IPV4 = tuple(
         "10.0.0.0/8",  # private, RFC 1918
         "100.64.0.0/10",  # carrier-grade NAT, RFC 6598
         "127.0.0.0/8",  # loopback, RFC 1122
-        "168.63.129.16/32",  # Azure's virtual host: public by number, private by meaning
+        "168.63.129.16/32",  # Azure's virtual host: a public range, used privately
         "169.254.0.0/16",  # link-local and cloud metadata, RFC 3927
         "172.16.0.0/12",  # private, RFC 1918
         "192.0.0.0/24",  # protocol assignments, RFC 6890
@@ -58,15 +58,15 @@ _ISATAP_IDENTIFIERS = frozenset({0x00005EFE, 0x02005EFE})
 
 @dataclass(frozen=True)
 class FetchRule:
-    """What may be reached. `allowed_networks` are the operator's exceptions, on any port inside
-    them.
+    """Which addresses may be reached. `allowed_networks` are the operator's exceptions, for every
+    port.
     """
 
     allowed_networks: tuple[Network, ...] = ()
 
     def permits(self, address: str, port: int) -> bool:
-        """Whether a connection to this numeric address and port may be opened. False for anything
-        unreadable.
+        """Whether a connection to this numeric address and port may be opened. False for an invalid
+        address.
         """
         try:
             judged = ip_address(address)
@@ -89,9 +89,7 @@ class FetchRule:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to somebody on the public internet, by the rule in this module's
-    docstring.
-    """
+    """Whether an address is on the public internet, by the rule in this module's docstring."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _DENIED_IPV4)
     if address.scope_id or address.ipv4_mapped or address not in _ALLOWED_IPV6:
@@ -102,5 +100,5 @@ def is_public(address: Address) -> bool:
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """CIDRs as an operator writes them. Raises ValueError naming the first that is none."""
+    """Parse the operator's CIDRs. Raises ValueError naming the first invalid one."""
     return tuple(ip_network(text.strip()) for text in texts if text.strip())

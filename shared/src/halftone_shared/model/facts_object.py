@@ -1,6 +1,6 @@
 """The facts of an image as clients see them.
 
-Apart from results.py, since the codec processes do without pydantic.
+Separate from results.py because codec processes do not import pydantic.
 """
 
 from typing import Annotated, Literal, cast

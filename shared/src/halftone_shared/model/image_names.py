@@ -2,9 +2,9 @@
 
 `TOKEN-SEQ-POSITION-CHECK.EXT`, or, with a name of the client's,
 `TOKEN-SEQ-POSITION-CHECK/NAME.EXT`. A name cannot be guessed and is the same on every attempt.
-TOKEN finds the request (`requests.image_token`), SEQ and POSITION the slot, and CHECK keeps one
-image's name from telling the next one's. Both TOKEN and CHECK follow from the request's
-`image_key`, which is random and never shown: who knows a request's ID cannot read its images.
+TOKEN identifies the request (`requests.image_token`), SEQ and POSITION identify the slot, and CHECK
+prevents guessing one image's name from another's. TOKEN and CHECK are derived from the request's
+`image_key`, which is random and never shown, so a request's ID does not give access to its images.
 """
 
 import base64
@@ -15,7 +15,7 @@ from hashlib import blake2b
 from urllib.parse import quote
 from uuid import UUID
 
-# By a name's extension; an image is served with this type and no other.
+# Media types by a name's extension. An image is always served with this type.
 MEDIA_TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",
@@ -33,7 +33,9 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class ImageSlot:
-    """Which image a name stands for. `position` counts from 1; `own_name` is the client's name."""
+    """The image that a name refers to. `position` counts from 1; `own_name` is the client's
+    name.
+    """
 
     token: str
     seq: int
@@ -60,7 +62,7 @@ def image_name(
     variant: str = "",
     own_name: str | None = None,
 ) -> str:
-    """The name of an output: of the main one, or of the variant of that name."""
+    """The name of the main output, or of the given variant."""
     slot = b"%d-%d" % (seq, position) + (b"-" + variant.encode() if variant else b"")
     check = _text(blake2b(slot, key=image_key.bytes, digest_size=10, person=b"image-name"))
     stem = f"{image_token(image_key)}-{seq}-{position}-{check}"
@@ -68,9 +70,7 @@ def image_name(
 
 
 def parse_image_name(name: str) -> ImageSlot | None:
-    """What a name says; None for anything that image_name never makes. The check is not verified
-    here.
-    """
+    """Parse a name; None if image_name cannot have made it. CHECK is not verified here."""
     match = _NAME.fullmatch(name)
     if match is None or match.group(6) not in MEDIA_TYPES:
         return None
@@ -82,8 +82,8 @@ def parse_image_name(name: str) -> ImageSlot | None:
 
 @dataclass(frozen=True)
 class ImageUrls:
-    """Where images are served from: by the API, or, with `image_base_url`, by whatever serves the
-    storage there (a CDN, a public bucket).
+    """URLs of images: at the API or, with `image_base_url`, at a server of the storage (a CDN, a
+    public bucket).
     """
 
     public_url: str

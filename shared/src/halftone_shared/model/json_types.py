@@ -1,7 +1,7 @@
-"""Types of JSON members, with what a type checker cannot say: format, bounds, description.
+"""Types of JSON members, with format, bounds and description, which Python's types cannot express.
 
 TypedDicts made of them describe every answer; OpenAPI's schemas are generated from these. They cost
-nothing at run time: an answer is a plain dict that mypy checks.
+nothing at run time: an answer is a plain dict, checked by mypy.
 """
 
 from typing import Annotated

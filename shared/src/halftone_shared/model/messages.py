@@ -1,6 +1,6 @@
-"""The messages on the queues, by name: who publishes them never imports the actors that take them.
+"""The messages on the queues. Actors are named by strings, so publishers do not import them.
 
-A message carries IDs only. It is a hint to hurry; what is to be done stands in PostgreSQL.
+A message carries IDs only. It only wakes a worker; PostgreSQL holds the work to do.
 """
 
 from typing import Literal
@@ -31,8 +31,8 @@ def _message(queue: str, actor: str, *args: str | int) -> Message[None]:
 
 
 def queue_arguments(queue: str, queue_type: QueueType) -> dict[str, str]:
-    """What publisher and consumer declare a queue with; were they to differ, RabbitMQ would refuse
-    the second.
+    """The arguments with which both publisher and consumer declare a queue. RabbitMQ refuses a
+    second declaration with other arguments.
     """
     arguments = {
         "x-dead-letter-exchange": "",
@@ -42,7 +42,7 @@ def queue_arguments(queue: str, queue_type: QueueType) -> dict[str, str]:
 
 
 def dead_letter_queue(queue: str) -> str:
-    """Where messages end that no actor can read; the name is Dramatiq's."""
+    """The queue for messages that no actor can read; Dramatiq's naming."""
     return f"{queue}.XQ"
 
 

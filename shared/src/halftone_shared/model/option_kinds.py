@@ -1,7 +1,7 @@
-"""The kinds of values that options have: how each is read, bounded, described and stored.
+"""The kinds of option values: how each is read, limited, described and stored.
 
-A kind reads both what a form sends (text) and what JSON holds (numbers, lists), and refuses a value
-with a sentence that says what it expects.
+A kind reads form values (text) and JSON values (numbers, lists). It refuses an invalid value with a
+sentence that names the expected one.
 """
 
 import json
@@ -17,7 +17,7 @@ JsonSchema = dict[str, Any]
 
 
 class BadValue(Exception):
-    """A value that an option cannot have. The message ends "… is no whole number from 1 to 95"."""
+    """An invalid value of an option. The message ends "… is no whole number from 1 to 95"."""
 
     def __init__(self, value: object, expected: str) -> None:
         super().__init__(f"{_shown(value)} is not {expected}")
@@ -68,7 +68,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number from `least` to `most`, `most` included; no upper bound where it is None."""
+    """A whole number from `least` to `most`, inclusive. No upper bound if `most` is None."""
 
     least: int
     most: int | None = None
@@ -96,7 +96,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A number up to `most`, above `above`."""
+    """A number greater than `above`, up to `most`."""
 
     above: float
     most: float
@@ -144,9 +144,9 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A text with a form of its own. `parse` gives the typed value, whose str() is the text again.
+    """A text in a given format. `parse` returns the typed value; its str() is the text again.
 
-    `parse` raises ValueError where the text has another form.
+    `parse` raises ValueError for a text in another format.
     """
 
     expected: str
@@ -193,7 +193,7 @@ class Listed:
 
 
 def finite_number(value: object) -> float | None:
-    """A number that JSON or a form holds; None for anything else, infinities and NaN included."""
+    """A number from JSON or a form; None for anything else, including infinities and NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and not re.fullmatch(
@@ -214,7 +214,7 @@ def _whole(value: object) -> int | None:
 
 
 def _json_array(text: str) -> object:
-    """What a form sends as a list: JSON where it starts like it, and texts between commas else."""
+    """A list from a form: JSON if the text starts like JSON, else texts separated by commas."""
     if text.lstrip().startswith("["):
         try:
             return json.loads(text)

@@ -1,6 +1,6 @@
 """Values that image options are made of: crops, colours, filters, name templates. Pure.
 
-Each is written as a person writes it in a form, and str() gives that text again.
+Each is parsed from the text in a form, and str() gives that text again.
 """
 
 import re
@@ -14,7 +14,7 @@ MAX_SIDE = 16_384
 MAX_TEMPLATE_CHARACTERS = 200
 NAME_FIELDS = ("key", "name", "serial", "position", "original", "variant")
 
-# The amount that each filter takes: None for a filter without one, else the bounds.
+# The bounds of each filter's amount; None for a filter without an amount.
 FILTERS: dict[str, tuple[float, float] | None] = {
     "grayscale": None,
     "sharpen": None,
@@ -70,7 +70,7 @@ def parse_crop(text: str) -> Crop:
 
 @dataclass(frozen=True)
 class Filter:
-    """A change of the picture: its name in FILTERS, and how much, where it takes an amount."""
+    """A filter: its name in FILTERS, and its amount if it takes one."""
 
     name: str
     amount: float | None = None
@@ -120,7 +120,7 @@ def parse_colour(text: str) -> Colour:
         lowered = "#" + "".join(2 * digit for digit in lowered[1:])
     if re.fullmatch(r"#[0-9a-f]{6}", lowered):
         return Colour((int(lowered[1:3], 16), int(lowered[3:5], 16), int(lowered[5:7], 16)))
-    import webcolors  # only where a name is given: stored colours are written as #rrggbb
+    import webcolors  # imported only for colour names: stored colours are #rrggbb
 
     red, green, blue = webcolors.name_to_rgb(lowered)
     return Colour((red, green, blue))

@@ -1,7 +1,7 @@
 """Image options: the one declaration of each.
 
-A field of ImageOptions is an option. What is written beside it (kind, bounds, default, modes,
-meaning) makes the upload form, OpenAPI, /docs, the status object, the protocol to the codec
+Each field of ImageOptions is an option. Its declaration (kind, bounds, default, modes, meaning)
+defines it in the upload form, OpenAPI, /docs, the status object, the protocol to the codec
 processes, `halftone submit`, the Python library and docs/reference/options.md. To add an option,
 declare it here and use it in the codec.
 """
@@ -104,7 +104,7 @@ class InvalidOption(Exception):
 
 
 class UnknownOption(Exception):
-    """A stored option, or a value of it, that only a newer version knows."""
+    """A stored option or value from a newer version."""
 
     def __init__(self, option: str) -> None:
         super().__init__(f"The option {option!r} is newer than this version.")
@@ -113,10 +113,10 @@ class UnknownOption(Exception):
 
 @dataclass(frozen=True)
 class Option:
-    """What is declared of an option beside its name.
+    """The declaration of an option.
 
     `modes`: the modes that take it; None for all. `default_by_mode`: defaults other than the
-    field's own. `shown`: the status object shows it even where it has its default.
+    field's own. `shown`: the status object shows it even at its default.
     """
 
     kind: Kind
@@ -141,7 +141,7 @@ def _option(default: Any, kind: Kind, meaning: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class VariantsKind:
-    """A JSON array of further outputs, each with a name and options of its own."""
+    """A JSON array of further outputs, each with its own name and options."""
 
     @property
     def expected(self) -> str:
@@ -165,7 +165,7 @@ class VariantsKind:
         return {"type": "array", "items": item, "maxItems": MAX_VARIANTS}
 
     def read(self, value: object) -> "tuple[Variant, ...]":
-        """Each variant by itself; `parse_options` gives them what the request says for all."""
+        """The variants with their own options only; `parse_options` adds the request's options."""
         return tuple(Variant(name, _read_options(given)) for name, given in self.read_fields(value))
 
     def read_fields(self, value: object) -> list[tuple[str, dict[str, Any]]]:
@@ -196,9 +196,9 @@ _VARIANT_NAME = Text("the name of a variant", parse_word, "thumb")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """How an image is to come out. The defaults are those of an upload that says nothing.
+    """The options of one output. The defaults apply to an upload without options.
 
-    Hashable, so that a worker prepares what it sends to a codec process once per request.
+    Hashable, so that a worker serialises them for the codec processes once per request.
     """
 
     mode: Mode = _option(
@@ -335,7 +335,7 @@ class ImageOptions:
     )
 
     def to_json(self) -> dict[str, Any]:
-        """The options of the mode, and every other one that differs from its default, in order."""
+        """The mode's options, and all others that differ from their defaults, in order."""
         written = {}
         for name, option in IMAGE_OPTIONS.items():
             value = getattr(self, name)
@@ -345,7 +345,9 @@ class ImageOptions:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The options that `to_json` wrote. Raises UnknownOption for those of a newer version."""
+        """Read the options that `to_json` wrote. Raises UnknownOption for options of a newer
+        version.
+        """
         for name in stored:
             if name not in IMAGE_OPTIONS:
                 raise UnknownOption(name)
@@ -377,22 +379,22 @@ IMAGE_OPTIONS: Mapping[str, Option] = {
 }
 _DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(ImageOptions)}
 
-# What a variant does not take over from its request.
+# Options that a variant does not inherit from its request.
 _OF_THE_MAIN_OUTPUT = frozenset({"width", "height", "fit", "enlarge", "scale", "preset", "names"})
 
 
 def default_of(name: str, mode: Mode = Mode.QUALITY) -> Any:
-    """The value of an option that is left out, in a mode."""
+    """The default of an option in a mode."""
     return IMAGE_OPTIONS[name].default_by_mode.get(mode, _DEFAULTS[name])
 
 
 def parse_options(
     given: Mapping[str, Any], preset: Mapping[str, Any] | None = None
 ) -> ImageOptions:
-    """The options that a form gives, as texts by name; `preset` has those of a preset.
+    """Parse the options of a form, given as texts by name. `preset` has the options of a preset.
 
-    Raises InvalidOption for an unknown name, a value out of bounds, an option that its mode does
-    not take, and options that contradict each other.
+    Raises InvalidOption for an unknown name, a value out of bounds, an option that the mode does
+    not take, and contradictory options.
     """
     combined = _over(
         preset or {}, {name: value for name, value in given.items() if name != "variants"}
@@ -423,7 +425,9 @@ def _variant(request: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> V
 
 
 def _over(under: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` over `under`, without what of `under` the mode of `own` does not take."""
+    """`own` merged over `under`, without options of `under` that the mode of `own` does not
+    take.
+    """
     if "mode" not in own:
         return {**under, **own}
     fitting = {

@@ -1,4 +1,4 @@
-"""What an owner sets for a host that images come from: credentials, and how fast it is asked."""
+"""An owner's settings for a host of images: credentials, and limits on requests and connections."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)*\.?"
     r"|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
-# What a request is framed and routed by, and what the fetcher sets itself.
+# Headers that frame or route a request, and headers that the fetcher sets itself.
 _RESERVED = frozenset(
     [
         "host",
@@ -38,9 +38,7 @@ _RESERVED = frozenset(
 
 
 class BadOrigin(ValueError):
-    """A setting of a host that cannot be used. `member` is its name; `expected` what it should
-    be.
-    """
+    """An invalid setting of a host. `member` is its name; `expected` describes a valid value."""
 
     def __init__(self, member: str, expected: str) -> None:
         super().__init__(f"{member}: expected {expected}")
@@ -50,7 +48,7 @@ class BadOrigin(ValueError):
 
 @dataclass(frozen=True)
 class Credentials:
-    """What is sent to the host. Secret, so it has no readable repr."""
+    """Credentials for the host. Secret, so the repr does not show them."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     username: str | None = field(default=None, repr=False)
@@ -66,8 +64,8 @@ class Credentials:
 
 @dataclass(frozen=True)
 class OriginSettings:
-    """Credentials, requests a second and connections at once, the last two over all workers; None
-    for no limit of its own.
+    """Credentials, and limits on requests per second and concurrent connections over all workers;
+    None: no limit of its own.
     """
 
     credentials: Credentials
@@ -76,7 +74,7 @@ class OriginSettings:
 
 
 def parse_host(text: str) -> str:
-    """A host as it is in URLs, with a port where only that is meant. Raises BadOrigin."""
+    """A host as in URLs, with a port if the setting is for that port only. Raises BadOrigin."""
     try:
         host = text.strip().lower()
         if not host.isascii():
@@ -90,7 +88,7 @@ def parse_host(text: str) -> str:
 
 
 def parse_origin(given: object) -> OriginSettings:
-    """The body of a PUT. Raises BadOrigin."""
+    """Parse the body of a PUT. Raises BadOrigin."""
     if not isinstance(given, dict):
         raise BadOrigin("body", "a JSON object")
     known = ("headers", "username", "password", "requests_per_second", "connections")

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 MAX_NAME_BYTES = 120
-# Room for what makes a name unique: a hyphen and a number.
+# Bytes reserved for a hyphen and a number that make a name unique.
 UNIQUE_BYTES = 12
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*%#&,;=+$`\'\[\]{}^~!@()\s]+')
@@ -25,7 +25,9 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?"
 
 @dataclass(frozen=True)
 class NamedProduct:
-    """What a template may say of a product. `serial` is the row's number where it has no other."""
+    """The product's values for a template's fields. `serial` is the row's number if it has no
+    other.
+    """
 
     key: str
     name: str
@@ -34,9 +36,9 @@ class NamedProduct:
 
 
 def output_names(template: str, product: NamedProduct, variants: Sequence[str]) -> list[str]:
-    """The names of a product's outputs: for each URL that of the main output, then of each variant.
+    """The names of a product's outputs: for each URL the main output's, then each variant's.
 
-    Where the template does not name the variant, its name is put behind, as in `mug-1-thumb`.
+    If the template does not contain the variant, its name is appended, as in `mug-1-thumb`.
     """
     names = []
     for position, url in enumerate(product.input_urls, start=1):
@@ -67,9 +69,9 @@ def original_name(url: str) -> str:
 
 
 def safe_name(text: str, *, suffix: str = "") -> str:
-    """The text as a file name that is safe everywhere, with the suffix kept whole at its end.
+    """The text as a file name that is safe on every file system, ending in the whole suffix.
 
-    `image` where nothing of the text is left.
+    `image` if nothing of the text is left.
     """
     plain = unicodedata.normalize("NFC", text)
     visible = "".join(each for each in plain if unicodedata.category(each)[0] != "C" or each < " ")
@@ -81,5 +83,5 @@ def safe_name(text: str, *, suffix: str = "") -> str:
 
 
 def _cut(text: str, most_bytes: int) -> str:
-    """As much of it as fits into so many bytes of UTF-8, no character divided."""
+    """The longest start of the text that fits into `most_bytes` of UTF-8, in whole characters."""
     return text.encode()[:most_bytes].decode(errors="ignore")

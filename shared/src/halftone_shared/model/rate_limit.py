@@ -1,5 +1,5 @@
-"""A rate limit as it is written in a setting. Apart from rate_limits.py, so that settings are read
-without a database library.
+"""A rate limit as written in a setting. Separate from db/upload_rates.py, so that reading settings
+needs no database library.
 """
 
 import re
@@ -11,7 +11,7 @@ _FORM = re.compile(rf"([1-9]\d{{0,8}})/({'|'.join(_UNITS)})")
 
 @dataclass(frozen=True)
 class RateLimit:
-    """At most `calls` in `seconds`: all at once if the caller likes, from then on evenly."""
+    """At most `calls` in `seconds`: they may come all at once, then at even intervals."""
 
     calls: int
     seconds: int

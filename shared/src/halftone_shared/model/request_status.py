@@ -1,4 +1,4 @@
-"""A request as PostgreSQL knows it: the value that status_object.py shows."""
+"""A request as read from PostgreSQL, for status_object.py to show."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,11 +10,11 @@ from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
 @dataclass(frozen=True, kw_only=True)
 class RequestStatus:
-    """One request with its counters. Bytes and counts are those of the run that is under way, with
-    what earlier runs finished.
+    """One request with its counters. Bytes and counts are the current run's, including results that
+    earlier runs finished.
 
-    `options` is the stored JSON, which may be of a newer version. The members `webhook_…` are about
-    the event of this run; all but `webhook_url` are None before the request has ended.
+    `options` is the stored JSON, possibly written by a newer version. The members `webhook_…` are
+    about the event of this run; all but `webhook_url` are None before the request has ended.
     """
 
     id: UUID

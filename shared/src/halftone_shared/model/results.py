@@ -1,4 +1,4 @@
-"""Results of a product's images: the values that a worker settles with and clients read."""
+"""Results of a product's images, as workers record them and clients read them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from halftone_shared.model.states import Action, Status
 
 @dataclass(frozen=True)
 class ProductKey:
-    """Which product: the `seq`-th (from 1) row of a request."""
+    """A product: row `seq` (from 1) of a request."""
 
     request_id: UUID
     seq: int
@@ -20,8 +20,8 @@ class ProductKey:
 
 @dataclass(frozen=True)
 class ImageError:
-    """Why an image failed. `message` is a sentence for the client; `retryable`: it may work another
-    time.
+    """Why an image failed. `message` is a sentence for the client; `retryable`: a retry may
+    succeed.
     """
 
     code: ImageErrorCode
@@ -49,12 +49,12 @@ class Check:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of an image that succeeded, or of a variant of it.
+    """The facts of an image that succeeded, or of one of its variants.
 
-    The codec makes this value; storage and views carry it whole. To tell clients something more of
-    an image, add a field and set it in the codec. Sizes are in pixels as the image is shown.
-    `bytes_in` and `source_*` are those of the image as it was fetched. `score` is the SSIMULACRA2
-    score that `mode=visual` reached.
+    The codec makes this value; storage and views pass it on whole. To give clients another fact,
+    add a field and set it in the codec. Sizes are in pixels as the image is shown. `bytes_in` and
+    `source_*` describe the image as fetched. `score` is the SSIMULACRA2 score that `mode=visual`
+    reached.
     """
 
     action: Action
@@ -76,7 +76,7 @@ class ImageFacts:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `to_json` gave; fields of other versions are left out."""
+        """Read what `to_json` wrote, ignoring fields of other versions."""
         known = {name: stored[name] for name in FACT_NAMES if name in stored}
         return cls(
             **known
@@ -120,7 +120,7 @@ class ImageResult:
         return self.output.facts if self.output else None
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored in `products.images`. The name of the main output's file is stored beside
+        """The JSON stored in `products.images`. The name of the main output's file is stored beside
         it, in `products.output_files`.
         """
         if self.output is None:
@@ -183,7 +183,7 @@ class ProductResult:
 
     @property
     def bytes_out(self) -> int:
-        """Of the main outputs; each variant tells its own."""
+        """The bytes of the main outputs; each variant has its own count."""
         return sum(facts.bytes_out for facts in self._facts)
 
     @property

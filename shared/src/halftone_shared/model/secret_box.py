@@ -1,5 +1,5 @@
-"""Clients' secrets at rest: encrypted under a key from the environment, which no copy of the
-database holds.
+"""Encryption of clients' secrets at rest, with a key from the environment that is not in the
+database.
 """
 
 import base64
@@ -13,8 +13,8 @@ from halftone_shared.errors import SecretUnreadable
 class SecretBox:
     """Seals and opens secrets (Fernet: AES-128-CBC with HMAC-SHA256).
 
-    Its key is made of the service's own webhook secret, which API and workers share anyway and
-    whose loss would cost the same: whoever has it can sign in the service's name.
+    The key is derived from the service's webhook secret. API and workers share that secret already,
+    and leaking it is as serious: its holder can sign webhooks as the service.
     """
 
     def __init__(self, service_secret: str) -> None:

@@ -1,13 +1,13 @@
-"""Links that a person copies from a sharing service, and the links that answer with the file.
+"""Converts links copied from a sharing service into links that return the file.
 
-A copied link opens a page around the picture. Dropbox documents `dl=1`; the forms for Google Drive
-and SharePoint are what their own pages use. Pure: no request is made here.
+A copied link opens a page that shows the picture. Dropbox documents `dl=1`; the forms for Google
+Drive and SharePoint are what their own pages use. Pure: no request is made here.
 """
 
 import re
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-# A fast test for the millions of URLs that are none of these.
+# A fast test for the millions of URLs that are not share links.
 _MARKS = ("dropbox.com/", "drive.google.com/", "docs.google.com/", ".sharepoint.com/", "1drv.ms/")
 _PERSONAL_ONEDRIVE = ("1drv.ms", "onedrive.live.com")
 _DRIVE_FILE = re.compile(r"/file/(?:u/\d+/)?d/([\w-]+)")
@@ -43,7 +43,7 @@ def share_problem(url: str) -> str | None:
 
 
 def sharing_service(url: str) -> str | None:
-    """The service whose share link this is, by the name that people know; None for other URLs."""
+    """The name of the service whose share link this is; None for other URLs."""
     host = _host(url)
     if host in ("dropbox.com", "www.dropbox.com", "dl.dropboxusercontent.com"):
         return "Dropbox"
@@ -62,7 +62,7 @@ def _host(url: str) -> str:
 
 
 def _dropbox(url: str) -> str:
-    """With dl=1; `rlkey` and everything else stay. `raw=1` answers with the file, too."""
+    """Set dl=1 and keep everything else, `rlkey` included. `raw=1` also returns the file."""
     parameters = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     return url if parameters.get("raw") == "1" else _with_parameter(url, "dl", "1")
 

@@ -21,7 +21,9 @@ def new_secret() -> str:
 
 
 def secret_problem(secret: str) -> str | None:
-    """Why a text is no signing secret, as a sentence without the text; None when it is one."""
+    """Why a text is not a signing secret, as a sentence that does not quote it; None if it is
+    one.
+    """
     encoded = secret.removeprefix(SECRET_PREFIX).rstrip("=")
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
@@ -36,18 +38,17 @@ def secret_problem(secret: str) -> str | None:
 
 
 def webhook_id(event_id: UUID) -> str:
-    """The `webhook-id` header of an event: the same on every attempt, for receivers to tell
-    repetitions by.
+    """The `webhook-id` header of an event: the same on every attempt, so that receivers recognise
+    repetitions.
     """
     return f"msg_{event_id.hex}"
 
 
 def signed_headers(secret: str, event_id: UUID, body: str) -> dict[str, str]:
-    """The three webhook headers for one attempt, made now: the time and the signature are fresh,
-    the ID is the event's.
+    """The three webhook headers for one attempt: the event's ID, the current time, and the
+    signature.
     """
-    # Webhook.sign replaces the time zone instead of converting, so that only a UTC time signs what
-    # it says.
+    # Webhook.sign replaces the time zone instead of converting it, so pass a UTC time.
     now = datetime.now(UTC)
     message_id = webhook_id(event_id)
     return {
@@ -58,17 +59,17 @@ def signed_headers(secret: str, event_id: UUID, body: str) -> dict[str, str]:
 
 
 class BadSignature(Exception):
-    """A message without a valid signature of now. The message is for whoever sent it."""
+    """A message without a valid, recent signature. The error's message is for the sender."""
 
 
 def verify_signature(secret: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """Check the three webhook headers of a message that came in, at most 5 minutes old.
+    """Check the three webhook headers of a received message, which may be at most 5 minutes old.
 
     Raises BadSignature.
     """
     try:
         Webhook(secret).verify(body, {name.lower(): value for name, value in headers.items()})
     except json.JSONDecodeError:
-        return  # the signature is valid; what the body should be, the caller knows
+        return  # the signature is valid; the caller checks the body
     except (WebhookVerificationError, ValueError) as error:
         raise BadSignature(f"The signature is not valid: {error}.") from None

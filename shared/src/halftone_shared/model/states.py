@@ -18,7 +18,7 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-# Those that have ended: a product or request in one of them only changes by a retry.
+# Only a retry changes a product or request with one of these.
 FINAL_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
@@ -51,7 +51,7 @@ class WebhookStatus(StrEnum):
 
 
 def outcome_of(processed_images: int, total_images: int) -> Outcome:
-    """How something ended that had `total_images` images of which `processed_images` succeeded."""
+    """The outcome of `total_images` images of which `processed_images` succeeded."""
     if processed_images == 0:
         return Outcome.FAILED
     return Outcome.SUCCEEDED if processed_images == total_images else Outcome.PARTIAL

@@ -1,6 +1,4 @@
-"""The status object: what a request looks like to its client, in the API's answers and in the
-webhook alike.
-"""
+"""The status object: a request as JSON, the same in the API's answers and in webhooks."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, overload
@@ -15,7 +13,7 @@ from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
 from halftone_shared.model.urls import without_password
 
-# Before this, the average says more of the start than of the rest.
+# Earlier, the average reflects the start more than the rest.
 ETA_AFTER_SECONDS = 2.0
 
 
@@ -156,8 +154,8 @@ class StatusObject(TypedDict):
 def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) -> StatusObject:
     """A request as JSON values. URLs are absolute, from `public_url`.
 
-    `retention_days` is HALFTONE_RETENTION_DAYS: until when the request is kept follows from it,
-    null where it is 0 or the request runs.
+    `retention_days` is HALFTONE_RETENTION_DAYS: it gives the time until which the request is kept
+    (null if it is 0 or the request is running).
     """
     links = request_links(row.id, public_url)
     return {
@@ -244,8 +242,8 @@ def _progress(row: RequestStatus) -> float:
 
 
 def _eta_seconds(row: RequestStatus) -> int | None:
-    """From the first run's average until the newest change, so that asking again without a change
-    gives the same answer (and ETag).
+    """Seconds left, at the first run's average speed up to the newest change, so that the answer
+    (and its ETag) changes only when the request does.
     """
     if row.has_ended or row.started_at is None or row.run > 1:
         return None
@@ -267,7 +265,7 @@ def _sample(row: RequestStatus) -> Sample | None:
 
 
 def _estimate(row: RequestStatus) -> Estimate | None:
-    """None before the end, and where no image succeeded."""
+    """None before the end, and if no image succeeded."""
     if row.sample is None or row.completed_at is None or not row.processed_images:
         return None
     factor = row.sample["of_images"] / row.processed_images

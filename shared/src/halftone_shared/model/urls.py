@@ -1,5 +1,5 @@
-"""Which texts are http(s) URLs that may be tried. Pure: no look-up is made here; addresses.py
-judges what a host means.
+"""Which texts are http(s) URLs that may be fetched. Pure: makes no DNS look-up; addresses.py
+decides which addresses are allowed.
 """
 
 import ipaddress
@@ -10,26 +10,26 @@ from halftone_shared.model.share_links import share_problem
 
 MAX_URL_CHARACTERS = 4096
 
-# What nearly every catalogue holds; the long way below is for the rest. A million rows pass through
-# here.
+# Matches the URLs of nearly every catalogue; other URLs take the slower check below. Files may have
+# a million rows.
 _PLAIN_URL = re.compile(
     r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[1-9][0-9]{0,3})?(?:[/?#][!#-\[\]-~]*)?",
     re.ASCII,
 )
-# urlsplit lets go of what stands beside the brackets of an IPv6 address.
+# urlsplit drops text beside the brackets of an IPv6 address.
 _BRACKETED = re.compile(r"(?:[^@]*@)?\[[^\[\]]*\](?::[0-9]*)?")
 _HOST = re.compile(r"[^\s\x00-\x20\"#%/:<>?@\[\\\]^`{|}\x7f]+")
 
 
 def url_problem(url: str) -> str | None:
-    """Why `url` is no http(s) URL, as a sentence for its author; None when it is one."""
+    """Why `url` is not an http(s) URL, as a sentence for its author; None if it is one."""
     if len(url) <= MAX_URL_CHARACTERS and _PLAIN_URL.fullmatch(url):
         return None
     return _problem_in_full(url)
 
 
 def image_url_problem(url: str) -> str | None:
-    """Why no image can be fetched from `url`, as a sentence; None when it may be tried."""
+    """Why no image can be fetched from `url`, as a sentence; None if it may be fetched."""
     return url_problem(url) or share_problem(url)
 
 
@@ -73,9 +73,7 @@ def _host_problem(host: str, *, bracketed: bool) -> str | None:
 
 
 def literal_address(url: str) -> tuple[str, int] | None:
-    """The numeric address and port that a valid URL spells out; None where it names a host that
-    must be looked up.
-    """
+    """The numeric address and port in a valid URL; None if its host is a name."""
     parts = urlsplit(url)
     try:
         address = ipaddress.ip_address(parts.hostname or "")
@@ -85,7 +83,7 @@ def literal_address(url: str) -> tuple[str, int] | None:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown: `https://user:…@host/`."""
+    """The URL with its password hidden, for display: `https://user:…@host/`."""
     return re.sub(r"(?<=://)([^/?#@]*?):[^/?#]*@", r"\1:…@", url, count=1)
 
 

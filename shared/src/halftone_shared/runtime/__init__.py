@@ -1,4 +1,4 @@
-"""A program's start and end: settings, logs, traces, supervision, garbage collection.
+"""Starting and stopping a program: settings, logs, traces, supervision, garbage collection.
 
 Nothing here knows about requests, products or images.
 """

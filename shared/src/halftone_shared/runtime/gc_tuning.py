@@ -1,18 +1,18 @@
-"""Python's search for garbage, for processes that make next to none."""
+"""Garbage collection settings for processes that create few reference cycles."""
 
 import gc
 
-# Of new objects until the next search; Python's own is 700.
+# New objects before the next collection; Python's default is 700.
 THRESHOLD = 10_000
 
 
 def collect_rarely() -> None:
-    """Search seldom from now on, and never again in what is there already. Call it once all is
-    loaded.
+    """Collect rarely from now on, and never examine existing objects again. Call it after all
+    imports.
 
-    What we do is freed by counting references: of 18,000 images 600 objects were left to the
-    search. But a thousand images under way are new objects by the ten thousand, and a full search
-    then looks through all modules too, for 60 ms in which nothing else goes on.
+    Reference counting frees nearly everything: 18,000 images left 600 objects to the collector. But
+    a thousand images in progress are tens of thousands of new objects and cause full collections,
+    which also examine all modules and stop the process for 60 ms.
     """
     gc.collect()
     gc.freeze()

@@ -1,5 +1,5 @@
-"""Logs: one line an outcome, as JSON in production and readable on a terminal. Third parties'
-loggers go the same way.
+"""Logs: one line per outcome, as JSON in production and as readable text on a terminal. Loggers of
+third parties use the same format.
 """
 
 import logging
@@ -18,7 +18,7 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
-# What these say below that level is of no use to an operator.
+# Messages of these loggers below that level are of no use to an operator.
 _QUIETER = {
     "dramatiq": logging.WARNING,
     "httpx": logging.WARNING,
@@ -29,12 +29,12 @@ _QUIETER = {
 
 
 def shows_colours(stream: TextIO) -> bool:
-    """Only on a terminal, and not where NO_COLOR (no-color.org) is set to anything."""
+    """True on a terminal, unless NO_COLOR (no-color.org) is set to any value."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def configure_logs(level: str, log_format: Literal["json", "console"], *, service: str) -> None:
-    """Set up structlog and the standard library's logging for this process. Every line names the
+    """Configure structlog and the standard library's logging for this process. Every line names the
     `service`.
     """
 
@@ -48,8 +48,8 @@ def configure_logs(level: str, log_format: Literal["json", "console"], *, servic
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        # Where rich is installed structlog would have it print every variable: keys, passwords,
-        # secrets.
+        # If rich is installed, structlog uses it for tracebacks, which would print every variable:
+        # keys, passwords, secrets.
         else [
             structlog.dev.ConsoleRenderer(
                 colors=shows_colours(sys.stderr),
@@ -81,6 +81,6 @@ def configure_logs(level: str, log_format: Literal["json", "console"], *, servic
 
 
 def warn_of_unknown_variables() -> None:
-    """Name each variable of the environment that looks like a setting and is none."""
+    """Log a warning for each environment variable that looks like a setting but is unknown."""
     for name in unknown_variables():
         structlog.get_logger(__name__).warning("unknown variable", reason=warning_about(name))

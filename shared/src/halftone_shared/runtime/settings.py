@@ -1,9 +1,9 @@
-"""Settings from the environment, checked at start. Each variable is HALFTONE_ and the field's name
+"""Settings from the environment, checked at start. Each variable is HALFTONE_ plus the field's name
 in capitals.
 
-A variable may also be a file of the same name, in small letters, under /run/secrets (Docker and
+A variable may also be a file of the same name in lower case under /run/secrets (Docker and
 Kubernetes secrets); the environment wins. `.env.example` lists every variable with its unit and
-default; a test holds the two together.
+default; a test compares the two.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
         parts = urlsplit(value)
         if parts.scheme not in schemes:
             raise ValueError("wrong scheme")
-        if parts.port == 0:  # reading the port raises for one that is none
+        if parts.port == 0:  # reading an invalid port raises
             raise ValueError("no port")
         if parts.scheme in ("s3", "http", "https") and not parts.hostname:
             raise ValueError("no host")
@@ -48,7 +48,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 def _database_url(value: str) -> str:
-    import psycopg.conninfo  # here, as only who names a database has the driver
+    import psycopg.conninfo  # imported here: without a database the driver may be missing
 
     try:
         psycopg.conninfo.conninfo_to_dict(_url("postgresql", "postgres")(value))
@@ -71,7 +71,7 @@ def _base_url(value: str) -> str:
 def _broker_url(value: str) -> str:
     if value == IN_PROCESS_QUEUE:
         return value
-    import pika  # here, as a migration alone does not need it
+    import pika  # imported here: migrations do not need it
 
     try:
         pika.URLParameters(_url("amqp", "amqps")(value))
@@ -97,8 +97,8 @@ FetchAllow = Annotated[FetchRule, NoDecode, BeforeValidator(_split_networks)]
 
 
 class DatabaseSettings(BaseSettings):
-    """What every part reads, and a migration alone. A description is the form that a bad value's
-    message asks for.
+    """Settings of every part; migrations need only these. A field's description is the expected
+    form shown in the message for a bad value.
     """
 
     model_config = SettingsConfigDict(
@@ -114,7 +114,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class CommonSettings(DatabaseSettings):
-    """What API and workers both read."""
+    """Settings of both API and workers."""
 
     rabbitmq_url: BrokerUrl = Field(description="amqp://user:password@host:5672/vhost")
     queue_type: Literal["classic", "quorum"] = Field("classic", description="classic or quorum")
@@ -151,8 +151,8 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def load_settings(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
-    """Read and check the environment. Raises BadSettings naming every variable that is missing or
-    cannot be used.
+    """Read and check the environment. Raises BadSettings naming every missing or invalid
+    variable.
     """
     try:
         return settings_class(**overrides)
@@ -161,14 +161,14 @@ def load_settings(settings_class: type[SettingsT], **overrides: Any) -> Settings
 
 
 def load_settings_or_exit(settings_class: type[SettingsT], **overrides: Any) -> SettingsT:
-    """As load_settings, for a program's start."""
+    """Like load_settings, for a program's start: prints the problems and exits with 2."""
     with exit_on_bad_settings():
         return load_settings(settings_class, **overrides)
 
 
 def take_no_arguments(program: str, what: str) -> None:
-    """For a program that the environment alone sets up: --help is answered, and what would be
-    passed over refused.
+    """For a program without arguments: answer --help, and refuse any argument instead of ignoring
+    it.
     """
     argparse.ArgumentParser(
         program,
@@ -179,9 +179,7 @@ def take_no_arguments(program: str, what: str) -> None:
 
 @contextmanager
 def exit_on_bad_settings() -> Iterator[None]:
-    """For a program's start: what turns out to be wrong in this block is printed, and the program
-    exits with 2.
-    """
+    """For a program's start: print BadSettings raised in this block and exit with 2."""
     try:
         yield
     except BadSettings as error:
@@ -201,10 +199,8 @@ def _explain(settings_class: type[BaseSettings], problem: Any) -> str:
 
 
 def redact(text: str) -> str:
-    """The text without the passwords and signing secrets in it: for messages and logs."""
+    """Remove passwords and signing secrets from a text, for messages and logs."""
     text = re.sub(r"://\S*@", "://…@", text)
-    text = re.sub(
-        r"(?<!\S)[^\s:/]+:(?!//)\S*@", "…@", text
-    )  # user:password@host, the scheme forgotten
+    text = re.sub(r"(?<!\S)[^\s:/]+:(?!//)\S*@", "…@", text)  # user:password@host without a scheme
     text = re.sub(r"(?i)(password|passwd|pwd)=[^&\s]*", r"\1=…", text)
     return re.sub(r"whsec_\S+", "whsec_…", text)

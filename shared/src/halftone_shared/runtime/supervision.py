@@ -1,7 +1,7 @@
-"""How a program ends: with its parent, and in time.
+"""Ends a program together with its parent, and within a time limit.
 
-Children of `halftone up` end with it, however it ends: the child's side of a pipe that only the
-parent holds open.
+Children of `halftone up` end when it ends, even after a crash. Each child reads a pipe that only
+the parent holds open.
 """
 
 import os
@@ -16,8 +16,8 @@ PARENT_PIPE = "HALFTONE_PARENT_PIPE"
 
 
 def end_with_parent() -> None:
-    """Where a parent said so by its pipe, stop as by SIGTERM when the pipe closes. The kernel
-    closes it for the dead.
+    """If the parent passed a pipe, send this process SIGTERM when the pipe closes. The kernel
+    closes it when the parent dies.
     """
     descriptor = os.environ.pop(PARENT_PIPE, "")
     if descriptor.isdecimal():
@@ -32,8 +32,8 @@ def _wait_for_end(descriptor: int) -> None:
 
 
 def end_within(seconds: float) -> None:
-    """Exit with 1 in so many seconds, if the process is there by then: something that it waits for
-    hangs. As after a crash, nothing is lost.
+    """Exit with 1 if the process still runs after this time, because something it waits for hangs.
+    Nothing is lost, as after a crash.
     """
     timer = threading.Timer(seconds, _end, (seconds,))
     timer.daemon = True

@@ -1,8 +1,7 @@
-"""OpenTelemetry traces, where the extra `otel` is installed and the usual
-OTEL_EXPORTER_OTLP_ENDPOINT is set.
+"""OpenTelemetry traces, if the extra `otel` is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-A request's trace has the request's ID for its own: what happens to it in any process, however much
-later, belongs together without a context being carried along.
+A request's trace ID is the request's ID. So spans from all processes, at any later time, belong to
+one trace without passing a trace context.
 """
 
 import os
@@ -19,15 +18,15 @@ with suppress(ImportError):
 _tracer: Any = None
 _provider: Any = None
 _exporter: Any = None
-# For what a process still has to send at its end, collector away or not: within a worker's
-# CLOSE_SECONDS.
+# Time to send the last spans when a process stops, even if the collector does not answer. Less than
+# a worker's CLOSE_SECONDS.
 FLUSH_SECONDS = 2.0
 _NO_SPAN = nullcontext()
 
 
 def configure_traces(service: str) -> None:
-    """Send this process's spans to the collector that the environment names; nothing where it names
-    none.
+    """Send this process's spans to the collector in the environment. Does nothing if none is
+    set.
     """
     global _tracer, _provider, _exporter
     if _trace is None or not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
@@ -48,9 +47,7 @@ def configure_traces(service: str) -> None:
 
 
 def end_traces() -> None:
-    """Send what is left, and give it up after FLUSH_SECONDS: by itself OpenTelemetry tries for half
-    a minute.
-    """
+    """Send the remaining spans, for at most FLUSH_SECONDS. OpenTelemetry's own limit is 30 s."""
     if _provider is None:
         return
     giving_up = threading.Timer(FLUSH_SECONDS, _exporter.shutdown)
@@ -60,23 +57,21 @@ def end_traces() -> None:
 
 
 def span(name: str, request_id: UUID, **attributes: str | int) -> AbstractContextManager[None]:
-    """A span of this request's trace. Costs nothing where traces are not configured:
-    OpenTelemetry's own way of doing nothing was a seventh of a worker's Python.
+    """A span of this request's trace. Costs nothing if traces are not configured. OpenTelemetry's
+    no-op tracer took a seventh of a worker's Python time.
     """
     return _NO_SPAN if _tracer is None else _span(name, request_id, attributes)
 
 
 def mark_failed(why: str) -> None:
-    """The span that is under way here ends in an error. One that an exception leaves is marked by
-    that.
-    """
+    """Mark the current span as failed. An exception that leaves a span marks it by itself."""
     if _tracer is not None:
         _trace.get_current_span().set_status(_trace.Status(_trace.StatusCode.ERROR, why))
 
 
 @contextmanager
 def _span(name: str, request_id: UUID, attributes: dict[str, str | int]) -> Iterator[None]:
-    # The lower half of the ID stands for the request itself, the parent of all its spans.
+    # The lower half of the ID is the span ID of the request itself, the parent of all its spans.
     parent = _trace.SpanContext(
         trace_id=request_id.int,
         span_id=request_id.int & (1 << 64) - 1,

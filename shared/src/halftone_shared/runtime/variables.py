@@ -1,4 +1,4 @@
-"""The HALFTONE_ variables that some part of halftone reads; any other is probably a typing error.
+"""The HALFTONE_ variables that any part of halftone reads. Any other is probably a typing error.
 
 API, workers and commands often share one environment, so each of them knows the variables of all.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from halftone_shared.runtime.supervision import PARENT_PIPE
 
 PREFIX = "HALFTONE_"
-# A test holds this to the settings classes and to .env.example.
+# A test compares this with the settings classes and .env.example.
 KNOWN = frozenset(
     PREFIX + name
     for name in (
@@ -61,7 +61,7 @@ KNOWN = frozenset(
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The names that begin with HALFTONE_ and that nothing reads."""
+    """Names that begin with HALFTONE_ but are not known."""
     return sorted(
         name
         for name in environment
