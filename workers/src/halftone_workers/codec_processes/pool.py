@@ -154,7 +154,10 @@ class CodecPool:
         for process in list(self._all):
             if not process.jobs and process.has_ended():
                 CODEC_ENDS.labels("idle").inc()
-                self._replace(process)  # killed while idle: no image caused it
+                self._replace(process)  # killed while it had nothing to do: no image is to blame
+        is_beyond = len(self._all) > self._size and self.busy >= self._size
+        if is_beyond and self._held.by_payer(job.who):
+            return None  # the processes beyond their number are for owners who have none
         short = [process for process in self._all if not _is_long(process)]
         least = min(short, key=lambda process: len(process.jobs), default=None)
         return least if least and least.takes(job) else None
