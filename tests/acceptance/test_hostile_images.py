@@ -78,10 +78,8 @@ def _bombs() -> dict[str, tuple[Answer, str]]:
             "corrupt_image",
         ),
         "an animation for which there is no time": (Answer(_slow_animation()), "encode_timeout"),
-        "a gigabyte behind a small header": (
-            Answer(_png((10, 10), _zeros(900))),
-            "",
-        ),  # the decoder unpacks no more than the header declares
+        # The decoder unpacks no more than the header declares.
+        "a gigabyte behind a small header": (Answer(_png((10, 10), _zeros(900))), ""),
         "a thousand scans": (Answer(_many_scans()), "corrupt_image"),
         "half an image": (Answer(good[: len(good) // 2]), "corrupt_image"),
         "a page": (Answer(b"<!doctype html><title>Gone</title>"), "not_an_image"),

@@ -225,11 +225,8 @@ _ICC_BEFORE = {
         (_webp(lossless=True, **_ICC_BEFORE), True, b"VP8X"),
         (_webp(**_ICC_BEFORE), False, b"VP8X"),
         (encoded(_rgba(), "WEBP", lossless=True), True, b"VP8L"),
-        (
-            encoded(_rgba(), "WEBP"),
-            False,
-            b"VP8X",
-        ),  # its alpha channel is a separate lossless chunk
+        # Its alpha channel is a separate lossless chunk.
+        (encoded(_rgba(), "WEBP"), False, b"VP8X"),
         (_animated("WEBP", lossless=True), True, b"VP8X"),
         (_animated("WEBP", quality=80), False, b"VP8X"),
         (_animated("WEBP", lossless=True, **_ICC_BEFORE), True, b"VP8X"),

@@ -128,9 +128,8 @@ def test_still_webp_of_the_simple_form_stays_as_it_is() -> None:
     assert strip(data, Format.WEBP, Image.Exif()) == data
 
 
-@pytest.mark.parametrize(
-    "kind", [b"C2PA", b"exif", b"XXXX"]
-)  # one defined, one misspelled, one unknown
+# One defined, one misspelled, one unknown.
+@pytest.mark.parametrize("kind", [b"C2PA", b"exif", b"XXXX"])
 def test_chunk_of_a_webp_that_is_no_picture_goes(kind: bytes) -> None:
     for how in ({}, {"exif": _exif(orientation=6)}):
         data = encoded(picture((48, 32)), "WEBP", quality=5, **how)

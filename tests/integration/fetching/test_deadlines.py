@@ -63,9 +63,8 @@ def _assert_times_out(url: str, server: HostileServer | None = None) -> None:
 
     async def work() -> None:
         async with fetcher_of(timeout=0.3) as fetcher:
-            clock = (
-                asyncio.get_running_loop().time
-            )  # the deadline's own clock, which counts milliseconds
+            # The deadline's own clock, which counts milliseconds.
+            clock = asyncio.get_running_loop().time
             started = clock()
             with pytest.raises(FetchFailed) as failed:
                 await fetch_all(fetcher, [url])
