@@ -1,4 +1,5 @@
-"""How many products a second the completion barrier settles over a whole large request.
+"""How many products a second the completion barrier settles, from the start of a large request to
+its end.
 
 `python -m benchmarks.barrier`: one request, eight connections, a tenth of all settlements sent
 twice, every commit on the disk (fsync). pgbench sends the statement first, which measures the

@@ -28,7 +28,7 @@ _IDLE, _REST = "idle", "the rest of the machine"
 
 @dataclass(frozen=True)
 class Used:
-    """Processor seconds so far: by part, idle, and available from all cores together."""
+    """Processor seconds so far: by part, idle, and the total of all cores."""
 
     seconds: dict[str, float]
     idle: float

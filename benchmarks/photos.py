@@ -14,7 +14,7 @@ SEEDS = (1, 2)
 
 
 def photos(size: tuple[int, int]) -> list[Path]:
-    """Files of JPEGs of this size, 4:2:0, quality 92: what a shop serves."""
+    """Paths of JPEGs of this size, 4:2:0, quality 92, as a shop serves them."""
     folder = FOLDER / f"{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(product, seed) for product in PRODUCTS for seed in SEEDS]

@@ -1,4 +1,4 @@
-"""What the routes work with, built once in create_app."""
+"""The services that routes use, built once in create_app."""
 
 from dataclasses import dataclass
 

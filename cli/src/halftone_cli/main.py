@@ -170,5 +170,5 @@ def main() -> None:
         print(f"halftone cannot go on: {error.strerror or error}{place}", file=sys.stderr)
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), 1
-        )  # where what could not be written goes in the end
+        )  # at exit, Python flushes the unwritten rest to this
         sys.exit(EXIT_FAILED)

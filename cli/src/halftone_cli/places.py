@@ -47,8 +47,8 @@ class Places:
 
 
 def find_places(home_folder: Path) -> Places:
-    """The places from the environment or /run/secrets; if neither names a database, those of
-    `halftone up`.
+    """The places that the environment or /run/secrets name. If they name no database, those of
+    `halftone up` fill the gaps.
     """
     database, broker, storage = (
         _named(name, variable)

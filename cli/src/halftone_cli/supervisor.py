@@ -39,8 +39,8 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until SIGTERM, SIGINT or SIGHUP arrives; signals count from its construction
-    on. Ctrl-C after that kills the children.
+    """Runs children until SIGTERM, SIGINT or SIGHUP arrives; it listens from its construction on.
+    Ctrl-C after that kills the children.
     """
 
     def __init__(self, *, grace_seconds: float) -> None:
@@ -58,7 +58,7 @@ class Supervisor:
 
     def run(self, children: Sequence[Child], *, check: Callable[[], None]) -> None:
         """Start the children, keep them running until a signal arrives, then stop them in order.
-        `check` is called every CHECK_SECONDS, for what the supervisor does not restart itself.
+        `check` is called every CHECK_SECONDS; it keeps other things alive, such as PostgreSQL.
         """
         self._children = children
         while not self.is_stopping:

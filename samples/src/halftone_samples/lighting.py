@@ -17,7 +17,7 @@ Vec = tuple[float, float, float]
 Point = tuple[float, float]
 Part = tuple[
     Image.Image, tuple[int, int]
-]  # a lit RGBA piece of the body, and where its corner goes
+]  # a lit RGBA piece of the body, and the position of its corner
 Patch = tuple[tuple[int, int, int, int], tuple[float, ...]]
 ROWS = 160  # rings in the profile of a turned body
 BICUBIC, BILINEAR, LANCZOS = (

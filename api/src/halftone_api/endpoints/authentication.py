@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Caller:
-    """`owner_id` owns what the caller uploads, and is None where keys are off."""
+    """`owner_id` owns what the caller uploads; it is None if keys are off."""
 
     owner_id: UUID | None = None
     is_admin: bool = False

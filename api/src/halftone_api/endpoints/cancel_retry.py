@@ -1,4 +1,4 @@
-"""Cancelling a request, and retrying what failed in it."""
+"""Cancelling a request, and retrying its failed images."""
 
 from urllib.parse import urlsplit
 

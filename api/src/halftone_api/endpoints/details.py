@@ -61,7 +61,7 @@ def get_details(request: Request) -> Response:
 
 
 def details_page(request: Request, *, limit: int | None = None) -> Details:
-    """The status object and the products that the call's parameters ask for; at most `limit`."""
+    """The status object and the products that the call's parameters select; at most `limit`."""
     row = find_request(request)
     page = products_page(
         services(request),

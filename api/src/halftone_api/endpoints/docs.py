@@ -33,7 +33,7 @@ async def openapi_json(request: Request) -> Response:
     keyless=True,
 )
 async def docs(request: Request) -> Response:
-    """A problem's `type` leads to its code here."""
+    """The `type` of a problem links to its code on this page."""
     return docs_page(request, _document(request))
 
 

@@ -104,7 +104,7 @@ def refuse_unended(request: Request, found: RequestStatus, what: str) -> None:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The parameters of a download; None means that the uploaded file decides."""
+    """The parameters of a download. If `images` or `kind` is None, the uploaded file decides it."""
 
     report: bool
     safe: bool
@@ -207,8 +207,8 @@ class Overtaken(Exception):
 
 
 class Download(StreamingResponse):
-    """If the request is restarted or deleted meanwhile, the connection closes before the answer is
-    complete.
+    """A download that breaks off if the request is restarted or deleted meanwhile: the connection
+    closes before the answer is complete.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -228,7 +228,7 @@ def all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRo
         with services.engine.connect() as connection:
             rows = product_page(connection, ended.id, after_seq=after_seq, limit=limit)
             current = get_status(connection, ended.id, owner=None)
-        # Checked after the page is read: if the run is still the same, so was it when the page was
+        # Checked after the page is read: if the run is the same now, it was the same during the
         # read.
         if current is None or current.run != ended.run:
             raise Overtaken(f"request {ended.id} was started again or deleted during its download")

@@ -1,4 +1,4 @@
-"""What this is and where everything is."""
+"""The index: what this service is, and the links to its parts."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,7 +27,7 @@ class Index(TypedDict):
     keyless=True,
 )
 async def index(request: Request) -> Response:
-    """JSON, or HTML where that is what the caller accepts."""
+    """JSON, or HTML if the caller accepts it."""
     public_url = services(request).settings.public_url
     headers = {"Vary": "Accept"}
     if accepts_html(request):

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""`/metrics`, for Prometheus."""
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool

@@ -122,7 +122,7 @@ def get_operations(request: Request) -> Response:
 
 
 def operations_now(request: Request) -> Operations:
-    """Where the service stands now, from counters and partial indexes."""
+    """The state of the service now, from counters and partial indexes."""
     with services(request).engine.connect() as connection:
         backlog = read_backlog(connection)
         workers = live_workers(connection)

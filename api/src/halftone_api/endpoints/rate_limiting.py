@@ -1,4 +1,4 @@
-"""How often a caller may upload: per owner, or per address where keys are off."""
+"""How often a caller may upload: per owner, or per address if keys are off."""
 
 import ipaddress
 import math

@@ -60,7 +60,7 @@ def recent_requests(request: Request, caller: Caller, limit: int) -> list[Status
 
 
 def requests_page(request: Request) -> RequestsPage:
-    """The requests that the call's parameters ask for."""
+    """The requests that the call's parameters select."""
     owner = find_caller(request).sees_only
     limit = LIMIT.of(request)
     with services(request).engine.connect() as connection:

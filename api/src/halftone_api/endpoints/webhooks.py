@@ -1,4 +1,4 @@
-"""The routes of a request's webhook: how it was delivered, and sending it again."""
+"""A request's webhook: its delivery log, and replaying its events."""
 
 import structlog
 from starlette.requests import Request

@@ -42,7 +42,9 @@ class Schemas:
         return schema
 
     def _clean(self, schema: Any, *, names: bool = False) -> Any:
-        """Without noise, enumerations written out. `names`: the keys are names of members."""
+        """The schema without noise, with enumerations written out. `names`: the keys are names of
+        members.
+        """
         if isinstance(schema, list):
             return [self._clean(each) for each in schema]
         if not isinstance(schema, dict):

@@ -67,7 +67,7 @@ class _Writer:
                 self._sheet.write_string(number, column, text)
 
     def _write_kind(self, row: int, column: int, text: str, kind: str) -> bool:
-        """False where the cell is a text, or its kind cannot be written."""
+        """False if the cell is a text, or if its kind cannot be written."""
         try:
             if kind == "n" and isfinite(value := float(text)):
                 self._sheet.write_number(row, column, value)

@@ -1,4 +1,4 @@
-"""JSON answers as readable pages, where a browser opens a URL of the API."""
+"""Shows JSON answers as readable pages when a browser opens a URL of the API."""
 
 import json
 from typing import Any

@@ -110,7 +110,7 @@ def delete_from_page(request: Request) -> Response:
 
 
 def _after(request: Request, action: Any) -> Response:
-    """Do what a button says; then the page again, or why it cannot be done."""
+    """Run a button's action, then reload the page; if it is refused, say why."""
     try:
         action(request)
     except Problem as problem:

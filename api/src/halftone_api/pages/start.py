@@ -53,7 +53,9 @@ async def start_page(request: Request) -> Response:
 
 @page("POST", "/start")
 async def start(request: Request) -> Response:
-    """Upload the form as `POST /api/upload` does; to the request's page, or what is wrong."""
+    """Upload the form as `POST /api/upload` does, then go to the request's page. If the upload is
+    refused, say why.
+    """
     try:
         answer = await upload(request)
     except Problem as problem:

@@ -64,7 +64,7 @@ NO_RULES = CellRules()
 
 @dataclass(frozen=True)
 class FoundUrl:
-    """`cell[start:end]` is how the URL is written in the cell; `url` is what is fetched."""
+    """`cell[start:end]` is the URL as the cell writes it; `url` is the URL to fetch."""
 
     start: int
     end: int

@@ -375,7 +375,7 @@ class NativeRows:
         self._layout = layout
         self._serial, self._name = layout.keys[0], layout.names[0]
         self._urls = layout.images[0].read
-        # Spreadsheets leave unnamed columns at the end; they do not count as columns of the file.
+        # Spreadsheets leave unnamed columns at the end of a header; ignore them here.
         self._urls_come_last = not any(cell.strip() for cell in layout.header[self._urls + 1 :])
         self._serials = array("q")
         self._serial_lines = array("q")

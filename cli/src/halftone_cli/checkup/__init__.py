@@ -1,1 +1,1 @@
-"""What `halftone doctor` looks at. Each module yields findings; nothing here prints."""
+"""The checks of `halftone doctor`. Each module yields findings; nothing here prints."""

@@ -1,4 +1,4 @@
-"""`halftone doctor`: what this halftone consists of, and what is wrong with it."""
+"""`halftone doctor`: the parts of this installation, and what is wrong with them."""
 
 import os
 from collections.abc import Iterator
