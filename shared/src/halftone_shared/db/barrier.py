@@ -31,7 +31,7 @@ SHARDS = 64
 
 @dataclass(frozen=True)
 class Settled:
-    """`counted`: this call moved the product. `ended`: it was the last of its request."""
+    """`counted`: this call moved the product. `ended`: the product was the last of its request."""
 
     counted: bool
     ended: bool
@@ -152,9 +152,9 @@ _SETTLE_MANY = driver_statement(
 def settle_product(connection: Connection, claim: Claim, result: ProductResult) -> Settled:
     """Record how a claimed product ended and move its request's barrier, in one statement.
 
-    `ended` is true for exactly one call a run of a request: the one that settles its last product.
-    A second call for the same claim, or one whose product has passed to another claim or was
-    cancelled, changes nothing and returns Settled(False, False).
+    `ended` is true for exactly one call per run of a request: the one that settles its last
+    product. A second call for the same claim changes nothing and returns Settled(False, False). So
+    does a call whose product was claimed again or cancelled.
     """
     settled = _settled_as(claim, result)
     parameters = settled | {

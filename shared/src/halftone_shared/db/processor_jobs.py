@@ -260,7 +260,7 @@ def end_jobs(
     output_url: str | None = None,
     used: bool = False,
 ) -> None:
-    """End open jobs from the worker: the service answered at once, or refused them.
+    """End open jobs on the worker's behalf: the service answered at once, or refused them.
 
     `used`: the worker has the results. Jobs that a callback has ended stay as they are.
     """

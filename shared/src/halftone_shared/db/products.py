@@ -1,11 +1,8 @@
 """Queries on products: claiming, renewing leases, postponing, and reading pages.
 
-A product goes PENDING → (claim) PROCESSING → (barrier.py) COMPLETED
-
-FAILED
-
-CANCELLED. Each claim has a fencing token. Once a product is claimed again or cancelled, every
-change under an older token is refused.
+A product goes PENDING → (claim) PROCESSING → (barrier.py) COMPLETED | FAILED | CANCELLED. Each
+claim has a fencing token. Once a product is claimed again or cancelled, every change under an older
+token is refused.
 """
 
 from collections.abc import Sequence

@@ -43,9 +43,9 @@ metadata = MetaData(
     }
 )
 
-# As a list in SQL: `status IN {FINAL}` is a request or product that has ended.
+# An SQL list: `status IN {FINAL}` is true for requests and products that have ended.
 FINAL = "(" + ", ".join(f"'{status}'" for status in FINAL_STATUSES) + ")"
-# Of a shard or request: how many of its products have ended.
+# The number of ended products of a shard or request.
 ENDED_PRODUCTS = "processed_products + failed_products + cancelled_products"
 
 
@@ -83,7 +83,7 @@ COUNTERS = tuple(column.name for column in _counters())
 
 
 def _errors() -> "Column[object]":
-    """How many images failed with each error code: `{"http_error": 2}`. Added up by the database
+    """How many images failed with each error code: `{"http_error": 2}`. Summed by the database
     functions `add_counts` and `sum_counts` (migration 0006).
     """
     return Column("errors", JSONB, nullable=False, server_default=text("'{}'"))
@@ -107,7 +107,7 @@ api_keys = Table(
     Column("is_admin", Boolean, nullable=False, server_default=text("false")),
     Column("secret_sha256", LargeBinary, nullable=False, unique=True),
     _time("created_at", nullable=False),
-    # To the minute.
+    # Updated at most once a minute.
     _time("last_used_at"),
     _time("revoked_at"),
 )
@@ -211,7 +211,7 @@ products = Table(
     Column("claims", Integer, nullable=False, server_default=text("0")),
     # Until then the product is held: by a published message (PENDING) or by a worker (PROCESSING).
     _time("lease_until"),
-    # When a product that was handed out before is due again.
+    # When a product that was handed out before becomes due again.
     _time("next_attempt_at"),
     # One entry per input URL: the file's name under /api/image/, or null without an output.
     Column("output_files", ARRAY(Text)),
@@ -294,7 +294,7 @@ webhook_events = Table(
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
     Column("request_id", Uuid, nullable=False),
     Column("run", Integer, nullable=False),
-    # Null until the first attempt freezes it: see webhook_events.py.
+    # Null until the first attempt writes it: see webhook_events.py.
     Column("body", Text),
     Column("status", Text, nullable=False, server_default="pending"),
     # `attempts` counts all attempts, `step` those since the schedule began; a replay restarts the
@@ -401,8 +401,9 @@ storages = Table(
     Column("marker", Text, nullable=False),
 )
 
-# One row: the oldest version of halftone, by the newest migration it knows, that works with this
-# schema. A migration that older code cannot work with sets it to its own revision.
+# One row: the oldest version of halftone that works with this schema, given as the newest migration
+# which that version knows. A migration that older code cannot work with sets it to its own
+# revision.
 schema_compatibility = Table(
     "schema_compatibility",
     metadata,

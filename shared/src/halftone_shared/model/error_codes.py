@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class ImageErrorCode(StrEnum):
-    """A code, what it means, whether the service tries again by itself, and what to do.
+    """A code, its meaning, whether the service retries by itself, and what to do.
 
     `retried`: the failure may pass, so the product is tried again with a backoff before the error
     counts. For `http_error` that depends on the status: 408, 425, 429 and 5xx are retried.
@@ -21,7 +21,8 @@ class ImageErrorCode(StrEnum):
     def __new__(
         cls, code: str, meaning: str = "", retried: bool = False, remedy: str = ""
     ) -> "ImageErrorCode":
-        # The defaults are for mypy, which takes ImageErrorCode("timeout") for a call of this.
+        # The defaults are for mypy, which treats ImageErrorCode("timeout") as a call of this
+        # method.
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning

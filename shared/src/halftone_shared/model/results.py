@@ -101,7 +101,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """How one image slot ended: with its main output and its variants, or with an error."""
+    """The result of one image slot: its main output and variants, or an error."""
 
     output: StoredImage | None = None
     variants: Mapping[str, StoredImage] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class ProductResult:
-    """How all image slots of one product ended, in the order of its input URLs."""
+    """The results of all image slots of one product, in the order of its input URLs."""
 
     images: Sequence[ImageResult]
 

@@ -235,7 +235,7 @@ def timestamp(moment: datetime | None) -> str | None:
 
 
 def _progress(row: RequestStatus) -> float:
-    """Share of products that have ended, 0–100, to a tenth; rounding never makes it 100."""
+    """Percentage of products that have ended, to one decimal; rounding never makes it 100."""
     if row.ended_products == row.total_products:
         return 100.0
     return min(round(100 * row.ended_products / row.total_products, 1), 99.9)
@@ -265,7 +265,7 @@ def _sample(row: RequestStatus) -> Sample | None:
 
 
 def _estimate(row: RequestStatus) -> Estimate | None:
-    """None before the end, and if no image succeeded."""
+    """The estimate for the whole file; None before the end, and if no image succeeded."""
     if row.sample is None or row.completed_at is None or not row.processed_images:
         return None
     factor = row.sample["of_images"] / row.processed_images

@@ -63,7 +63,7 @@ class Preset:
     """A marketplace: its `options` by name, as a form sends them, and its `rules`. `as_of`: the day
     they were read.
 
-    `fill`: the share of the frame that the picture fills, at most, with `fit=pad`.
+    `fill`: the largest share of the frame that the picture fills with `fit=pad`.
     """
 
     name: str
@@ -117,7 +117,7 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
 
 @cache
 def load_presets() -> Mapping[str, Preset]:
-    """All presets by name, in the order of their names. Raises ValueError for a wrong file."""
+    """All presets by name, sorted by name. Raises ValueError for an invalid file."""
     folder = files(__package__)
     found = [one for one in folder.iterdir() if one.name.endswith(".toml")]
     presets = [read_preset(one.name.removesuffix(".toml"), one.read_text()) for one in found]
@@ -125,7 +125,7 @@ def load_presets() -> Mapping[str, Preset]:
 
 
 def read_preset(name: str, text: str) -> Preset:
-    """A preset from the text of its file. Raises ValueError, naming the preset."""
+    """Read a preset from its file's text. Raises ValueError naming the preset."""
     stored = tomllib.loads(text)
     try:
         rules = tuple(
@@ -149,9 +149,9 @@ def read_preset(name: str, text: str) -> Preset:
 class Measured:
     """The measurements of an output.
 
-    `white_share`: the share of its outermost pixels that are white, 0–1. `product_share`: how much
-    of the width or of the height, the larger of both, is inside a border of one colour; None
-    without such a border. `quality`: the encoder's, None if the original was kept.
+    `white_share`: the share of its outermost pixels that are white, 0–1. `product_share`: the
+    larger of the shares of width and height inside a border of one colour; None without such a
+    border. `quality`: the encoder's, None if the original was kept.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""What runs in the background of any process: dispatching and deleting.
+"""Background work that any process may run: dispatching and deleting.
 
-Each is a thread with a connection of its own.
+Each is a thread with its own connection.
 """

@@ -64,7 +64,7 @@ class WorkQueue(Protocol):
         """How many messages no consumer has taken yet. Raises QueueUnavailable."""
 
     def publish(self, queue: str, messages: Sequence[Message[None]]) -> None:
-        """Publish all, and return when the queue has taken responsibility for each. Raises
+        """Publish all messages, and return when the queue has confirmed each. Raises
         QueueUnavailable.
         """
 
@@ -281,6 +281,8 @@ class Dispatcher:
 
 
 def make_dispatcher(settings: CommonSettings, queue: WorkQueue) -> Dispatcher:
-    """A dispatcher with its own connections, so that it never waits for API calls to free one."""
+    """A dispatcher with its own connections: API calls that wait for a connection do not delay
+    it.
+    """
     engine = make_engine(settings.database_url, pool_size=2, pre_ping=False)
     return Dispatcher(engine, queue, max_attempts=settings.max_attempts)

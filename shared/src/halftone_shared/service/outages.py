@@ -1,4 +1,4 @@
-"""Logs an outage once, however many threads notice it and however often."""
+"""Logs an outage once a minute at most, however many threads notice it."""
 
 import threading
 import time
