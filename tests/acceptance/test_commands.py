@@ -309,7 +309,7 @@ def test_key_may_end_in_a_line_and_else_is_named(
 
 def test_what_is_no_halftone_is_said(origin: Origin) -> None:
     origin.serve("/api/status/1", jpeg())
-    for request_id, exit_code in (("1", 4), ("2", 1)):  # something, and an error
+    for request_id, exit_code in (("1", 4), ("2", 1)):  # an image, and a 404
         answer = _halftone("status", request_id, "--url", origin.url)
         assert answer.returncode == exit_code
         assert "as halftone does" in answer.stderr

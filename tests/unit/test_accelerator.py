@@ -76,7 +76,7 @@ def _with_wide_table(data: bytes) -> bytes:
     return data[:frame] + b"\xff\xdb\0\x83\x10" + struct.pack(">64H", *[300] * 64) + data[frame:]
 
 
-# --- what comes out ---
+# --- results ---
 
 
 @every_choice
@@ -265,7 +265,7 @@ def test_other_threads_run_in_the_meantime() -> None:
     assert turns > 5
 
 
-# --- what is left to Pillow ---
+# --- left to Pillow ---
 
 
 @cache

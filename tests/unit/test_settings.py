@@ -232,7 +232,7 @@ def test_settings_do_not_change() -> None:
         settings.max_rows = 1
 
 
-# --- nothing secret is shown ---
+# --- no secrets in messages ---
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.support.hostile import (
 )
 from tests.support.origin import Origin
 
-# --- connections that are kept ---
+# --- kept connections ---
 
 
 @pytest.mark.parametrize("how", ["hangs up", "resets"])

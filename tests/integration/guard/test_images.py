@@ -51,7 +51,7 @@ def _code(world: World, url: str, rule: FetchRule = NO_EXCEPTIONS) -> ImageError
     return failed.value.error.code
 
 
-# --- the guard is there, and the tests would see if it were not ---
+# --- controls: these tests can fail ---
 
 
 @pytest.fixture(scope="module")

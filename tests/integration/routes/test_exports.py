@@ -122,7 +122,7 @@ def test_path_without_base_url_is_refused_with_the_field_that_is_missing(api: Ap
     assert "base_url" in problem["errors"][0]["message"]
 
 
-# --- rows that are wrong ---
+# --- invalid rows ---
 
 WRONG = f"{HEADER}1,A,{A}\nx,B,{B}\n3,,{A}\n1,C,{A}\n4,D,\n5,E,{B}\n"
 

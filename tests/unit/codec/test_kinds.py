@@ -289,7 +289,7 @@ def test_long_image_can_be_read_whatever_it_becomes(target: OutputFormat, length
     assert opened(data).size == (result.width, result.height) == (length, 2)
 
 
-# --- numbers that are no bytes ---
+# --- sample depths other than 8 bits ---
 
 _KEYED_SIDE = 64
 
@@ -388,7 +388,7 @@ def test_gray_of_any_depth_goes_from_black_to_white(
     assert seen == pytest.approx(expected, abs=8)
 
 
-# --- never worse ---
+# --- never larger than the original ---
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -455,7 +455,7 @@ def test_kept_original_is_not_said_to_have_lost_anything(target: OutputFormat) -
     assert not any("was put on white" in warning for warning in result.warnings)
 
 
-# --- the same each time ---
+# --- deterministic ---
 
 _DETERMINISTIC: list[dict[str, Any]] = [{}, {"format": OutputFormat.WEBP}]
 

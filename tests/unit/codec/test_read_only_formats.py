@@ -169,7 +169,7 @@ def test_jpeg_xl_without_the_extra_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert "halftone-workers[jxl]" in (refused_message(data) or "")
 
 
-# --- what is broken ---
+# --- broken files ---
 
 
 def _sources() -> dict[str, bytes]:

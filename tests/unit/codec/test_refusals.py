@@ -303,7 +303,7 @@ def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(
     assert "Traceback" in capfd.readouterr().err
 
 
-# --- broken in every way ---
+# --- random damage ---
 
 
 _SMALL_LIMITS = CodecLimits(max_pixels=200_000, max_frames=20)

@@ -486,7 +486,7 @@ def test_jpeg_of_a_kind_that_is_not_read_is_unsupported(marker: int, bits: int, 
     assert named in (refused_message(bytes(data)) or "")
 
 
-# --- whose the picture is, and what made it ---
+# --- copyright, and the mark of AI pictures ---
 
 NOTICE = "© 2026 Jana Nováková 写真"
 AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -579,7 +579,7 @@ def test_long_notice_is_shortened() -> None:
     assert opened(data).getexif()[COPYRIGHT] == "c" * 4096
 
 
-# --- limits that are judged at once ---
+# --- limits that are checked before decoding ---
 
 
 def test_limits_are_judged_before_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
