@@ -1,6 +1,6 @@
 """The image codec: bytes and options in, bytes and facts out. Pure: no network, no files, no
 database.
 
-`pipeline.compress` is the way in; `formats` says what is read and written, `encoders` how each
-format is written.
+`pipeline.compress` is the entry point. `formats` lists the formats that are read and written;
+`encoders` writes each format.
 """

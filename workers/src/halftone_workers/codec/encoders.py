@@ -1,6 +1,4 @@
-"""How each format is written: one function a format, from prepared frames to bytes. Quality is 1–95
-throughout.
-"""
+"""Encodes each format: one function a format, from prepared frames to bytes. Every quality is 1–95."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -24,35 +22,35 @@ from halftone_workers.codec.stripping import with_metadata
 from halftone_workers.errors import MustDecode
 
 _XMP_TAG = 0x02BC
-# Pixels become a JPEG of this quality on their way to the accelerator: little slower to read than
-# one of less, and its loss is lost in the result's.
+# The accelerator takes a JPEG, so pixels are first encoded at this quality. Its loss is negligible
+# beside the result's, and it is hardly slower to read than a lower quality.
 FINE_QUALITY = 97
 # Methods of libwebp (0 fast to 6 small) and speeds of libavif (10 fast to 0 small).
 _WEBP_METHODS = {Effort.FAST: 2, Effort.BALANCED: 4, Effort.BEST: 6}
 _AVIF_SPEEDS = {Effort.FAST: 9, Effort.BALANCED: 8, Effort.BEST: 4}
-# What the formats' fields hold: a WebP counts in 16 and in 24 bits.
-# How a palette's PNG is deflated. libdeflate's level 10 saves 10 % over level 6 at 0.25 s a
-# megapixel where that takes 0.04 s; oxipng's own level 2, which tries filters too, takes 0.5 s for
-# another 0.2 %.
+# Compression levels for a PNG with a palette. libdeflate's level 10 saves 10 % over level 6, at
+# 0.25 s instead of 0.04 s a megapixel; oxipng's own level 2, which also tries filters, takes 0.5 s
+# and saves another 0.2 %.
 _GREEDY, _NEAR_OPTIMAL, _OXIPNG_LEVEL = 6, 10, 2
 _NEAR_OPTIMAL_PIXELS, _THOROUGH_PIXELS = 1_000_000, 4_000_000
 _WEBP_ALPHA_FLAG = 0x10
+# The largest values of the formats' fields: WebP has 16 bits for plays and 24 for milliseconds.
 _MAX_WEBP_PLAYS = 2**16 - 1
 _MAX_WEBP_MILLISECONDS = 2**24 - 1
 _MAX_GIF_MILLISECONDS = (2**16 - 1) * 10
-# A strip of a TIFF that is compressed as JPEG is one: of whole blocks, and no longer than a JPEG
-# may be. With as many bytes, one of a byte a row has as many rows.
+# In a TIFF with JPEG compression, each strip is a JPEG: it consists of whole blocks, and its height
+# is limited like that of a JPEG. A strip of this many bytes has at most this many rows.
 _JPEG_BLOCK = 8
 _MAX_STRIP_SIDE = FACTS[Format.JPEG].max_side // _JPEG_BLOCK * _JPEG_BLOCK
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A decoded image: its frames, how long each is shown (milliseconds), how often all are played
-    (0: for ever).
+    """A decoded image: its frames, their durations in milliseconds, and the number of plays (0:
+    endless).
 
-    `full_size`: the source's, if a JPEG was decoded smaller. `still_first`: the first picture is no
-    frame, but shown where animations are not (APNG's default image).
+    `full_size`: the source's size, if a JPEG was decoded smaller. `still_first`: the first picture
+    is not a frame, but a fallback for viewers without animation (APNG's default image).
     """
 
     pictures: Sequence[Picture]
@@ -73,8 +71,8 @@ class Frames:
 
 
 def fit(frames: Frames, output: Format) -> Frames:
-    """The frames in modes that the format holds, in sRGB where it holds no profile, or one and they
-    have several.
+    """Convert the frames to modes that the format supports. Convert them to sRGB if the format
+    holds no profile, or only one for frames with different profiles.
     """
     modes = OUTPUTS[output].modes
     if output is not Format.TIFF and len({picture.has_alpha for picture in frames.pictures}) > 1:
@@ -89,7 +87,7 @@ def fit(frames: Frames, output: Format) -> Frames:
 def encode(
     frames: Frames, output: Format, quality: float, effort: Effort = Effort.BALANCED
 ) -> bytes:
-    """Fitted frames in the output format. The same arguments give the same bytes."""
+    """Encode fitted frames in the output format. The same arguments give the same bytes."""
     return with_metadata(OUTPUTS[output].encode(frames, quality, effort), output, frames.kept)
 
 
@@ -105,7 +103,7 @@ def _jpeg(frames: Frames, quality: float, effort: Effort) -> bytes:
 
 
 def _jpeg_by_requantising(frames: Frames, quality: float, effort: Effort) -> bytes:
-    """By way of a JPEG whose loss does not show: the accelerator's search needs coefficients."""
+    """Encode a JPEG without visible loss and requantise it: the accelerator needs coefficients."""
     fine = replace(frames, kept=Kept(), pictures=[replace(frames.pictures[0], icc=None)])
     fine_jpeg = _save(fine, Format.JPEG, quality=FINE_QUALITY)
     result = requantising.requantise(
@@ -117,7 +115,7 @@ def _jpeg_by_requantising(frames: Frames, quality: float, effort: Effort) -> byt
         exif=frames.kept.exif(),
     )
     if result is fine_jpeg:
-        raise MustDecode  # no smaller, and without the profile and the notice
+        raise MustDecode  # it is no smaller, and lacks the profile and the notice
     return result
 
 
@@ -125,8 +123,8 @@ def _jpeg_by_pillow(frames: Frames, **how: Any) -> bytes:
     try:
         return _save(frames, Format.JPEG, optimize=True, **how)
     except OSError:
-        # Pillow's buffer is too small for some images of few pixels a side, whose blocks have more
-        # bytes than pixels. Only optimising needs it.
+        # Pillow's buffer is too small for some tiny images, whose blocks have more bytes than
+        # pixels. Only `optimize` needs the buffer.
         return _save(frames, Format.JPEG, **how)
 
 
@@ -146,7 +144,7 @@ def _png(frames: Frames, quality: float, effort: Effort) -> bytes:
 
 
 def _repacked(png: bytes, image: Image.Image, effort: Effort) -> bytes:
-    """The same PNG in fewer bytes."""
+    """Recompress a PNG without loss."""
     pixels = image.width * image.height
     if effort is Effort.BEST and pixels <= _THOROUGH_PIXELS:
         return oxipng.optimize_from_memory(png, level=_OXIPNG_LEVEL)
@@ -154,7 +152,7 @@ def _repacked(png: bytes, image: Image.Image, effort: Effort) -> bytes:
     return oxipng.optimize_from_memory(
         png,
         level=0,
-        # Filters make palettes larger.
+        # Filters make images with a palette larger.
         filter=[oxipng.RowFilter.NoOp],
         deflate=oxipng.Deflaters.libdeflater(_NEAR_OPTIMAL if is_thorough else _GREEDY),
     )
@@ -170,7 +168,7 @@ def _webp(frames: Frames, quality: float, effort: Effort) -> bytes:
 
 
 def webp(frames: Frames, library_quality: float, effort: Effort) -> bytes:
-    """Lossless, if the frames are so; else at this quality of libwebp."""
+    """Encode losslessly if the source was lossless, otherwise at this quality of libwebp."""
     how: dict[str, Any] = {"quality": library_quality}
     if frames.lossless:
         how = {"lossless": True}
@@ -179,27 +177,26 @@ def webp(frames: Frames, library_quality: float, effort: Effort) -> bytes:
         how |= {"duration": durations, "loop": min(frames.plays, _MAX_WEBP_PLAYS)}
     encoded = _save(frames, Format.WEBP, method=_WEBP_METHODS[effort], **how)
     if frames.others and any(picture.has_alpha for picture in frames.pictures):
-        # libwebp does not set the flag where transparency is only what no frame covers.
+        # libwebp does not set the flag if only areas outside all frames are transparent.
         return encoded[:20] + bytes([encoded[20] | _WEBP_ALPHA_FLAG]) + encoded[21:]
     return encoded
 
 
 def _gif(frames: Frames, quality: float, effort: Effort) -> bytes:
-    # A GIF has 256 colours to begin with: fewer are all that there is to save.
+    # A GIF has at most 256 colours; only a smaller palette saves bytes.
     colours = max(2, int(MAX_COLOURS * quality / 100))
     reduced = _each(frames, lambda image: with_clear_colour(image, colours))
     if not frames.others:
         return _save(reduced, Format.GIF, optimize=True)
-    # A GIF that says nothing plays once; one that says a number plays once and that many times
-    # again.
+    # A GIF without a loop count plays once; with a count n it plays n + 1 times.
     how: dict[str, Any] = {} if frames.plays == 1 else {"loop": max(frames.plays - 1, 0)}
     durations = _durations_that_add_up(reduced)
     return _save(reduced, Format.GIF, optimize=True, duration=durations, disposal=2, **how)
 
 
 def _durations_that_add_up(frames: Frames) -> list[int]:
-    """The durations, cut where frames that follow each other and are alike, which Pillow makes one
-    frame, have more together than a GIF can say of one.
+    """Shorten durations where Pillow would merge equal consecutive frames into one whose duration
+    exceeds the GIF maximum.
     """
     if sum(frames.durations) <= _MAX_GIF_MILLISECONDS:
         return list(frames.durations)
@@ -219,7 +216,7 @@ def _avif(frames: Frames, quality: float, effort: Effort) -> bytes:
 
 
 def avif(frames: Frames, library_quality: float, effort: Effort) -> bytes:
-    """At this quality of libavif, which knows whole numbers."""
+    """Encode at this quality, rounded: libavif only accepts whole numbers."""
     how: dict[str, Any] = {"duration": list(frames.durations)} if frames.others else {}
     how |= {"quality": round(library_quality), "speed": _AVIF_SPEEDS[effort]}
     encoded = _save(frames, Format.AVIF, max_threads=1, **how)
@@ -229,7 +226,7 @@ def avif(frames: Frames, library_quality: float, effort: Effort) -> bytes:
 def _tiff(frames: Frames, quality: float, effort: Effort) -> bytes:
     images = [frames.first, *frames.others]
     row_bytes = [image.width * len(image.getbands()) for image in images]
-    # Pillow's own strips of wide images have fewer rows than a block.
+    # By default, Pillow's strips of wide images have fewer rows than a block.
     strip_bytes = max(_MAX_STRIP_SIDE, _JPEG_BLOCK * max(row_bytes))
     longest = max(*(image.width for image in images), strip_bytes // min(row_bytes))
     if longest <= _MAX_STRIP_SIDE and all(image.mode in ("RGB", "L", "CMYK") for image in images):
@@ -286,7 +283,7 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
     if frames.others:
         how |= {"save_all": True, "append_images": frames.others}
     icc = frames.pictures[0].icc if FACTS[output].icc else None
-    # Given even when empty: what is not given, Pillow takes from the source image.
+    # Pass it even if empty: otherwise Pillow copies it from the source image.
     how["icc_profile"] = icc
     if output is Format.TIFF:
         how["exif"] = frames.kept.exif_tags()
@@ -300,5 +297,5 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
 
 
 def _colours(quality: float) -> int:
-    """Palette size: the whole palette from quality 50 on, and fewer colours below."""
+    """The palette size: all colours from quality 50 on, fewer below."""
     return max(2, int(MAX_COLOURS * min(quality, _WHOLE_PALETTE) / _WHOLE_PALETTE))

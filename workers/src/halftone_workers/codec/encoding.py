@@ -1,6 +1,4 @@
-"""From frames to bytes, as the options ask: at a quality, for a visible quality, or in few enough
-bytes.
-"""
+"""Encodes frames as the options ask: at a quality, for a visual score, or within a byte limit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +23,7 @@ from halftone_workers.errors import MustDecode
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded output, its size in pixels, and what does not meet the options.
+    """An encoded output, its size in pixels, and warnings about unmet options.
 
     `score`: the SSIMULACRA2 score that `mode=visual` measured.
     """
@@ -43,7 +41,7 @@ def encode_frames(
     limit = byte_limit(options, source_bytes)
     frames = fit(frames, output)
     if frames.lossless and (limit is not None or options.mode is Mode.VISUAL):
-        # What is asked for is the smallest loss: none, if that is few enough bytes.
+        # `mode=bytes` asks for the smallest loss: lossless, if that fits.
         is_small = limit is not None and len(encode(frames, output, options.quality)) <= limit
         frames = replace(frames, lossless=is_small)
     encode_at = partial(encode, frames, output, effort=options.effort)
@@ -78,13 +76,13 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
         encoded = _as_asked(encode_at, image, Format.JPEG, options, limit)
     except MustDecode:
         return None
-    # The original itself is the result. It is encoded if its metadata cannot be taken off.
+    # The result is the original. It is encoded if its metadata cannot be removed.
     is_stuck = encoded.data is data and strip(data, Format.JPEG, read_exif(image), metadata) is None
     return None if is_stuck and tells_place(image, has_xmp=source.has_xmp) else encoded
 
 
 def byte_limit(options: ImageOptions, source_bytes: int) -> int | None:
-    """How many bytes an output may have; None if there is no limit."""
+    """The limit for the output in bytes; None without a limit."""
     limits = [] if options.max_bytes is None else [options.max_bytes]
     if options.mode is Mode.BYTES:
         limits.append(int(source_bytes * options.ratio))

@@ -1,4 +1,4 @@
-"""What is read of an image's EXIF: its orientation and its copyright notice."""
+"""Reads an image's orientation and copyright notice from EXIF."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from PIL import Image
 ORIENTATION_TAG, COPYRIGHT_TAG = 0x0112, 0x8298
 EXIF_HEAD = b"Exif\0\0"
 
-# What turns a picture upright that is stored in each orientation; the upright one, 1, has none.
+# The transposition that turns each orientation upright. 1 is upright and has none.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -22,16 +22,14 @@ _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 
 
 def kept_exif(image: Image.Image) -> Image.Exif:
-    """`only_kept` of an image's EXIF. A TIFF has no orientation any more once it is loaded: Pillow
-    turns it.
-    """
+    """`only_kept` of an image's EXIF. A loaded TIFF has no orientation: Pillow has turned it."""
     return only_kept(read_exif(image))
 
 
 def read_exif(image: Image.Image) -> Image.Exif:
-    """An image's EXIF, empty if it is broken: every viewer shows the picture all the same.
+    """An image's EXIF, empty if it is broken: viewers show the picture anyway.
 
-    Pillow would take the orientation from XMP, too. Browsers do not: it is often out of date.
+    Pillow would also read the orientation from XMP. Browsers do not, because it is often outdated.
     """
     image.info.pop("xmp", None)
     with _broken_is_none():
@@ -42,7 +40,7 @@ def read_exif(image: Image.Image) -> Image.Exif:
 def only_kept(exif: Image.Exif) -> Image.Exif:
     """The orientation, unless that is upright, and the copyright notice, in bytes."""
     kept = Image.Exif()
-    with _broken_is_none():  # values are read when they are asked for
+    with _broken_is_none():  # Pillow reads values lazily
         if exif.get(ORIENTATION_TAG) in TURNS:
             kept[ORIENTATION_TAG] = exif[ORIENTATION_TAG]
         if notice := exif.get(COPYRIGHT_TAG):
@@ -52,7 +50,7 @@ def only_kept(exif: Image.Exif) -> Image.Exif:
 
 @contextmanager
 def _broken_is_none() -> Iterator[None]:
-    """Ignore whatever Pillow raises for broken metadata: the picture is shown all the same."""
+    """Ignore any exception that Pillow raises for broken metadata: viewers show the picture anyway."""
     try:
         yield
     except MemoryError:
@@ -62,9 +60,9 @@ def _broken_is_none() -> Iterator[None]:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height as it is shown."""
+    """Width and height as displayed, after the orientation is applied."""
     width, height = image.size
-    # Pillow tells a TIFF's sides as they are shown.
+    # For a TIFF, Pillow already returns the displayed size.
     if image.format != "TIFF" and kept_exif(image).get(ORIENTATION_TAG) in _ON_THEIR_SIDE:
         return height, width
     return width, height

@@ -1,4 +1,4 @@
-"""The image formats that are read and written, told apart by their bytes and never by a name or a
+"""The image formats that are read and written. Bytes identify a format, never a file name or
 Content-Type.
 """
 
@@ -15,7 +15,7 @@ class Format(StrEnum):
     GIF = "GIF"
     AVIF = "AVIF"
     TIFF = "TIFF"
-    # Only read.
+    # Read-only formats.
     BMP = "BMP"
     HEIC = "HEIC"
     JXL = "JXL"
@@ -42,7 +42,7 @@ FACTS = {
     Format.PNG: FormatFacts("png", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
     Format.WEBP: FormatFacts("webp", alpha=True, animation=True, icc=True, max_side=16383),
     Format.GIF: FormatFacts("gif", alpha=True, animation=True, icc=False, max_side=65535),
-    # libavif reads no more, whatever others may.
+    # The limit of libavif; other decoders may allow more.
     Format.AVIF: FormatFacts("avif", alpha=True, animation=True, icc=True, max_side=32768),
     Format.TIFF: FormatFacts("tif", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
     Format.BMP: FormatFacts(
@@ -69,8 +69,8 @@ _HEAD_BYTES = 512
 _PREAMBLE_BYTES = 64 * 1024
 _MARKUP = re.compile(r"\ufeff?\s*[<{\[]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
-# SVG is a picture by its root element, behind whatever XML may have before one. Atomic, so that no
-# input makes it slow.
+# An SVG is identified by its root element, after an optional XML prolog. The groups are atomic, so
+# that no input makes the match slow.
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*+"
     rb"(?>(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
@@ -80,7 +80,7 @@ _SVG = re.compile(
 
 
 def sniff(data: bytes) -> Format | None:
-    """The format that these bytes begin like, None for any other."""
+    """The format with this signature; None if it is unknown."""
     if data.startswith(b"\xff\xd8\xff"):
         return Format.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -103,11 +103,11 @@ def sniff(data: bytes) -> Format | None:
 
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
-# The sizes of a BMP's header, one for each of its versions.
+# The header sizes of the BMP versions.
 _BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 
-# Files that are no JPEG, PNG, ... and what to call them.
+# Signatures of unsupported files, and their names for messages.
 _OTHER_KINDS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"8BPS", "a Photoshop document (PSD)"),
     (0, b"%PDF", "a PDF"),
@@ -151,7 +151,7 @@ _MEDIA_BRANDS = {
 
 
 def other_kind(data: bytes) -> str | None:
-    """What a file is that is not read, with its article; None if that is not known."""
+    """The kind of an unsupported file, with its article; None if it is unknown."""
     if _SVG.match(data[:_PREAMBLE_BYTES]):
         return "an SVG"
     if data[4:8] == b"ftyp":
@@ -163,17 +163,15 @@ def other_kind(data: bytes) -> str | None:
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """An ISO media file's brand, and those it is compatible with, from its first box."""
+    """An ISO media file's major and compatible brands, from its first box."""
     box = data[: min(int.from_bytes(data[:4]), _HEAD_BYTES)]
     return {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
 
 
 def is_text(data: bytes) -> bool:
-    """Whether this is no image at all, but a page or a message: what a server sends in place of an
-    image.
-    """
+    """Whether this is text instead of an image, such as a web page or an error message."""
     if _SVG.match(data[:_PREAMBLE_BYTES]) or data.startswith(b"%!"):
-        return False  # images written as text, of formats that are not read
+        return False  # text-based image formats, which are not supported
     try:
         head = codecs.getincrementaldecoder("utf-8")().decode(
             data[:_HEAD_BYTES]

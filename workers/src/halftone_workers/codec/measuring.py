@@ -1,4 +1,4 @@
-"""What the rules of a preset are about, measured on an output as it was written."""
+"""Measures an encoded output for the rules of a preset."""
 
 import io
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 from halftone_shared.presets import Measured
 from halftone_workers.codec.steps.crop import inside_border
 
-# Compression makes a flat white of 255 a 254 here and there.
+# Compression turns some pixels of a flat 255 white into 254.
 _WHITE = 254
 # XYZ of red, green and blue of sRGB under D50, as profiles have them.
 _SRGB_COLORANTS = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7139))
-# The edge is this share of the shorter side, and a pixel at least.
+# The width of the edge: this share of the shorter side, at least 1 pixel.
 _EDGE_SHARE = 0.01
 # A JPEG's noise around a product on a flat ground.
 _TRIM_TOLERANCE = 12
@@ -73,7 +73,9 @@ def measure(data: bytes, output_format: str, quality: int | None) -> Measured:
 
 
 def product_share(image: Image.Image) -> float | None:
-    """How much of the width or of the height is inside a border of one colour; None without one."""
+    """The product's share of the width or height, whichever is larger, inside a border of one
+    colour. None without such a border.
+    """
     box = inside_border(image, _TRIM_TOLERANCE)
     if box is None or box == (0, 0, *image.size):
         return None if box is None else _whole_share(image)
@@ -82,12 +84,12 @@ def product_share(image: Image.Image) -> float | None:
 
 
 def _whole_share(image: Image.Image) -> float | None:
-    """A product that touches all edges fills the frame, if most of the edge is ground."""
+    """1 for a product that touches all edges, if most of the edge is background; None otherwise."""
     return 1.0 if white_share(image) > 0.5 else None
 
 
 def is_srgb(icc: bytes | None) -> bool:
-    """Whether colours without a profile, or with this one, are those of sRGB."""
+    """Whether this profile, or the absence of one, means sRGB."""
     if not icc:
         return True
     try:

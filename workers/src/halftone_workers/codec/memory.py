@@ -4,7 +4,7 @@ _SIGNS = ("out of memory", "memory allocation")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what caused it, tells of too little memory."""
+    """Whether an error, or its cause, means that memory ran out."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError) or any(sign in str(cause).lower() for sign in _SIGNS):

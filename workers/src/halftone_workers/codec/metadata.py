@@ -1,4 +1,4 @@
-"""The metadata that outlives compression: whose the picture is, and what made it.
+"""The metadata that compression keeps: the copyright notice, and the mark of AI pictures.
 
 Copyright notices are read from EXIF, IPTC (2:116), XMP (dc:rights) and PNG text. IPTC's
 DigitalSourceType, which marks pictures made by AI, is read from XMP. All other metadata is dropped.
@@ -13,9 +13,9 @@ from PIL import Image
 
 from halftone_workers.codec.exif import COPYRIGHT_TAG
 
-# A notice is a few lines. What is longer may hold anything, and would be in every result.
+# A notice is a few lines. Longer text may contain anything, and every result would carry it.
 MAX_NOTICE_BYTES = 4096
-# XMP packets have a few kilobytes. More is not searched.
+# XMP packets have a few kilobytes. Only this much is searched.
 _MAX_XMP_BYTES = 4 * 1024**2
 
 _DC = "http://purl.org/dc/elements/1.1/"
@@ -38,8 +38,8 @@ _XMP_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\
 class Kept:
     """The metadata of one image that its results carry.
 
-    `notice`: the copyright notice, in UTF-8 or as EXIF had it; empty if there is none. A result has
-    it in EXIF, and also where the source had it: `in_xmp`, `in_iptc` (JPEG), `in_text` (PNG).
+    `notice`: the copyright notice, in UTF-8 or as stored in EXIF; empty if there is none. A result
+    has it in EXIF, and also where the source had it: `in_xmp`, `in_iptc` (JPEG), `in_text` (PNG).
     `source_type`: IPTC's DigitalSourceType, always in XMP.
     """
 
@@ -93,7 +93,7 @@ class Kept:
 def kept(
     exif_notice: object = None, xmp: bytes | str = b"", iptc: bytes = b"", text: str = ""
 ) -> Kept:
-    """What to keep of an image's metadata. The first notice of EXIF, XMP, IPTC and text counts.
+    """Select the metadata to keep. Uses the first notice found in EXIF, XMP, IPTC and text.
 
     `exif_notice`: EXIF's value as Pillow gives it. `iptc`: IPTC records (IIM), not Photoshop's.
     """
@@ -180,7 +180,8 @@ def _xmp_text(xmp: bytes | str) -> str:
 def _xmp_value(document: str, namespace: str, name: str) -> str:
     """A property's text, or its first list item's: an element or an attribute. Empty if absent.
 
-    By search and not by an XML parser: packets are often broken, and a parser expands entities.
+    Uses a text search instead of an XML parser: packets are often broken, and parsers expand
+    entities.
     """
     for prefix in dict.fromkeys(
         re.findall(rf"xmlns:([\w.-]{{1,64}})\s*=\s*[\"']{re.escape(namespace)}[\"']", document)

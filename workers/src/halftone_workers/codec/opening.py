@@ -1,4 +1,4 @@
-"""From bytes to an opened image: its format, its structure within limits, its metadata.
+"""Opens an image: detects its format, checks its structure against limits, and reads its metadata.
 
 Nothing is decoded here.
 """
@@ -21,17 +21,16 @@ from halftone_workers.codec.sources import avif, bmp, gif, heic, jpeg, jxl, png,
 from halftone_workers.codec.sources.prepared import Prepared, check_pixels, unsupported
 from halftone_workers.errors import ImageRefused
 
-# All frames of an animation are in memory at once: together they may have this many times the
-# pixels of one image.
+# All frames of an animation are in memory at once. Together they may have this many times the pixel
+# limit of one image.
 ANIMATION_PIXELS_FACTOR = 3
 
 # libwebp allocates 200 MB at once for a canvas of 25 million pixels.
 _LARGE_CANVAS_PIXELS = 25_000_000
 
-# An image that stops halfway is corrupt, not half an image.
+# Treat a truncated image as corrupt.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-# Pixels are counted here, before anything is decoded. Pillow's own limit only warns until twice as
-# many.
+# Pixels are counted here, before decoding. Pillow's own limit only warns below twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
 _PREPARE: dict[Format, Callable[[bytes, CodecLimits], Prepared]] = {
@@ -49,10 +48,10 @@ _PREPARE: dict[Format, Callable[[bytes, CodecLimits], Prepared]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """An image whose headers were read and found within the limits.
+    """An image whose headers were read and are within the limits.
 
-    `data`: the file as it was fetched. `size`: as it is shown, upright. `image`: Pillow's, not
-    decoded yet.
+    `data`: the fetched file. `size`: the displayed size, upright. `image`: Pillow's, not decoded
+    yet.
     """
 
     data: bytes
@@ -67,12 +66,12 @@ class Source:
 
 @contextmanager
 def opened(data: bytes, limits: CodecLimits) -> Iterator[Source]:
-    """Open an image. Raises ImageRefused for what is none, is not read, or is over a limit."""
+    """Open an image. Raises ImageRefused if it is no image, unsupported, or over a limit."""
     form = identify(data)
     prepared = _PREPARE[form](data, limits)
     with _image_of(prepared, form) as image:
         count = _check_size(image, prepared, form, limits)
-        # Metadata is read before XMP is put out of Pillow's sight.
+        # Read metadata before XMP is hidden from Pillow.
         xmp = prepared.xmp or image.info.get("xmp") or b""
         with decoding():
             notice = read_exif(image).get(COPYRIGHT_TAG)
@@ -82,7 +81,7 @@ def opened(data: bytes, limits: CodecLimits) -> Iterator[Source]:
 
 
 def identify(data: bytes) -> Format:
-    """The format by the bytes. Raises ImageRefused, naming the kind of what is not read."""
+    """Detect the format from the bytes. Raises ImageRefused, which names an unsupported kind."""
     form = sniff(data)
     if form is not None:
         return form
@@ -97,7 +96,7 @@ def identify(data: bytes) -> Format:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Whatever Pillow's decoders raise for broken bytes means the same to the client."""
+    """Turn any exception of Pillow's decoders for broken bytes into the same public error."""
     try:
         yield
     except (ImageRefused, MemoryError):
@@ -109,7 +108,7 @@ def decoding() -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError from error
-        # Pillow's own words name classes and objects. They are for the log.
+        # Pillow's message names classes and objects: log it, but do not show it.
         is_cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         reason = "it ends too early" if is_cut else "its data are damaged"
         raise ImageRefused(
@@ -118,9 +117,9 @@ def decoding() -> Iterator[None]:
 
 
 def frame_numbers(source: Source) -> Sequence[int]:
-    """The numbers of Pillow's frames that are frames of the picture."""
+    """The indices of Pillow's frames that belong to the picture."""
     if source.format is Format.HEIC:
-        return (source.image.tell(),)  # of a series, the one that is meant to be shown
+        return (source.image.tell(),)  # the primary image of a series
     return source.prepared.pages or range(source.frame_count)
 
 
@@ -138,7 +137,7 @@ def _image_of(prepared: Prepared, form: Format) -> Iterator[Image.Image]:
                 raise unsupported(f"The TIFF is {kind}, which is not read.") from None
             raise
         except OSError:
-            # libwebp gives no reason: memory, where the canvas is large.
+            # libwebp gives no reason. With a large canvas, it is memory.
             canvas = webp.canvas(prepared.data) if form is Format.WEBP else None
             if canvas is not None and canvas[0] * canvas[1] >= _LARGE_CANVAS_PIXELS:
                 raise MemoryError from None
@@ -152,7 +151,7 @@ def _image_of(prepared: Prepared, form: Format) -> Iterator[Image.Image]:
 
 
 def _check_size(image: Image.Image, prepared: Prepared, form: Format, limits: CodecLimits) -> int:
-    """The number of frames, found to be within the limits by what the headers say."""
+    """The number of frames, checked against the limits by the headers."""
     size = prepared.canvas or image.size
     check_pixels(size, limits)
     with decoding():
@@ -180,14 +179,14 @@ def _check_size(image: Image.Image, prepared: Prepared, form: Format, limits: Co
 
 
 def _frame_count(image: Image.Image, form: Format) -> int:
-    # What phones and 3D cameras put behind a JPEG is a preview or a second view, and no frame.
+    # Images that phones and 3D cameras append to a JPEG are previews or second views, not frames.
     if form in (Format.JPEG, Format.HEIC):
         return 1
     return int(getattr(image, "n_frames", 1))
 
 
 def _page_sizes(image: Image.Image, pages: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """A TIFF's pages may each have a size of their own."""
+    """Check every page of a TIFF: pages may differ in size."""
     for page in pages:
         image.seek(page)
         yield image.size

@@ -1,41 +1,44 @@
-"""Few colours that look like many: palettes for PNG and GIF, with dithering and alpha."""
+"""Palettes for PNG and GIF: reduces an image's colours, with dithering and alpha."""
 
 from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 MAX_COLOURS = 256
-# With this many colours or more, chosen well, the nearest one looks better than dithering, and
-# takes fewer bytes; but for smooth places, where colours this far off make steps that are seen.
+# With DITHERED_BELOW well-chosen colours or more, mapping each pixel to the nearest colour looks
+# better than dithering and takes fewer bytes. Smooth areas are the exception: there, an error of
+# _SEEN_STEP levels or more shows as a band, so they are dithered.
 DITHERED_BELOW, _SEEN_STEP = 128, 3
-# Smooth is what differs by so little from what lies so many pixels across and down, as do nine
-# tenths around it. What is this near to a place that is too far off belongs to it.
+# Even: differs by at most 4 levels from the pixels 4 columns and 4 rows away. Smooth: more than
+# 90 % of the pixels around it are even. Smooth pixels within 8 pixels of a visible error are
+# dithered.
 _SMOOTH_LEVELS, _SMOOTH_PIXELS, _SMOOTH_SHARE, _BAND_RADIUS = 4, 4, 0.9, 8
-# Of what is photographed, noise leaves less than this share smooth. What is drawn or rendered has
-# more.
+# In photographs, noise leaves less than this share of the pixels smooth; drawn or rendered images
+# have more.
 _DRAWN_SHARE = 0.05
-# k-means ends when a round moves no more than this share of the pixels: all further rounds gain
-# .0003 of SSIM.
+# k-means ends when a round moves at most this share of the pixels: all further rounds together gain
+# 0.0003 of SSIM.
 _MOVED_SHARE = 0.01
-# Red, green and blue by about what they add to lightness: it is where wrong colours are seen. But
-# where there are only some dozens, each must be right in all three.
+# Weights of red, green and blue, roughly by their share of lightness, where errors are most
+# visible. A palette of only some dozen colours needs equal weights.
 _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
-# Both parts of an image with alpha may be few of its pixels.
+# The same limit for the opaque and the translucent part of an image with alpha. Each part may be a
+# small share of the pixels.
 _OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
-# Edges and shadows, neither opaque nor clear, get at least so many colours if they need them.
+# Translucent pixels (edges, shadows) get at least this many colours if they need them.
 _TRANSLUCENT_COLOURS = 64
-# The colours of more pixels than this are chosen on a sample of them, of so many a side: k-means
-# takes up to 2 s for a million pixels of noise, and a sample of 90,000 loses 3 points of
-# SSIMULACRA2.
+# For larger images, k-means runs on a sample of 300 × 300 pixels: it takes up to 2 s for a million
+# pixels of noise, and the sample of 90,000 loses 3 points of SSIMULACRA2.
 _MAX_CLUSTERED_PIXELS, _CLUSTERED_SIDE = 160_000, 300
 _OPAQUE = 255
 
 
 def with_palette(image: Image.Image, colours: int) -> Image.Image:
-    """At most `colours` colours, alpha kept. An image that has no more keeps each as it is. Few
-    colours are dithered, and more where bands would be seen.
+    """Reduce an image to at most `colours` colours and keep its alpha.
 
-    Takes 1, L, P, RGB and RGBA; gives 1, L (of fewer grays) or P.
+    An image with no more colours keeps them exactly. A small palette is dithered everywhere, a
+    large one only where bands would be visible. Accepts modes 1, L, P, RGB and RGBA; returns 1, L
+    (with fewer grays) or P.
     """
     if image.mode == "1":
         return image
@@ -55,8 +58,8 @@ def with_palette(image: Image.Image, colours: int) -> Image.Image:
 
 
 def with_clear_colour(image: Image.Image, colours: int) -> Image.Image:
-    """At most `colours` colours, one of which is none at all where the alpha is below the half:
-    what GIF can hold.
+    """Reduce an image to at most `colours` colours, as for GIF: one of them is fully transparent,
+    for pixels with less than half alpha.
     """
     if not image.has_transparency_data:
         return with_palette(image, colours)
@@ -73,11 +76,11 @@ def with_clear_colour(image: Image.Image, colours: int) -> Image.Image:
 
 
 def _exact(image: Image.Image, colours: int) -> Image.Image:
-    """An image of at most `colours` colours, with exactly these."""
+    """Convert an image that has at most `colours` colours to a palette of exactly these."""
     if image.mode == "RGB":
         return image.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    # No quantiser of Pillow's takes RGBA and is exact. Number the colours first, then the pairs of
-    # number and alpha.
+    # None of Pillow's quantisers is exact for RGBA. Number the colours first, then the pairs of
+    # colour number and alpha.
     numbered = image.convert("RGB").quantize(
         colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
     )
@@ -103,7 +106,7 @@ def _reduced(image: Image.Image, colours: int) -> Image.Image:
     smooth = _smooth(image)
     if ImageStat.Stat(smooth).mean[0] < _DRAWN_SHARE * 255:
         result = _nearest(image, colours)
-    else:  # even areas need the more colours the larger they are
+    else:  # the larger an even area, the more colours it needs
         result = _clustered(image, colours, Image.Quantize.MEDIANCUT, _MOVED_SHARE)
     return _without_bands(image, result, smooth)
 
@@ -118,11 +121,10 @@ def _nearest(
     moved_share: float = _MOVED_SHARE,
     weights: tuple[float, ...] = _WEIGHTS,
 ) -> Image.Image:
-    """Each pixel in the nearest of the colours that fit the image best (k-means), its channels
-    weighted.
+    """Map each pixel to the nearest colour of a k-means palette with weighted channels.
 
-    It starts with colours that are far from each other: starting with the most frequent ones loses
-    the rare ones, and spends on a ground's noise what takes most of the bytes.
+    k-means starts with colours that are far from each other. Starting with the most frequent ones
+    would lose rare colours, and spend palette entries and most bytes on the background's noise.
     """
     channels = image.split()
     weighted = [
@@ -146,11 +148,11 @@ def _clustered(
 
 
 def _means(clusters: Image.Image, channels: Sequence[Image.Image]) -> list[list[float]]:
-    """Of each of a palette's clusters the mean of each channel; 0 where it has no pixel."""
+    """The mean of each channel for each palette entry; 0 for an entry without pixels."""
     numbers = Image.frombytes("L", clusters.size, clusters.tobytes())
     sums = [[0] * len(channels) for _ in range(len(clusters.getpalette() or []) // 3)]
     for at, channel in enumerate(channels):
-        for bit in range(8):  # counting the pairs of number and value takes four times as long
+        for bit in range(8):  # counting pairs of entry and value takes 4 times as long
             has_bit = channel.point([255 * (value >> bit & 1) for value in range(256)])
             for each, count in zip(sums, numbers.histogram(has_bit), strict=False):
                 each[at] += count << bit
@@ -161,9 +163,7 @@ def _means(clusters: Image.Image, channels: Sequence[Image.Image]) -> list[list[
 
 
 def _smooth(image: Image.Image) -> Image.Image:
-    """A mask of where the image is even, or changes so slowly that the edges of colours would be
-    seen.
-    """
+    """A mask of areas that are even or change so slowly that colour bands would be visible."""
     across, down = (
         _worst_channel(image, ImageChops.offset(image, *by))
         for by in ((_SMOOTH_PIXELS, 0), (0, _SMOOTH_PIXELS))
@@ -174,7 +174,7 @@ def _smooth(image: Image.Image) -> Image.Image:
 
 
 def _without_bands(image: Image.Image, result: Image.Image, smooth: Image.Image) -> Image.Image:
-    """The result, dithered where the image is smooth and the palette too coarse for that."""
+    """Dither the result where the image is smooth and the palette is too coarse for it."""
     off = _worst_channel(image, result.convert("RGB")).point(
         lambda levels: 255 * (levels >= _SEEN_STEP)
     )
@@ -185,7 +185,7 @@ def _without_bands(image: Image.Image, result: Image.Image, smooth: Image.Image)
 
 
 def _worst_channel(one: Image.Image, other: Image.Image) -> Image.Image:
-    """The difference of two RGB images in the channel where it is largest."""
+    """The largest difference of any channel between two RGB images, per pixel."""
     red, green, blue = ImageChops.difference(one, other).split()
     return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
@@ -198,13 +198,14 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
 
 
 def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
-    """Opaque pixels get a palette of their own; edges and shadows get another, with its alpha."""
+    """Use one palette for opaque pixels, and another one with alpha for edges and shadows."""
     opaque = image.getchannel("A").point(lambda value: _OPAQUE * (value == _OPAQUE))
     clear, solid = (image.getchannel("A").histogram()[level] for level in (0, _OPAQUE))
     others = image.copy()
     others.paste(0, mask=opaque)
     if not solid:
-        # Pillow's octree knows eight levels of alpha, and all colours where there is one level.
+        # Pillow's octree distinguishes 8 levels of alpha. With a single level, all entries are
+        # left for colours.
         octree = image.quantize(colours, Image.Quantize.FASTOCTREE)
         found = _translucent(others, colours)
         return min((found, octree), key=lambda candidate: _error(image, candidate))
@@ -226,7 +227,7 @@ def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
 
 
 def _error(image: Image.Image, result: Image.Image) -> float:
-    """Squared, summed over premultiplied colour and alpha."""
+    """The sum of squared errors over premultiplied colour and alpha."""
     pairs = zip(_premultiplied(image), _premultiplied(result.convert("RGBA")), strict=True)
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).sum2[0] for one, other in pairs)
 
@@ -239,10 +240,10 @@ def _opaque_part(image: Image.Image, colours: int) -> Image.Image:
 
 
 def _translucent(image: Image.Image, colours: int) -> Image.Image:
-    """k-means over alpha, premultiplied lightness and the chroma that varies more; of each cluster
-    the mean colour.
+    """Cluster by alpha, premultiplied lightness and the chroma channel that varies more (k-means).
+    Each palette entry is its cluster's mean colour.
 
-    Pillow's k-means knows three channels, and its octree eight levels of alpha.
+    Pillow's k-means takes only 3 channels, and its octree distinguishes only 8 levels of alpha.
     """
     red, green, blue, alpha = _premultiplied(image)
     lightness, *chroma = Image.merge("RGB", (red, green, blue)).convert("YCbCr").split()

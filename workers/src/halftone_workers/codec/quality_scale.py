@@ -17,7 +17,7 @@ MIN_QUALITY, MAX_QUALITY = 1, 95
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through points with ascending `xs`; the ends go on level."""
+    """Linear interpolation between points with ascending `xs`, constant beyond both ends."""
 
     xs: Sequence[float]
     ys: Sequence[float]

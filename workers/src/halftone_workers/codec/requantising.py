@@ -1,7 +1,7 @@
-"""JPEG to JPEG without pixels, by halftone-jpeg, where it is installed and takes the image.
+"""Requantises a JPEG without decoding it to pixels, if halftone-jpeg is installed and supports it.
 
-Faster than decoding and encoding, in fewer bytes: the accelerator chooses each coefficient by what
-it costs in bits and what it shows.
+This is faster than decoding and encoding, and gives fewer bytes: the accelerator chooses each
+coefficient by its cost in bits and its visible effect.
 """
 
 from contextlib import suppress
@@ -55,7 +55,7 @@ def can_requantise(image: Image.Image) -> bool:
     """Whether this JPEG, opened and not decoded, may be requantised: the accelerator is installed,
     and the image is upright.
 
-    Only `requantise` finds out that it is CMYK or has other chroma than 4:2:0.
+    Only `requantise` detects CMYK, or chroma subsampling other than 4:2:0.
     """
     return accelerator is not None and ORIENTATION_TAG not in kept_exif(image)
 
@@ -69,8 +69,8 @@ def requantise(
     icc: bytes | None,
     exif: bytes,
 ) -> bytes:
-    """The JPEG with quantisers of this scale, this profile and EXIF, and no other metadata; `data`
-    itself if that is no larger.
+    """Requantise the JPEG at this scale, with this profile and EXIF and no other metadata. Returns
+    `data` itself if that is no larger.
 
     Raises MustDecode.
     """

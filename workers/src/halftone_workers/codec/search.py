@@ -1,25 +1,25 @@
-"""The best quality whose result has few enough bytes, in few encodes."""
+"""Finds the best quality whose result fits a byte limit, in few encodes."""
 
 import math
 from collections.abc import Callable, Mapping
 
-# How bytes grow with quality, as a rule: the logarithm of their number at some qualities, against
-# that at 50. What lies between lies on the line, and the qualities that there are end where it
-# does.
+# How the size typically grows with quality: maps a quality to log(size / size at quality 50).
+# Values in between are interpolated linearly. Its first and last keys are the lowest and highest
+# quality.
 Growth = Mapping[int, float]
 
-# From then on every second step halves, for images that grow by no rule.
+# After this many estimates every second step bisects, for images that do not follow the curve.
 _ESTIMATES = 5
-# A result that uses this share of the bytes is good enough: a quality more or less is not seen, and
-# takes another encode.
+# A result that uses this share of the limit is good enough: one quality step more is not visible,
+# but costs another encode.
 _USED_SHARE = 0.97
 
 
 def best_that_fits(encode_at: Callable[[float], bytes], growth: Growth, max_bytes: int) -> bytes:
-    """The result of a quality that uses nearly all of `max_bytes`, or of the highest that fits; if
-    none fits, of the lowest.
+    """Return a result that uses nearly all of `max_bytes`, else that of the highest quality that
+    fits. If none fits, return that of the lowest quality.
 
-    Each quality tried is the last that should fit by what is known so far.
+    Each attempt uses the highest quality that should fit, judging by the sizes so far.
     """
     best = encoded = b""
     fits, too_large = min(growth) - 1, max(growth) + 1
@@ -38,7 +38,7 @@ def best_that_fits(encode_at: Callable[[float], bytes], growth: Growth, max_byte
 
 
 def _next(room: dict[int, float], growth: Growth, fits: int, too_large: int) -> int:
-    """A quality between the two; `room`: the logarithm of limit / size for each quality tried."""
+    """The next quality, between the two. `room`: log(limit / size) for each quality tried."""
     if not room:
         return min(50, too_large - 1)
     if len(room) > _ESTIMATES and len(room) % 2 == 0:

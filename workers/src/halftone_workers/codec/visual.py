@@ -1,7 +1,7 @@
-"""`mode=visual`: the quality at which an image has the SSIMULACRA2 score that is asked for.
+"""`mode=visual`: finds the quality at which an image reaches the requested SSIMULACRA2 score.
 
-The calibration gives the first guess, halftone-jpeg's metric corrects it. Where halftone-jpeg is
-not installed, the guess is the result, and there is no score.
+The calibration gives the first estimate; halftone-jpeg's metric corrects it. Without halftone-jpeg,
+the estimate is the result, and no score is reported.
 """
 
 import io
@@ -13,10 +13,10 @@ from PIL import Image
 from halftone_workers.codec import requantising
 from halftone_workers.codec.quality_scale import MAX_QUALITY, MIN_QUALITY, quality_of, score_of
 
-# A score this near to the target is good enough: another encode costs more than it gives.
+# A score this close to the target is good enough: another encode is not worth its time.
 _NEAR, _MAX_ENCODES = 1.0, 4
-# Of larger images tiles are scored, as many as have this many pixels: the metric takes 0.2 s of CPU
-# and 76 MB a megapixel.
+# Of larger images, only tiles with this many pixels in total are scored: the metric takes 0.2 s of
+# CPU and 76 MB a megapixel.
 _MAX_SCORED_PIXELS, _TILE = 2_500_000, 256
 
 
@@ -54,7 +54,9 @@ def _distance(scored: Scored, target: float) -> float:
 
 
 def _next_quality(tried: dict[float, Scored], target: float) -> float:
-    """Between the nearest scores on both sides, or as far along the mean curve as is missing."""
+    """Interpolate between the nearest scores above and below the target. If one side is missing,
+    move along the mean curve by the missing score.
+    """
     below = [quality for quality, each in tried.items() if _distance(each, target) < 0]
     above = [quality for quality, each in tried.items() if _distance(each, target) >= 0]
     if below and above:

@@ -21,7 +21,7 @@ from halftone_workers.http.hosts import PATIENCE_SECONDS, Host
 from halftone_workers.http.resolver import Resolver
 from halftone_workers.sharing import NoPlace, Places, Who
 
-# If an address has not answered after this time, the next one is tried as well. TCP retransmits a
+# If an address has not answered after this time, the next one is tried instead. TCP retransmits a
 # lost packet after 1 s.
 NEXT_ADDRESS_SECONDS = 2.0
 
