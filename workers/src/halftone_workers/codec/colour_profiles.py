@@ -1,14 +1,14 @@
-"""ICC profiles: which are kept, and profiles made for colours that are declared without one.
+"""ICC profiles: checks embedded ones, and builds profiles for colours that are declared otherwise.
 
-PNG declares colours by gAMA, cHRM and cICP, AVIF by an nclx box. A profile of the same meaning goes
-the same way as one that a file has: it is kept, or the pixels are converted to sRGB.
+PNG declares colours in gAMA, cHRM and cICP chunks, AVIF in an nclx box. An equivalent profile is
+then treated like an embedded one: it is kept, or the pixels are converted to sRGB.
 """
 
 import struct
 from collections.abc import Callable
 from functools import lru_cache
 
-# Profiles of presses have up to 3 MB. A larger one is used to convert the pixels, and not kept.
+# Printing profiles have up to 3 MB. A larger profile is used to convert the pixels, but not kept.
 MAX_PROFILE_BYTES = 4 * 1024**2
 _CLASSES = frozenset({b"scnr", b"mntr", b"prtr", b"spac"})
 
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 Primaries = tuple[Point, Point, Point, Point]
 _D65, _D50 = (0.3127, 0.3290), (0.9642, 1.0, 0.8249)
 SRGB_PRIMARIES: Primaries = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65)
-# By the numbers of ITU-T H.273, table 2: red, green, blue, white.
+# By code point of ITU-T H.273, table 2: red, green, blue, white.
 _PRIMARIES: dict[int, Primaries] = {
     1: SRGB_PRIMARIES,
     2: SRGB_PRIMARIES,
@@ -32,7 +32,7 @@ _PRIMARIES: dict[int, Primaries] = {
 # ITU-T H.273, table 3.
 _BT709_TRANSFERS, _SRGB_TRANSFERS, _PQ, _HLG = frozenset({1, 6, 14, 15}), frozenset({2, 13}), 16, 18
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-# The brightness that becomes white: ITU-R BT.2408 has diffuse white at 203 of PQ's 10,000 cd/m².
+# The luminance that maps to white: ITU-R BT.2408 sets diffuse white to 203 of PQ's 10,000 cd/m².
 _WHITE_IN_PQ = 203 / 10_000
 _TABLE_LENGTH = 1024
 
@@ -41,9 +41,9 @@ _BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 
 
 def usable_profile(icc: object, mode: str) -> bytes | None:
-    """A profile as it may be kept: one that fits images of this Pillow mode, and nothing behind it.
+    """A valid profile for images of this Pillow mode, without trailing bytes.
 
-    None for what is no such profile: viewers ignore it.
+    None for an invalid or unsuitable profile, which viewers ignore.
     """
     if not isinstance(icc, bytes) or len(icc) < 132 or icc[36:40] != b"acsp":
         return None
@@ -63,7 +63,7 @@ def usable_profile(icc: object, mode: str) -> bytes | None:
 
 
 def _spaces(mode: str) -> tuple[bytes, ...]:
-    """The colour spaces of profiles for images of this mode. Gray may have one of colour."""
+    """The profile colour spaces that fit this mode. Gray images may have a colour profile."""
     if mode in ("CMYK", "LAB"):
         return (b"CMYK",) if mode == "CMYK" else (b"Lab ",)
     is_gray = mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
@@ -72,7 +72,7 @@ def _spaces(mode: str) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=64)
 def profile_of_gamma(gamma: float, primaries: Primaries | None, *, gray: bool) -> bytes:
-    """The profile of a PNG with gAMA. `gamma`: the exponent from stored to shown, 2.2 as a rule."""
+    """The profile of a PNG with gAMA. `gamma`: the display exponent, usually 2.2."""
     curve = _parametric(0, (gamma,))
     return _profile(curve, None if gray else primaries or SRGB_PRIMARIES)
 
@@ -81,9 +81,9 @@ def profile_of_gamma(gamma: float, primaries: Primaries | None, *, gray: bool) -
 def profile_of_code_points(
     primaries: int, transfer: int, *, gray: bool, is_video: bool
 ) -> bytes | None:
-    """The profile of colours declared by code points (cICP, nclx); None for sRGB and the unknown.
+    """The profile of colours declared by code points (cICP, nclx); None for sRGB and unknown codes.
 
-    `is_video`: AVIF, whose BT.709 transfer browsers show like sRGB.
+    `is_video`: for AVIF. Browsers show its BT.709 transfer like sRGB.
     """
     if is_video and transfer in _BT709_TRANSFERS:
         transfer = 13
@@ -114,14 +114,14 @@ def _curve(transfer: int) -> bytes | None:
 
 
 def _pq_light(value: float) -> float:
-    """Light of 0–1, 1 being 10,000 cd/m² (SMPTE ST 2084)."""
+    """Linear light of 0–1, where 1 is 10,000 cd/m² (SMPTE ST 2084)."""
     power = value ** (1 / 78.84375)
     above = max(power - 0.8359375, 0.0)
     return float((above / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125))
 
 
 def _hlg_light(value: float) -> float:
-    """Display light of 0–1 (ITU-R BT.2100, system gamma 1.2)."""
+    """Linear display light of 0–1 (ITU-R BT.2100, system gamma 1.2)."""
     if value <= 0.5:
         scene = value * value / 3
     else:
@@ -157,7 +157,7 @@ def _text(text: str) -> bytes:
 
 
 def _profile(curve: bytes, primaries: Primaries | None) -> bytes:
-    """A display profile, ICC version 4.3; of gray without primaries."""
+    """Build a display profile, ICC version 4.3. Without primaries, it is for gray."""
     tags = {b"desc": _text("halftone"), b"cprt": _text("CC0"), b"wtpt": _xyz(*_D50)}
     if primaries is None:
         tags[b"kTRC"] = curve
@@ -222,7 +222,7 @@ def _product(one: Matrix, other: Matrix) -> Matrix:
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """By cofactors. Raises ZeroDivisionError for primaries on one line."""
+    """Invert a matrix by cofactors. Raises ZeroDivisionError for collinear primaries."""
     (a, b, c), (d, e, f), (g, h, i) = matrix
     cofactors = (
         (e * i - f * h, c * h - b * i, b * f - c * e),

@@ -7,9 +7,7 @@ _BOXES_WITH_TIMES = frozenset({b"mvhd", b"tkhd", b"mdhd"})
 
 
 def without_times(data: bytes) -> bytes:
-    """An AVIF sequence with the times of its making set to zero: the same frames must give the same
-    bytes.
-    """
+    """Set an AVIF sequence's creation times to 0, so that equal frames give equal bytes."""
     result = bytearray(data)
     _clear_times(result, 0, len(result))
     return bytes(result)

@@ -1,4 +1,4 @@
-"""From an opened image to frames: upright, 8 bits a channel, nothing but pixels."""
+"""Decodes an opened image to frames: upright, 8 bits a channel, without metadata."""
 
 from collections.abc import Iterator
 
@@ -22,8 +22,8 @@ _DEFAULT_FRAME_MILLISECONDS = 100
 def decode(source: Source, *, all_frames: bool, needed: tuple[int, int] | None = None) -> Frames:
     """Decode all frames, or the first.
 
-    `needed`: a size, upright, that is enough: a JPEG is then decoded at 1/2, 1/4 or 1/8, but not
-    smaller than that. Raises ImageRefused.
+    `needed`: the upright size that is needed. A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is
+    not smaller than that. Raises ImageRefused.
     """
     with decoding():
         if needed is not None and source.format is Format.JPEG:
@@ -70,7 +70,7 @@ def _frames(source: Source) -> Iterator[tuple[Picture, int]]:
 
 
 def _plays(source: Source) -> int:
-    """How often an animation plays; 0: without end."""
+    """How often an animation plays; 0: endless."""
     loop = source.image.info.get("loop")
     if source.format is not Format.GIF:
         return int(loop or 0)

@@ -1,4 +1,4 @@
-"""Encodes each format: one function a format, from prepared frames to bytes. Every quality is 1–95."""
+"""Encodes prepared frames to bytes: one function per format. Every quality is 1–95."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -247,8 +247,8 @@ def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frame
 class OutputSpec:
     """How a format is written.
 
-    `modes`: Pillow's modes that `encode` writes as they are; to_mode turns the others into one of
-    these. `growth`: how bytes grow with quality, measured on photographs.
+    `modes`: Pillow's modes that `encode` writes directly; to_mode() converts others to one of
+    these. `growth`: size by quality, measured on photographs.
     """
 
     encode: Callable[[Frames, float, Effort], bytes]
@@ -256,7 +256,7 @@ class OutputSpec:
     growth: Growth
 
 
-# All of a palette is used from this quality on.
+# From this quality on, the full palette is used.
 _WHOLE_PALETTE = 50
 _JPEG_GROWTH = {1: -1.53, 10: -1.08, 50: 0.0, 70: 0.5, 80: 0.75, 90: 1.42, 95: 1.6}
 _PALETTE_GROWTH = {1: -2.0, 10: -1.0, _WHOLE_PALETTE: 0.0}

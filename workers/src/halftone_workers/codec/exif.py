@@ -50,7 +50,7 @@ def only_kept(exif: Image.Exif) -> Image.Exif:
 
 @contextmanager
 def _broken_is_none() -> Iterator[None]:
-    """Ignore any exception that Pillow raises for broken metadata: viewers show the picture anyway."""
+    """Ignore any exception of Pillow for broken metadata: viewers show the picture anyway."""
     try:
         yield
     except MemoryError:

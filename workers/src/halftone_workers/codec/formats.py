@@ -69,8 +69,8 @@ _HEAD_BYTES = 512
 _PREAMBLE_BYTES = 64 * 1024
 _MARKUP = re.compile(r"\ufeff?\s*[<{\[]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
-# An SVG is identified by its root element, after an optional XML prolog. The groups are atomic, so
-# that no input makes the match slow.
+# An SVG is identified by its root element, after an optional XML prolog. The pattern never
+# backtracks into the prolog, so that no input makes it slow.
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*+"
     rb"(?>(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[.*?\]\s*+)?>)\s*+)*+"

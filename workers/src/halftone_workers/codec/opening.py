@@ -186,7 +186,7 @@ def _frame_count(image: Image.Image, form: Format) -> int:
 
 
 def _page_sizes(image: Image.Image, pages: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Check every page of a TIFF: pages may differ in size."""
+    """The size of each page: the pages of a TIFF may differ in size."""
     for page in pages:
         image.seek(page)
         yield image.size

@@ -1,4 +1,4 @@
-"""What is asked of the codec, and what it answers. Frozen values that go over a socket as JSON."""
+"""The codec's limits and results: frozen values that are sent over a socket as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from halftone_shared.model.states import Action
 
 @dataclass(frozen=True)
 class CodecLimits:
-    """What is refused before it is decoded: `max_pixels` a frame (width × height), `max_frames` an
-    image.
+    """Limits that are checked before decoding: `max_pixels` per frame (width × height) and
+    `max_frames` per image.
     """
 
     max_pixels: int = 50_000_000
@@ -21,7 +21,7 @@ class CodecLimits:
 class Compressed:
     """An image that was compressed, or kept if that made it no smaller.
 
-    `data` is None if not a byte changed. Sizes are in pixels, of the image as it is shown.
+    `data` is None if no byte changed. Sizes are in pixels, of the image as displayed.
     `score`: the SSIMULACRA2 score that `mode=visual` reached. `variants`: other outputs by name.
     """
 

@@ -1,4 +1,4 @@
-"""The codec's way in, and the order of its steps.
+"""The codec's entry point, and the order of its steps.
 
 open     which format, by its bytes; sizes and frames within the limits (opening.py, sources/)
 upright  decoded, turned as EXIF says, 8 bits a channel (decoding.py)
@@ -7,7 +7,7 @@ steps    crop, trim, resize, pad, filters, watermark, and what a preset mends: S
 encode   by quality, or by search for few enough bytes (encoding.py)
 choose   the original without its metadata, unless the result is smaller or another picture
 
-A JPEG that stays one without any step is not decoded if the accelerator takes it.
+A JPEG that stays a JPEG and needs no step is not decoded, if the accelerator supports it.
 """
 
 import warnings
@@ -58,11 +58,11 @@ def compress(
     limits: CodecLimits,
     watermarks: Mapping[str, bytes] | None = None,
 ) -> Compressed:
-    """One image as the options ask. The same arguments give the same bytes.
+    """Compress one image with these options. The same arguments give the same bytes.
 
-    `watermarks`: the bytes of each watermark by its URL in the options. Raises ImageRefused with
-    one of the public error codes. Of the metadata, the colour profile, the copyright notice and the
-    mark of pictures made by AI stay.
+    `watermarks`: the bytes of each watermark by its URL in the options. Keeps only the colour
+    profile, the copyright notice and the mark of pictures made by AI from the metadata. Raises
+    ImageRefused with one of the public error codes.
     """
     return compress_outputs(data, replace(options, variants=()), limits, watermarks)
 
@@ -74,14 +74,14 @@ def compress_outputs(
     watermarks: Mapping[str, bytes] | None = None,
     processed: Mapping[str, bytes] | None = None,
 ) -> Compressed:
-    """The main output, with its variants by name: one decode for all of them.
+    """Make the main output and its variants, by name, with a single decode.
 
-    `processed`: outputs that an external service made of this image, by the variant's name, empty
-    for the main one. They are judged, and not made here. Raises ImageRefused if any output cannot
-    be made or used.
+    `processed`: outputs that an external service made of this image, by the variant's name (empty
+    for the main one). They are checked instead of made here. Raises ImageRefused if any output
+    cannot be made or used.
     """
     outputs = options.outputs
-    with warnings.catch_warnings(action="ignore"):  # Pillow's, of odd metadata
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns about odd metadata
         marks = _decoded_watermarks(
             {output.options.watermark_url for output in outputs}, watermarks or {}, limits
         )
@@ -99,7 +99,7 @@ def compress_outputs(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What becomes of one output. `warnings`: what its format cannot hold of the source."""
+    """The plan for one output. `warnings`: features of the source that its format cannot hold."""
 
     options: ImageOptions
     preset: Preset | None
@@ -199,7 +199,7 @@ class _Image:
         return self._frames
 
     def _needed(self) -> tuple[int, int] | None:
-        """A size from which every output can be made; None for the full one."""
+        """A size that is large enough for every output; None for the full size."""
         cuts = any(plan.options.crop or plan.options.trim is not None for plan in self.plans)
         if cuts:
             return None
@@ -207,7 +207,7 @@ class _Image:
         return max(width for width, _ in sizes), max(height for _, height in sizes)
 
     def _that_holds(self, frames: Frames, plan: _Plan, job: Job) -> Format:
-        """The planned format, or the source's if that one cannot hold so many pixels a side."""
+        """The planned format; the source's if the image has too many pixels a side for it."""
         most = FACTS[plan.format].max_side
         if max(frames.first.size) <= most:
             return plan.format
@@ -219,7 +219,7 @@ class _Image:
     def _chosen(
         self, encoded: Encoded, plan: _Plan, *, is_changed: bool, warned: tuple[str, ...]
     ) -> Compressed:
-        """The result, or the original where that is the same picture and no larger."""
+        """Choose the result, or the original if it shows the same picture and is no larger."""
         source, output = self.source, plan.format
         warned += encoded.warnings
         is_other = output is not source.format
@@ -249,7 +249,7 @@ class _Image:
     def _checked(
         self, result: Compressed, plan: _Plan, most_white_share: float = 1.0
     ) -> Compressed:
-        """The result with a check for each rule of its preset."""
+        """Add a check for each rule of the preset to the result."""
         if plan.preset is None:
             return result
         is_kept = result.action is Action.KEPT_ORIGINAL
@@ -257,14 +257,14 @@ class _Image:
         quality = None if is_kept else plan.options.quality
         with decoding():
             measured = measure(data, result.format, quality)
-        # A white frame around a picture is no white background.
+        # A white frame around a picture does not count as a white background.
         measured = replace(measured, white_share=min(measured.white_share, most_white_share))
         today = datetime.now(UTC).date()
         return replace(result, checks=check_image(measured, plan.preset, today))
 
 
 def _only_scales(options: ImageOptions) -> bool:
-    """Whether the only change is that of `mode=scale`, which is asked for to save bytes."""
+    """Whether the only change is the reduction by `mode=scale`, whose purpose is to save bytes."""
     return options.mode is Mode.SCALE and not (
         options.crop
         or options.trim is not None
@@ -276,7 +276,7 @@ def _only_scales(options: ImageOptions) -> bool:
 
 
 def _of_one_size(frames: Frames, output: Format, job: Job) -> Frames:
-    """The first page, where pages differ in size and the format holds only one size."""
+    """Keep only the first page if pages differ in size and the format holds only one size."""
     if output is Format.TIFF or len({picture.image.size for picture in frames.pictures}) == 1:
         return frames
     job.warn(
@@ -287,15 +287,15 @@ def _of_one_size(frames: Frames, output: Format, job: Job) -> Frames:
 
 
 def _original(source: Source) -> Compressed | None:
-    """The original without its metadata; None if it may tell where it was taken all the same."""
+    """The original without its metadata; None if it may still reveal where it was taken."""
     image, kept, data = source.image, source.kept, source.data
     with decoding():
         exif = read_exif(image)
-        # A PNG's colours may be declared in chunks that Pillow was not given.
+        # A PNG may declare its colours in chunks that were removed for Pillow.
         readable = data if source.format is Format.PNG else source.prepared.data
         stripped = strip(readable, source.format, exif, kept)
         if stripped is not None and len(stripped) > len(data):
-            # The notice in one place is enough.
+            # Keep the notice in one place only.
             in_exif = replace(kept, in_xmp=False, in_iptc=False, in_text=False)
             stripped = strip(readable, source.format, exif, in_exif)
         if stripped is None or len(stripped) > len(data):

@@ -1,6 +1,4 @@
-"""What is done to pixels between decoding and encoding: upright, eight bits a channel, the right
-colours.
-"""
+"""Prepares pixels for encoding: upright, 8 bits a channel, in the right colours."""
 
 import io
 from array import array
@@ -21,10 +19,10 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame and the ICC profile that its numbers mean something by.
+    """One frame and its ICC profile.
 
-    `full`: the highest number that a pixel of more than 8 bits could have. `inverted`: of such
-    pixels, 0 is white.
+    For pixels with more than 8 bits, `full` is the highest possible value, and `inverted` means
+    that 0 is white.
     """
 
     image: Image.Image
@@ -38,10 +36,10 @@ class Picture:
 
 
 def current_frame(image: Image.Image) -> Picture:
-    """The frame that a file is at, as it is stored, with its own profile."""
+    """The frame at the file's current position, as stored, with its own profile."""
     if not isinstance(image, TiffImageFile):
         return Picture(image, usable_profile(image.info.get("icc_profile"), image.mode))
-    # Pillow's info of a page without a profile has that of the page before.
+    # For a page without a profile, Pillow's info still has the profile of the page before.
     tags = image.tag_v2
     icc = tags.get(_ICC_TAG)
     signed = tags.get(_SAMPLE_FORMAT_TAG, (1,))[0] == _SIGNED
@@ -54,24 +52,24 @@ def current_frame(image: Image.Image) -> Picture:
 
 
 def upright(picture: Picture) -> Picture:
-    """Decoded, and turned as its orientation tag says: every encoder drops that tag.
+    """Decode a frame and apply its orientation tag, because every encoder drops that tag.
 
-    A copy, if a frame may follow that Pillow decodes into the same image.
+    Returns a copy if Pillow may decode a further frame into the same image.
     """
     image = picture.image
-    image.info.pop("xmp", None)  # Pillow would turn a TIFF by what its XMP says
+    image.info.pop("xmp", None)  # Pillow would turn a TIFF by the orientation in XMP
     image.load()
     if (turn := TURNS.get(kept_exif(image).get(ORIENTATION_TAG, 1))) is not None:
         return replace(picture, image=image.transpose(turn))
-    # A copy of the largest WebP would be 200 MB.
+    # Avoid copying a still WebP: a copy of the largest takes 200 MB.
     is_still_webp = image.format == "WEBP" and getattr(image, "n_frames", 1) == 1
     is_shared = image.format == "JPEG" or is_still_webp
     return picture if is_shared else replace(picture, image=image.copy())
 
 
 def scale_key(image: Image.Image, bits: int) -> None:
-    """Tell a PNG's key colour in the units of its pixels, which Pillow scales to 8 bits; but not
-    gray of 16.
+    """Scale a PNG's key colour to 8 bits, as Pillow scales the pixels. Pillow leaves 16-bit gray
+    unscaled.
     """
     key = image.info.get("transparency")
     if key is not None and image.mode == "L":
@@ -81,8 +79,8 @@ def scale_key(image: Image.Image, bits: int) -> None:
 
 
 def bare(picture: Picture) -> Picture:
-    """Without what encoders would write of the source unasked, such as comments; a key colour
-    becomes alpha.
+    """Remove data of the source that encoders would write by themselves, such as comments. Turn a
+    key colour into alpha.
     """
     image = picture.image
     if "transparency" in image.info and image.mode in ("1", "L", "RGB"):
@@ -92,10 +90,9 @@ def bare(picture: Picture) -> Picture:
 
 
 def eight_bits(picture: Picture) -> Picture:
-    """With 8 bits a channel, scaled: converting alone clips everything above 255 to white.
+    """Scale to 8 bits a channel: Pillow's conversion alone clips everything above 255 to white.
 
-    Red, green and blue where they were stored as luma and chroma: it is those that a profile speaks
-    of.
+    Convert luma and chroma to red, green and blue, which a profile refers to.
     """
     image = picture.image
     if image.mode == "YCbCr":
@@ -119,12 +116,12 @@ def _eight_of_32_bits(picture: Picture) -> Image.Image:
         lowest < 0 and picture.full == 2**32 - 1
     ):  # Pillow's numbers are signed, those in the file are not
         return Image.frombytes("CMYK", image.size, image.tobytes()).getchannel("K")
-    # 16 bits are often stored in 32.
+    # 16-bit values are often stored in 32 bits.
     return _scaled(picture, image, min(picture.full, 65535) if highest <= 65535 else picture.full)
 
 
 def _highest(image: Image.Image) -> float:
-    """The highest finite number of a picture in floating point."""
+    """The highest finite value of a floating-point picture."""
     _, highest = _extrema(image)
     return (
         highest
@@ -141,7 +138,7 @@ def _extrema(image: Image.Image) -> tuple[float, float]:
 
 
 def _differs(image: Image.Image, key: int) -> Image.Image:
-    """A mask of the pixels of 16 bits that have not this value."""
+    """A mask of the 16-bit pixels that differ from this value."""
     low, high = Image.frombytes("LA", image.size, image.tobytes("raw", "I;16")).split()
     masks = (
         channel.point(lambda value, part=part: 255 * (value != part))
@@ -156,7 +153,7 @@ def _scaled(picture: Picture, image: Image.Image, full: float) -> Image.Image:
 
 
 def to_mode(picture: Picture, modes: tuple[str, ...]) -> Picture:
-    """In one of the modes that an encoder takes; the first is its fallback for colour."""
+    """Convert to one of an encoder's modes. The first is the fallback for colour."""
     image = picture.image
     if image.mode in modes:
         return picture
@@ -168,8 +165,8 @@ def to_mode(picture: Picture, modes: tuple[str, ...]) -> Picture:
 
 
 def _convert(picture: Picture, mode: str) -> Picture:
-    """To another mode. Where the profile would not fit the new numbers, the colours move to sRGB,
-    which needs none.
+    """Convert to another mode. If the profile does not fit that mode, convert the colours to sRGB,
+    which needs no profile.
     """
     image, icc = picture.image, picture.icc
     if image.mode in ("CMYK", "LAB"):
@@ -180,7 +177,7 @@ def _convert(picture: Picture, mode: str) -> Picture:
 
 
 def in_srgb(picture: Picture) -> Picture:
-    """Without a profile: for formats that hold none, and are read as sRGB."""
+    """Convert to sRGB without a profile, for formats that hold none and are read as sRGB."""
     if picture.icc is None:
         return picture
     image = picture.image
@@ -223,7 +220,7 @@ def _transformed(image: Image.Image, profile: Any) -> Image.Image:
 
 
 def without_palette(picture: Picture) -> Picture:
-    """In gray or colour: a palette's indices cannot be averaged."""
+    """Convert a palette to gray or colour, because indices cannot be averaged."""
     image = picture.image
     if image.mode not in ("P", "PA", "1"):
         return picture

@@ -1,6 +1,6 @@
-"""Outputs that an external service made: judged like any image before they are used.
+"""Checks outputs that an external service made before they are used.
 
-The output is decoded as a whole, and has the format and the size that the options ask for.
+An output must decode completely, and have the format and size that the options ask for.
 """
 
 from halftone_shared.model.error_codes import ImageErrorCode
@@ -13,7 +13,7 @@ from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.steps.resize import target_size
 from halftone_workers.errors import ImageRefused
 
-# Services round sides in their own ways.
+# Tolerance in pixels: services round sides differently.
 ROUNDING_PIXELS = 1
 
 
@@ -40,7 +40,7 @@ def _fits(size: tuple[int, int], source: tuple[int, int], options: ImageOptions)
         return size == (options.width, options.height)
     wanted = target_size(source, options)
     sides = list(zip(size, wanted, strict=True))
-    if options.crop or options.trim is not None:  # how much is cut off, only the service knows
+    if options.crop or options.trim is not None:  # only the service knows how much is cut off
         return all(side <= most + ROUNDING_PIXELS for side, most in sides)
     return all(abs(side - asked) <= ROUNDING_PIXELS for side, asked in sides)
 
