@@ -85,7 +85,9 @@ async def get_named_image(request: Request) -> Response:
 
 
 async def _serve(request: Request, name: str) -> Response:
-    """A name always means the same bytes, so it is also the ETag and caches may keep the image."""
+    """A name always means the same bytes, so it is the ETag and caches may keep the image for
+    ever.
+    """
     slot = parse_image_name(name)
     if slot is None:
         raise _not_found(name)

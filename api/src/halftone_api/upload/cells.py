@@ -2,7 +2,7 @@
 
 People and shops separate URLs by commas, bars, semicolons, spaces or line breaks, and all of these
 except line breaks may also be part of a URL. So a separator counts only if a new URL begins after
-it. Text that is not a valid URL is encoded as a browser would encode it.
+it. The text between separators becomes the URL that a browser would request.
 """
 
 import re

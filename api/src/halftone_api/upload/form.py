@@ -1,6 +1,6 @@
 """The multipart form of an upload: read as a stream within limits, then its options are checked.
 
-The file goes to a temporary file on disk.
+The file goes to a temporary file on disk. No field is used before it has been checked.
 """
 
 import codecs
