@@ -35,9 +35,9 @@ __all__ = ["EmbeddedPostgres", "PostgresUnavailable"]
 DATABASE = "halftone"
 # A server that was killed recovers before it answers.
 START_TIMEOUT_SECONDS = 60.0
-# The processes of a killed server end by themselves, but the next server cannot start before.
+# The next server cannot start until the processes of a killed one have ended by themselves.
 LAUNCH_TIMEOUT_SECONDS = 5.0
-# Polling interval: PostgreSQL does not notify when those processes have ended, or when it answers.
+# Polling interval: PostgreSQL does not report when those processes have ended, or when it answers.
 LOOK_AGAIN_SECONDS = 0.2
 USUAL_CONNECTIONS = 60
 # pg_ctl passes paths through a shell, and connection parameters reserve some characters as well.

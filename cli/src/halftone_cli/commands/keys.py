@@ -56,7 +56,7 @@ def create(
     from halftone_shared.db.engine import transaction
     from halftone_shared.errors import KeyNameTaken
 
-    announce(home, to=error_console)  # only the key, so that a script can read it
+    announce(home, to=error_console)  # standard output has only the key
     with local_engine(home) as engine:
         try:
             with transaction(engine) as connection:

@@ -1,7 +1,8 @@
 """Registers functions as commands, with the options that every command has.
 
-Every command has `--json` and `--quiet`. A function whose first parameter is `client:
-halftone.Client` calls the service: its command also has `--url`, and passes a connected client.
+Every command has `--json` and `--quiet`. A function whose first parameter is
+`client: halftone.Client` calls the service: its command also has `--url`, and passes a connected
+client.
 """
 
 import functools
