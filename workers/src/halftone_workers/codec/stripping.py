@@ -1,8 +1,8 @@
-"""Files without their metadata: places, names, comments, and whatever follows the picture's end.
+"""Removes metadata from files: places, names, comments, and any data after the picture's end.
 
-For images that are kept because compressing makes them no smaller. The picture's own bytes stay as
-they are. Of the metadata, the colour profile, the orientation, the copyright notice and the mark of
-pictures made by AI stay.
+It is used for originals that are kept because compression makes them no smaller. The picture's own
+bytes do not change. Only the colour profile, the orientation, the copyright notice and the mark of
+pictures made by AI remain of the metadata.
 """
 
 import struct
@@ -24,13 +24,14 @@ _GPS_TAG, _XMP_TAG = 0x8825, 0x02BC
 _XMP_HEAD, _XMP_KEYWORD = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 
 _JPEG_STARTS_SCAN, _JPEG_END = 0xDA, 0xD9
-# A lone 255 in a scan's data, and restart markers. They have no length, and outside a scan decoders
-# pass over them.
+# Escaped 255 bytes in a scan's data, and restart markers. They have no length, and decoders ignore
+# them outside a scan.
 _JPEG_WITHOUT_LENGTH = frozenset({0x00, *range(0xD0, 0xD8)})
 _JPEG_APP0, _JPEG_APP1, _JPEG_APP2, _JPEG_APP13 = 0xE0, 0xE1, 0xE2, 0xED
 _JPEG_APP14, _JPEG_APP15, _JPEG_COMMENT = 0xEE, 0xEF, 0xFE
 
-# PNG's chunks that say how the picture looks (critical ones begin with a capital anyway).
+# The ancillary PNG chunks that affect how the picture looks. Critical ones are always kept: their
+# names start with a capital letter.
 _PNG_LOOKS = frozenset(
     b"tRNS gAMA cHRM sRGB iCCP sBIT bKGD pHYs hIST cICP mDCV cLLI acTL fcTL fdAT".split()
 )
@@ -38,16 +39,16 @@ _PNG_HEAD_BYTES = 33
 _AVIF_AROUND_ITEMS = frozenset({b"moov", b"trak"})
 _AVIF_FILLERS = frozenset({b"free", b"skip", b"uuid", b"udta"})
 _NO_EXIF = Image.Exif().tobytes().removeprefix(EXIF_HEAD)
-# All chunks that a WebP's picture needs (RFC 9649), and the flags of its metadata in the first.
+# All chunks that a WebP's picture needs (RFC 9649), and the metadata flags in the first of them.
 _WEBP_LOOKS = frozenset({b"VP8X", b"ICCP", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"})
 _WEBP_EXIF_FLAG, _WEBP_XMP_FLAG = 0x08, 0x04
 
 
 def strip(data: bytes, source: Format, exif: Image.Exif, kept: Kept | None = None) -> bytes | None:
-    """The file without its metadata; None for an oddly built file.
+    """The file without its metadata; None for a file with an unexpected structure.
 
-    `exif`: all that the file has, for its orientation. `kept`: what it keeps beside that, by
-    default EXIF's copyright notice.
+    `exif`: the file's EXIF, for the orientation. `kept`: further metadata to keep, by default the
+    copyright notice in EXIF.
     """
     kept = kept or metadata.kept(exif.get(COPYRIGHT_TAG))
     tags = only_kept(exif)
@@ -70,13 +71,13 @@ def strip(data: bytes, source: Format, exif: Image.Exif, kept: Kept | None = Non
                 notice = kept.notice + b"\0" if kept.notice else b""
                 return without_metadata(data, {COPYRIGHT_TAG: notice, _XMP_TAG: kept.xmp()})
             case _:
-                return None  # of formats that are only read, no original is kept
+                return None  # read-only formats: their originals are never kept
     except (ValueError, LookupError, OverflowError, struct.error):
         return None
 
 
 def tells_place(image: Image.Image, *, has_xmp: bool) -> bool:
-    """Whether an image, or another page of a TIFF, has metadata that may say where it was taken."""
+    """Whether an image, or any page of a TIFF, has metadata that may reveal where it was taken."""
     for page in range(getattr(image, "n_frames", 1) if image.format == "TIFF" else 1):
         image.seek(page)
         exif = read_exif(image)
@@ -85,7 +86,7 @@ def tells_place(image: Image.Image, *, has_xmp: bool) -> bool:
         try:
             if exif.get_ifd(_GPS_TAG):
                 return True
-        except Exception:  # noqa: BLE001 - what cannot be read may say anything
+        except Exception:  # noqa: BLE001 - unreadable metadata may contain anything
             return True
     return False
 
@@ -110,8 +111,8 @@ def _jpeg_part_goes(marker: int, content: bytes) -> bool:
 
 
 def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment behind the first two bytes, scans with their data, up
-    to the end marker.
+    """Marker, start and end of each segment, from the third byte to the end marker. A scan's
+    segment includes its data.
     """
     position = 2
     while position + 2 <= len(data):
@@ -137,11 +138,11 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def with_metadata(encoded: bytes, output: Format, kept: Kept) -> bytes:
-    """What Pillow wrote, with the metadata to keep that Pillow does not write."""
+    """Add the metadata to keep that Pillow does not write itself."""
     match output:
         case Format.JPEG:
             added, at = jpeg_metadata(kept), 2
-            # Behind JFIF's segment, which comes first, and EXIF.
+            # After the segments of JFIF, which must be first, and EXIF.
             while encoded[at + 1] in (_JPEG_APP0, _JPEG_APP1):
                 at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
         case Format.PNG:
@@ -154,7 +155,7 @@ def with_metadata(encoded: bytes, output: Format, kept: Kept) -> bytes:
 
 
 def jpeg_metadata(kept: Kept) -> bytes:
-    """The segments of XMP and IPTC that a JPEG keeps."""
+    """The XMP and IPTC segments that a JPEG keeps."""
     xmp, iptc = kept.xmp(), kept.iptc()
     segments = jpeg_segment(_JPEG_APP1, _XMP_HEAD + xmp) if xmp else b""
     return segments + (jpeg_segment(_JPEG_APP13, iptc) if iptc else b"")
@@ -185,7 +186,7 @@ def _png(data: bytes, exif: bytes, kept: Kept) -> bytes:
 
 
 def png_metadata(exif: bytes, kept: Kept) -> bytes:
-    """The chunks that a PNG keeps beside its picture."""
+    """The metadata chunks that a PNG keeps."""
     chunks = chunk(b"eXIf", exif) if exif else b""
     if kept.in_text and kept.notice:
         text = kept.text()
@@ -225,7 +226,7 @@ def _webp(data: bytes, exif: bytes, xmp: bytes) -> bytes:
 
 
 def _gif(data: bytes, kept: Kept) -> bytes:
-    """Without comments and extensions, but for how often an animation plays and the notice."""
+    """Remove comments and extensions, except an animation's loop count and the notice."""
     parts = [data[: head_bytes(data)], gif_comment(kept)]
     for kind, start, end in blocks(data):
         if kind == GIF_IMAGE or _gif_extension_stays(data[start:end]):
@@ -247,7 +248,7 @@ def _gif_extension_stays(extension: bytes) -> bool:
 
 
 def _avif(data: bytes, exif: bytes, xmp: bytes) -> bytes:
-    """Of the same length, as its parts are found by their places: metadata is overwritten."""
+    """Overwrite the metadata without changing the length: boxes refer to absolute offsets."""
     result = bytearray(data)
     end = _avif_end(result)
     _clear_boxes(result, 0, end, exif or _NO_EXIF, xmp)
@@ -255,7 +256,7 @@ def _avif(data: bytes, exif: bytes, xmp: bytes) -> bytes:
 
 
 def _avif_end(data: bytearray) -> int:
-    """Where the boxes have ended: what hangs on behind the picture may be none."""
+    """The end of the last box: data after the picture may not be a box."""
     kinds, end = set(), 0
     with suppress(ValueError):
         for kind, _, following in media_boxes(data, 0, len(data)):
@@ -286,7 +287,7 @@ def _clear_items(data: bytearray, start: int, end: int, exif: bytes, xmp: bytes)
         held += size
         if at + size > len(data) or held > len(data):
             raise ValueError("It speaks of more than it has.")
-        if kinds.get(item) == b"mime":  # XMP; blanks are what it is padded with
+        if kinds.get(item) == b"mime":  # XMP, which is padded with spaces
             if size < len(xmp):
                 raise ValueError("There is no room for what is kept.")
             data[at : at + size] = xmp.ljust(size)
@@ -309,7 +310,7 @@ def _item_kinds(data: bytearray, start: int, end: int) -> Iterator[tuple[int, by
 
 
 def _item_places(data: bytearray, start: int, item_data: int) -> Iterator[tuple[int, int, int]]:
-    """An item's number, and where one of its parts is and how long (ISO 14496-12, 8.11.3)."""
+    """An item's number, and the offset and length of each of its parts (ISO 14496-12, 8.11.3)."""
     position = start + 6
 
     def number(size: int) -> int:
@@ -328,7 +329,7 @@ def _item_places(data: bytearray, start: int, item_data: int) -> Iterator[tuple[
     wide = 4 if version == 2 else 2
     for _ in range(number(wide)):
         item, method = number(wide), number(2) & 0xF if version else 0
-        number(2)  # the file that it is in: this one
+        number(2)  # data reference index: this file
         base = number(base_size) + (item_data if method == 1 else 0)
         for _ in range(number(2)):
             number(index_size if version else 0)

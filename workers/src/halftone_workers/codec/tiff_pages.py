@@ -1,4 +1,4 @@
-"""TIFF files read page by page and written again, with their pixels copied as they are stored."""
+"""Reads TIFF files page by page and rewrites them, copying the stored pixels unchanged."""
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 COMPRESSION, _OLD_JPEG = 259, 6
-# Where the pixels are, and how many bytes of them: of strips, and of tiles.
+# The tags with offsets and byte counts of the pixels: for strips, and for tiles.
 EXTENTS = ((273, 279), (324, 325))
-# The tags (TIFF 6.0 and its supplements) that say how the picture looks, with the page's number,
-# the copyright notice (33432) and the colour profile (34675).
+# The tags (TIFF 6.0 and its supplements) that affect how the picture looks, the page number, the
+# copyright notice (33432) and the colour profile (34675).
 _LOOKS = frozenset(
     int(tag)
     for tag in (
@@ -36,14 +36,14 @@ _TYPE_BYTES = {
     17: 8,
     18: 8,
 }
-# A few bytes that a thousand entries speak of are a way to fill the memory.
+# A thousand entries that refer to the same bytes could fill the memory, so they are refused.
 _OVERLAPPING = "It speaks of more than it has."
 _BYTES = 1
 _UNSIGNED = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 
 class Value(NamedTuple):
-    """A tag's value: its type, how many numbers, their bytes, and where these are in the file."""
+    """A tag's value: its type, the count of numbers, their bytes, and the bytes' offset."""
 
     kind: int
     length: int
@@ -56,7 +56,7 @@ Page = dict[int, Value]
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte order and widths: of a TIFF, or of a BigTIFF."""
+    """Byte order and field widths of a TIFF or BigTIFF."""
 
     order: str
     big: bool
@@ -79,7 +79,7 @@ class Layout:
 
     @property
     def link_at(self) -> int:
-        """Where the file says where its first page is described."""
+        """The offset of the link to the first page's description."""
         return 8 if self.big else 4
 
     def numbers(self, value: Value) -> tuple[int, ...]:
@@ -92,17 +92,17 @@ class Layout:
 
 
 def without_metadata(data: bytes, added: Mapping[int, bytes]) -> bytes:
-    """The same pages in a file of their own, or the file itself if that is no smaller.
+    """Rewrite the pages without metadata. Returns the file itself if the result is no smaller.
 
-    `added`: byte tags of the first page, such as a copyright notice. Raises ValueError,
-    LookupError, OverflowError or struct.error for what is oddly built.
+    `added`: byte tags for the first page, such as a copyright notice. Raises ValueError,
+    LookupError, OverflowError or struct.error for a file with an unexpected structure.
     """
     written = _rewritten(data, None, None, added)
     return written if len(written) < len(data) else data
 
 
 def with_stored_pixels(data: bytes, store: Callable[[bytes], bytes], compression: int) -> bytes:
-    """The file with the pixels of uncompressed pages stored in another way.
+    """Store the pixels of uncompressed pages with another compression.
 
     Raises as `without_metadata` does.
     """
@@ -141,7 +141,7 @@ def _rewritten(
 
 
 def has_more_pages(data: bytes, most: int) -> bool:
-    """Whether a TIFF has more pages than that, whatever their tags say."""
+    """Whether a TIFF has more than `most` pages. Their tags are not read."""
     layout = Layout.of(data)
     link_at, seen = layout.link_at, set[int]()
     try:
@@ -189,7 +189,7 @@ def _part(data: bytes, start: int, size: int) -> bytes:
 
 
 class _Copies:
-    """Pixels that are copied to the new file. Pages may share them."""
+    """The pixels that are copied to the new file. Several pages may share them."""
 
     def __init__(self, data: bytes, written: bytearray) -> None:
         self._data, self._written = data, written
@@ -199,7 +199,7 @@ class _Copies:
     def place(
         self, extent: tuple[int, int], store: Callable[[bytes], bytes] | None
     ) -> tuple[int, int]:
-        """Where these pixels now are, and how many bytes they have."""
+        """The new offset and byte count of these pixels."""
         if extent not in self._places:
             part = _part(self._data, *extent)
             self._copied += len(part)
@@ -212,14 +212,14 @@ class _Copies:
 
 
 def _append_aligned(written: bytearray, part: bytes) -> int:
-    """Where it is: all but pixels begin at even places."""
+    """Append data and return its offset. Everything except pixels starts at an even offset."""
     written += bytes(len(written) % 2)
     written += part
     return len(written) - len(part)
 
 
 def _write_page(page: Page, layout: Layout, written: bytearray, link_at: int) -> int:
-    """Append a page's description and link it. Returns where the next page's link goes."""
+    """Append a page's description and link it. Returns the offset of the next page's link."""
     entries = layout.entry_count.pack(len(page))
     for tag, value in sorted(page.items()):
         stored = value.stored

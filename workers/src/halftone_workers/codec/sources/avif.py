@@ -10,7 +10,7 @@ _HDR_WARNING = "Colours brighter than white (HDR) were shown as white."
 
 
 def prepare(data: bytes, limits: CodecLimits) -> Prepared:
-    del limits  # Pillow tells the size before it decodes
+    del limits  # Pillow reports the size before it decodes
     at = data.find(b"colrnclx", 0, _HEAD_BYTES)
     if at < 0 or data.find(b"colrprof", 0, _HEAD_BYTES) >= 0:
         return Prepared(data)

@@ -1,4 +1,4 @@
-"""BMP input: nothing to mend. Pillow reads its size before it decodes."""
+"""BMP input: needs no repair. Pillow reads its size before it decodes."""
 
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.sources.prepared import Prepared

@@ -1,4 +1,4 @@
-"""GIF input: its blocks within limits, and its frames as browsers put them on the canvas."""
+"""GIF input: checks its blocks against limits, and composes its frames as browsers do."""
 
 import io
 import re
@@ -18,7 +18,7 @@ from halftone_workers.codec.sources.prepared import (
     too_many_frames,
 )
 
-# Honest files have about two extensions a frame, and sub-blocks of 255 bytes: 200,000 in 50 MB.
+# Normal files have about 2 extensions a frame, and sub-blocks of 255 bytes: 200,000 in 50 MB.
 MAX_GIF_EXTENSIONS = 10_000
 MAX_GIF_SUB_BLOCKS = 1_000_000
 
@@ -42,7 +42,7 @@ class _Frame:
 
 
 def prepare(data: bytes, limits: CodecLimits) -> Prepared:
-    """Raises ImageRefused at the first limit that is passed, whatever follows."""
+    """Raises ImageRefused at the first limit that is exceeded."""
     screen: tuple[int, int] = struct.unpack_from("<HH", data.ljust(10, b"\0"), 6)
     frames: list[_Frame] = []
     xmp = b""
@@ -54,7 +54,7 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
             raise too_many_frames(limits)
         check_pixels((frame.box[2], frame.box[3]), limits)
         frames.append(frame)
-    # Browsers enlarge the screen to its first frame, and cut the others off at its edges.
+    # Browsers enlarge the screen to its first frame, and crop the other frames to the screen.
     if frames:
         screen = (max(screen[0], frames[0].box[2]), max(screen[1], frames[0].box[3]))
     check_pixels(screen, limits)
@@ -82,7 +82,7 @@ def _frames_and_xmp(data: bytes) -> Iterator[tuple[_Frame | None, bytes]]:
 
 
 def _control(content: bytes, before: tuple[int, int, int | None]) -> tuple[int, int, int | None]:
-    """Milliseconds, disposal and transparent colour of the frame that follows."""
+    """Duration in milliseconds, disposal and transparent colour of the next frame."""
     if len(content) < 4:
         return before
     flags, hundredths, index = struct.unpack("<BHB", content)
@@ -90,7 +90,9 @@ def _control(content: bytes, before: tuple[int, int, int | None]) -> tuple[int, 
 
 
 def _composed(data: bytes, screen: tuple[int, int], frames: list[_Frame]) -> Iterator[TimedFrame]:
-    """What is seen of each frame. What no frame covers, or a disposal clears, is transparent."""
+    """Yield the canvas as shown at each frame. Areas that no frame covers, or that a disposal
+    clears, are transparent.
+    """
     canvas = Image.new("RGBA", screen, _CLEAR)
     for frame in frames:
         before = canvas.copy() if frame.disposal == _TO_PREVIOUS else None
@@ -117,7 +119,7 @@ def _draw(canvas: Image.Image, data: bytes, frame: _Frame) -> None:
 
 
 def _alone(data: bytes, frame: _Frame) -> bytes:
-    """A GIF of this frame alone, at its own size."""
+    """A GIF with only this frame, at the frame's own size."""
     left, top, right, bottom = frame.box
     size = struct.pack("<HH", right - left, bottom - top)
     table = data[13 : head_bytes(data)]
@@ -132,7 +134,7 @@ def _inside(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int,
 
 
 def _cut(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of the part of a frame that is on the canvas."""
+    """Width and height of the visible part of a frame, inside the canvas."""
     left, top, right, bottom = _inside(box, size)
     return max(right - left, 0), max(bottom - top, 0)
 
@@ -143,7 +145,7 @@ def _without_needless_alpha(image: Image.Image) -> Image.Image:
 
 
 def head_bytes(data: bytes) -> int:
-    """How long a GIF's signature, screen and colour table are, which its blocks follow."""
+    """The length of a GIF's signature, screen and colour table, before its first block."""
     return 13 + _colour_table_bytes(data, 10)
 
 
@@ -164,7 +166,7 @@ def blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
         elif kind == GIF_IMAGE:
             position = sub_blocks.end(start + 11 + _colour_table_bytes(data, start + 9))
         else:
-            # As decoders do: bytes that are no block are passed over.
+            # Skip bytes that are no block, as decoders do.
             found = _BLOCK.search(data, position)
             position = found.start() if found else len(data)
             continue
@@ -179,7 +181,7 @@ class _SubBlocks:
         self._left = MAX_GIF_SUB_BLOCKS
 
     def end(self, position: int) -> int:
-        """Where the chain that begins here has ended."""
+        """The end of the chain that starts here."""
         data, size = self._data, len(self._data)
         left = self._left
         while position < size and data[position]:
@@ -192,6 +194,6 @@ class _SubBlocks:
 
 
 def _colour_table_bytes(data: bytes, flags_at: int) -> int:
-    """Bytes of the colour table that these flags, of a screen or of a frame, announce."""
+    """The size in bytes of the colour table that the flags of a screen or frame declare."""
     flags = data[flags_at] if flags_at < len(data) else 0
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0

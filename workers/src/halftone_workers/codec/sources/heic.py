@@ -18,13 +18,13 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
             "The file is a HEIC, which this service reads only with the extra"
             " halftone-workers[heic]."
         )
-    # Colours are declared as in AVIF, which has the same container.
+    # HEIC declares colours like AVIF: both use the same container.
     return avif.prepare(data, limits)
 
 
 @cache
 def is_installed() -> bool:
-    """Whether HEIC is read; if so, Pillow knows it from then on."""
+    """Register HEIC with Pillow. Returns False if the extra is not installed."""
     try:
         library = import_module("pi_heif")
     except ImportError:

@@ -1,4 +1,4 @@
-"""JPEG input: its kind, segments, scans, and an end marker if it has none."""
+"""JPEG input: checks its kind, segments and scans, and adds a missing end marker."""
 
 import io
 import re
@@ -15,12 +15,12 @@ from halftone_workers.codec.sources.prepared import (
     unsupported,
 )
 
-# A progressive JPEG has about ten scans. Thousands of them burn CPU time (388 KB: 40 s).
+# A progressive JPEG has about 10 scans. Thousands of them waste CPU time (388 KB: 40 s).
 MAX_JPEG_SCANS = 64
 # Metadata of 50 MB has 800 segments. Pillow keeps each: millions cost minutes and gigabytes.
 MAX_JPEG_SEGMENTS = 4096
 
-# A marker other than the escapes and restarts inside a scan's data.
+# Any marker except escapes and restarts, which occur inside a scan's data.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _SEQUENTIAL_FRAMES, _PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2
 _FRAMES = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
@@ -40,12 +40,13 @@ _SCAN, _END, _APP1, _APP13 = 0xDA, 0xD9, 0xE1, 0xED
 _WITHOUT_LENGTH = frozenset({0x01, 0xD8, 0xD9})
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _END_MARKER = b"\xff\xd9"
-# Decoded as picture data, these give something else than the zeros that libjpeg goes on with.
+# If these bytes are decoded as picture data, the result differs from the zeros with which libjpeg
+# continues a truncated file.
 _NOISE = bytes(range(1, 255)) * 2
 
 
 def prepare(data: bytes, limits: CodecLimits) -> Prepared:
-    """Raises ImageRefused for kinds that libjpeg does not read and for more than the limits."""
+    """Raises ImageRefused for kinds that libjpeg does not read, and if a limit is exceeded."""
     xmp, iptc = b"", b""
     frame: tuple[int, int] | None = None
     for count, (marker, start) in enumerate(segments(data)):
@@ -81,12 +82,12 @@ def _check_kind(data: bytes, marker: int, start: int, limits: CodecLimits) -> No
 
 
 def has_more_scans(data: bytes, most: int) -> bool:
-    """Whether a JPEG has more scans than that. A scan marker's bytes in a profile or behind the end
-    do not count.
+    """Whether a JPEG has more than `most` scans. The bytes of a scan marker inside a profile or
+    after the end do not count.
     """
     if _has_one_scan(data):
         return False
-    # Counting the bytes is quick, and there are no more scans than that.
+    # Counting the marker's bytes is fast, and gives an upper bound.
     if data.count(b"\xff\xda") <= most:
         return False
     scans = 0
@@ -111,7 +112,7 @@ def _has_one_scan(data: bytes) -> bool:
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """The markers before the end marker, and where the segment of each begins."""
+    """Each marker before the end marker, and the start of its segment."""
     position = 2
     while (found := _MARKER.search(data, position)) is not None:
         marker, position = found[1][0], found.end()
@@ -123,13 +124,13 @@ def segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _has_end(data: bytes) -> bool:
-    """Whether an end marker follows the last scan's data, whatever follows it."""
+    """Whether an end marker follows the last scan's data. Bytes after it do not matter."""
     if _END_MARKER not in data:
         return False
     position = 2
     for count, (marker, start) in enumerate(segments(data)):
         if count > MAX_JPEG_SEGMENTS:
-            return True  # more than a picture has, and so not worth a search
+            return True  # more segments than in any real picture: stop searching
         position = (
             start if marker in _WITHOUT_LENGTH else start + int.from_bytes(data[start : start + 2])
         )
@@ -138,10 +139,11 @@ def _has_end(data: bytes) -> bool:
 
 
 def _ended(data: bytes, *, progressive: bool) -> bytes:
-    """A JPEG without end marker, with one; as it is if parts of the picture are missing, too.
+    """Add the missing end marker to a JPEG. Return it unchanged if parts of the picture are missing
+    as well.
 
-    Cameras and phones lose the marker. Where the picture is whole, noise in place of the marker is
-    passed over; where it stops early, the noise is decoded as picture.
+    Some cameras and phones omit the marker. The test decodes the file with noise instead of the
+    marker: a complete picture ignores the noise, a truncated one shows it.
     """
     if progressive and not _is_refined(data):
         return data
@@ -161,7 +163,7 @@ def _decoded(data: bytes) -> bytes:
 
 
 def _is_refined(data: bytes) -> bool:
-    """Whether a progressive JPEG's scans bring every coefficient to its last bit."""
+    """Whether a progressive JPEG's scans contain every coefficient down to its last bit."""
     components: set[int] = set()
     missing_bits: dict[tuple[int, int], int] = {}
     for marker, start in segments(data):

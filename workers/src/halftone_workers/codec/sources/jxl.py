@@ -41,8 +41,8 @@ def decoded(data: bytes) -> Image.Image:
 
 
 def _without_orientation(exif: bytes) -> bytes:
-    """EXIF of a picture that the decoder has turned upright."""
-    # A box begins with the place of the TIFF header in it; some have "Exif" before it.
+    """The EXIF, without orientation: the decoder has already turned the picture upright."""
+    # A box starts with the offset of its TIFF header; some have "Exif" before the header.
     starts = [at for at in (exif.find(b"II*\0", 0, 32), exif.find(b"MM\0*", 0, 32)) if at >= 0]
     tags = Image.Exif()
     try:

@@ -1,4 +1,4 @@
-"""PNG input: its chunks without those that do not matter, and what they declare and say."""
+"""PNG input: drops chunks that do not matter, and reads declared colours and texts."""
 
 import zlib
 from collections.abc import Iterator
@@ -14,14 +14,15 @@ from halftone_workers.codec.metadata import photoshop_iptc
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.sources.prepared import Prepared, check_pixels, corrupt
 
-# 50 MB in chunks of 8 kB are 6,400. Each costs time, here and in Pillow.
+# 50 MB are 6,400 chunks of 8 kB. Each chunk costs time, here and in Pillow.
 MAX_PNG_CHUNKS = 250_000
-# A notice is short. Compressed text is unpacked this far and no further.
+# A notice is short. Only this much of a compressed text is unpacked.
 _MAX_TEXT_BYTES = 4 * 1024**2
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-# The ancillary chunks that Pillow is to see. Pixels may have a wrong checksum, as in browsers.
+# The ancillary chunks that are passed on to Pillow. Like browsers, accept a wrong checksum of pixel
+# data.
 _SHOWN = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"})
 _DECLARES = frozenset({b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP"})
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
@@ -75,9 +76,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk before IEND. Pixel data that are cut off come as they are.
+    """Yield kind and content of each chunk before IEND. Truncated pixel data are included.
 
-    Of the others, an ancillary one with a wrong checksum is left out, as browsers do.
+    Other ancillary chunks with a wrong checksum are skipped, as in browsers.
     """
     position = len(_SIGNATURE)
     for count in range(MAX_PNG_CHUNKS + 1):
@@ -105,7 +106,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _text(kind: bytes, content: bytes) -> tuple[str, str]:
-    """Keyword and text, empty for keywords that are not looked at and for what is broken."""
+    """Keyword and text. The text is empty for other keywords and for broken chunks."""
     name, _, rest = content.partition(b"\0")
     keyword = name.decode("latin-1")
     if keyword.lower() != "copyright" and keyword not in (_XMP_KEYWORD, _RAW_IPTC):
@@ -122,7 +123,7 @@ def _text(kind: bytes, content: bytes) -> tuple[str, str]:
 
 
 def _inflated(stored: bytes, most: int) -> bytes:
-    """At most so many bytes of a zlib stream; none of a broken one."""
+    """Unpack at most this many bytes of a zlib stream; none of a broken one."""
     try:
         return zlib.decompressobj().decompress(stored, most)
     except zlib.error:
@@ -140,7 +141,7 @@ def _raw_iptc(text: str) -> bytes:
 
 
 def _profile(declared: dict[bytes, bytes], *, gray: bool) -> tuple[bytes | None, tuple[str, ...]]:
-    """The profile by which browsers show it (PNG, third edition, 4.3), and what it cannot show."""
+    """The profile that browsers use (PNG, third edition, 4.3), and a warning for HDR colours."""
     if len(code := declared.get(b"cICP", b"")) == 4 and code[2] == 0:
         icc = profile_of_code_points(code[0], code[1], gray=gray, is_video=False)
         return icc, (_HDR_WARNING,) if is_bright(code[1]) else ()

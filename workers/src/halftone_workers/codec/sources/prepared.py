@@ -17,10 +17,10 @@ TimedFrame = tuple[Image.Image, int]
 class Prepared:
     """An input whose structure was read.
 
-    `data`: the file as Pillow is to read it. `icc`: the profile to use in place of Pillow's, where
-    `own_icc` is set. `xmp`, `iptc`, `text`: where a copyright notice may be, beside EXIF.
-    `frames`: decodes all frames where Pillow's are not what browsers show; `canvas` is their size.
-    `pages`: the numbers of Pillow's frames to take, None for all. `warnings`: what no result keeps.
+    `data`: the file for Pillow. `icc`: the profile to use instead of Pillow's, if `own_icc` is set.
+    `xmp`, `iptc`, `text`: places of a copyright notice, besides EXIF. `frames`: decodes all frames
+    if Pillow's differ from what browsers show; `canvas` is their size. `pages`: the indices of
+    Pillow's frames to use, None for all. `warnings`: features that no result keeps.
     """
 
     data: bytes
@@ -55,7 +55,7 @@ def check_pixels(size: tuple[int, int], limits: CodecLimits) -> None:
 
 
 def too_many_frames(limits: CodecLimits) -> ImageRefused:
-    """For a file whose frames are not counted further than the limit."""
+    """The error for a file with more frames than the limit, beyond which they are not counted."""
     return ImageRefused(
         ImageErrorCode.TOO_MANY_FRAMES,
         f"The image has more than {limits.max_frames} frames, which are allowed.",

@@ -1,4 +1,6 @@
-"""TIFF input: which pages are the picture, and kinds that Pillow reads wrong or not at all."""
+"""TIFF input: selects the pages of the picture, and handles kinds that Pillow reads wrongly or not
+at all.
+"""
 
 import struct
 import zlib
@@ -24,7 +26,7 @@ from halftone_workers.codec.tiff_pages import (
     with_stored_pixels,
 )
 
-# A page of 50,000 rows may have a strip for each row. Pillow makes several objects of each.
+# A page of 50,000 rows may have one strip per row. Pillow creates several objects per strip.
 MAX_STRIPS = 200_000
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
@@ -63,7 +65,7 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
             described.append(page)
             _check_page(page, layout, limits)
     except _BROKEN:
-        # What is read of it may be whole all the same: Pillow judges, within its limits.
+        # The parts that are used may still be intact: leave the decision to Pillow.
         return Prepared(data)
     if not described:
         return Prepared(data)
@@ -85,7 +87,7 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
 
 
 def kind_of(data: bytes) -> str | None:
-    """What kind of TIFF an intact file is that Pillow does not read; None if it is broken."""
+    """Describe an intact TIFF that Pillow cannot read; None if the file is broken."""
     layout = Layout.of(data)
     try:
         page = next(pages(data, layout, _READ))
@@ -130,10 +132,10 @@ def _check_page(page: Page, layout: Layout, limits: CodecLimits) -> None:
 
 
 def _whole_pages(described: list[Page], layout: Layout) -> tuple[int, ...]:
-    """The pages that are no smaller copies of others.
+    """The pages that are not reduced copies of others.
 
-    Raises ImageRefused where the picture itself is not among the pages, but behind one of them: in
-    camera raw, the pages are previews.
+    Raises ImageRefused if the picture is not a page but in a sub-IFD, as in camera raw, where the
+    pages are previews.
     """
     whole = tuple(
         at for at, page in enumerate(described) if not _number(page, _SUBFILE, layout, 0) & _REDUCED
@@ -144,14 +146,14 @@ def _whole_pages(described: list[Page], layout: Layout) -> tuple[int, ...]:
 
 
 def _readable(data: bytes, described: list[Page], layout: Layout) -> tuple[bytes, tuple[str, ...]]:
-    """The file as Pillow reads it right, and what that loses."""
+    """Change the file so that Pillow reads it correctly. Returns it with warnings of any loss."""
     warnings: tuple[str, ...] = ()
     if any(_is_cmyk_with_alpha(page, layout) for page in described):
-        # Pillow reads CMYK with a spot colour, whose pixels are stored alike.
+        # Declare alpha as a spot colour: Pillow reads that, and the pixels are stored the same way.
         data = _changed_tag(data, layout, _EXTRA, lambda page: _is_cmyk_with_alpha(page, layout))
         warnings = ("The transparency of a CMYK TIFF cannot be read; the image has none.",)
     if any(_is_misread(page, layout) for page in described):
-        # Pillow's own reader of uncompressed pixels mixes the channels up; libtiff's does not.
+        # Pillow's own reader for uncompressed pixels mixes up the channels; libtiff's does not.
         try:
             data = with_stored_pixels(data, lambda part: zlib.compress(part, 0), _DEFLATE)
         except _BROKEN:
@@ -178,7 +180,7 @@ def _is_misread(page: Page, layout: Layout) -> bool:
 
 
 def _changed_tag(data: bytes, layout: Layout, tag: int, changes: Callable[[Page], bool]) -> bytes:
-    """The file with a short of 0 in a tag of the pages that change."""
+    """Set a tag of type SHORT to 0 in the pages that `changes` selects."""
     result = bytearray(data)
     for page in pages(data, layout, _READ):
         if changes(page):

@@ -1,4 +1,4 @@
-"""WebP input: its length and its canvas."""
+"""WebP input: corrects its declared length, and checks its canvas size."""
 
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.sources.prepared import Prepared, check_pixels
@@ -12,7 +12,7 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
 
 
 def _of_its_length(data: bytes) -> bytes:
-    """The file, saying its own length if it says a larger one: libwebp waits for the rest."""
+    """Correct a declared length that is too large: libwebp would wait for more data."""
     if 8 + int.from_bytes(data[4:8], "little") <= len(data):
         return data
     return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
@@ -40,6 +40,6 @@ def is_lossless(data: bytes) -> bool:
         size = int.from_bytes(data[position + 4 : position + 8], "little")
         if kind in (b"VP8L", b"VP8 "):
             return kind == b"VP8L"
-        # An animation's frame is a chunk with 16 bytes of its own, then chunks again.
+        # A frame of an animation is a chunk: a header of 16 bytes, then nested chunks.
         position += 8 + 16 if kind == b"ANMF" else 8 + size + size % 2
     return False

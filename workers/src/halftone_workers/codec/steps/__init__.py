@@ -1,5 +1,5 @@
-"""What is done to decoded frames before they are encoded: one function a step.
+"""The steps between decoding and encoding, one function each.
 
-A step takes the frames and the job, and returns frames. It returns the same object if its options
-ask for nothing. `codec/pipeline.py` lists the steps in their order.
+A step takes the frames and the job, and returns frames. It returns the same object if it has
+nothing to do. `codec/pipeline.py` lists the steps in their order.
 """

@@ -24,7 +24,7 @@ def crop(frames: Frames, job: Job) -> Frames:
 def trim(frames: Frames, job: Job) -> Frames:
     """Cut off a border of the colour of the upper left pixel, within a tolerance in 8-bit levels.
 
-    Of several frames, the border that all of them have.
+    For several frames, cut off the border that all of them share.
     """
     tolerance = job.options.trim
     if tolerance is None or len({picture.image.size for picture in frames.pictures}) > 1:
@@ -47,12 +47,12 @@ def trim(frames: Frames, job: Job) -> Frames:
 
 
 def inside_border(image: Image.Image, tolerance: int) -> Box | None:
-    """What is inside a border of one colour; None for an image of nothing else."""
+    """The box inside a border of one colour; None if the whole image has this colour."""
     corner = image.getpixel((0, 0))
     ground = Image.new(image.mode, image.size, corner)
     if image.mode != "RGBA":
         return _differing(ImageChops.difference(image, ground), tolerance)
-    # Clear pixels have a colour that nobody sees.
+    # The colour of fully transparent pixels is invisible and must not count.
     alpha = ImageChops.difference(image.getchannel("A"), ground.getchannel("A"))
     if isinstance(corner, tuple) and corner[3] == 0:
         return _differing(alpha, tolerance)

@@ -14,7 +14,7 @@ _SHARPEN = ImageFilter.UnsharpMask(radius=1.0, percent=80, threshold=2)
 
 
 def apply_filters(frames: Frames, job: Job) -> Frames:
-    """Apply the filters in the order given. Transparency is left as it is, but for `blur`."""
+    """Apply the filters in the given order. Only `blur` changes transparency."""
     if not job.options.filters:
         return frames
     frames = in_mixable_colours(frames)
@@ -28,7 +28,7 @@ def _applied(change: Change, amount: float, image: Image.Image) -> Image.Image:
 
 
 def _on_colour(change: Change) -> Change:
-    """Change the colours alone; alpha is put back."""
+    """Change only the colours, and keep alpha."""
 
     def changed(image: Image.Image, amount: float) -> Image.Image:
         if image.mode != "RGBA":
@@ -49,7 +49,7 @@ def _sharpen(image: Image.Image, _: float) -> Image.Image:
 
 
 def _blur(image: Image.Image, radius: float) -> Image.Image:
-    """With premultiplied colours, so that clear pixels give no colour to their neighbours."""
+    """Blur premultiplied colours, so that transparent pixels do not bleed into their neighbours."""
     if image.mode != "RGBA":
         return image.filter(ImageFilter.GaussianBlur(radius))
     blurred = image.convert("RGBa").filter(ImageFilter.GaussianBlur(radius))
@@ -61,7 +61,7 @@ def _brightness(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _contrast(image: Image.Image, factor: float) -> Image.Image:
-    """Around middle gray, so that all images of a catalogue change alike."""
+    """Change contrast around middle gray, so that all images of a catalogue change equally."""
     return image.point(
         [min(255, max(0, round(127.5 + (level - 127.5) * factor))) for level in range(256)]
         * len(image.getbands())
@@ -73,7 +73,9 @@ def _saturation(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _autocontrast(image: Image.Image, _: float) -> Image.Image:
-    """Darkest to black and lightest to white, with the hue kept; 0.5 % of the pixels may clip."""
+    """Stretch the darkest level to black and the lightest to white, keeping the hue; 0.5 % of the
+    pixels may clip.
+    """
     return ImageOps.autocontrast(image, cutoff=0.5, preserve_tone=True)
 
 

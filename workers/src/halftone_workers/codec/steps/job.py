@@ -1,4 +1,4 @@
-"""What a step knows of the output it works for."""
+"""The output that a step works on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,8 +15,8 @@ from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
 class Job:
     """One output of an image. Steps add warnings.
 
-    `holds_alpha`: its format has transparency. `white_share`: that of the edge before a border was
-    cut off or put around.
+    `holds_alpha`: whether its format has transparency. `white_share`: the white share of the edge,
+    before a border was cut off or added.
     """
 
     options: ImageOptions
@@ -35,10 +35,10 @@ def each_picture(frames: Frames, change: Callable[[Picture], Picture]) -> Frames
 
 
 def each_image(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frames:
-    """Change every frame, whatever its size; the profile stays."""
+    """Change every frame, of any size, and keep its profile."""
     return each_picture(frames, lambda picture: replace(picture, image=change(picture.image)))
 
 
 def in_mixable_colours(frames: Frames) -> Frames:
-    """The frames in sRGB, as gray, RGB or RGBA: what is mixed must mean the same colours."""
+    """Convert the frames to sRGB, as gray, RGB or RGBA: only colours of one space can be mixed."""
     return each_picture(frames, lambda one: to_mode(in_srgb(one), ("RGB", "RGBA", "L")))

@@ -1,4 +1,4 @@
-"""A background: around an image, and behind transparency that the format cannot hold."""
+"""Adds a background: around an image, and behind transparency that the format cannot hold."""
 
 from PIL import Image
 
@@ -25,7 +25,7 @@ def pad(frames: Frames, job: Job) -> Frames:
 
 
 def _canvas(size: tuple[int, int], asked: tuple[int, int], job: Job) -> tuple[int, int]:
-    """The size asked for; smaller for a preset in which the product has to fill the frame."""
+    """The requested size; smaller for a preset that requires the product to fill the frame."""
     if job.preset is None or (rule := job.preset.rule(RuleKind.MIN_PRODUCT_SHARE)) is None:
         return asked
     factor = max(side / limit for side, limit in zip(size, asked, strict=True))
@@ -55,7 +55,7 @@ def _padded(image: Image.Image, size: tuple[int, int], ground: Colour, job: Job)
 
 
 def flatten(frames: Frames, job: Job) -> Frames:
-    """Without transparency, on the background, where the format has none."""
+    """Put the image on the background if the format has no transparency."""
     if job.holds_alpha or not any(picture.has_alpha for picture in frames.pictures):
         return frames
     red, green, blue = job.options.background.rgb or _WHITE
@@ -67,12 +67,12 @@ def flatten(frames: Frames, job: Job) -> Frames:
         return canvas
 
     is_white = (red, green, blue) == _WHITE
-    # White means the same in every profile; another colour is one of sRGB.
+    # White is the same in every profile; other colours are given in sRGB.
     return each_image(_in_colour(frames) if is_white else in_mixable_colours(frames), on_ground)
 
 
 def _in_colour(frames: Frames) -> Frames:
-    """Gray with a profile of gray moves to sRGB, since the result is RGB."""
+    """Convert gray with a gray profile to sRGB, because the result is RGB."""
     has_gray_profile = any(
         picture.icc is not None and picture.image.mode in ("L", "LA", "La", "1")
         for picture in frames.pictures

@@ -1,4 +1,4 @@
-"""What a preset mends: colours to sRGB, and a background that is nearly white."""
+"""Corrections of a preset: converts colours to sRGB, and makes nearly white backgrounds white."""
 
 from PIL import Image
 
@@ -7,12 +7,12 @@ from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.measuring import is_srgb, white_share
 from halftone_workers.codec.steps.job import Job, each_image, in_mixable_colours
 
-# A background from this level on is meant to be white, if it varies by no more than this.
+# A background of at least level 235 that varies by at most 12 levels is meant to be white.
 _NEARLY_WHITE, _MOST_SPREAD = 235, 12
 
 
 def to_srgb(frames: Frames, job: Job) -> Frames:
-    """Convert to sRGB for a preset that wants it."""
+    """Convert to sRGB for a preset that requires it."""
     if job.preset is None or job.preset.rule(RuleKind.SRGB) is None:
         return frames
     if all(is_srgb(picture.icc) and picture.image.mode != "CMYK" for picture in frames.pictures):
@@ -21,7 +21,7 @@ def to_srgb(frames: Frames, job: Job) -> Frames:
 
 
 def whiten(frames: Frames, job: Job) -> Frames:
-    """Make a uniform, nearly white background white, for a preset that wants it white."""
+    """Make a uniform, nearly white background white, for a preset that requires white."""
     if job.preset is None or job.preset.rule(RuleKind.WHITE_BACKGROUND) is None:
         return frames
     mixable = in_mixable_colours(frames)
@@ -35,7 +35,7 @@ def whiten(frames: Frames, job: Job) -> Frames:
 
 
 def _nearly_white_ground(image: Image.Image) -> int | None:
-    """The darkest level of the edge, if all of it is nearly white and not white yet."""
+    """The darkest level of the edge, if the whole edge is nearly white but not yet white."""
     width, height = image.size
     boxes = (
         (0, 0, width, 1), (0, height - 1, width, height),
@@ -49,6 +49,6 @@ def _nearly_white_ground(image: Image.Image) -> int | None:
 
 
 def _raised(image: Image.Image, ground: int) -> Image.Image:
-    """Levels stretched so that the ground's become 255."""
+    """Stretch the levels so that those of the background become 255."""
     table = [min(255, round(level * 255 / ground)) for level in range(256)]
     return image.point(table * len(image.getbands()))

@@ -1,4 +1,4 @@
-"""Sizes: how an image meets a box, and the resampling."""
+"""Resizes: how an image fits or covers a box, and the resampling."""
 
 from array import array
 from dataclasses import replace
@@ -13,7 +13,7 @@ from halftone_workers.codec.steps.job import Job, each_picture, in_mixable_colou
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
-# What an attention map is judged at: enough for a product, and little work.
+# The size of an attention map: large enough for a product, and fast.
 _ATTENTION_SIDE = 96
 
 _EDGES: dict[Gravity, tuple[float, float]] = {
@@ -44,9 +44,9 @@ def resize(frames: Frames, job: Job) -> Frames:
 
 
 def target_size(size: Size, options: ImageOptions, preset: Preset | None = None) -> Size:
-    """The size in which the whole image is shown, without what `pad` adds and `cover` cuts off.
+    """The size of the whole image, without what `pad` adds or `cover` cuts off.
 
-    A preset's smallest size is kept, unless the options ask for less.
+    It is at least the preset's minimum, unless the options ask for less.
     """
     fill = 1.0 if preset is None else preset.fill
     asked = _target_size(size, options, fill if options.fit is Fit.PAD else 1.0)
@@ -80,13 +80,13 @@ def _target_size(size: Size, options: ImageOptions, fill: float) -> Size:
 
 
 def scaled(size: Size, factor: float) -> Size:
-    """Both sides multiplied, at least one pixel each."""
+    """Both sides multiplied by the factor, at least 1 pixel each."""
     width, height = size
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def resampled(picture: Picture, size: Size, box: Box | None = None) -> Picture:
-    """The picture, or the part of it in a box, in this size."""
+    """Scale the picture, or the part of it inside a box, to this size."""
     picture = without_palette(picture)
     image = picture.image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=2.0)
     return replace(picture, image=image)
@@ -96,7 +96,7 @@ def _cover(frames: Frames, wanted: Size, job: Job) -> Frames:
     size = frames.full_size or frames.first.size
     if job.options.mode is Mode.SCALE:
         size = scaled(size, job.options.scale)
-    # Not enlarged: the largest part of this shape.
+    # Without enlarging: the largest part with this aspect ratio.
     factor = min(1.0, *(side / limit for side, limit in zip(size, wanted, strict=True)))
     if factor < 1 and not job.options.enlarge:
         given, wanted = wanted, scaled(wanted, factor)
@@ -113,7 +113,9 @@ def _cover(frames: Frames, wanted: Size, job: Job) -> Frames:
 
 
 def covering(size: Size, wanted: Size, place: tuple[float, float]) -> Box:
-    """The largest box of a shape in an image. `place`: the share of free room left of and above."""
+    """The largest box with this aspect ratio in an image. `place`: the shares of the free space to
+    its left and above it.
+    """
     factor = min(side / limit for side, limit in zip(size, wanted, strict=True))
     width, height = min(wanted[0] * factor, size[0]), min(wanted[1] * factor, size[1])
     left, upper = (size[0] - width) * place[0], (size[1] - height) * place[1]
@@ -121,7 +123,7 @@ def covering(size: Size, wanted: Size, place: tuple[float, float]) -> Box:
 
 
 def edges_of(gravity: Gravity) -> tuple[float, float]:
-    """The share of the free room left of and above what a gravity places."""
+    """The shares of the free space to the left and above, for a gravity."""
     return _EDGES.get(gravity, (0.5, 0.5))
 
 
@@ -133,9 +135,9 @@ def _place(frames: Frames, wanted: Size, gravity: Gravity) -> tuple[float, float
 
 
 def attention(image: Image.Image, wanted: Size) -> tuple[float, float]:
-    """Where to place a box of this shape to have most detail in it.
+    """Where to place a box of this aspect ratio so that it contains the most detail.
 
-    Detail is contrast between neighbours, and colour. The same image gives the same place.
+    Detail is contrast between neighbours, and strong colour. The result is deterministic.
     """
     small = image.convert("RGBA")
     small.thumbnail((_ATTENTION_SIDE, _ATTENTION_SIDE), Image.Resampling.BOX)
@@ -147,12 +149,12 @@ def attention(image: Image.Image, wanted: Size) -> tuple[float, float]:
 
 
 def _detail(image: Image.Image) -> Image.Image:
-    """Gray that is bright where a picture has edges or strong colour."""
+    """A gray map that is bright where a picture has edges or strong colour."""
     gray = image.convert("LA")
     ground = Image.new("L", image.size, 255)
     ground.paste(gray.getchannel("L"), mask=gray.getchannel("A"))
     edges = ground.filter(ImageFilter.FIND_EDGES)
-    # FIND_EDGES leaves the outermost pixels as they are.
+    # FIND_EDGES does not filter the outermost pixels.
     frame = Image.new("L", image.size, 0)
     inner = (1, 1, max(image.width - 1, 1), max(image.height - 1, 1))
     frame.paste(edges.crop(inner), inner[:2])
@@ -169,7 +171,7 @@ def _sums(detail: Image.Image, *, across: bool) -> list[float]:
 
 
 def _best_window(values: list[float], length: float) -> float:
-    """The place of the window of this length with the highest sum: 0 at the start, 1 at the end."""
+    """The position of the window of this length with the highest sum: 0 is the start, 1 the end."""
     free = len(values) - round(length)
     if free <= 0:
         return 0.5

@@ -1,4 +1,4 @@
-"""An image laid over the output."""
+"""Draws a watermark image over the output."""
 
 from PIL import Image
 
@@ -9,7 +9,7 @@ from halftone_workers.codec.steps.resize import attention, edges_of
 
 
 def watermark(frames: Frames, job: Job) -> Frames:
-    """Lay the watermark over every frame, made smaller where the frame is."""
+    """Draw the watermark over every frame. A watermark larger than the frame is scaled down."""
     mark = job.watermark
     if mark is None:
         return frames
