@@ -1,19 +1,19 @@
-"""Which image libraries this worker has, for `halftone doctor` to compare between workers."""
+"""Lists this worker's image libraries, so that `halftone doctor` can compare workers."""
 
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 
-# What reads and writes images in every worker, and the optional accelerator.
+# The image libraries of every worker, and the optional accelerator.
 _ENGINES = ("pillow", "pyoxipng", "halftone-jpeg")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @cache
 def engine_versions() -> dict[str, str]:
-    """The image libraries that are installed, by distribution: their versions.
+    """The versions of the installed image libraries, by distribution.
 
-    Beside those of every worker, what the optional extras bring.
+    They include those of the optional extras.
     """
     names = [*_ENGINES, *_optional()]
     return {name: found for name in names if (found := _version(name)) is not None}

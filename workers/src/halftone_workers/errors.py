@@ -1,7 +1,7 @@
 """Every error that the workers raise for their own callers to catch.
 
-Except Stopping (runtime.py): its base class is Dramatiq's, which the codec processes, importing
-this module, must not load.
+The exception is Stopping (runtime.py). It derives from a class of Dramatiq, and the codec
+processes, which import this module, must not load Dramatiq.
 """
 
 from collections.abc import Callable
@@ -62,8 +62,8 @@ class NotModified(HalftoneError):
 
 
 class FetchFailed(HalftoneError):
-    """An image could not be fetched. `retry_after_seconds` is the pause its server asked for, if
-    any; `silent_host` the host, where it did not answer in time.
+    """An image could not be fetched. `retry_after_seconds` is the pause that its server asked for,
+    if any. `silent_host` is the host, if it did not answer in time.
     """
 
     def __init__(

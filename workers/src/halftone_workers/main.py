@@ -47,8 +47,8 @@ log = structlog.get_logger(__name__)
 
 # Each connection is an open file. Many systems allow 1,024 unless a program asks for more.
 OPEN_FILES = MAX_CONNECTIONS + 1024
-# glibc gives each thread its own memory arena and keeps freed memory there. These threads rarely
-# run at the same time, so one arena is enough.
+# glibc gives each thread its own memory arena and keeps freed memory there. These threads take
+# turns, so one arena is enough.
 _M_ARENA_MAX, ARENAS = -8, 1
 # After the grace period, interrupted products have this long to be handed back.
 HAND_BACK_SECONDS = 10

@@ -1,8 +1,8 @@
-"""What a worker process works with: database, store, and an event loop with HTTP client and codec
-processes on it.
+"""A worker process's resources: database, store, and an event loop with the HTTP client and the
+codec processes.
 
-Actors run in Dramatiq's threads and speak to the database there; what waits for the network or for
-a codec runs on the one event loop of the process.
+Actors run in Dramatiq's threads and use the database there. Work that waits for the network or for
+a codec process runs on the single event loop of the process.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from halftone_workers.storage_gate import StorageGate
 
 log = structlog.get_logger(__name__)
 
-# Statements take a millisecond: a few connections serve many products at once.
+# A statement takes 1 ms, so a few connections serve many products at once.
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
@@ -101,7 +101,7 @@ class Runtime:
         )
         self._aborted = threading.Event()
         self._images: set[asyncio.Task[Any]] = set()
-        # In all, until they were compressed.
+        # The sum over all images, until they were compressed.
         self._image_seconds = 0.0
         self._asked: deque[tuple[float, float, float, float]] = deque(
             [(time.monotonic(), 0, 0, 0)], TIMES_ASKED

@@ -1,4 +1,4 @@
-"""The workers' own settings, beside those they share with the API."""
+"""The workers' own settings, in addition to those they share with the API."""
 
 import os
 from importlib.metadata import version
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from halftone_shared.runtime.settings import CommonSettings
 
-# Slow receivers must not take the places of products.
+# Slow webhook receivers must not take the places of products.
 WEBHOOKS_AT_ONCE = 4
 
 

@@ -191,9 +191,9 @@ class Places:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.release(who)  # it came free in the same moment
+                self.release(who)  # the place was granted in the same moment
             else:
-                with suppress(KeyError, ValueError):  # release() may have passed over it
+                with suppress(KeyError, ValueError):  # _hand_out() may have removed it
                     self._turns.remove(who, turn)
             if isinstance(error, TimeoutError):
                 raise NoPlace from None
@@ -222,7 +222,7 @@ class Places:
 
     @contextmanager
     def taken(self, who: Who) -> Iterator[None]:
-        """Hold, until the block ends, the place that acquire() gave."""
+        """Hold the place from acquire() until the block ends."""
         try:
             yield
         finally:

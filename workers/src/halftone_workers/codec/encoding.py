@@ -49,7 +49,7 @@ def encode_frames(
 
 
 def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) -> Encoded | None:
-    """A JPEG that stays one at its size, without decoding it; None if it must be decoded."""
+    """Encode a JPEG that keeps format and size without decoding it; None if it must be decoded."""
     image, data, metadata = source.image, source.prepared.data, source.kept
     with decoding():
         if not can_requantise(image):

@@ -23,7 +23,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class FormatFacts:
-    """What a format can hold. `max_side`: the longest side in pixels that it can.
+    """A format's capabilities. `max_side`: its longest possible side in pixels.
 
     `name`: in messages. `is_written`: it may be an output, not only an input.
     """
@@ -175,7 +175,7 @@ def is_text(data: bytes) -> bool:
     try:
         head = codecs.getincrementaldecoder("utf-8")().decode(
             data[:_HEAD_BYTES]
-        )  # the last letter may be cut
+        )  # the last character may be truncated
     except UnicodeDecodeError:
         return bool(
             _MARKUP.match(data[:_HEAD_BYTES].decode("latin-1").removeprefix("\xef\xbb\xbf"))

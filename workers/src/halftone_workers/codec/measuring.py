@@ -14,7 +14,7 @@ _WHITE = 254
 _SRGB_COLORANTS = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7139))
 # The width of the edge: this share of the shorter side, at least 1 pixel.
 _EDGE_SHARE = 0.01
-# A JPEG's noise around a product on a flat ground.
+# Tolerance for JPEG noise around a product on a flat background.
 _TRIM_TOLERANCE = 12
 
 

@@ -1,4 +1,4 @@
-"""Errors of image libraries that mean that there was no more memory."""
+"""Recognizes errors of image libraries that mean that memory ran out."""
 
 _SIGNS = ("out of memory", "memory allocation")
 

@@ -44,7 +44,7 @@ def with_palette(image: Image.Image, colours: int) -> Image.Image:
         return image
     if image.mode in ("L", "P") and len(image.getcolors() or ()) <= colours:
         return image
-    if image.mode == "L":  # stays gray, as its profile may be one of gray
+    if image.mode == "L":  # stays gray, because its profile may be for gray
         return _reduced(image.convert("RGB"), colours).convert("L")
     if image.mode == "P":
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")

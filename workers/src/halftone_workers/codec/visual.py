@@ -78,7 +78,7 @@ def _score(reference: Image.Image, data: bytes) -> float:
 
 
 def _seen(image: Image.Image) -> Image.Image:
-    """The first frame in RGB on white, or tiles of it side by side."""
+    """The first frame in RGB on white; for a large image, tiles of it side by side."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")

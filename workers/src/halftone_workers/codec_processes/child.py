@@ -1,5 +1,4 @@
-"""One codec process: reads jobs from its parent's socket, compresses, answers, until the socket
-closes.
+"""One codec process: reads jobs from its parent's socket and answers them until the socket closes.
 
 It has no secrets, no connection except that socket, and cannot open one. Its memory is limited, it
 cannot change files or start programs, and it ends with its parent. So an image that exploits a
@@ -62,7 +61,7 @@ def answer(job: Head, data: bytes) -> Message:
     except Exception as error:  # noqa: BLE001 - a bug in our code or in an encoder costs one image
         if is_out_of_memory(error):
             return _too_large()
-        with suppress(OSError):  # where standard error is a file, this process cannot write it
+        with suppress(OSError):  # if standard error is a file, this process may not write to it
             traceback.print_exc()
         return refusal(
             ImageErrorCode.ENCODE_CRASHED,

@@ -233,7 +233,7 @@ class CodecProcess:
         return self._process.poll() is not None
 
     def memory_bytes(self) -> int:
-        """Resident memory; 0 where the system does not say (Linux does)."""
+        """Resident memory in bytes; 0 on systems other than Linux, which do not report it."""
         try:
             resident_pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""Landlock (Linux 5.13 and later): a process that sees no files but those of Python.
+"""Landlock (Linux 5.13 and later): limits a process to the files of Python and its libraries.
 
 Landlock needs only three system calls, so no library is used. On a kernel without Landlock nothing
 happens; the seccomp filter (system_calls.py) still applies.

@@ -89,8 +89,8 @@ class CodecPool:
         """Compress in the next free process: the main output, and the variants by name.
 
         `watermarks`: the bytes of each by its URL in the options. `processed`: outputs of an
-        external service by the variant's name, which are judged and not made. Raises ImageRefused,
-        also when the image took too long or broke its process.
+        external service by the variant's name, which are checked instead of made. Raises
+        ImageRefused, also if the image took too long or crashed its process.
         """
         marks, made = watermarks or {}, processed or {}
         head = job_head(options, self._limits, _sizes(marks), _sizes(made))
@@ -154,7 +154,7 @@ class CodecPool:
         for process in list(self._all):
             if not process.jobs and process.has_ended():
                 CODEC_ENDS.labels("idle").inc()
-                self._replace(process)  # killed while it had nothing to do: no image is to blame
+                self._replace(process)  # killed while idle: no image caused it
         is_beyond = len(self._all) > self._size and self.busy >= self._size
         if is_beyond and self._held.by_payer(job.who):
             return None  # the processes beyond their number are for owners who have none

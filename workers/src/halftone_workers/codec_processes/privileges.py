@@ -50,7 +50,7 @@ def forbid_inspection() -> None:
 
 
 def _is_open_to_all(folder: Path) -> bool:
-    """Whether anybody may read a folder, and enter all above it."""
+    """Whether any user may read this folder and enter all of its parents."""
     wanted = stat.S_IXOTH | stat.S_IROTH
     if folder.stat().st_mode & wanted != wanted:
         return False

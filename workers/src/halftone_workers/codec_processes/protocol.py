@@ -1,4 +1,4 @@
-"""Messages between a worker and its codec processes: a JSON head, and bytes behind it.
+"""Messages between a worker and its codec processes: a JSON head, followed by bytes.
 
 A job's bytes are the image, then the watermarks, then outputs that an external service made. An
 answer's bytes are its outputs, one after another; an output without bytes is the image itself.
@@ -18,13 +18,13 @@ from halftone_shared.model.states import Action
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.errors import ImageRefused
 
-# Lengths of a message's JSON head and of the bytes behind it.
+# The lengths of a message's JSON head and of the bytes that follow it.
 HEADER = struct.Struct("!II")
 Head = dict[str, Any]
 Message = tuple[Head, bytes]
 
 
-# The name and the number of bytes of each further file of a job.
+# The name and size in bytes of each additional file of a job.
 Sizes = tuple[tuple[str, int], ...]
 Arguments = tuple[bytes, ImageOptions, CodecLimits, Mapping[str, bytes], Mapping[str, bytes] | None]
 
@@ -52,7 +52,7 @@ def read_job(head: Head, data: bytes) -> Arguments:
 
 
 def _split(data: bytes, sizes: Sequence[tuple[str, int]]) -> tuple[bytes, dict[str, bytes]]:
-    """The bytes, and the files of these names and sizes that are at their end."""
+    """Split off the files with these names and sizes from the end of the bytes."""
     files: dict[str, bytes] = {}
     end = len(data)
     for name, size in reversed(sizes):

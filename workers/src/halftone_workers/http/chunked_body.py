@@ -89,7 +89,7 @@ class ChunkedBody:
         return not self._is_in_trailer
 
     def _refuse_if_unreadable(self) -> None:
-        """The line may not be whole. The end of the chunk before is part of what is looked at."""
+        """Check a line that may be incomplete, together with the end of the chunk before it."""
         line = self._received[self._at : self._at + _MAX_LINE_BYTES]
         is_next = self._size is _NEXT_SIZE
         begins_well = not is_next or line[:1] in (b"", b"\n") or line[:2] in (b"\r", b"\r\n")

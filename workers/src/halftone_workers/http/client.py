@@ -61,7 +61,7 @@ class OutgoingHttp:
         content: bytes | None = None,
         who: Who = NOBODY,
     ) -> AsyncIterator[httpx.Response]:
-        """One exchange, without following a redirect and without reading the body.
+        """Send one request. Does not follow redirects or read the body.
 
         Use `response.aiter_raw()`: httpx would decode any encoding that the answer claims, without
         a size limit. Waiting for a free connection, of the host or in total, does not count against
@@ -103,7 +103,7 @@ def _headers(url: httpx.URL, user_agent: str) -> dict[str, str]:
 
 
 def tls_context() -> ssl.SSLContext:
-    """The machine's certificate authorities, and Mozilla's for machines that have none."""
+    """TLS settings with the machine's certificate authorities, and Mozilla's if it has none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

@@ -46,7 +46,7 @@ from halftone_workers.sharing import NOBODY, Who
 MAX_RETRY_AFTER_SECONDS = 3600.0
 _NOT_MODIFIED = 304
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Statuses that another attempt may change; every other one below 200 or above 299 is final.
+# Statuses that are worth another attempt; every other one below 200 or above 299 is final.
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS = {"Accept": "image/*, */*;q=0.5"}
 # For a file that is not shared with everybody, these hosts answer 200 with a sign-in page.

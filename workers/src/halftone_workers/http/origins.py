@@ -176,8 +176,8 @@ class Origins:
 
     @asynccontextmanager
     async def turn(self, own: OwnOrigins, url: str, until: Deadline) -> AsyncIterator[None]:
-        """Wait for a turn at the URL's host, and keep its connection until the block ends. Raises
-        HostBusy.
+        """Wait until the owner's limits allow a request to the URL's host, and count the connection
+        until the block ends. Raises HostBusy.
         """
         found = own.at(httpx.URL(url))
         if found is None or not (found[1].requests_per_second or found[1].connections):

@@ -199,7 +199,7 @@ async def _made(
                 url, product.who, known=known.source if known else None, own=how.own
             )
     except NotModified:
-        assert known is not None  # noqa: S101 - the server was asked by what is known
+        assert known is not None  # noqa: S101 - the request used its validators
         return _Known(position, known, known.source)
     try:
         source = Source(await sha256_of(original.data), original.etag, original.last_modified)
@@ -239,7 +239,7 @@ async def _compressed(
 def _file_name(
     claim: Claim, position: int, number: int, outputs: int, variant: str, extension: str
 ) -> str:
-    """`number` counts the outputs of the image from 0; the names were made at the upload."""
+    """`number` counts the image's outputs from 0. The names were chosen at the upload."""
     own_names = claim.output_names
     own_name = own_names[(position - 1) * outputs + number] if own_names else None
     return image_name(

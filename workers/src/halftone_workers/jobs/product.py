@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 300.0
 # How long a product with an option that this worker does not know waits for a newer worker, and
-# how often the log says so.
+# the minimum interval between log warnings about it.
 NEWER_WORKER_SECONDS = 10.0
 NEWER_WARNING_SECONDS = 60.0
 
@@ -397,8 +397,8 @@ class Fruitless:
 
 
 def backoff_seconds(attempt: int) -> float:
-    """How long to wait after the `attempt`-th attempt (from 1): doubling, spread by ± 25 %, so that
-    failures do not return together.
+    """Seconds to wait after the `attempt`-th attempt (from 1). The pause doubles with each attempt
+    and varies by ± 25 %, so that failed products do not return all at once.
     """
     delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1), MAX_BACKOFF_SECONDS)
     return delay * random.uniform(0.75, 1.25)  # noqa: S311 - jitter

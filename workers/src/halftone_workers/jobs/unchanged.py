@@ -44,7 +44,7 @@ class Unchanged:
         self._engine = engine
         self._claim = claim
         self._keys = _keys_of(claim, options)
-        # A watermark may have changed behind its URL.
+        # The watermark may have changed although its URL is the same.
         self._is_possible = options.watermark_url is None
         self._found = self._find() if self._is_possible else {}
         self._made: list[KnownImage] = []

@@ -18,7 +18,7 @@ MAX_WATERMARK_BYTES = 5 * 1024 * 1024
 
 
 class Watermarks:
-    """Fetches watermarks by the rules for every fetch. For the event loop."""
+    """Fetches watermarks with the same rules as images. Use it on the event loop."""
 
     def __init__(self, fetcher: ImageFetcher) -> None:
         self._fetcher = fetcher

@@ -1,4 +1,4 @@
-"""AVIF input: colours that are declared by code points."""
+"""AVIF input: reads colours that are declared by code points."""
 
 from halftone_workers.codec.colour_profiles import is_bright, profile_of_code_points
 from halftone_workers.codec.options import CodecLimits

@@ -101,7 +101,9 @@ def has_more_scans(data: bytes, most: int) -> bool:
 
 
 def _has_one_scan(data: bytes) -> bool:
-    """Whether it is sequential with all components in its first scan: libjpeg refuses a second."""
+    """Whether it is sequential and its first scan has all components: libjpeg then refuses a second
+    scan.
+    """
     components = b""
     for marker, start in segments(data):
         if marker in _SEQUENTIAL_FRAMES:

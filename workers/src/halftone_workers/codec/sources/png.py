@@ -27,7 +27,7 @@ _SHOWN = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"})
 _DECLARES = frozenset({b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP"})
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _XMP_KEYWORD = "XML:com.adobe.xmp"
-# ImageMagick's way of storing IPTC, in hexadecimal digits.
+# ImageMagick stores IPTC under this keyword, in hexadecimal digits.
 _RAW_IPTC = "Raw profile type iptc"
 _SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 500
 _HDR_WARNING = "Colours brighter than white (HDR) were shown as white."

@@ -1,4 +1,4 @@
-"""Cutting a rectangle out, and cutting off a border of one colour."""
+"""Cuts out a rectangle, and cuts off a border of one colour."""
 
 from PIL import Image, ImageChops
 
