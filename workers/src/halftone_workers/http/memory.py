@@ -15,9 +15,9 @@ PATIENCE_SECONDS = 30.0
 class MemoryBudget:
     """Limits the bytes of fetched images in memory. Fetching slows down when the codec is behind.
 
-    Each owner and each request has a share (sharing.Share). If all images wait for each other, each
-    with part of its bytes, the one that asked first may exceed its share, and the budget by at most
-    its own size. So one image can always finish.
+    Each owner and each request has a share (sharing.Share). Only if all images wait for each other,
+    each with part of its bytes, may the one that asked first exceed its share, and the budget by at
+    most its own size. So one image can always finish.
     """
 
     def __init__(self, total_bytes: int) -> None:
