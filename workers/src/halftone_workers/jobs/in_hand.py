@@ -31,8 +31,8 @@ class Waiting:
 
 
 class InHand:
-    """One claimed product. It calls `leave_place` at most once, on the event loop, when all unfinished
-    images wait for the network.
+    """One claimed product. It calls `leave_place` at most once, on the event loop, when all its
+    unfinished images wait for the network.
 
     Use it on the event loop, except where a method says otherwise.
     """
