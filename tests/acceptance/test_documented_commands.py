@@ -40,6 +40,7 @@ def folder(tmp_path: Path, origin: Origin) -> Path:
 def test_commands_of_the_readme_work(service: Service, folder: Path) -> None:
     request_id = service.accepted((folder / "products.csv").read_text())
     service.ended(request_id)
+    (folder / "export.csv").write_text((folder / "products.csv").read_text())
     commands = _commands(ROOT / "README.md")
     assert {command.split()[0] for command in commands} >= {"cat", "curl", ".venv/bin/halftone"}
     _run(commands, service, folder, (README_ID, request_id))

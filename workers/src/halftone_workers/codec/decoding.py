@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES
 from halftone_workers.codec.encoders import Frames
+from halftone_workers.codec.exif import ORIENTATION_TAG, kept_exif
 from halftone_workers.codec.formats import Format
 from halftone_workers.codec.opening import Source, decoding, frame_numbers
 from halftone_workers.codec.pixels import (
@@ -25,10 +26,14 @@ def decode(source: Source, *, all_frames: bool, needed: tuple[int, int] | None =
     `needed`: the upright size that is needed. A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is
     not smaller than that. Raises ImageRefused.
     """
+    exact_size: tuple[float, float] | None = None
     with decoding():
         if needed is not None and source.format is Format.JPEG:
             is_turned = source.size != source.image.size
-            source.image.draft(None, needed[::-1] if is_turned else needed)
+            smaller = source.image.draft(None, needed[::-1] if is_turned else needed)
+            # Turning moves the incomplete row and column away from the end, so they stay there.
+            if smaller is not None and kept_exif(source.image).get(ORIENTATION_TAG, 1) == 1:
+                exact_size = smaller[1][2:]
         pictures, durations = [], []
         for picture, duration in _frames(source):
             pictures.append(_prepared(picture))
@@ -39,6 +44,7 @@ def decode(source: Source, *, all_frames: bool, needed: tuple[int, int] | None =
         pictures,
         durations,
         full_size=_full_size(source, pictures[0]),
+        exact_size=exact_size,
         plays=_plays(source),
         still_first=bool(source.image.info.get("default_image")),
         lossless=source.format is Format.WEBP and is_lossless(source.data),

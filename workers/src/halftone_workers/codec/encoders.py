@@ -49,8 +49,10 @@ class Frames:
     """A decoded image: its frames, their durations in milliseconds, and the number of plays (0:
     endless).
 
-    `full_size`: the source's size, if a JPEG was decoded smaller. `still_first`: the first picture
-    is not a frame, but a fallback for viewers without animation (APNG's default image).
+    `full_size`: the source's size, if a JPEG was decoded smaller. `exact_size`: in that case, the
+    size without the part of the last row and column that has no source pixels (37.5 of 38).
+    `still_first`: the first picture is not a frame, but a fallback for viewers without animation
+    (APNG's default image).
     """
 
     pictures: Sequence[Picture]
@@ -58,6 +60,7 @@ class Frames:
     plays: int = 0
     still_first: bool = False
     full_size: tuple[int, int] | None = None
+    exact_size: tuple[float, float] | None = None
     lossless: bool = False
     kept: Kept = field(default_factory=Kept)
 

@@ -40,7 +40,8 @@ def resize(frames: Frames, job: Job) -> Frames:
 
     if all(size_of(picture) == picture.image.size for picture in frames.pictures):
         return frames
-    return each_picture(frames, lambda one: resampled(one, size_of(one)))
+    box = None if frames.exact_size is None else (0.0, 0.0, *frames.exact_size)
+    return each_picture(frames, lambda one: resampled(one, size_of(one), box))
 
 
 def target_size(size: Size, options: ImageOptions, preset: Preset | None = None) -> Size:
@@ -108,11 +109,14 @@ def _cover(frames: Frames, wanted: Size, job: Job) -> Frames:
         return frames
     place = _place(frames, wanted, job.options.gravity)
     return each_picture(
-        frames, lambda one: resampled(one, wanted, covering(one.image.size, wanted, place))
+        frames,
+        lambda one: resampled(
+            one, wanted, covering(frames.exact_size or one.image.size, wanted, place)
+        ),
     )
 
 
-def covering(size: Size, wanted: Size, place: tuple[float, float]) -> Box:
+def covering(size: tuple[float, float], wanted: Size, place: tuple[float, float]) -> Box:
     """The largest box with this aspect ratio in an image. `place`: the shares of the free space to
     its left and above it.
     """
