@@ -93,7 +93,7 @@ def _bombs() -> dict[str, tuple[Answer, str]]:
         ),
         "a zipped image": (
             Answer(gzip.compress(good), headers={"Content-Encoding": "gzip"}),
-            "http_error",
+            "",
         ),
         "a bomb zipped twice": (
             Answer(
@@ -198,7 +198,7 @@ def test_bombs_among_good_images_cost_their_own_slots(guarded: Service, origin: 
         for product in products
     ]
     assert found == expected
-    assert status["failed_images"] == sum(bool(code) for _, code in bombs) == len(bombs) - 1
+    assert status["failed_images"] == sum(bool(code) for _, code in bombs)
     assert status["processed_images"] == GOOD_IMAGES + 1
     assert _workers(guarded) == [worker]
     print(f"the worker and its codec processes had at most {most[0] / 2**20:.0f} MiB")

@@ -24,7 +24,7 @@ ARGUMENTS = [
 WAIT_MILLISECONDS = 30_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it keeps an event loop running until it ends
 def browser() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         pytest.skip("Chromium is not installed: apt-get install chromium")
