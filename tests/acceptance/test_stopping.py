@@ -76,7 +76,7 @@ def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand
         # RabbitMQ distributes messages in turns, and a worker fetches four at a time from one host.
         wait_for(
             lambda: bucket.calls and origin.hits["/a.jpg"] > 12,
-            what="products in hand of all three",
+            what="active products in all three",
         )
         for relay in (postgres, rabbitmq, to_bucket):
             relay.fall_silent()

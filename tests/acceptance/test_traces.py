@@ -101,7 +101,7 @@ def test_collector_that_is_away_does_not_hold_up_the_end(
     ends = [
         line["event"]
         for line in log_lines(service)
-        if line["event"] in ("worker stopped", "ended with work in hand")
+        if line["event"] in ("worker stopped", "ended before its work was done")
     ]
     assert ends == ["worker stopped"]
 

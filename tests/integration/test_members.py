@@ -33,7 +33,7 @@ def _install(member: str, folder: Path) -> Path:
     uv = str(UV) if UV.exists() else shutil.which("uv")
     assert uv, "uv is not here: run `make setup`"
     # Always rebuilt: uv's cache compares only a member's pyproject.toml, not its other files.
-    anew = [f"--refresh-package={name}" for name in MEMBERS]
+    refreshed = [f"--refresh-package={name}" for name in MEMBERS]
     subprocess.run(
         [
             uv,
@@ -44,7 +44,7 @@ def _install(member: str, folder: Path) -> Path:
             "--no-editable",
             "--package",
             member,
-            *anew,
+            *refreshed,
         ],
         cwd=ROOT,
         env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder), "UV_PYTHON_DOWNLOADS": "never"},

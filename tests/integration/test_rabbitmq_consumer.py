@@ -154,7 +154,7 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
         worker.start()
         wait_for(
             lambda: len(begun) == 2 and jobs._admission._turns,
-            what="as many in hand as a request has in any case, and one that waits for its turn",
+            what="the active products that each request may have, and one that waits for its turn",
         )
         jobs.stop()
         may_end.set()

@@ -164,8 +164,9 @@ class ProblemCode(StrEnum):
     BAD_SIGNATURE = (
         "bad_signature",
         401,
-        "The callback is not signed with the processor's secret, or its time is not now.",
-        "Sign it by Standard Webhooks with HALFTONE_PROCESSOR_SECRET, anew for every attempt.",
+        "The callback is not signed with the processor's secret, or its timestamp is more than five"
+        " minutes off.",
+        "Sign every attempt with HALFTONE_PROCESSOR_SECRET, as Standard Webhooks describes.",
     )
     MALFORMED_CALLBACK = (
         "malformed_callback",

@@ -1218,8 +1218,8 @@ class UploadOptions(TypedDict, total=False):
     strict: bool
     """A single bad URL refuses the upload."""
     fresh: bool
-    """Do all anew. Otherwise images that have not changed since an earlier upload of yours with
-    the same options are taken over from there."""
+    """Process every image. Without it, images that have not changed since an earlier upload of
+    yours with the same options keep their earlier outputs."""
     webhook_url: str
     """Where the end of the request is reported to."""
     webhook_secret: str
@@ -1521,7 +1521,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "fresh",
         False,
         "boolean",
-        description="Do all anew. Otherwise images that have not changed since an earlier upload of yours with the same options are taken over from there.",
+        description="Process every image. Without it, images that have not changed since an earlier upload of yours with the same options keep their earlier outputs.",
         default=False,
     ),
     UploadOption(

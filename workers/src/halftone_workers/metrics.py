@@ -39,7 +39,7 @@ POSTPONED = Counter(
     "halftone_products_postponed_total",
     "Products given back unfinished, by reason: a failure that may pass (retry), their host has no"
     " place (busy) or does not answer (does_not_answer), no memory (memory), their owner has its"
-    " share in hand (share), cancelled or taken by another worker (void), an option that this"
+    " share of the worker (share), cancelled or taken by another worker (void), an option that this"
     " worker does not know (newer), with the image processing service (away), a stop (stopping).",
     ["reason"],
 )
@@ -51,11 +51,11 @@ PROCESSOR_JOBS = Counter(
 )
 WAITING_FOR_NETWORK = Gauge(
     "halftone_products_waiting_for_network",
-    "Products in hand of this worker that only wait for the network, or for a place.",
+    "Active products of this worker that only wait for the network, or for a place.",
 )
 HOSTS_SILENT = Gauge(
     "halftone_hosts_silent",
-    "Hosts that this worker leaves alone, since they did not answer again and again.",
+    "Hosts that this worker does not call for now, because they repeatedly did not answer.",
 )
 IN_HAND = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
 WEBHOOK_ATTEMPTS = Counter(
@@ -67,7 +67,7 @@ WEBHOOK_SECONDS = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
 )
 CODEC_PROCESSES = Gauge("halftone_codec_processes", "Codec processes of this worker.")
-CODEC_BUSY = Gauge("halftone_codec_processes_busy", "Codec processes with an image in hand now.")
+CODEC_BUSY = Gauge("halftone_codec_processes_busy", "Codec processes that work on an image now.")
 CODEC_MEMORY = Gauge(
     "halftone_codec_processes_resident_memory_bytes",
     "Memory of this worker's codec processes together; process_resident_memory_bytes is that of"

@@ -80,8 +80,8 @@ UPLOAD_FIELDS = (
     FormField(
         "fresh",
         {"type": "boolean", "default": False},
-        "Do all anew. Otherwise images that have not changed since an earlier upload of yours with"
-        " the same options are taken over from there.",
+        "Process every image. Without it, images that have not changed since an earlier upload of"
+        " yours with the same options keep their earlier outputs.",
     ),
     FormField(
         "webhook_url",

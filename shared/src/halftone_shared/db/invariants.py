@@ -74,7 +74,7 @@ _RECOUNT = f"""
 
 CHECKS = (
     Check(
-        "A shard's counters are those of its products, counted anew, unless they are being deleted",
+        "The counters of a shard equal a count of its products, unless these are being deleted",
         f"""
         SELECT coalesce(shard.request_id, recount.request_id) || ' shard '
             || coalesce(shard.shard, recount.shard)

@@ -42,7 +42,7 @@ def end_within(seconds: float) -> None:
 
 def _end(seconds: float) -> None:
     log.error(
-        "ended with work in hand",
+        "ended before its work was done",
         reason=f"something that it needs hangs, {seconds:g} s after it was to stop",
     )
     os._exit(1)
