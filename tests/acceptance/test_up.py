@@ -19,7 +19,15 @@ from halftone_cli.embedded_postgres import EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_db import migrate
 from tests.support.csv_files import HEADER
-from tests.support.halftone import PYTHON, Service, environment, free_port, running_up, wait_for
+from tests.support.halftone import (
+    PYTHON,
+    Service,
+    environment,
+    free_port,
+    running_up,
+    up_command,
+    wait_for,
+)
 from tests.support.images import jpeg
 from tests.support.origin import Origin
 from tests.support.postgres import TestPostgres
@@ -106,16 +114,7 @@ def test_work_on_images_interrupts_nobody_and_answers_to_clients_may(
 
 def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> None:
     port = free_port()
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(port),
-        "--home",
-        str(tmp_path / "home"),
-    ]
+    command = up_command(tmp_path / "home", port)
     with (tmp_path / "log").open("wb") as log:
         launcher = subprocess.Popen(command, env=environment(tmp_path), stdout=log, stderr=log)
     try:
@@ -136,16 +135,7 @@ def test_killed_launcher_leaves_no_api_and_no_worker_behind(tmp_path: Path) -> N
 def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(
     tmp_path: Path, number: int, awaited: str
 ) -> None:
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(free_port()),
-        "--home",
-        str(tmp_path / "home"),
-    ]
+    command = up_command(tmp_path / "home", free_port())
     launcher = subprocess.Popen(command, env=environment(tmp_path))
     try:
         wait_for(
@@ -175,16 +165,7 @@ def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path
     with psycopg.connect(postgres.url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'newer'")
     postgres.stop()
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(free_port()),
-        "--home",
-        str(tmp_path / "home"),
-    ]
+    command = up_command(tmp_path / "home", free_port())
     answer = subprocess.run(
         command, capture_output=True, text=True, env=environment(tmp_path), check=False
     )
@@ -195,18 +176,7 @@ def test_launcher_that_cannot_migrate_leaves_no_postgresql_behind(tmp_path: Path
 
 def test_embedded_postgresql_has_connections_for_all_that_is_started(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(free_port()),
-        "--home",
-        str(home),
-        "--workers",
-        "3",
-    ]
+    command = up_command(home, free_port(), "--workers", "3")
     launcher = subprocess.Popen(command, env=environment(tmp_path, database_pool_size="100"))
     try:
         wait_for((home / "postgres" / "postmaster.pid").exists, 60, "start of PostgreSQL")
@@ -244,25 +214,13 @@ def test_port_in_use_is_said_with_what_to_do(tmp_path: Path, origin: Origin) -> 
 
 def test_metrics_port_in_use_is_said_and_not_tried_for_ever(tmp_path: Path, origin: Origin) -> None:
     taken = int(origin.url.rpartition(":")[2])
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--workers",
-        "2",
-        "--home",
-        str(tmp_path / "home"),
-        "--port",
-    ]
     for port, first, refused in (
         (free_port(), taken - 1, taken),
         (taken + 1, taken + 1, taken + 1),
     ):
         settings = environment(tmp_path, metrics_port=str(first))
-        answer = subprocess.run(
-            [*command, str(port)], capture_output=True, text=True, env=settings, check=False
-        )
+        command = up_command(tmp_path / "home", port, "--workers", "2")
+        answer = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
         assert answer.returncode == 1
         (line,) = answer.stderr.splitlines()
         assert line.startswith(f"127.0.0.1 port {refused} cannot be used: Address already in use.")
@@ -285,16 +243,7 @@ def test_readiness_that_nobody_can_read_is_no_failure(
 
 def test_home_that_cannot_be_used_is_said_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(free_port()),
-        "--home",
-        str(tmp_path / "home"),
-    ]
+    command = up_command(tmp_path / "home", free_port())
     answer = subprocess.run(
         command, capture_output=True, text=True, env=environment(tmp_path), check=False
     )
@@ -313,16 +262,7 @@ def test_secret_that_a_full_disk_left_empty_is_made_again(tmp_path: Path) -> Non
 
 
 def test_bad_settings_stop_the_start_and_are_all_named(tmp_path: Path) -> None:
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(free_port()),
-        "--home",
-        str(tmp_path / "home"),
-    ]
+    command = up_command(tmp_path / "home", free_port())
     bad = environment(tmp_path, MAX_ROWS="many", CODEC_PROCESSES="0", LOG_LEVEL="loud")
     answer = subprocess.run(
         command, capture_output=True, text=True, env=bad, check=False, timeout=60

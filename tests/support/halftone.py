@@ -130,6 +130,12 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
+def up_command(home: Path, port: int, *arguments: str) -> list[str]:
+    """The command line of `halftone up`."""
+    command = [PYTHON, "-m", "halftone_cli", "up", "--port", str(port), "--home", str(home)]
+    return [*command, *arguments]
+
+
 @contextmanager
 def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
     """`halftone up` with this environment, stopped by SIGTERM at the end; it must exit with 0."""
@@ -137,17 +143,7 @@ def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Servi
     variables = environment(folder, **settings)
     if "storage_url" not in settings:
         del variables["HALFTONE_STORAGE_URL"]
-    command = [
-        PYTHON,
-        "-m",
-        "halftone_cli",
-        "up",
-        "--port",
-        str(port),
-        "--home",
-        str(folder / "home"),
-        *arguments,
-    ]
+    command = up_command(folder / "home", port, *arguments)
     with (
         _logged(folder) as log,
         _process(command, variables, log) as process,
