@@ -117,6 +117,19 @@ def test_upload_over_the_limit_is_429_and_stores_nothing(limited: Api) -> None:
     assert limited.get("/api/requests").status_code == 200
 
 
+def test_retry_and_replay_have_a_limit_of_their_own(limited: Api) -> None:
+    request_id = limited.upload(ONE_ROW).json()["request_id"]
+    repeats = [f"/api/retry/{request_id}", f"/api/webhooks/{request_id}/replay"]
+    # Calls that are refused for other reasons count, too.
+    assert [limited.call("POST", repeats[at % 2]).status_code for at in range(3)] == [409] * 3
+    for path in repeats:
+        refused = limited.call("POST", path)
+        assert refused.status_code == 429
+        assert refused.json()["code"] == "rate_limited"
+        assert 1000 < int(refused.headers["retry-after"]) <= 1200
+    assert [limited.upload(ONE_ROW).status_code for _ in range(3)] == [202, 202, 429]
+
+
 def test_two_processes_share_the_limit(database_url: str, tmp_path: Path) -> None:
     settings = api_settings(database_url, tmp_path, upload_rate_limit="3/hour")
     with running_api(settings) as one, running_api(settings) as other:
