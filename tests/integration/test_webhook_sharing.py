@@ -1,6 +1,5 @@
 """Webhooks are sent in turns by owner: a hanging receiver does not hold up other owners' events."""
 
-import time
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -56,7 +55,7 @@ def test_receiver_that_hangs_holds_up_no_other(
     engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "WEBHOOKS_IN_HAND", 8)
-    monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 5.0)
     with (
         hostile_server(Visitor.wait_until_gone) as hanging,
         hostile_server(answering(response())) as good,
@@ -68,16 +67,16 @@ def test_receiver_that_hangs_holds_up_no_other(
             jobs.accept(due.event_id, due.attempt)
         _events(engine, good.url, 1, uuid4())
         (event,) = _due(engine, 1)
-        started = time.monotonic()
         delivered = jobs.accept(event.event_id, event.attempt)
         assert delivered is not None
         delivered.result()
-        assert time.monotonic() - started < 1
-        wait_for(lambda: not jobs._in_hand._held.total(), 20)
+        # The other owner's attempts still hang, on four connections at most. (Later the server may
+        # see a new connection before the end of the one that it replaces.)
+        assert jobs._in_hand._held.total() > 0
+        assert 0 < hanging.most_open <= 4
+        wait_for(lambda: not jobs._in_hand._held.total(), 40)
         jobs.close()
-        # Four connections to it at most. The owner's other events returned without counting an
-        # attempt.
-        assert hanging.most_open <= 4
+        # The owner's other events returned without counting an attempt.
         waiting = query(
             engine,
             "SELECT count(*) AS events FROM webhook_events"

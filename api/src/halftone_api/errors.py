@@ -74,7 +74,7 @@ class ProblemCode(StrEnum):
     INVALID_WEBHOOK_URL = (
         "invalid_webhook_url",
         400,
-        "The webhook URL is not an http(s) URL, or its address may not be reached.",
+        "The webhook URL is not an http(s) URL, or its address is not allowed.",
         "Give a public http(s) URL.",
     )
     TOO_LARGE = (
@@ -93,8 +93,8 @@ class ProblemCode(StrEnum):
     NOT_CSV = (
         "not_csv",
         400,
-        "The file is of another kind.",
-        "Export the table as CSV and upload that.",
+        "The file is not a table that halftone can read.",
+        "Export the table as CSV or .xlsx and upload that.",
     )
     EMPTY_CSV = ("empty_csv", 400, "The file is empty.", "Upload a file with a header and rows.")
     BAD_ENCODING = (
@@ -131,21 +131,21 @@ class ProblemCode(StrEnum):
     INVALID_ROWS = (
         "invalid_rows",
         422,
-        "Rows are wrong: `errors` lists the first 100, `error_count` counts all. "
+        "Some rows are invalid: `errors` lists the first 100, `error_count` counts all. "
         "Nothing was stored.",
         "Correct the rows that `errors` names and upload the file again.",
     )
     IDEMPOTENCY_KEY_REUSED = (
         "idempotency_key_reused",
         422,
-        "The Idempotency-Key came with another upload within 24 hours.",
+        "The same Idempotency-Key came with a different upload less than 24 hours ago.",
         "Use a new key for a new upload.",
     )
     # The call
     BAD_FRAMING = (
         "bad_framing",
         400,
-        "The call states the length of its body, or its host, twice or in an unreadable form.",
+        "The call gives the length of its body, or its host, twice or in an invalid form.",
         "Send one Host, and one Content-Length or Transfer-Encoding: chunked.",
     )
     INVALID_PARAMETER = (
@@ -177,8 +177,8 @@ class ProblemCode(StrEnum):
     JOB_ENDED = (
         "job_ended",
         409,
-        "The job has ended otherwise: expired, cancelled, or with another result.",
-        "Drop the result; halftone sends the image again where it still wants it.",
+        "The job has already ended: it expired, was cancelled, or had another result.",
+        "Drop the result. halftone sends the image again if it still needs it.",
     )
     NOT_FOUND = (
         "not_found",
@@ -201,7 +201,7 @@ class ProblemCode(StrEnum):
     UNKNOWN_HOST = (
         "unknown_host",
         421,
-        "The Host header names a host that this service does not answer for.",
+        "The Host header names a host that is not this service's.",
         "Call it by the host of HALFTONE_PUBLIC_URL, or add the host to HALFTONE_ALLOWED_HOSTS.",
     )
     HEADERS_TOO_LARGE = (
@@ -219,7 +219,7 @@ class ProblemCode(StrEnum):
     RANGE_NOT_SATISFIABLE = (
         "range_not_satisfiable",
         416,
-        "The range starts behind the end of the image.",
+        "The range starts after the end of the image.",
         "Ask for a range within the length in Content-Range.",
     )
     RATE_LIMITED = (
@@ -258,7 +258,7 @@ class ProblemCode(StrEnum):
         "http_error",
         400,
         "The call cannot be read or answered as HTTP.",
-        "Look at `detail`; an HTTP library does not send this.",
+        "Read `detail`. An HTTP library does not send such a call.",
     )
     INTERNAL = (
         "internal",
@@ -269,7 +269,7 @@ class ProblemCode(StrEnum):
     DATABASE_UNAVAILABLE = (
         "database_unavailable",
         503,
-        "The database cannot be reached, and it is unknown whether the call took effect.",
+        "The database cannot be reached. It is not known whether the call had an effect.",
         "Try again; an upload with an Idempotency-Key is stored once.",
     )
     STORAGE_UNAVAILABLE = (

@@ -83,8 +83,9 @@ def up(
         int, typer.Option("--workers", help="How many worker processes.", min=1, max=64)
     ] = 1,
 ) -> None:
-    """Run the whole service on this machine until Ctrl-C. What the environment does not name is
-    embedded.
+    """Run the whole service on this machine until Ctrl-C.
+
+    It starts a database, a queue and a storage of its own, unless the environment names others.
 
     --json writes its log as JSON, --quiet writes only warnings and errors.
     """

@@ -20,7 +20,7 @@ class Status(Word):
 
     A product goes PENDING → PROCESSING → COMPLETED | FAILED | CANCELLED, and back to PENDING when
     its worker dies or a temporary failure is tried again. A request has ended when all of its
-    products have: COMPLETED where at least one image succeeded, FAILED where none did.
+    products have: COMPLETED if at least one image succeeded, FAILED if none did.
     """
 
     PENDING = "PENDING"
@@ -31,9 +31,7 @@ class Status(Word):
 
 
 class Outcome(Word):
-    """How it went, once it has ended. `partial`: at least one image succeeded and at least one did
-    not.
-    """
+    """The result of a request that has ended. `partial`: some images succeeded and some failed."""
 
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"
@@ -41,7 +39,7 @@ class Outcome(Word):
 
 
 class WebhookStatus(Word):
-    """`failed`: the schedule is spent, or the receiver answered 410."""
+    """`failed`: every attempt of the schedule failed, or the receiver answered 410."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -100,12 +98,12 @@ class Accepted:
     request_id: str
     status: Status
     profile: str
-    """`native`, `columns`, or the system that the file is an export of."""
+    """`native`, `columns`, or the system that exported the file."""
     columns: Columns
     total_products: int
     total_images: int
     skipped_rows: int
-    """Rows that are no product."""
+    """Rows without a product."""
     warning_count: int
     warnings: tuple[RowError, ...]
     links: Mapping[str, str]
@@ -182,8 +180,8 @@ class WaitingFor:
 
     host: str
     reason: str
-    """`slow`: they are being fetched, which takes long. `busy`: it has as many connections as it
-    may. `does_not_answer`: it is left alone for a while."""
+    """`slow`: the host takes long to answer. `busy`: all its connections are in use.
+    `does_not_answer`: the host is not called for a while."""
     products: int
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -236,7 +234,7 @@ class RequestStatus:
     status: Status
     """`COMPLETED`: ended, and at least one image succeeded. `FAILED`: ended, and none did."""
     outcome: Outcome | None
-    """How it went: `partial` where some images failed. Null while it runs."""
+    """The result: `partial` if some images failed. Null while it runs."""
     progress: float
     """The share of products that have ended; 100 exactly when the request has."""
     csv_filename: str
@@ -254,9 +252,9 @@ class RequestStatus:
     processed_images: int
     failed_images: int
     kept_original_images: int
-    """Kept as they were, since compressing made them no smaller."""
+    """Left as they were, because compressing made them no smaller."""
     reused_images: int
-    """Taken over from an earlier request, since nothing had changed."""
+    """Unchanged since an earlier request, whose outputs they keep."""
     errors_by_code: Mapping[str, int]
     bytes_in: int
     bytes_out: int
@@ -266,21 +264,21 @@ class RequestStatus:
     estimate: Estimate | None
     """At the end of a sample."""
     waiting_for: tuple[WaitingFor, ...]
-    """Hosts that products wait for; first those that most wait for."""
+    """Hosts that products wait for, by the number of products."""
     options: Mapping[str, Any]
     created_at: datetime
     started_at: datetime | None
     updated_at: datetime
     completed_at: datetime | None
     eta_seconds: int | None
-    """How long the rest takes, judged by the time that it has taken so far. Null until that can
-    be said, after a retry, and once the request has ended."""
+    """How long the rest will take, estimated from the speed so far. Null at the start, after a
+    retry, and after the end."""
     expires_at: datetime | None
-    """When it is deleted with its images. Null: not yet known, or never."""
+    """When it is deleted with its images. Null: not known yet, or never."""
     output_csv_url: str | None
     """Set once the output file can be downloaded."""
     webhook: RequestStatusWebhook | None
-    """Null where no webhook was asked for."""
+    """Null without a webhook URL."""
     links: Mapping[str, str]
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -405,7 +403,7 @@ class ImageError:
     """Why an image failed. ERROR_CODES explains each code."""
 
     code: str
-    """`/docs` explains each."""
+    """`/docs` explains every code."""
     message: str
     http_status: int | None
     retryable: bool
@@ -492,16 +490,16 @@ class Product:
     line: int
     """The line of the file on which the row starts; the header is 1."""
     serial_number: int | None
-    """Of the native CSV; null in other files."""
+    """Only in the native CSV; null in other files."""
     product_key: str | None
-    """The text by which the file knows the product."""
+    """What identifies the product in the file."""
     product_name: str | None
     status: Status
     outcome: Outcome | None
     attempts: int
     input_image_urls: tuple[str, ...]
     output_image_urls: tuple[str | None, ...]
-    """One entry an input URL; null where it failed."""
+    """One entry for each input URL; null if the image failed."""
     images: tuple[Image, ...]
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -573,7 +571,7 @@ class WebhookDelivery:
 
     webhook_id: str
     run: int
-    """1, and one more for every retry."""
+    """1; every retry adds 1."""
     status: WebhookStatus
     attempts: int
     last_status_code: int | None
@@ -583,7 +581,7 @@ class WebhookDelivery:
     delivered_at: datetime | None
     log: tuple[WebhookDeliveryLog, ...]
     body: Ending | None
-    """What every attempt sends; null until the first."""
+    """What every attempt sends. Null before the first attempt."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
@@ -680,12 +678,12 @@ class Check:
     profile: str
     columns: Columns
     rows: int
-    """Below the header, without blank ones."""
+    """The rows below the header that are not blank."""
     products: int
     images: int
     skipped_rows: int
     hosts: tuple[HostImages, ...]
-    """Those with most images first."""
+    """By the number of images."""
     warnings: tuple[RowError, ...]
     warning_count: int
     preview: tuple[PreviewedProduct, ...]
@@ -722,10 +720,10 @@ class FailureGroup:
     images: int
     products: int
     message: str
-    """The error of one of them in words."""
+    """The message of one of these errors."""
     meaning: str
     retried: bool
-    """The service tried again before it gave up."""
+    """Whether the service tried again by itself."""
     remedy: str
     """What to do about it."""
     raw: Json = field(repr=False, compare=False)
@@ -770,13 +768,13 @@ class Backlog:
     """What waits, and for how long."""
 
     waiting_products: int
-    """They may be worked on now."""
+    """Products that a worker may take now."""
     postponed_products: int
-    """They wait for a time of their own."""
+    """Products that may be taken later."""
     processing_products: int
     oldest_waiting_seconds: float
     requests_without_progress: int
-    """Running, and nothing of them has ended for 10 minutes."""
+    """Running requests in which no product has ended for 10 minutes."""
     pending_events: int
     """Webhook events not delivered yet."""
     oldest_due_event_seconds: float
@@ -836,7 +834,7 @@ class HostObject:
     bytes_in: int
     bytes_out: int
     seconds_per_image: float
-    """Waiting included."""
+    """With the time that it waited."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
@@ -939,12 +937,12 @@ class Operations:
     throughput: tuple[MinuteObject, ...]
     """The last hour, oldest first, without idle minutes."""
     hosts: tuple[HostObject, ...]
-    """Those with most failures first."""
+    """By the number of failures."""
     workers: tuple[Worker, ...]
     running: tuple[RunningRequest, ...]
     """The oldest first, at most 20."""
     failures: tuple[FailureCount, ...]
-    """Among the first failures of each of the newest 50 requests."""
+    """Of the first failures in each of the newest 50 requests."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
@@ -976,9 +974,9 @@ class PresetRule:
     value: Any
     """In pixels, bytes, megapixels or a share of 1; formats as a list."""
     level: str
-    """`fail` for a condition, `warn` for advice."""
+    """What a violation is: `fail` for a condition, `warn` for advice."""
     enforced_from: str | None
-    """A date; before it a breach is a warning."""
+    """The date from which a violation fails. Before, it warns."""
     source: str
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -1003,7 +1001,7 @@ class Preset:
     name: str
     title: str
     as_of: str
-    """The date when the rules were read."""
+    """The date at which the rules were read."""
     sources: tuple[str, ...]
     options: Mapping[str, Any]
     rules: tuple[PresetRule, ...]
@@ -1085,35 +1083,35 @@ class UploadOptions(TypedDict, total=False):
     """What an upload may say beside its file."""
 
     mode: Literal["quality", "scale", "bytes", "visual"]
-    """What decides the loss: the encoder's `quality`, half the sides (`scale`), half the bytes
-    (`bytes`), or a visible quality to reach (`visual`)."""
+    """How the image gets smaller: by the encoder's quality (`quality`), by smaller sides
+    (`scale`), to a share of its bytes (`bytes`), or to a visible quality (`visual`)."""
     scale: float
-    """With `mode=scale`: the factor that both sides are multiplied by."""
+    """With `mode=scale`: the factor for both sides."""
     ratio: float
-    """With `mode=bytes`: the largest share of an image's bytes that the output may have."""
+    """With `mode=bytes`: the output has at most this share of the input's bytes."""
     target: int
-    """With `mode=visual`: the SSIMULACRA2 score to reach with as few bytes as possible. 70 is
-    high quality, 90 is visually lossless."""
+    """With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few bytes as
+    possible. 70 is high quality, 90 is visually lossless."""
     quality: int
     """The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes."""
     format: Literal["keep", "jpeg", "png", "webp", "avif", "gif", "tiff"]
-    """The output format. `keep` keeps the input's; formats that are only read become JPEG."""
+    """The output format. `keep`: the input's format, or JPEG if halftone cannot write it."""
     effort: Literal["fast", "balanced", "best"]
-    """Processor time for bytes: `best` makes the smallest files of the same quality, `fast`
-    takes the least time."""
+    """How much processor time to spend: `best` makes the smallest files of the same quality,
+    `fast` is the fastest."""
     max_bytes: int
-    """No output is larger, in bytes: the quality is lowered as far as it takes."""
+    """The most bytes that an output may have. The quality is lowered until it fits."""
     crop: str
     """Keep this rectangle, `x,y,width,height` in pixels or per cent, before all other steps."""
     trim: int
-    """Cut off a border of one colour, within this tolerance in levels of 255."""
+    """Cut off a border of one colour. The colour may vary by this many of 255 levels."""
     width: int
-    """The width in pixels to fit the image into."""
+    """The width in pixels of the box that `fit` refers to."""
     height: int
-    """The height in pixels to fit the image into."""
+    """The height in pixels of the box that `fit` refers to."""
     fit: Literal["inside", "pad", "cover"]
-    """How the image meets `width` and `height`: `inside` the box, on a background that fills it
-    (`pad`), or covering it, cut by `gravity` (`cover`)."""
+    """How the image fits the box of `width` and `height`: `inside` it, on a background that
+    fills the box (`pad`), or over the whole box and cut by `gravity` (`cover`)."""
     gravity: Literal[
         "center",
         "north",
@@ -1128,14 +1126,14 @@ class UploadOptions(TypedDict, total=False):
     ]
     """The part that `fit=cover` keeps."""
     enlarge: bool
-    """Make small images larger to meet `width` and `height`."""
+    """Make images that are smaller than `width` and `height` larger."""
     background: str
-    """The colour behind `fit=pad`, and in place of transparency that the format cannot hold."""
+    """The colour that `fit=pad` adds, and the one for transparency if the format has none."""
     filters: Sequence[str] | str
-    """Filters in the order given: `grayscale`, `sharpen`, `blur:N`, `brightness:N`,
+    """Filters, applied in this order: `grayscale`, `sharpen`, `blur:N`, `brightness:N`,
     `contrast:N`, `saturation:N`, `autocontrast`."""
     watermark_url: str
-    """An image to lay over every output."""
+    """The URL of an image that is put on every output."""
     watermark_position: Literal[
         "center",
         "north",
@@ -1150,14 +1148,14 @@ class UploadOptions(TypedDict, total=False):
     ]
     """Where the watermark is placed."""
     watermark_opacity: float
-    """How opaque the watermark is, up to 1."""
+    """The opacity of the watermark; 1 is opaque."""
     variants: Sequence[Mapping[str, Any]] | str
-    """Further outputs of each image, as a JSON array of objects with a `name` and any image
-    options. What a variant leaves out is as for the request, but for the size."""
+    """Further outputs of each image: a JSON array of objects with a `name` and image options. A
+    variant has the request's options except those of size, and its own."""
     preset: str
-    """Options and rules of a marketplace. Options given beside it win."""
+    """The options and rules of a marketplace. Other options in the upload have precedence."""
     names: str
-    """The output's file name without its ending, from `{key}`, `{name}`, `{serial}`,
+    """The output's file name without its extension, made of `{key}`, `{name}`, `{serial}`,
     `{position}`, `{original}`, `{variant}`."""
     profile: Literal[
         "auto",
@@ -1198,32 +1196,32 @@ class UploadOptions(TypedDict, total=False):
         "plentymarkets",
         "ergonode",
     ]
-    """The system that the file is an export of; `auto` tells it by the header."""
+    """The system that exported the file; `auto` recognises it by the header."""
     columns: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str
-    """Which columns are which, by name or number from 1: `{"key": "SKU", "name": "Title",
+    """The columns to read, by name or by number from 1: `{"key": "SKU", "name": "Title",
     "images": ["Main image", "More images"]}`."""
     base_url: str
-    """What image cells without a scheme are paths below."""
+    """The URL that paths in image cells are relative to."""
     encoding: str
-    """Of a text, where it is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be, windows-1250,
-    windows-1251, windows-1252, windows-1253, windows-1254, windows-1255, windows-1256,
-    windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9,
-    iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr."""
+    """The encoding of a text file that is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be,
+    windows-1250, windows-1251, windows-1252, windows-1253, windows-1254, windows-1255,
+    windows-1256, windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7,
+    iso-8859-9, iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr."""
     sheet: str
-    """The sheet of a workbook; the first one with a known header where it is left out."""
+    """The sheet of a workbook. Default: the first one with a known header."""
     on_error: Literal["refuse", "skip"]
-    """`skip` takes the good rows; wrong ones come back with empty output."""
+    """`skip` accepts the valid rows; invalid ones come back with an empty output."""
     sample: int
-    """Take only so many products, spread evenly over the file."""
+    """Process only this many products, spread evenly over the file."""
     strict: bool
-    """A single bad URL refuses the upload."""
+    """Refuse the upload if any URL is invalid."""
     fresh: bool
     """Process every image. Without it, images that have not changed since an earlier upload of
     yours with the same options keep their earlier outputs."""
     webhook_url: str
-    """Where the end of the request is reported to."""
+    """The URL that is called when the request has ended."""
     webhook_secret: str
-    """whsec_ and at least 24 bytes in base64; never shown again."""
+    """Signs the webhook: whsec_ and at least 24 bytes in base64. Never shown."""
 
 
 @dataclass(frozen=True)
@@ -1246,7 +1244,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "mode",
         True,
         "choice",
-        description="What decides the loss: the encoder's `quality`, half the sides (`scale`), half the bytes (`bytes`), or a visible quality to reach (`visual`).",
+        description="How the image gets smaller: by the encoder's quality (`quality`), by smaller sides (`scale`), to a share of its bytes (`bytes`), or to a visible quality (`visual`).",
         choices=("quality", "scale", "bytes", "visual"),
         default="quality",
     ),
@@ -1254,7 +1252,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "scale",
         True,
         "number",
-        description="With `mode=scale`: the factor that both sides are multiplied by.",
+        description="With `mode=scale`: the factor for both sides.",
         minimum=0,
         maximum=1,
     ),
@@ -1262,7 +1260,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "ratio",
         True,
         "number",
-        description="With `mode=bytes`: the largest share of an image's bytes that the output may have.",
+        description="With `mode=bytes`: the output has at most this share of the input's bytes.",
         minimum=0,
         maximum=1,
     ),
@@ -1270,7 +1268,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "target",
         True,
         "integer",
-        description="With `mode=visual`: the SSIMULACRA2 score to reach with as few bytes as possible. 70 is high quality, 90 is visually lossless.",
+        description="With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few bytes as possible. 70 is high quality, 90 is visually lossless.",
         minimum=30,
         maximum=95,
     ),
@@ -1286,7 +1284,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "format",
         True,
         "choice",
-        description="The output format. `keep` keeps the input's; formats that are only read become JPEG.",
+        description="The output format. `keep`: the input's format, or JPEG if halftone cannot write it.",
         choices=("keep", "jpeg", "png", "webp", "avif", "gif", "tiff"),
         default="keep",
     ),
@@ -1294,7 +1292,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "effort",
         True,
         "choice",
-        description="Processor time for bytes: `best` makes the smallest files of the same quality, `fast` takes the least time.",
+        description="How much processor time to spend: `best` makes the smallest files of the same quality, `fast` is the fastest.",
         choices=("fast", "balanced", "best"),
         default="balanced",
     ),
@@ -1302,7 +1300,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "max_bytes",
         True,
         "integer",
-        description="No output is larger, in bytes: the quality is lowered as far as it takes.",
+        description="The most bytes that an output may have. The quality is lowered until it fits.",
         minimum=1000,
     ),
     UploadOption(
@@ -1315,7 +1313,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "trim",
         True,
         "integer",
-        description="Cut off a border of one colour, within this tolerance in levels of 255.",
+        description="Cut off a border of one colour. The colour may vary by this many of 255 levels.",
         minimum=0,
         maximum=100,
     ),
@@ -1323,7 +1321,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "width",
         True,
         "integer",
-        description="The width in pixels to fit the image into.",
+        description="The width in pixels of the box that `fit` refers to.",
         minimum=1,
         maximum=16384,
     ),
@@ -1331,7 +1329,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "height",
         True,
         "integer",
-        description="The height in pixels to fit the image into.",
+        description="The height in pixels of the box that `fit` refers to.",
         minimum=1,
         maximum=16384,
     ),
@@ -1339,7 +1337,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "fit",
         True,
         "choice",
-        description="How the image meets `width` and `height`: `inside` the box, on a background that fills it (`pad`), or covering it, cut by `gravity` (`cover`).",
+        description="How the image fits the box of `width` and `height`: `inside` it, on a background that fills the box (`pad`), or over the whole box and cut by `gravity` (`cover`).",
         choices=("inside", "pad", "cover"),
         default="inside",
     ),
@@ -1366,23 +1364,28 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "enlarge",
         True,
         "boolean",
-        description="Make small images larger to meet `width` and `height`.",
+        description="Make images that are smaller than `width` and `height` larger.",
         default=False,
     ),
     UploadOption(
         "background",
         True,
         "text",
-        description="The colour behind `fit=pad`, and in place of transparency that the format cannot hold.",
+        description="The colour that `fit=pad` adds, and the one for transparency if the format has none.",
         default="#ffffff",
     ),
     UploadOption(
         "filters",
         True,
         "list",
-        description="Filters in the order given: `grayscale`, `sharpen`, `blur:N`, `brightness:N`, `contrast:N`, `saturation:N`, `autocontrast`.",
+        description="Filters, applied in this order: `grayscale`, `sharpen`, `blur:N`, `brightness:N`, `contrast:N`, `saturation:N`, `autocontrast`.",
     ),
-    UploadOption("watermark_url", True, "text", description="An image to lay over every output."),
+    UploadOption(
+        "watermark_url",
+        True,
+        "text",
+        description="The URL of an image that is put on every output.",
+    ),
     UploadOption(
         "watermark_position",
         True,
@@ -1405,7 +1408,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "watermark_opacity",
         True,
         "number",
-        description="How opaque the watermark is, up to 1.",
+        description="The opacity of the watermark; 1 is opaque.",
         minimum=0,
         maximum=1,
     ),
@@ -1413,25 +1416,25 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "variants",
         True,
         "json",
-        description="Further outputs of each image, as a JSON array of objects with a `name` and any image options. What a variant leaves out is as for the request, but for the size.",
+        description="Further outputs of each image: a JSON array of objects with a `name` and image options. A variant has the request's options except those of size, and its own.",
     ),
     UploadOption(
         "preset",
         True,
         "text",
-        description="Options and rules of a marketplace. Options given beside it win.",
+        description="The options and rules of a marketplace. Other options in the upload have precedence.",
     ),
     UploadOption(
         "names",
         True,
         "text",
-        description="The output's file name without its ending, from `{key}`, `{name}`, `{serial}`, `{position}`, `{original}`, `{variant}`.",
+        description="The output's file name without its extension, made of `{key}`, `{name}`, `{serial}`, `{position}`, `{original}`, `{variant}`.",
     ),
     UploadOption(
         "profile",
         False,
         "choice",
-        description="The system that the file is an export of; `auto` tells it by the header.",
+        description="The system that exported the file; `auto` recognises it by the header.",
         choices=(
             "auto",
             "native",
@@ -1477,28 +1480,28 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "columns",
         False,
         "json",
-        description='Which columns are which, by name or number from 1: `{"key": "SKU", "name": "Title", "images": ["Main image", "More images"]}`.',
+        description='The columns to read, by name or by number from 1: `{"key": "SKU", "name": "Title", "images": ["Main image", "More images"]}`.',
     ),
     UploadOption(
-        "base_url", False, "text", description="What image cells without a scheme are paths below."
+        "base_url", False, "text", description="The URL that paths in image cells are relative to."
     ),
     UploadOption(
         "encoding",
         False,
         "text",
-        description="Of a text, where it is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be, windows-1250, windows-1251, windows-1252, windows-1253, windows-1254, windows-1255, windows-1256, windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9, iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr.",
+        description="The encoding of a text file that is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be, windows-1250, windows-1251, windows-1252, windows-1253, windows-1254, windows-1255, windows-1256, windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9, iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr.",
     ),
     UploadOption(
         "sheet",
         False,
         "text",
-        description="The sheet of a workbook; the first one with a known header where it is left out.",
+        description="The sheet of a workbook. Default: the first one with a known header.",
     ),
     UploadOption(
         "on_error",
         False,
         "choice",
-        description="`skip` takes the good rows; wrong ones come back with empty output.",
+        description="`skip` accepts the valid rows; invalid ones come back with an empty output.",
         choices=("refuse", "skip"),
         default="refuse",
     ),
@@ -1506,7 +1509,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "sample",
         False,
         "integer",
-        description="Take only so many products, spread evenly over the file.",
+        description="Process only this many products, spread evenly over the file.",
         minimum=1,
         maximum=500,
     ),
@@ -1514,7 +1517,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "strict",
         False,
         "boolean",
-        description="A single bad URL refuses the upload.",
+        description="Refuse the upload if any URL is invalid.",
         default=False,
     ),
     UploadOption(
@@ -1525,13 +1528,16 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         default=False,
     ),
     UploadOption(
-        "webhook_url", False, "text", description="Where the end of the request is reported to."
+        "webhook_url",
+        False,
+        "text",
+        description="The URL that is called when the request has ended.",
     ),
     UploadOption(
         "webhook_secret",
         False,
         "text",
-        description="whsec_ and at least 24 bytes in base64; never shown again.",
+        description="Signs the webhook: whsec_ and at least 24 bytes in base64. Never shown.",
     ),
 )
 
@@ -1552,7 +1558,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Correct the URL in the file and upload it again.",
     ),
     "blocked_address": ErrorCode(
-        "The host leads to an address inside a private network, which is never fetched.",
+        "The host has an address in a private network, and halftone does not fetch from there.",
         False,
         "Serve the image from a public address, or ask the operator to allow the network (HALFTONE_FETCH_ALLOW).",
     ),
@@ -1564,7 +1570,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "connect_failed": ErrorCode(
         "The server could not be reached, or broke the connection.",
         True,
-        "Check that the server is up and lets the service through its firewall; then retry.",
+        "Check that the server is running and that its firewall lets the service in; then retry.",
     ),
     "tls_failed": ErrorCode(
         "The server's certificate is not valid, or no secure connection could be made.",
@@ -1582,12 +1588,12 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Open the URL in a browser. 404: correct it. 401 or 403: let the service in.",
     ),
     "bad_http": ErrorCode(
-        "What the server answered is not HTTP, or contradicts itself.",
+        "The server's answer is not valid HTTP.",
         False,
-        "Have the server, or the proxy in front of it, corrected; then retry.",
+        "Ask for the server, or the proxy in front of it, to be corrected; then retry.",
     ),
     "too_many_redirects": ErrorCode(
-        "The server redirected more often than the service follows (HALFTONE_MAX_REDIRECTS).",
+        "The server redirected too often (HALFTONE_MAX_REDIRECTS).",
         False,
         "Use the URL at the end of the redirects.",
     ),
@@ -1600,9 +1606,9 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "The server sent an empty file.", False, "Upload the image to the shop again; then retry."
     ),
     "not_an_image": ErrorCode(
-        "What the server sent is not an image; often it is a web page.",
+        "The server sent something other than an image, often a web page.",
         False,
-        "Open the URL in a browser without signing in, and use one that shows the image alone.",
+        "Open the URL in a browser without signing in. Use a URL that shows only the image.",
     ),
     "unsupported_format": ErrorCode(
         "The image has a format that this service does not read.",
@@ -1642,12 +1648,12 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "processor_failed": ErrorCode(
         "The external image processing service refused the image, or its output cannot be used.",
         False,
-        "Read the message; the operator of the service finds the job in its log.",
+        "Read the message. The operator of that service can find the job in its log.",
     ),
     "processor_timeout": ErrorCode(
         "The external image processing service did not call back in time.",
         True,
-        "Retry; where it happens again, ask the operator whether the service is overloaded.",
+        "Retry. If it happens again, ask the operator whether the service is overloaded.",
     ),
     "internal": ErrorCode(
         "The service failed.", True, "Retry; if it fails again, report it to the operator."

@@ -41,7 +41,9 @@ VARIANT = Parameter(
     tag=Tag.RESULTS,
     summary="Every output image in one ZIP, once the request has ended",
     parameters=(REQUEST_ID, VARIANT),
-    answers={200: Answer("The ZIP, its entries stored.", media_types=("application/zip",))},
+    answers={
+        200: Answer("The ZIP; its entries are not compressed.", media_types=("application/zip",))
+    },
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND, ProblemCode.NOT_ENDED),
 )
 def archive(request: Request) -> Response:

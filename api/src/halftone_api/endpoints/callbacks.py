@@ -61,7 +61,7 @@ JOB_ID = Parameter(
     " with HALFTONE_PROCESSOR_SECRET. The same callback again changes nothing.",
     parameters=(JOB_ID,),
     body=Body(lambda: Schemas([Callback]).components["Callback"], component="Callback"),
-    answers={204: Answer("Recorded, now or before.", media_types=())},
+    answers={204: Answer("Recorded, by this callback or an earlier one.", media_types=())},
     problems=(
         ProblemCode.MALFORMED_CALLBACK,
         ProblemCode.BAD_SIGNATURE,

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
     tag=Tag.REQUESTS,
     summary="Delete an ended request with its images",
     parameters=(REQUEST_ID,),
-    answers={204: Answer("It is gone; its output URLs answer 404.")},
+    answers={204: Answer("Deleted. Its output URLs answer 404.")},
     problems=(ProblemCode.NOT_FOUND, ProblemCode.NOT_ENDED),
 )
 def delete(request: Request) -> Response:

@@ -51,7 +51,7 @@ class Details(StatusObject, ProductsPage):
     "/api/details/{request_id}",
     name="details",
     tag=Tag.REQUESTS,
-    summary="Its products and images, page by page",
+    summary="The products and images of a request, page by page",
     parameters=(REQUEST_ID, LIMIT, PRODUCT_CURSOR, STATUS, ERROR_CODE),
     answers={200: Answer("The status object and a page of products.", Details)},
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND),

@@ -16,7 +16,7 @@ from halftone_api.services import services
     "GET",
     "/openapi.json",
     name="openapi",
-    summary="All of this for programs: OpenAPI 3.1",
+    summary="This reference for programs: OpenAPI 3.1",
     answers={200: Answer("The OpenAPI document.", dict[str, Any])},
     keyless=True,
 )
@@ -28,7 +28,7 @@ async def openapi_json(request: Request) -> Response:
     "GET",
     "/docs",
     name="docs",
-    summary="All of this for people",
+    summary="This reference for people",
     answers={200: Answer("A page.", media_types=("text/html",))},
     keyless=True,
 )

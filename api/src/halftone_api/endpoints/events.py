@@ -41,7 +41,7 @@ LAST_EVENT_ID: Parameter[str | None] = Parameter(
     "/api/events/{request_id}",
     name="events",
     tag=Tag.REQUESTS,
-    summary="Its progress as server-sent events, until it has ended",
+    summary="The progress of a request as server-sent events, until it has ended",
     parameters=(REQUEST_ID, LAST_EVENT_ID),
     answers={
         200: Answer("`status` events with the status object.", media_types=("text/event-stream",)),

@@ -24,9 +24,9 @@ class FailureGroup(TypedDict):
     code: ImageErrorCode
     images: Count
     products: Count
-    message: Annotated[str, Field(description="The error of one of them in words.")]
+    message: Annotated[str, Field(description="The message of one of these errors.")]
     meaning: str
-    retried: Annotated[bool, Field(description="The service tried again before it gave up.")]
+    retried: Annotated[bool, Field(description="Whether the service tried again by itself.")]
     remedy: Annotated[str, Field(description="What to do about it.")]
 
 
@@ -41,9 +41,9 @@ class FailureGroups(TypedDict):
     name="failures",
     tag=Tag.REQUESTS,
     summary="Why images failed, by code, with what to do",
-    description="Counted among the first 10,000 products with a failure.",
+    description="Counts the first 10,000 products with a failure.",
     parameters=(REQUEST_ID,),
-    answers={200: Answer("One entry a code, the most frequent first.", FailureGroups)},
+    answers={200: Answer("One entry for each code, the most frequent first.", FailureGroups)},
     problems=(ProblemCode.NOT_FOUND,),
 )
 def get_failures(request: Request) -> Response:

@@ -41,7 +41,7 @@ class Ready(TypedDict):
     "GET",
     "/healthz",
     name="health",
-    summary="Alive",
+    summary="Whether the process is alive",
     answers={200: Answer("The process answers.", Alive)},
     keyless=True,
 )
@@ -53,7 +53,7 @@ async def healthz(request: Request) -> Response:
     "GET",
     "/readyz",
     name="ready",
-    summary="Ready: database, broker and storage reached",
+    summary="Whether database, broker and storage can be reached",
     answers={200: Answer("Ready.", Ready)},
     problems=(ProblemCode.NOT_READY,),
     keyless=True,

@@ -57,7 +57,7 @@ _PROBLEMS = (
     "/api/image/{filename}",
     name="image",
     tag=Tag.RESULTS,
-    summary="An output image; its name is its key",
+    summary="An output image; whoever knows its name may read it",
     parameters=(FILENAME,),
     answers=_ANSWERS,
     problems=_PROBLEMS,

@@ -22,7 +22,7 @@ class Index(TypedDict):
     "GET",
     "/",
     name="index",
-    summary="This list; a page for browsers",
+    summary="The routes; for browsers, the start page",
     answers={200: Answer("Name, version, and the URL of every route.", Index)},
     keyless=True,
 )

@@ -14,7 +14,7 @@ from halftone_api.metrics import ServiceGauges
     "/metrics",
     name="metrics",
     summary="Metrics for Prometheus",
-    description="Scrapers have no key, so this needs none: keep it from the public.",
+    description="Needs no key, because scrapers have none. Do not make it public.",
     answers={200: Answer("Prometheus' text format.", media_types=("text/plain",))},
     keyless=True,
 )

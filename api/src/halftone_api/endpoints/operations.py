@@ -25,18 +25,18 @@ SHOWN_HOSTS = 20
 class BacklogObject(TypedDict):
     """How far behind the service is."""
 
-    waiting_products: Annotated[Count, Field(description="They may be worked on now.")]
-    postponed_products: Annotated[Count, Field(description="They wait for a time of their own.")]
+    waiting_products: Annotated[Count, Field(description="Products that a worker may take now.")]
+    postponed_products: Annotated[Count, Field(description="Products that may be taken later.")]
     processing_products: Count
     oldest_waiting_seconds: float
     requests_without_progress: Annotated[
-        Count, Field(description="Running, and nothing of them has ended for 10 minutes.")
+        Count, Field(description="Running requests in which no product has ended for 10 minutes.")
     ]
     pending_events: Annotated[Count, Field(description="Webhook events not delivered yet.")]
     oldest_due_event_seconds: float
     requests: Annotated[
         dict[Status, Count],
-        Field(description="By status; those that have ended in the last 24 hours."),
+        Field(description="By status. Of those that have ended, only the last 24 hours count."),
     ]
 
 
@@ -89,7 +89,7 @@ class HostObject(TypedDict):
     failed: Annotated[Count, Field(description="Attempts that failed.")]
     bytes_in: Count
     bytes_out: Count
-    seconds_per_image: Annotated[float, Field(description="Waiting included.")]
+    seconds_per_image: Annotated[float, Field(description="With the time that it waited.")]
 
 
 class Operations(TypedDict):
@@ -97,12 +97,12 @@ class Operations(TypedDict):
     throughput: Annotated[
         list[MinuteObject], Field(description="The last hour, oldest first, without idle minutes.")
     ]
-    hosts: Annotated[list[HostObject], Field(description="Those with most failures first.")]
+    hosts: Annotated[list[HostObject], Field(description="By the number of failures.")]
     workers: list[WorkerObject]
     running: Annotated[list[RunningObject], Field(description="The oldest first, at most 20.")]
     failures: Annotated[
         list[FailureCount],
-        Field(description="Among the first failures of each of the newest 50 requests."),
+        Field(description="Of the first failures in each of the newest 50 requests."),
     ]
 
 
@@ -112,8 +112,8 @@ class Operations(TypedDict):
     name="operations",
     tag=Tag.OPERATIONS,
     summary="Backlog, throughput, hosts, workers, running requests and recent failures",
-    description="For admin keys, and where HALFTONE_AUTH=off.",
-    answers={200: Answer("Where the service stands now.", Operations)},
+    description="For admin keys, or with HALFTONE_AUTH=off.",
+    answers={200: Answer("The state of the service now.", Operations)},
     problems=(ProblemCode.FORBIDDEN,),
 )
 def get_operations(request: Request) -> Response:

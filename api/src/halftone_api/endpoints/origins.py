@@ -54,7 +54,7 @@ class Origins(TypedDict):
 HOST = Parameter(
     name="host",
     where="path",
-    description="A host as in its URLs, with a port where only that is meant.",
+    description="A host as in URLs. With a port, the settings hold for that port only.",
     schema={"type": "string"},
     parse=parse_host,
     expected="a host name or address, with or without :port",
@@ -95,8 +95,8 @@ def _body_schema() -> Schema:
     "/api/origins",
     name="origins",
     tag=Tag.UPLOAD,
-    summary="Hosts with settings of your own",
-    answers={200: Answer("By host.", Origins)},
+    summary="The hosts for which you have settings",
+    answers={200: Answer("The settings by host, without secrets.", Origins)},
 )
 def get_origins(request: Request) -> Response:
     caller = find_caller(request)
@@ -110,9 +110,9 @@ def get_origins(request: Request) -> Response:
     "/api/origins/{host}",
     name="origin",
     tag=Tag.UPLOAD,
-    summary="What is set for a host",
+    summary="The settings for a host",
     parameters=(HOST,),
-    answers={200: Answer("Without its secrets.", Origin)},
+    answers={200: Answer("The settings, without secrets.", Origin)},
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND),
 )
 def get_one(request: Request) -> Response:
@@ -130,7 +130,7 @@ def get_one(request: Request) -> Response:
     " never after a redirect to another host. Replaces what was set; secrets are sealed.",
     parameters=(HOST,),
     body=Body(_body_schema),
-    answers={200: Answer("What is set, without its secrets.", Origin)},
+    answers={200: Answer("The settings, without secrets.", Origin)},
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.TOO_LARGE),
 )
 async def put(request: Request) -> Response:
@@ -154,9 +154,9 @@ async def put(request: Request) -> Response:
     "/api/origins/{host}",
     name="remove_origin",
     tag=Tag.UPLOAD,
-    summary="Forget what is set for a host",
+    summary="Delete the settings for a host",
     parameters=(HOST,),
-    answers={204: Answer("Nothing is set any more.")},
+    answers={204: Answer("The settings are deleted.")},
     problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.NOT_FOUND),
 )
 def remove(request: Request) -> Response:

@@ -69,7 +69,7 @@ def _parse_limit(text: str) -> int:
 
 LIMIT = Parameter(
     name="limit",
-    description="How many entries at most.",
+    description="The most entries to return.",
     schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     parse=_parse_limit,
     expected=f"a whole number from 1 to {MAX_LIMIT}",

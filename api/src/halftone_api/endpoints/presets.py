@@ -21,9 +21,11 @@ class PresetRule(TypedDict):
         float | list[str],
         Field(description="In pixels, bytes, megapixels or a share of 1; formats as a list."),
     ]
-    level: Annotated[str, Field(description="`fail` for a condition, `warn` for advice.")]
+    level: Annotated[
+        str, Field(description="What a violation is: `fail` for a condition, `warn` for advice.")
+    ]
     enforced_from: Annotated[
-        str | None, Field(description="A date; before it a breach is a warning.")
+        str | None, Field(description="The date from which a violation fails. Before, it warns.")
     ]
     source: str
 
@@ -33,7 +35,7 @@ class PresetObject(TypedDict):
 
     name: str
     title: str
-    as_of: Annotated[str, Field(description="The date when the rules were read.")]
+    as_of: Annotated[str, Field(description="The date at which the rules were read.")]
     sources: list[str]
     options: dict[str, Any]
     rules: list[PresetRule]
@@ -49,7 +51,7 @@ class Presets(TypedDict):
     name="presets",
     tag=Tag.UPLOAD,
     summary="The presets that an upload can name",
-    answers={200: Answer("Each with its options and rules, by name.", Presets)},
+    answers={200: Answer("The presets by name, each with its options and rules.", Presets)},
 )
 def list_presets(request: Request) -> Response:
     find_caller(request)

@@ -31,7 +31,7 @@ def _parse_idempotency_key(text: str) -> str:
 IDEMPOTENCY_KEY: Parameter[str | None] = Parameter(
     name="Idempotency-Key",
     where="header",
-    description="The same key and upload give the same request, for 24 hours.",
+    description="For 24 hours, the same key and the same upload give the same request.",
     schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
     parse=_parse_idempotency_key,
     expected="1 to 255 visible ASCII characters",
@@ -101,9 +101,9 @@ async def upload(request: Request) -> Response:
     "/api/check",
     name="check",
     tag=Tag.UPLOAD,
-    summary="What an upload of this form would be understood as; nothing is stored",
+    summary="Check a file: what an upload of this form would do. Nothing is stored",
     body=_FORM,
-    answers={200: Answer("What was understood of the file.", Check)},
+    answers={200: Answer("What the service reads in the file.", Check)},
     problems=_FORM_PROBLEMS,
 )
 async def check(request: Request) -> Response:

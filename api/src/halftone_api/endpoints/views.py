@@ -21,7 +21,7 @@ from halftone_shared.model.status_object import StatusObject, timestamp
 
 
 class ImageErrorObject(TypedDict):
-    code: Annotated[ImageErrorCode, Field(description="`/docs` explains each.")]
+    code: Annotated[ImageErrorCode, Field(description="`/docs` explains every code.")]
     message: str
     http_status: int | None
     retryable: Annotated[bool, Field(description="Another attempt may succeed.")]
@@ -41,7 +41,8 @@ class Image(FactsObject):
     output_url: Url | None
     status: Status
     variants: Annotated[
-        dict[str, VariantObject], Field(description="Its further outputs, by their names.")
+        dict[str, VariantObject],
+        Field(description="The further outputs, by the names of the variants."),
     ]
     error: ImageErrorObject | None
 
@@ -53,10 +54,10 @@ class Product(TypedDict):
         Number, Field(description="The line of the file on which the row starts; the header is 1.")
     ]
     serial_number: Annotated[
-        int | None, Field(description="Of the native CSV; null in other files.")
+        int | None, Field(description="Only in the native CSV; null in other files.")
     ]
     product_key: Annotated[
-        str | None, Field(description="The text by which the file knows the product.")
+        str | None, Field(description="What identifies the product in the file.")
     ]
     product_name: str | None
     status: Status
@@ -64,7 +65,8 @@ class Product(TypedDict):
     attempts: Count
     input_image_urls: list[str]
     output_image_urls: Annotated[
-        list[Url | None], Field(description="One entry an input URL; null where it failed.")
+        list[Url | None],
+        Field(description="One entry for each input URL; null if the image failed."),
     ]
     images: list[Image]
 
@@ -97,7 +99,7 @@ class Event(TypedDict):
     """A webhook event with its delivery log."""
 
     webhook_id: str
-    run: Annotated[Count, Field(description="1, and one more for every retry.")]
+    run: Annotated[Count, Field(description="1; every retry adds 1.")]
     status: WebhookStatus
     attempts: Count
     last_status_code: int | None
@@ -107,7 +109,7 @@ class Event(TypedDict):
     delivered_at: Time | None
     log: list[Attempt]
     body: Annotated[
-        Ending | None, Field(description="What every attempt sends; null until the first.")
+        Ending | None, Field(description="What every attempt sends. Null before the first attempt.")
     ]
 
 

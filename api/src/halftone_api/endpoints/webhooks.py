@@ -36,9 +36,9 @@ class Replayed(TypedDict):
     "/api/webhooks/{request_id}",
     name="webhooks",
     tag=Tag.WEBHOOKS,
-    summary="How its webhook was delivered",
+    summary="How the webhook of a request was delivered",
     parameters=(REQUEST_ID,),
-    answers={200: Answer("Its events, newest first, with the attempts of each.", Webhooks)},
+    answers={200: Answer("The events, newest first, with the attempts of each.", Webhooks)},
     problems=(ProblemCode.NOT_FOUND,),
 )
 def get_webhooks(request: Request) -> Response:
@@ -63,8 +63,8 @@ def webhooks_of(request: Request, row: RequestStatus) -> Webhooks:
     "/api/webhooks/{request_id}/replay",
     name="replay",
     tag=Tag.WEBHOOKS,
-    summary="Send its newest webhook event again",
-    description="Same ID, same body; the schedule of attempts starts again.",
+    summary="Send the newest webhook event of a request again",
+    description="With the same ID and body. The schedule of attempts starts again.",
     parameters=(REQUEST_ID,),
     answers={202: Answer("The event is due again.", Replayed)},
     problems=(

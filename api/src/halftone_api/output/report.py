@@ -48,14 +48,18 @@ REPORT_COLUMNS = (
     ReportColumn(
         "serial_number",
         lambda row, _, __: product_key(row) if row.serial_number is None else row.serial_number,
-        "As in the uploaded file; the product's key where it has no numbers.",
+        "As in the uploaded file; the product's key if the file has no numbers.",
     ),
     ReportColumn("product_name", lambda row, _, __: row.product_name, "As in the uploaded file."),
     ReportColumn(
-        "position", lambda _, image, __: image["position"], "Which image of the product, from 1."
+        "position",
+        lambda _, image, __: image["position"],
+        "The position of the image in the product, from 1.",
     ),
     ReportColumn("input_url", lambda _, image, __: image["input_url"], "The URL in the file."),
-    ReportColumn("output_url", lambda _, image, __: image["output_url"], "Empty where it failed."),
+    ReportColumn(
+        "output_url", lambda _, image, __: image["output_url"], "Empty if the image failed."
+    ),
     ReportColumn("status", lambda _, image, __: image["status"], "COMPLETED, FAILED or CANCELLED."),
     ReportColumn("action", lambda _, image, __: image["action"], "What was done with the image."),
     ReportColumn("error_code", lambda _, image, __: _error(image, "code"), "Why it failed."),

@@ -35,11 +35,11 @@ class Check(TypedDict):
 
     profile: str
     columns: Columns
-    rows: Annotated[Count, Field(description="Below the header, without blank ones.")]
+    rows: Annotated[Count, Field(description="The rows below the header that are not blank.")]
     products: Count
     images: Count
     skipped_rows: Count
-    hosts: Annotated[list[HostImages], Field(description="Those with most images first.")]
+    hosts: Annotated[list[HostImages], Field(description="By the number of images.")]
     warnings: Annotated[list[RowError], Field(max_length=100)]
     warning_count: Count
     preview: Annotated[list[PreviewedProduct], Field(description="The first five products.")]

@@ -39,43 +39,43 @@ UPLOAD_FIELDS = (
     FormField(
         "profile",
         {"type": "string", "enum": list(PROFILE_CHOICES), "default": AUTO},
-        "The system that the file is an export of; `auto` tells it by the header.",
+        "The system that exported the file; `auto` recognises it by the header.",
     ),
     FormField(
         "columns",
         {"type": "string", "contentMediaType": "application/json"},
-        'Which columns are which, by name or number from 1: `{"key": "SKU", "name": "Title", '
+        'The columns to read, by name or by number from 1: `{"key": "SKU", "name": "Title", '
         '"images": ["Main image", "More images"]}`.',
     ),
     FormField(
         "base_url",
         {"type": "string", "format": "uri"},
-        "What image cells without a scheme are paths below.",
+        "The URL that paths in image cells are relative to.",
     ),
     FormField(
         "encoding",
         {"type": "string"},
-        f"Of a text, where it is not UTF-8: {', '.join(ENCODINGS)}.",
+        f"The encoding of a text file that is not UTF-8: {', '.join(ENCODINGS)}.",
     ),
     FormField(
         "sheet",
         {"type": "string"},
-        "The sheet of a workbook; the first one with a known header where it is left out.",
+        "The sheet of a workbook. Default: the first one with a known header.",
     ),
     FormField(
         "on_error",
         {"type": "string", "enum": ["refuse", "skip"], "default": "refuse"},
-        "`skip` takes the good rows; wrong ones come back with empty output.",
+        "`skip` accepts the valid rows; invalid ones come back with an empty output.",
     ),
     FormField(
         "sample",
         {"type": "integer", "minimum": 1, "maximum": MAX_SAMPLE},
-        "Take only so many products, spread evenly over the file.",
+        "Process only this many products, spread evenly over the file.",
     ),
     FormField(
         "strict",
         {"type": "boolean", "default": False},
-        "A single bad URL refuses the upload.",
+        "Refuse the upload if any URL is invalid.",
     ),
     FormField(
         "fresh",
@@ -86,12 +86,12 @@ UPLOAD_FIELDS = (
     FormField(
         "webhook_url",
         {"type": "string", "format": "uri"},
-        "Where the end of the request is reported to.",
+        "The URL that is called when the request has ended.",
     ),
     FormField(
         "webhook_secret",
         {"type": "string"},
-        f"whsec_ and at least {MIN_SECRET_BYTES} bytes in base64; never shown again.",
+        f"Signs the webhook: whsec_ and at least {MIN_SECRET_BYTES} bytes in base64. Never shown.",
     ),
 )
 

@@ -54,12 +54,12 @@ class Accepted(TypedDict):
     request_id: Uuid
     status: Literal[Status.PENDING]
     profile: Annotated[
-        str, Field(description="`native`, `columns`, or the system that the file is an export of.")
+        str, Field(description="`native`, `columns`, or the system that exported the file.")
     ]
     columns: Columns
     total_products: Count
     total_images: Count
-    skipped_rows: Annotated[Count, Field(description="Rows that are no product.")]
+    skipped_rows: Annotated[Count, Field(description="Rows without a product.")]
     warning_count: Count
     warnings: Annotated[list[RowError], Field(max_length=100)]
     links: UploadLinks

@@ -39,7 +39,7 @@ def doctor(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option("--url", envvar="HALFTONE_URL", help="Where the API answers."),
+        typer.Option("--url", envvar="HALFTONE_URL", help="The URL of the API."),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
@@ -47,7 +47,7 @@ def doctor(
     set.
 
     Exit code 0: nothing is broken, though there may be warnings. 1: something is broken. 2: the
-    database is not named as it should be.
+    settings of the database are missing or invalid.
     """
     from halftone_cli.checkup.bundle import write_bundle
     from halftone_cli.checkup.configuration import settings_in_use

@@ -11,10 +11,10 @@ import halftone
 from halftone_cli.commands.registering import command
 from halftone_cli.terminal import EXIT_REFUSED, fail, print_json, print_quiet, say
 
-HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host, as in its URLs.")]
+HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="A host, as in URLs.")]
 
 origins = typer.Typer(
-    no_args_is_help=True, help="Hosts that want a password or headers, or come at a limited rate."
+    no_args_is_help=True, help="Hosts that need a password or headers, or a limited rate."
 )
 
 
@@ -33,10 +33,12 @@ def set_(
         ),
     ] = None,
     requests_per_second: Annotated[
-        float | None, typer.Option("--requests-per-second", help="At most, over all workers.")
+        float | None,
+        typer.Option("--requests-per-second", help="The most requests per second of all workers."),
     ] = None,
     connections: Annotated[
-        int | None, typer.Option("--connections", min=1, help="At once, over all workers.")
+        int | None,
+        typer.Option("--connections", min=1, help="The most connections of all workers."),
     ] = None,
 ) -> None:
     """Set what image fetches send to a host, and how fast they come. Replaces what was set."""

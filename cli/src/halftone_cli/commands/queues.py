@@ -32,7 +32,7 @@ def queues(
         bool,
         typer.Option(
             "--once",
-            help="Print it once and end, as where there is no terminal.",
+            help="Print once and exit. The default without a terminal.",
         ),
     ] = False,
     every: Annotated[

@@ -17,13 +17,14 @@ from halftone_cli.service import DEFAULT_URL, connected
 from halftone_cli.terminal import set_mode
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON for programs; a list is one object a line.")
+    bool,
+    typer.Option("--json", help="Print JSON for programs; a list has one object in each line."),
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print only errors and what a script needs.")
 ]
 UrlOption = Annotated[
-    str, typer.Option("--url", envvar="HALFTONE_URL", help="Where the service answers.")
+    str, typer.Option("--url", envvar="HALFTONE_URL", help="The URL of the service.")
 ]
 
 

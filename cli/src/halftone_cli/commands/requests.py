@@ -34,9 +34,12 @@ def requests(
     ] = None,
     search: Annotated[
         str | None,
-        typer.Option("--search", help="Only requests with this text in file name or start of ID."),
+        typer.Option(
+            "--search",
+            help="Only requests whose file name has this text, or whose ID starts with it.",
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The most requests to list.")] = 20,
 ) -> None:
     """List requests, newest first."""
     listed = client.requests(status=status, search=search, page_size=min(limit, 100))
@@ -119,24 +122,26 @@ def download(
     request_id: IdArgument,
     output: Annotated[Path, OutputOption],
     report: Annotated[
-        bool, typer.Option("--report", help="The report instead: a row for each image.")
+        bool, typer.Option("--report", help="Save the report: a row for each image.")
     ] = False,
     archive: Annotated[
-        bool, typer.Option("--zip", help="A ZIP of all output images instead.")
+        bool, typer.Option("--zip", help="Save a ZIP of all output images.")
     ] = False,
     variant: Annotated[
         str | None, typer.Option("--variant", help="With --zip: only the images of this variant.")
     ] = None,
     images: Annotated[
         Literal["append", "replace"] | None,
-        typer.Option("--images", help="Output URLs in a new column, or in place of the input's."),
+        typer.Option(
+            "--images", help="Where output URLs go: a new column, or in place of the input URLs."
+        ),
     ] = None,
     as_: Annotated[
         Literal["csv", "xlsx"] | None,
-        typer.Option("--as", help="The kind of file, where it is not that of the upload."),
+        typer.Option("--as", help="The kind of file, if not that of the upload."),
     ] = None,
     safe: Annotated[
-        bool, typer.Option("--safe", help="No cell is taken for a formula by a spreadsheet.")
+        bool, typer.Option("--safe", help="Keep spreadsheets from reading a cell as a formula.")
     ] = False,
 ) -> None:
     """Save the output file of a request that has ended, its report, or a ZIP of its images."""

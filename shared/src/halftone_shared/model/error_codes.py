@@ -38,7 +38,7 @@ class ImageErrorCode(StrEnum):
     )
     BLOCKED_ADDRESS = (
         "blocked_address",
-        "The host leads to an address inside a private network, which is never fetched.",
+        "The host has an address in a private network, and halftone does not fetch from there.",
         False,
         "Serve the image from a public address, or ask the operator to allow the network "
         "(HALFTONE_FETCH_ALLOW).",
@@ -53,7 +53,7 @@ class ImageErrorCode(StrEnum):
         "connect_failed",
         "The server could not be reached, or broke the connection.",
         True,
-        "Check that the server is up and lets the service through its firewall; then retry.",
+        "Check that the server is running and that its firewall lets the service in; then retry.",
     )
     TLS_FAILED = (
         "tls_failed",
@@ -75,13 +75,13 @@ class ImageErrorCode(StrEnum):
     )
     BAD_HTTP = (
         "bad_http",
-        "What the server answered is not HTTP, or contradicts itself.",
+        "The server's answer is not valid HTTP.",
         False,
-        "Have the server, or the proxy in front of it, corrected; then retry.",
+        "Ask for the server, or the proxy in front of it, to be corrected; then retry.",
     )
     TOO_MANY_REDIRECTS = (
         "too_many_redirects",
-        "The server redirected more often than the service follows (HALFTONE_MAX_REDIRECTS).",
+        "The server redirected too often (HALFTONE_MAX_REDIRECTS).",
         False,
         "Use the URL at the end of the redirects.",
     )
@@ -99,9 +99,9 @@ class ImageErrorCode(StrEnum):
     )
     NOT_AN_IMAGE = (
         "not_an_image",
-        "What the server sent is not an image; often it is a web page.",
+        "The server sent something other than an image, often a web page.",
         False,
-        "Open the URL in a browser without signing in, and use one that shows the image alone.",
+        "Open the URL in a browser without signing in. Use a URL that shows only the image.",
     )
     UNSUPPORTED_FORMAT = (
         "unsupported_format",
@@ -149,13 +149,13 @@ class ImageErrorCode(StrEnum):
         "processor_failed",
         "The external image processing service refused the image, or its output cannot be used.",
         False,
-        "Read the message; the operator of the service finds the job in its log.",
+        "Read the message. The operator of that service can find the job in its log.",
     )
     PROCESSOR_TIMEOUT = (
         "processor_timeout",
         "The external image processing service did not call back in time.",
         True,
-        "Retry; where it happens again, ask the operator whether the service is overloaded.",
+        "Retry. If it happens again, ask the operator whether the service is overloaded.",
     )
     INTERNAL = (
         "internal",

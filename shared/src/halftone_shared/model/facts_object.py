@@ -14,7 +14,7 @@ from halftone_shared.model.states import Action
 
 
 class CheckObject(TypedDict):
-    """Whether an image keeps one rule of a preset, and why."""
+    """Whether an image meets a rule of the preset, and why."""
 
     rule: str
     result: Literal["pass", "warn", "fail"]
@@ -22,9 +22,7 @@ class CheckObject(TypedDict):
 
 
 class FactsObject(TypedDict):
-    """ImageFacts as clients see them; null where the image has not succeeded. A test compares the
-    two.
-    """
+    """ImageFacts as clients see them. Null if the image has not succeeded. A test compares both."""
 
     action: Annotated[
         Action | None,

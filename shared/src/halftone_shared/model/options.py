@@ -204,28 +204,29 @@ class ImageOptions:
     mode: Mode = _option(
         Mode.QUALITY,
         Choice(Mode),
-        "What decides the loss: the encoder's `quality`, half the sides (`scale`), half the bytes"
-        " (`bytes`), or a visible quality to reach (`visual`).",
+        "How the image gets smaller: by the encoder's quality (`quality`), by smaller sides"
+        " (`scale`), to a share of its bytes (`bytes`), or to a visible quality (`visual`).",
         shown=True,
     )
     scale: float = _option(
         0.5,
         Number(0, 1),
-        "With `mode=scale`: the factor that both sides are multiplied by.",
+        "With `mode=scale`: the factor for both sides.",
         modes=frozenset({Mode.SCALE}),
         shown=True,
     )
     ratio: float = _option(
         0.5,
         Number(0, 1),
-        "With `mode=bytes`: the largest share of an image's bytes that the output may have.",
+        "With `mode=bytes`: the output has at most this share of the input's bytes.",
         modes=frozenset({Mode.BYTES}),
         shown=True,
     )
     target: int = _option(
         70,
         Whole(30, 95),
-        "With `mode=visual`: the SSIMULACRA2 score to reach with as few bytes as possible."
+        "With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few bytes as"
+        " possible."
         " 70 is high quality, 90 is visually lossless.",
         modes=frozenset({Mode.VISUAL}),
         shown=True,
@@ -241,19 +242,19 @@ class ImageOptions:
     format: OutputFormat = _option(
         OutputFormat.KEEP,
         Choice(OutputFormat),
-        "The output format. `keep` keeps the input's; formats that are only read become JPEG.",
+        "The output format. `keep`: the input's format, or JPEG if halftone cannot write it.",
         shown=True,
     )
     effort: Effort = _option(
         Effort.BALANCED,
         Choice(Effort),
-        "Processor time for bytes: `best` makes the smallest files of the same quality, `fast`"
-        " takes the least time.",
+        "How much processor time to spend: `best` makes the smallest files of the same quality,"
+        " `fast` is the fastest.",
     )
     max_bytes: int | None = _option(
         None,
         Whole(1000),
-        "No output is larger, in bytes: the quality is lowered as far as it takes.",
+        "The most bytes that an output may have. The quality is lowered until it fits.",
     )
     crop: Crop | None = _option(
         None,
@@ -267,38 +268,40 @@ class ImageOptions:
     trim: int | None = _option(
         None,
         Whole(0, 100),
-        "Cut off a border of one colour, within this tolerance in levels of 255.",
+        "Cut off a border of one colour. The colour may vary by this many of 255 levels.",
     )
     width: int | None = _option(
-        None, Whole(1, MAX_SIDE), "The width in pixels to fit the image into."
+        None, Whole(1, MAX_SIDE), "The width in pixels of the box that `fit` refers to."
     )
     height: int | None = _option(
-        None, Whole(1, MAX_SIDE), "The height in pixels to fit the image into."
+        None, Whole(1, MAX_SIDE), "The height in pixels of the box that `fit` refers to."
     )
     fit: Fit = _option(
         Fit.INSIDE,
         Choice(Fit),
-        "How the image meets `width` and `height`: `inside` the box, on a background that fills it"
-        " (`pad`), or covering it, cut by `gravity` (`cover`).",
+        "How the image fits the box of `width` and `height`: `inside` it, on a background that"
+        " fills the box (`pad`), or over the whole box and cut by `gravity` (`cover`).",
     )
     gravity: Gravity = _option(Gravity.CENTER, Choice(Gravity), "The part that `fit=cover` keeps.")
-    enlarge: bool = _option(False, Flag(), "Make small images larger to meet `width` and `height`.")
+    enlarge: bool = _option(
+        False, Flag(), "Make images that are smaller than `width` and `height` larger."
+    )
     background: Colour = _option(
         WHITE,
         Text("a colour name, #rrggbb or transparent", parse_colour, "#ffffff"),
-        "The colour behind `fit=pad`, and in place of transparency that the format cannot hold.",
+        "The colour that `fit=pad` adds, and the one for transparency if the format has none.",
     )
     filters: tuple[Filter, ...] = _option(
         (),
         Listed(Text("a filter", parse_filter, "sharpen"), "a list of filters", 20),
-        "Filters in the order given: "
+        "Filters, applied in this order: "
         + ", ".join(
             f"`{name}`" if bounds is None else f"`{name}:N`" for name, bounds in FILTERS.items()
         )
         + ".",
     )
     watermark_url: str | None = _option(
-        None, Text("an http(s) URL", parse_url), "An image to lay over every output."
+        None, Text("an http(s) URL", parse_url), "The URL of an image that is put on every output."
     )
     watermark_position: Gravity = _option(
         Gravity.SOUTHEAST,
@@ -309,26 +312,26 @@ class ImageOptions:
     watermark_opacity: float = _option(
         0.5,
         Number(0, 1),
-        "How opaque the watermark is, up to 1.",
+        "The opacity of the watermark; 1 is opaque.",
         needs="watermark_url",
     )
     variants: "tuple[Variant, ...]" = _option(
         (),
         VariantsKind(),
-        "Further outputs of each image, as a JSON array of objects with a `name` and any image"
-        " options. What a variant leaves out is as for the request, but for the size.",
+        "Further outputs of each image: a JSON array of objects with a `name` and image options. A"
+        " variant has the request's options except those of size, and its own.",
         in_variants=False,
     )
     preset: str | None = _option(
         None,
         Text("the name of a preset", parse_word, "google-merchant"),
-        "Options and rules of a marketplace. Options given beside it win.",
+        "The options and rules of a marketplace. Other options in the upload have precedence.",
         in_variants=False,
     )
     names: str | None = _option(
         None,
         Text("a file name with fields in braces", parse_name_template, "{key}-{position}"),
-        "The output's file name without its ending, from "
+        "The output's file name without its extension, made of "
         + ", ".join(f"`{{{name}}}`" for name in NAME_FIELDS)
         + ".",
         in_variants=False,

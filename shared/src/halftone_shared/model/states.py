@@ -8,7 +8,7 @@ class Status(StrEnum):
 
     A product goes PENDING → PROCESSING → COMPLETED | FAILED | CANCELLED, and back to PENDING when
     its worker dies or a temporary failure is tried again. A request has ended when all of its
-    products have: COMPLETED where at least one image succeeded, FAILED where none did.
+    products have: COMPLETED if at least one image succeeded, FAILED if none did.
     """
 
     PENDING = "PENDING"
@@ -23,9 +23,7 @@ FINAL_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
 class Outcome(StrEnum):
-    """How it went, once it has ended. `partial`: at least one image succeeded and at least one did
-    not.
-    """
+    """The result of a request that has ended. `partial`: some images succeeded and some failed."""
 
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"
@@ -43,7 +41,7 @@ class Action(StrEnum):
 
 
 class WebhookStatus(StrEnum):
-    """`failed`: the schedule is spent, or the receiver answered 410."""
+    """`failed`: every attempt of the schedule failed, or the receiver answered 410."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -58,7 +56,7 @@ def outcome_of(processed_images: int, total_images: int) -> Outcome:
 
 
 class WaitReason(StrEnum):
-    """Why products wait for a host. `slow`: they are being fetched from it, and that takes long."""
+    """Why products wait for a host. `slow`: the host takes long to answer."""
 
     SLOW = "slow"
     BUSY = "busy"

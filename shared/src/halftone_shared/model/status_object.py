@@ -18,12 +18,12 @@ ETA_AFTER_SECONDS = 2.0
 
 
 class RequestLinks(TypedDict):
-    """Every call that a request has, and its page."""
+    """The URLs of every call for a request, and of its page."""
 
     self: Url
     details: Url
     download: Url
-    report: Annotated[Url, Field(description="`download` with one row an image.")]
+    report: Annotated[Url, Field(description="`download` with one row for each image.")]
     archive: Annotated[Url, Field(description="Every output image in one ZIP.")]
     failures: Url
     events: Url
@@ -46,7 +46,7 @@ class WebhookState(TypedDict):
 
 
 class Sample(TypedDict):
-    """How much of its file a request has that was uploaded with `sample`."""
+    """How much of the file was taken, for an upload with `sample`."""
 
     products: Count
     of_products: Annotated[Count, Field(description="In the whole file.")]
@@ -54,7 +54,7 @@ class Sample(TypedDict):
 
 
 class Estimate(TypedDict):
-    """What the whole file would take, told from the images of the sample."""
+    """What the whole file would need, estimated from the sample."""
 
     bytes_in: Count
     bytes_out: Count
@@ -67,8 +67,8 @@ class WaitingFor(TypedDict):
     reason: Annotated[
         WaitReason,
         Field(
-            description="`slow`: they are being fetched, which takes long. `busy`: it has as many"
-            " connections as it may. `does_not_answer`: it is left alone for a while."
+            description="`slow`: the host takes long to answer. `busy`: all its connections are in"
+            " use. `does_not_answer`: the host is not called for a while."
         ),
     ]
     products: Count
@@ -87,7 +87,7 @@ class StatusObject(TypedDict):
     ]
     outcome: Annotated[
         Outcome | None,
-        Field(description="How it went: `partial` where some images failed. Null while it runs."),
+        Field(description="The result: `partial` if some images failed. Null while it runs."),
     ]
     progress: Annotated[
         float,
@@ -109,10 +109,10 @@ class StatusObject(TypedDict):
     processed_images: Count
     failed_images: Count
     kept_original_images: Annotated[
-        Count, Field(description="Kept as they were, since compressing made them no smaller.")
+        Count, Field(description="Left as they were, because compressing made them no smaller.")
     ]
     reused_images: Annotated[
-        Count, Field(description="Taken over from an earlier request, since nothing had changed.")
+        Count, Field(description="Unchanged since an earlier request, whose outputs they keep.")
     ]
     errors_by_code: Annotated[
         dict[str, Count], Field(description="How many images failed with each error code.")
@@ -124,7 +124,7 @@ class StatusObject(TypedDict):
     estimate: Annotated[Estimate | None, Field(description="At the end of a sample.")]
     waiting_for: Annotated[
         list[WaitingFor],
-        Field(description="Hosts that products wait for; first those that most wait for."),
+        Field(description="Hosts that products wait for, by the number of products."),
     ]
     options: Annotated[dict[str, Any], Field(description="The image options that apply.")]
     created_at: Time
@@ -134,20 +134,18 @@ class StatusObject(TypedDict):
     eta_seconds: Annotated[
         Count | None,
         Field(
-            description="How long the rest takes, judged by the time that it has taken so far. Null"
-            " until that can be said, after a retry, and once the request has ended."
+            description="How long the rest will take, estimated from the speed so far. Null at the"
+            " start, after a retry, and after the end."
         ),
     ]
     expires_at: Annotated[
         Time | None,
-        Field(description="When it is deleted with its images. Null: not yet known, or never."),
+        Field(description="When it is deleted with its images. Null: not known yet, or never."),
     ]
     output_csv_url: Annotated[
         Url | None, Field(description="Set once the output file can be downloaded.")
     ]
-    webhook: Annotated[
-        WebhookState | None, Field(description="Null where no webhook was asked for.")
-    ]
+    webhook: Annotated[WebhookState | None, Field(description="Null without a webhook URL.")]
     links: RequestLinks
 
 
