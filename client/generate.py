@@ -17,11 +17,11 @@ from typing import Any
 
 from halftone_api.openapi.document import describe_api
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.options import IMAGE_OPTIONS
 from halftone_shared.model.states import Outcome, Status, WebhookStatus
 
 PACKAGE = Path(__file__).parent / "src" / "halftone"
-Schema = dict[str, Any]
 
 ENUMERATIONS = (Status, Outcome, WebhookStatus)
 # The answers that have a class, and its name where it is not the schema's.
@@ -132,7 +132,7 @@ def _enumeration(enumeration: Any) -> str:
 class _Answers:
     """Frozen dataclasses, one for each schema of an answer and for each object inside it."""
 
-    def __init__(self, schemas: dict[str, Schema]) -> None:
+    def __init__(self, schemas: dict[str, JsonSchema]) -> None:
         self._schemas = schemas
         self._written: dict[str, str] = {}
 
@@ -148,7 +148,7 @@ class _Answers:
             self._write(name, schema_name, self._schemas[schema_name])
         return name
 
-    def _write(self, name: str, schema_name: str, schema: Schema) -> None:
+    def _write(self, name: str, schema_name: str, schema: JsonSchema) -> None:
         schema = self._merged(schema)
         required = schema.get("required", [])
         fields, reads = [], []
@@ -189,10 +189,10 @@ class _Answers:
             ]
         )
 
-    def _merged(self, schema: Schema) -> Schema:
+    def _merged(self, schema: JsonSchema) -> JsonSchema:
         if "$ref" in schema:
             return self._merged(self._schemas[schema["$ref"].rpartition("/")[2]])
-        merged: Schema = {"properties": {}, "required": []}
+        merged: JsonSchema = {"properties": {}, "required": []}
         for part in schema.get("allOf", []):
             part = self._merged(part)
             merged["properties"] |= part["properties"]
@@ -203,7 +203,7 @@ class _Answers:
             "required": merged["required"] + schema.get("required", []),
         }
 
-    def _kind(self, schema: Schema, class_name: str, value: str) -> tuple[str, str]:
+    def _kind(self, schema: JsonSchema, class_name: str, value: str) -> tuple[str, str]:
         """The Python type of a schema and the expression that reads it from `value`."""
         schema = _without_annotations(schema)
         if "$ref" in schema:
@@ -262,7 +262,7 @@ class _Answers:
     def _object(self, name: str, value: str) -> tuple[str, str]:
         return name, f"{name}.from_json(mapping({_optional(value)}))"
 
-    def _word(self, schema: Schema, value: str) -> tuple[str, str]:
+    def _word(self, schema: JsonSchema, value: str) -> tuple[str, str]:
         """An enumeration where the values are all of one; any text elsewhere."""
         values = set(schema.get("enum", [schema.get("const")]))
         for enumeration in ENUMERATIONS:
@@ -293,15 +293,15 @@ def _text(value: str) -> str:
 NOTES = ("description", "title", "default", "examples")
 
 
-def _notes(schema: Schema) -> Schema:
+def _notes(schema: JsonSchema) -> JsonSchema:
     return {name: value for name, value in schema.items() if name in NOTES}
 
 
-def _without_annotations(schema: Schema) -> Schema:
+def _without_annotations(schema: JsonSchema) -> JsonSchema:
     return {name: value for name, value in schema.items() if name not in NOTES}
 
 
-def _or_null(schema: Schema) -> Schema | None:
+def _or_null(schema: JsonSchema) -> JsonSchema | None:
     """What a schema is beside null; None where it is never null."""
     choices = schema.get("anyOf") or schema.get("oneOf") or []
     others = [choice for choice in choices if choice.get("type") != "null"]
@@ -318,7 +318,7 @@ def _class_name(owner: str, member: str) -> str:
     return owner + "".join(word.title() for word in member.split("_"))
 
 
-def _options(form: Schema) -> str:
+def _options(form: JsonSchema) -> str:
     """The fields of the upload form: their types for callers, and how each is written."""
     types, table = [], []
     for name, schema in form["properties"].items():
@@ -368,7 +368,7 @@ def _options(form: Schema) -> str:
     )
 
 
-def _option_kind(schema: Schema) -> tuple[str, str]:
+def _option_kind(schema: JsonSchema) -> tuple[str, str]:
     """How an option is written in the form, and the Python type that callers may give."""
     if "enum" in schema:
         return "choice", f"Literal[{', '.join(map(repr, schema['enum']))}]"

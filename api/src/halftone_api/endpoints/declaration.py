@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from halftone_api.errors import Problem, ProblemCode
+from halftone_shared.model.option_kinds import JsonSchema
 
-Schema = dict[str, Any]
 Handler = Callable[[Request], Response] | Callable[[Request], Awaitable[Response]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Answer:
 class Body:
     """What a call sends. `schema` is computed when the document is made."""
 
-    schema: Callable[[], Schema]
+    schema: Callable[[], JsonSchema]
     media_type: str = "application/json"
     component: str | None = None
 
@@ -64,7 +64,7 @@ class Parameter(Generic[T]):
 
     name: str
     description: str
-    schema: Schema
+    schema: JsonSchema
     parse: Callable[[str], T]
     expected: str
     default: T

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from halftone_api.endpoints.authentication import find_caller
-from halftone_api.endpoints.declaration import Answer, Body, Parameter, Schema, Tag, endpoint
+from halftone_api.endpoints.declaration import Answer, Body, Parameter, Tag, endpoint
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.origins import (
@@ -21,6 +21,7 @@ from halftone_shared.db.origins import (
     set_origin,
 )
 from halftone_shared.model.json_types import Time
+from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.origins import (
     MAX_CONNECTIONS,
     MAX_RATE,
@@ -62,7 +63,7 @@ HOST = Parameter(
 )
 
 
-def _body_schema() -> Schema:
+def _body_schema() -> JsonSchema:
     return {
         "type": "object",
         "properties": {

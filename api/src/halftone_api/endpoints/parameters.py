@@ -7,15 +7,16 @@ from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
 
-from halftone_api.endpoints.declaration import Parameter, Schema
+from halftone_api.endpoints.declaration import Parameter
 from halftone_api.errors import request_not_found
+from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.states import Status
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 
 EnumT = TypeVar("EnumT", bound=StrEnum)
-TEXT: Schema = {"type": "string"}
+TEXT: JsonSchema = {"type": "string"}
 
 
 def whole_number(text: str) -> int | None:

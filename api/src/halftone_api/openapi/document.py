@@ -8,14 +8,15 @@ from halftone_api.endpoints import all_endpoints
 from halftone_api.endpoints.declaration import Answer, Endpoint, Parameter, Tag
 from halftone_api.endpoints.views import Ending
 from halftone_api.errors import ProblemCode
-from halftone_api.openapi.json_schema import Schema, Schemas, component
+from halftone_api.openapi.json_schema import Schemas, component
 from halftone_api.upload.fields import options_schema
 from halftone_api.upload.products import RowError
 from halftone_shared.model.json_types import Count
+from halftone_shared.model.option_kinds import JsonSchema
 
-_TEXT: Schema = {"type": "string"}
-_PROBLEM_RESPONSE: Schema = {"$ref": "#/components/responses/Problem"}
-_ENDED: Schema = {
+_TEXT: JsonSchema = {"type": "string"}
+_PROBLEM_RESPONSE: JsonSchema = {"$ref": "#/components/responses/Problem"}
+_ENDED: JsonSchema = {
     "operationId": "ended",
     "summary": "What is sent to `webhook_url` when a request has ended",
     "description": (
@@ -55,13 +56,13 @@ class Problem(TypedDict):
     error_count: NotRequired[Count]
 
 
-def describe_api(version: str, public_url: str) -> Schema:
+def describe_api(version: str, public_url: str) -> JsonSchema:
     """The OpenAPI document of this API."""
     described = [each for each in all_endpoints() if each.described]
     answers = [answer for each in described for answer in each.answers.values() if answer.type]
     schemas = Schemas([*(answer.type for answer in answers), Ending, Problem])
     content = {answer: schemas[number] for number, answer in enumerate(answers)}
-    paths: dict[str, Schema] = {}
+    paths: dict[str, JsonSchema] = {}
     for each in described:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, content)
     bodies = {
@@ -102,8 +103,8 @@ def describe_api(version: str, public_url: str) -> Schema:
     }
 
 
-def _operation(endpoint: Endpoint, content: dict[Answer, Schema]) -> Schema:
-    operation: Schema = {
+def _operation(endpoint: Endpoint, content: dict[Answer, JsonSchema]) -> JsonSchema:
+    operation: JsonSchema = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "tags": [endpoint.tag.value],
@@ -125,7 +126,7 @@ def _operation(endpoint: Endpoint, content: dict[Answer, Schema]) -> Schema:
     return operation
 
 
-def _responses(endpoint: Endpoint, content: dict[Answer, Schema]) -> Schema:
+def _responses(endpoint: Endpoint, content: dict[Answer, JsonSchema]) -> JsonSchema:
     """Its answers, then the statuses of its problems; `default` covers any other problem."""
     responses = {
         str(status): _response(answer, content) for status, answer in endpoint.answers.items()
@@ -139,8 +140,8 @@ def _responses(endpoint: Endpoint, content: dict[Answer, Schema]) -> Schema:
     }
 
 
-def _response(answer: Answer, content: dict[Answer, Schema]) -> Schema:
-    response: Schema = {"description": answer.description}
+def _response(answer: Answer, content: dict[Answer, JsonSchema]) -> JsonSchema:
+    response: JsonSchema = {"description": answer.description}
     if answer.type is not None:
         response["content"] = {"application/json": {"schema": content[answer]}}
     elif answer.media_types != ("application/json",):
@@ -151,8 +152,8 @@ def _response(answer: Answer, content: dict[Answer, Schema]) -> Schema:
     return response
 
 
-def _parameter(parameter: Parameter[Any]) -> Schema:
-    described: Schema = {
+def _parameter(parameter: Parameter[Any]) -> JsonSchema:
+    described: JsonSchema = {
         "name": parameter.name,
         "in": parameter.where,
         "schema": parameter.schema,
@@ -167,7 +168,7 @@ def _parameter(parameter: Parameter[Any]) -> Schema:
 PRESET = "PresetObject"
 
 
-def _with_options(components: dict[str, Schema]) -> dict[str, Schema]:
+def _with_options(components: dict[str, JsonSchema]) -> dict[str, JsonSchema]:
     """The status object's `options` are those of the form. A preset has only some of them, so none
     is required there.
     """

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-Schema = dict[str, Any]
+from halftone_shared.model.option_kinds import JsonSchema
 
 _REF = "#/components/schemas/"
 # Noise that pydantic adds: titles repeat names, docstrings are for programmers.
@@ -26,7 +26,7 @@ class Schemas:
             [(number, "serialization", adapter) for number, adapter in enumerate(adapters)],
             ref_template=_REF + "{model}",
         )
-        found: dict[str, Schema] = definitions.get("$defs", {})
+        found: dict[str, JsonSchema] = definitions.get("$defs", {})
         self._enums = {name: each for name, each in found.items() if "enum" in each}
         self.components = {
             name: self._clean(each) for name, each in found.items() if name not in self._enums
@@ -36,9 +36,9 @@ class Schemas:
             for number in range(len(adapters))
         ]
 
-    def __getitem__(self, number: int) -> Schema:
+    def __getitem__(self, number: int) -> JsonSchema:
         """The schema of the `number`-th type, from 0."""
-        schema: Schema = self._schemas[number]
+        schema: JsonSchema = self._schemas[number]
         return schema
 
     def _clean(self, schema: Any, *, names: bool = False) -> Any:
@@ -62,6 +62,6 @@ class Schemas:
         }
 
 
-def component(name: str) -> Schema:
+def component(name: str) -> JsonSchema:
     """A reference to a component."""
     return {"$ref": _REF + name}

@@ -4,16 +4,14 @@ The image options are declared in halftone_shared.model.options; the others here
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from halftone_api.upload.layout import NATIVE
 from halftone_api.upload.profiles import PROFILES
 from halftone_api.upload.recognition import AUTO
 from halftone_api.upload.text_rows import ENCODINGS
+from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.options import IMAGE_OPTIONS, default_of
 from halftone_shared.model.signing import MIN_SECRET_BYTES
-
-Schema = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class FormField:
     """A form field that is not an image option. `schema` is the JSON schema of its value."""
 
     name: str
-    schema: Schema
+    schema: JsonSchema
     description: str
 
 
@@ -99,7 +97,7 @@ UPLOAD_FIELDS = (
 FIELDS = (*(field.name for field in UPLOAD_FIELDS), *IMAGE_OPTIONS)
 
 
-def form_schema() -> Schema:
+def form_schema() -> JsonSchema:
     """The form as a JSON schema."""
     return {
         "type": "object",
@@ -112,17 +110,17 @@ def form_schema() -> Schema:
     }
 
 
-def options_schema() -> Schema:
+def options_schema() -> JsonSchema:
     """The image options as the status object shows them."""
     properties = {name: option.schema for name, option in IMAGE_OPTIONS.items()}
     return {"type": "object", "properties": properties, "required": ["mode", "format"]}
 
 
-def _described(field: FormField) -> Schema:
+def _described(field: FormField) -> JsonSchema:
     return {**field.schema, "description": field.description}
 
 
-def _image_option(name: str) -> Schema:
+def _image_option(name: str) -> JsonSchema:
     """An image option as a form field.
 
     The default is given only if sending it is never refused, because clients fill defaults in.
