@@ -244,12 +244,15 @@ def _client(port: int) -> Iterator[httpx.Client]:
 
 
 def _wait_until_ready(service: Service) -> None:
-    def ready() -> bool:
+    deadline = time.monotonic() + READY_SECONDS
+    answer = "no answer"
+    while True:
         dead = [name for name, process in service.processes.items() if process.poll() is not None]
         assert not dead, f"{dead} ended: {service.log.read_text()}"
-        try:
-            return service.http.get("/readyz").status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    wait_for(ready, READY_SECONDS, "readiness")
+        with suppress(httpx.HTTPError):
+            response = service.http.get("/readyz")
+            if response.status_code == 200:
+                return
+            answer = response.text
+        assert time.monotonic() < deadline, f"not ready: {answer}\n{service.log.read_text()}"
+        time.sleep(0.05)

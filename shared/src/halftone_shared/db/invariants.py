@@ -23,10 +23,11 @@ _SHARD_FULL = f"{ENDED_PRODUCTS} = total"
 
 @dataclass(frozen=True)
 class Check:
-    """An invariant in words, and the query for rows that break it. Its first column names the
-    place.
+    """An invariant: a short name, the rule in words, and the query for rows that break it. The
+    query's first column names the place.
     """
 
+    name: str
     rule: str
     query: str
 
@@ -35,7 +36,6 @@ class Check:
 class Finding:
     """The result of a failed check: how many rows break the rule, and the first few of them."""
 
-    rule: str
     count: int
     examples: Sequence[str]
 
@@ -74,6 +74,7 @@ _RECOUNT = f"""
 
 CHECKS = (
     Check(
+        "shard_counters",
         "The counters of a shard equal a count of its products, unless these are being deleted",
         f"""
         SELECT coalesce(shard.request_id, recount.request_id) || ' shard '
@@ -88,6 +89,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "request_counters",
         "A request's counters are the sums of its full shards",
         f"""
         SELECT request.id FROM requests AS request
@@ -99,6 +101,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "error_counts",
         "The errors that a shard or request counts by their code are among its failed images",
         """
         SELECT counted.place FROM (
@@ -111,6 +114,7 @@ CHECKS = (
         """,
     ),
     Check(
+        "open_shards",
         "A request's open shards are those that are not full, and its total is that of its shards",
         f"""
         SELECT request.id FROM requests AS request
@@ -124,6 +128,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "request_end",
         "A request has ended exactly when all of its products have",
         f"""
         SELECT request.id FROM requests AS request
@@ -133,6 +138,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "webhook_events",
         "Every ending of a request with a webhook has one event, and no other has any",
         f"""
         SELECT coalesce(ending.request_id, event.request_id) || ' run '
@@ -149,6 +155,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "results",
         "A finished product has a result and a file slot for every input URL",
         f"""
         SELECT request_id || ' product ' || seq FROM products
@@ -159,6 +166,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "handed_out",
         "A product that was handed out and waits again has a lease, or a time when it is due",
         f"""
         SELECT product.request_id || ' product ' || product.seq
@@ -169,6 +177,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "overdue_leases",
         "No lease has been over for long: a dispatcher is running and frees what was lost",
         f"""
         SELECT request_id || ' product ' || seq || ' since ' || lease_until FROM products
@@ -176,6 +185,7 @@ CHECKS = (
         """,  # noqa: S608
     ),
     Check(
+        "webhook_attempts",
         "A webhook event that was attempted has the body that it was attempted with,"
         " and its log is complete",
         """
@@ -195,9 +205,5 @@ def examine(engine: Engine) -> Iterator[tuple[Check, Finding | None]]:
     ):
         for check in CHECKS:
             rows = connection.execute(text(check.query)).scalars().all()
-            finding = (
-                Finding(check.rule, len(rows), [str(row) for row in rows[:MAX_EXAMPLES]])
-                if rows
-                else None
-            )
-            yield check, finding
+            examples = [str(row) for row in rows[:MAX_EXAMPLES]]
+            yield check, Finding(len(rows), examples) if rows else None
