@@ -147,13 +147,15 @@ class AsyncClient:
         self,
         *,
         status: str | None = None,
+        error_code: str | None = None,
         search: str | None = None,
         page_size: int = PAGE_SIZE,
     ) -> AsyncIterator[RequestStatus]:
         """Requests, newest first.
 
-        `status`: only those in that state. `search`: only those with this text in their file name,
-        or whose ID starts with it.
+        `status`: only those in that state. `error_code`: only those with an image that failed with
+        this code. `search`: only those with this text in their file name, or whose ID starts with
+        it.
 
         >>> newest = await anext(client.requests(status="COMPLETED"))
         >>> newest.request_id == request.id
@@ -161,7 +163,13 @@ class AsyncClient:
         """
         cursor: str | None = None
         while True:
-            call = calls.requests(cursor=cursor, limit=page_size, status=status, search=search)
+            call = calls.requests(
+                cursor=cursor,
+                limit=page_size,
+                status=status,
+                error_code=error_code,
+                search=search,
+            )
             page = await self._send(call)
             for item in page.items:
                 yield item

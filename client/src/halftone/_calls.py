@@ -76,9 +76,14 @@ def products(
 
 
 def requests(
-    *, cursor: str | None, limit: int, status: str | None, search: str | None
+    *,
+    cursor: str | None,
+    limit: int,
+    status: str | None,
+    error_code: str | None,
+    search: str | None,
 ) -> Call[Page[RequestStatus]]:
-    query = _given(cursor=cursor, limit=limit, status=status, q=search)
+    query = _given(cursor=cursor, limit=limit, status=status, error_code=error_code, q=search)
     return Call("GET", "/api/requests", _page_of("requests", RequestStatus.from_json), query)
 
 

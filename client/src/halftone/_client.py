@@ -148,13 +148,15 @@ class Client:
         self,
         *,
         status: str | None = None,
+        error_code: str | None = None,
         search: str | None = None,
         page_size: int = PAGE_SIZE,
     ) -> Iterator[RequestStatus]:
         """Requests, newest first.
 
-        `status`: only those in that state. `search`: only those with this text in their file name,
-        or whose ID starts with it.
+        `status`: only those in that state. `error_code`: only those with an image that failed with
+        this code. `search`: only those with this text in their file name, or whose ID starts with
+        it.
 
         >>> newest = next(client.requests(status="COMPLETED"))
         >>> newest.request_id == request.id
@@ -162,7 +164,13 @@ class Client:
         """
         cursor: str | None = None
         while True:
-            call = calls.requests(cursor=cursor, limit=page_size, status=status, search=search)
+            call = calls.requests(
+                cursor=cursor,
+                limit=page_size,
+                status=status,
+                error_code=error_code,
+                search=search,
+            )
             page = self._send(call)
             for item in page.items:
                 yield item

@@ -110,6 +110,24 @@ def test_requests_are_found_by_name_and_id(api: Api) -> None:
     assert found("") == [str(second), str(first)]
 
 
+def test_requests_are_found_by_the_code_of_a_failure(api: Api) -> None:
+    running, ended, without = upload(api, 2), upload(api), upload(api)
+    for request_id in (running, ended):
+        settle(api.engine, claimed(api.engine, request_id, 1), failed_image())
+    finish(api.engine, without, 1)
+
+    def found(code: str) -> list[str]:
+        answer = api.get("/api/requests", params={"error_code": code})
+        return [each["request_id"] for each in answer.json()["requests"]]
+
+    assert found("http_error") == [str(ended), str(running)]
+    assert found("corrupt_image") == []
+    assert api.get("/api/requests?error_code=none").status_code == 400
+    page = api.get("/requests?error_code=http_error", headers=HTML).text
+    assert f"/r/{ended}" in page
+    assert f"/r/{without}" not in page
+
+
 def test_button_that_cannot_be_done_says_why(api: Api) -> None:
     request_id = upload(api)
     finish(api.engine, request_id, 1)

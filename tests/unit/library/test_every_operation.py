@@ -48,7 +48,7 @@ OPERATIONS = {
         PAGES,
     ),
     "requests": Offered(
-        lambda: calls.requests(cursor=None, limit=1, status=None, search=None),
+        lambda: calls.requests(cursor=None, limit=1, status=None, error_code=None, search=None),
         "requests",
         "requests",
         PAGES,

@@ -4,8 +4,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
-from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
+from halftone_api.endpoints.declaration import Answer, Tag, endpoint
 from halftone_api.endpoints.parameters import (
+    ERROR_CODE,
     LIMIT,
     PRODUCT_CURSOR,
     REQUEST_ID,
@@ -21,20 +22,6 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import StatusObject
-
-
-def _parse_error_code(text: str) -> ImageErrorCode:
-    return ImageErrorCode(text.lower())
-
-
-ERROR_CODE: Parameter[ImageErrorCode | None] = Parameter(
-    name="error_code",
-    description="Only products with an image that failed with this code.",
-    schema={"type": "string", "enum": [code.value for code in ImageErrorCode]},
-    parse=_parse_error_code,
-    expected="a code of an image that failed",
-    default=None,
-)
 
 
 class ProductsPage(TypedDict):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from halftone_api.endpoints.declaration import Parameter
 from halftone_api.errors import request_not_found
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.states import Status
 
@@ -88,6 +89,20 @@ STATUS: Parameter[Status | None] = Parameter(
     schema={"type": "string", "enum": [status.value for status in Status]},
     parse=_parse_status,
     expected="one of " + ", ".join(Status),
+    default=None,
+)
+
+
+def _parse_error_code(text: str) -> ImageErrorCode:
+    return ImageErrorCode(text.lower())
+
+
+ERROR_CODE: Parameter[ImageErrorCode | None] = Parameter(
+    name="error_code",
+    description="Only entries with an image that failed with this code.",
+    schema={"type": "string", "enum": [code.value for code in ImageErrorCode]},
+    parse=_parse_error_code,
+    expected="a code of an image that failed",
     default=None,
 )
 

@@ -6,7 +6,13 @@ from typing_extensions import TypedDict
 
 from halftone_api.endpoints.authentication import Caller, find_caller
 from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
-from halftone_api.endpoints.parameters import LIMIT, REQUEST_CURSOR, STATUS, encode_cursor
+from halftone_api.endpoints.parameters import (
+    ERROR_CODE,
+    LIMIT,
+    REQUEST_CURSOR,
+    STATUS,
+    encode_cursor,
+)
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.requests import list_status
@@ -42,7 +48,7 @@ class RequestsPage(TypedDict):
     name="requests",
     tag=Tag.REQUESTS,
     summary="Requests, newest first",
-    parameters=(LIMIT, REQUEST_CURSOR, STATUS, SEARCH),
+    parameters=(LIMIT, REQUEST_CURSOR, STATUS, ERROR_CODE, SEARCH),
     answers={200: Answer("A page of status objects.", RequestsPage)},
     problems=(ProblemCode.INVALID_PARAMETER,),
 )
@@ -70,6 +76,7 @@ def requests_page(request: Request) -> RequestsPage:
             status=STATUS.of(request),
             before=REQUEST_CURSOR.of(request),
             limit=limit + 1,
+            error_code=ERROR_CODE.of(request),
             search=SEARCH.of(request),
         )
     page = rows[:limit]

@@ -8,7 +8,7 @@ from halftone_api.endpoints.requests import requests_page
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.pages.rendering import render, without_blanks
 from halftone_api.pages.sign_in import sign_in_redirect
-from halftone_shared.model.states import Status
+from halftone_shared.model.error_codes import ImageErrorCode
 
 
 @page("GET", "/requests")
@@ -28,5 +28,6 @@ def all_requests(request: Request) -> Response:
         next_cursor=found["next_cursor"],
         q=request.query_params.get("q", ""),
         status=request.query_params.get("status", ""),
-        statuses=list(Status),
+        error_code=request.query_params.get("error_code", ""),
+        error_codes=list(ImageErrorCode),
     )

@@ -32,6 +32,10 @@ def requests(
     status: Annotated[
         halftone.Status | None, typer.Option("--status", help="Only requests in this state.")
     ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option("--code", help="Only requests with an image that failed with this code."),
+    ] = None,
     search: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +46,9 @@ def requests(
     limit: Annotated[int, typer.Option("--limit", min=1, help="The most requests to list.")] = 20,
 ) -> None:
     """List requests, newest first."""
-    listed = client.requests(status=status, search=search, page_size=min(limit, 100))
+    listed = client.requests(
+        status=status, error_code=code, search=search, page_size=min(limit, 100)
+    )
     found = list(islice(listed, limit))
     for one in found:
         print_json(one.raw)

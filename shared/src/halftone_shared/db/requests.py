@@ -16,6 +16,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, text, update
 from halftone_shared.db.barrier import SHARDS
 from halftone_shared.db.fragments import OPEN_SHARDS, counted
 from halftone_shared.db.tables import COUNTERS, FINAL, request_shards, requests
+from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_token
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Outcome, Status, WebhookStatus
@@ -261,6 +262,8 @@ _LIST_STATUS = text(
       AND (CAST(:status AS text) IS NULL OR r.status = :status)
       AND (CAST(:before_time AS timestamptz) IS NULL
            OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
+      AND (CAST(:error_code AS text) IS NULL OR jsonb_exists(r.errors, :error_code)
+           OR jsonb_exists(open.errors, :error_code))
       AND (:search = '' OR r.csv_filename ILIKE :pattern OR r.id::text LIKE :prefix)
     ORDER BY r.created_at DESC, r.id DESC LIMIT :limit
     """
@@ -293,10 +296,12 @@ def list_status(
     status: Status | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
+    error_code: ImageErrorCode | None = None,
     search: str = "",
 ) -> list[RequestStatus]:
     """The newest requests first, at most `limit`, older than `before` (creation time and ID of the
-    last one seen). `search` is part of the file's name or the start of the ID.
+    last one seen). `error_code`: only those with an image that failed with it. `search`: part of
+    the file's name, or the start of the ID.
     """
     before_time, before_id = before or (None, None)
     rows = connection.execute(
@@ -307,6 +312,7 @@ def list_status(
             "before_time": before_time,
             "before_id": before_id,
             "limit": limit,
+            "error_code": error_code,
             "search": search,
             "pattern": f"%{_literal(search)}%",
             "prefix": f"{_literal(search.lower())}%",
