@@ -48,6 +48,9 @@ ANSWERS = {
     "PresetObject": "Preset",
     "Origins": "Origins",
     "Origin": "Origin",
+    "Retried": "Retried",
+    "PausedHosts": "PausedHosts",
+    "PausedHostObject": "PausedHost",
 }
 # Objects that grow with every feature; they stay mappings.
 OPEN_MEMBERS = {"options": "Mapping[str, Any]", "links": "Mapping[str, str]"}
@@ -76,6 +79,9 @@ DOCUMENTATION = {
     "PresetRule": "A rule that each output is checked against.",
     "Origins": "The hosts with settings of the owner's.",
     "Origin": "What is set for a host; values of headers and passwords are never shown.",
+    "Retried": "The requests that are tried again.",
+    "PausedHosts": "The hosts that are paused.",
+    "PausedHost": "A host from which no worker fetches images.",
     "Variant": "A further output of an image.",
     "RuleCheck": "What a rule of a preset says of an image: pass, warn or fail.",
     "Check": "What the service understands of a file.",

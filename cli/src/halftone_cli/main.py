@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from halftone_cli.commands.doctor import doctor
+from halftone_cli.commands.hosts import hosts
 from halftone_cli.commands.keys import keys
 from halftone_cli.commands.origins import origins, presets
 from halftone_cli.commands.queues import queues
@@ -152,6 +153,7 @@ for function in UPLOADS:
 for function in REQUESTS:
     command(app, function)
 app.add_typer(origins, name="origins")
+app.add_typer(hosts, name="hosts")
 app.add_typer(keys, name="keys")
 for function in OPERATION:
     command(app, function)

@@ -11,6 +11,12 @@ from halftone_cli.service import hint
 from halftone_cli.terminal import console, say
 
 
+def waiting_text(waiting: halftone.WaitingFor) -> str:
+    """How many products wait for a host, and why."""
+    products = "1 product" if waiting.products == 1 else f"{waiting.products:,} products"
+    return f"{products}: {waiting.message}"
+
+
 def show_accepted(accepted: halftone.Accepted) -> None:
     say(
         f"Request {accepted.request_id}: {accepted.total_products:,} products,"
@@ -51,6 +57,8 @@ def _status_lines(status: halftone.RequestStatus) -> dict[str, str]:
         f" {megabytes(status.bytes_saved)} saved{share}",
         "output": status.output_csv_url or "once the request has ended",
     }
+    if status.waiting_for and status.completed_at is None:
+        lines["waiting"] = " ".join(map(waiting_text, status.waiting_for))
     if status.completed_at is None and (left := status.raw.get("eta_seconds")) is not None:
         lines["left"] = f"about {duration(left)}"
     if estimate := status.raw.get("estimate"):

@@ -18,9 +18,11 @@ from halftone._declared import (
     Json,
     Operations,
     Origin,
+    PausedHost,
     Preset,
     Product,
     RequestStatus,
+    Retried,
     UploadOptions,
     Webhooks,
 )
@@ -430,6 +432,40 @@ class AsyncClient:
     async def operations(self) -> Operations:
         """What waits, which workers run, which requests run, what failed. Wants an admin key."""
         return await self._send(calls.operations())
+
+    async def retry_all(
+        self, *, error_code: str | None = None, since_seconds: float | None = None
+    ) -> Retried:
+        """Try again what failed in every request that ended lately. Needs an admin key.
+
+        `error_code`: only products with an image that failed with this code. `since_seconds`: only
+        requests that ended within this time; without it, one day. Call it again while `more` is
+        true.
+
+        >>> (await client.retry_all(error_code="storage_failed")).request_ids
+        ()
+        """
+        return await self._send(calls.retry_all(error_code=error_code, since_seconds=since_seconds))
+
+    async def paused_hosts(self) -> tuple[PausedHost, ...]:
+        """The hosts that are paused. Needs an admin key."""
+        return await self._send(calls.paused_hosts())
+
+    async def pause_host(self, host: str) -> PausedHost:
+        """Pause a host: no worker fetches images from it until it is resumed. Needs an admin key.
+
+        Its products wait, and no attempt is counted.
+
+        >>> paused = await client.pause_host("shop.example")
+        >>> [one.host for one in await client.paused_hosts()]
+        ['shop.example']
+        >>> await client.resume_host("shop.example")
+        """
+        return await self._send(calls.pause_host(host))
+
+    async def resume_host(self, host: str) -> None:
+        """Resume a paused host: its products go on at once. Needs an admin key."""
+        await self._send(calls.resume_host(host))
 
     async def ready(self) -> Json:
         """Whether database, broker and storage are reached. Raises ServiceError where not."""

@@ -20,16 +20,19 @@ from halftone._declared import (
     Operations,
     Origin,
     Origins,
+    PausedHost,
+    PausedHosts,
     Preset,
     Presets,
     Product,
     RequestStatus,
+    Retried,
     Webhooks,
 )
 from halftone._json import mapping
 
 T = TypeVar("T")
-Parameters = Mapping[str, str | int]
+Parameters = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,11 @@ def retry(request_id: str) -> Call[RequestStatus]:
     return _change("/api/retry/{}", request_id)
 
 
+def retry_all(*, error_code: str | None, since_seconds: float | None) -> Call[Retried]:
+    query = _given(error_code=error_code, since_seconds=since_seconds)
+    return Call("POST", "/api/retry", Retried.from_json, query, repeatable=False)
+
+
 def delete(request_id: str) -> Call[None]:
     return Call("DELETE", _path("/api/requests/{}", request_id), _nothing)
 
@@ -178,6 +186,21 @@ def remove_origin(host: str) -> Call[None]:
     return Call("DELETE", _path("/api/origins/{}", host), _nothing)
 
 
+def paused_hosts() -> Call[tuple[PausedHost, ...]]:
+    def read(data: Json) -> tuple[PausedHost, ...]:
+        return PausedHosts.from_json(data).paused_hosts
+
+    return Call("GET", "/api/paused-hosts", read)
+
+
+def pause_host(host: str) -> Call[PausedHost]:
+    return Call("PUT", _path("/api/paused-hosts/{}", host), PausedHost.from_json)
+
+
+def resume_host(host: str) -> Call[None]:
+    return Call("DELETE", _path("/api/paused-hosts/{}", host), _nothing)
+
+
 def service() -> Call[Json]:
     return Call("GET", "/", mapping, headers={"Accept": "application/json"})
 
@@ -221,7 +244,7 @@ def _path(template: str, *names: str) -> str:
     return template.format(*(quote(name, safe="", errors="surrogateescape") for name in names))
 
 
-def _given(**parameters: str | int | None) -> dict[str, str | int]:
+def _given(**parameters: str | float | None) -> dict[str, str | int | float]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 

@@ -181,7 +181,10 @@ class WaitingFor:
     host: str
     reason: str
     """`slow`: the host takes long to answer. `busy`: all its connections are in use.
-    `does_not_answer`: the host is not called for a while."""
+    `does_not_answer`: the host is not called for a while. `paused`: an operator has paused
+    the host."""
+    message: str
+    """The reason as a sentence."""
     products: int
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
@@ -191,6 +194,7 @@ class WaitingFor:
         return cls(
             host=text_or_empty(data.get("host")),
             reason=text_or_empty(data.get("reason")),
+            message=text_or_empty(data.get("message")),
             products=number_or_zero(data.get("products")),
             raw=data,
         )
@@ -764,6 +768,24 @@ class FailureGroups:
 
 
 @dataclass(frozen=True)
+class PausedHost:
+    """A host from which no worker fetches images."""
+
+    host: str
+    paused_at: datetime
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> PausedHost:
+        return cls(
+            host=text_or_empty(data.get("host")),
+            paused_at=moment(data["paused_at"]),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class Backlog:
     """What waits, and for how long."""
 
@@ -835,6 +857,8 @@ class HostObject:
     bytes_out: int
     seconds_per_image: float
     """With the time that it waited."""
+    paused: bool
+    """An operator has paused the host."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 
@@ -847,6 +871,7 @@ class HostObject:
             bytes_in=number_or_zero(data.get("bytes_in")),
             bytes_out=number_or_zero(data.get("bytes_out")),
             seconds_per_image=number_or_zero(data.get("seconds_per_image")),
+            paused=bool(data.get("paused")),
             raw=data,
         )
 
@@ -933,6 +958,7 @@ class FailureCount:
 class Operations:
     """What waits, who works, what runs and what failed."""
 
+    paused_hosts: tuple[PausedHost, ...]
     backlog: Backlog
     throughput: tuple[MinuteObject, ...]
     """The last hour, oldest first, without idle minutes."""
@@ -949,6 +975,9 @@ class Operations:
     @classmethod
     def from_json(cls, data: Json) -> Operations:
         return cls(
+            paused_hosts=tuple(
+                PausedHost.from_json(mapping(item)) for item in data.get("paused_hosts") or ()
+            ),
             backlog=Backlog.from_json(mapping(data.get("backlog"))),
             throughput=tuple(
                 MinuteObject.from_json(mapping(item)) for item in data.get("throughput") or ()
@@ -1075,6 +1104,44 @@ class Origins:
     def from_json(cls, data: Json) -> Origins:
         return cls(
             origins=tuple(Origin.from_json(mapping(item)) for item in data.get("origins") or ()),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Retried:
+    """The requests that are tried again."""
+
+    request_ids: tuple[str, ...]
+    """The requests that are tried again."""
+    more: bool
+    """There are further ones: a call takes 500 at most."""
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> Retried:
+        return cls(
+            request_ids=tuple(data.get("request_ids") or ()),
+            more=bool(data.get("more")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class PausedHosts:
+    """The hosts that are paused."""
+
+    paused_hosts: tuple[PausedHost, ...]
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> PausedHosts:
+        return cls(
+            paused_hosts=tuple(
+                PausedHost.from_json(mapping(item)) for item in data.get("paused_hosts") or ()
+            ),
             raw=data,
         )
 
@@ -1682,6 +1749,8 @@ __all__ = [
     "Origin",
     "Origins",
     "Outcome",
+    "PausedHost",
+    "PausedHosts",
     "Preset",
     "PresetRule",
     "Presets",
@@ -1689,6 +1758,7 @@ __all__ = [
     "Product",
     "RequestStatus",
     "RequestStatusWebhook",
+    "Retried",
     "RowError",
     "RuleCheck",
     "RunningRequest",

@@ -180,6 +180,13 @@ CREATE UNLOGGED TABLE origin_connections (
     CONSTRAINT pk_origin_connections PRIMARY KEY (name, slot)
 );
 
+-- Hosts that an operator has paused.
+CREATE TABLE paused_hosts (
+    host TEXT NOT NULL,
+    paused_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_paused_hosts PRIMARY KEY (host)
+);
+
 -- The marker of each storage folder.
 CREATE TABLE storages (
     url TEXT NOT NULL,
@@ -202,6 +209,7 @@ CREATE TABLE host_figures (
 # Before 0006 the column was written but never read.
 DOWNGRADE = """
 DROP TABLE storages;
+DROP TABLE paused_hosts;
 DROP TABLE host_figures;
 DROP TABLE origin_connections;
 DROP TABLE origins;

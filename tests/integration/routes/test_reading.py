@@ -20,7 +20,14 @@ def test_status_names_the_hosts_that_products_wait_for(api: Api) -> None:
             where = ("shop.example", WaitReason.SLOW)
             assert postpone_product(connection, claim, [None], delay_seconds=60, waiting_for=where)
     waiting = api.get(f"/api/status/{request_id}").json()["waiting_for"]
-    assert waiting == [{"host": "shop.example", "reason": "slow", "products": 2}]
+    assert waiting == [
+        {
+            "host": "shop.example",
+            "reason": "slow",
+            "message": "shop.example takes long to answer.",
+            "products": 2,
+        }
+    ]
     assert api.get("/api/requests").json()["requests"][0]["waiting_for"] == waiting
 
 

@@ -29,9 +29,9 @@ def nothing_is_kept(guarded: Api) -> Iterator[None]:
     guarded.http.cookies.clear()
 
 
-def new_key(api: Api, owner: str = "shop") -> NewKey:
+def new_key(api: Api, owner: str = "shop", *, is_admin: bool = False) -> NewKey:
     with transaction(api.engine) as connection:
-        return create_key(connection, owner)
+        return create_key(connection, owner, is_admin=is_admin)
 
 
 def sign_in(api: Api, secret: str, target: str = "") -> httpx.Response:

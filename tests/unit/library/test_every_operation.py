@@ -60,6 +60,9 @@ OPERATIONS = {
     ),
     "cancel": Offered(lambda: calls.cancel(ID), "cancel", "cancel"),
     "retry": Offered(lambda: calls.retry(ID), "retry", "retry"),
+    "retry_all": Offered(
+        lambda: calls.retry_all(error_code=None, since_seconds=None), "retry_all", "retry --all"
+    ),
     "delete": Offered(lambda: calls.delete(ID), "delete", "delete"),
     "webhooks": Offered(lambda: calls.webhooks(ID), "webhooks", "webhooks"),
     "replay": Offered(lambda: calls.replay(ID), "replay", "webhooks --replay"),
@@ -68,6 +71,9 @@ OPERATIONS = {
     "origin": Offered(lambda: calls.origin(ID), "origin", "origins list"),
     "set_origin": Offered(lambda: calls.set_origin(ID), "set_origin", "origins set"),
     "remove_origin": Offered(lambda: calls.remove_origin(ID), "remove_origin", "origins remove"),
+    "paused_hosts": Offered(calls.paused_hosts, "paused_hosts", "hosts list"),
+    "pause_host": Offered(lambda: calls.pause_host(ID), "pause_host", "hosts pause"),
+    "resume_host": Offered(lambda: calls.resume_host(ID), "resume_host", "hosts resume"),
     "index": Offered(calls.service, "service", "doctor"),
     "ready": Offered(calls.ready, "ready", "doctor"),
     "image": Offered(

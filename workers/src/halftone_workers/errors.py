@@ -37,6 +37,16 @@ class HostBusy(HalftoneError):
         self.appointment_seconds = appointment_seconds
 
 
+class HostPaused(HostBusy):
+    """An operator has paused the host: the image was not tried, and waits until the host is
+    resumed.
+    """
+
+    def __init__(self, host: str, seconds: float) -> None:
+        super().__init__(host, lambda _: seconds)
+        self.args = (f"{host} is paused.",)
+
+
 class MemoryBusy(HalftoneError):
     """No memory came free: the image was not tried, and must be tried again later."""
 

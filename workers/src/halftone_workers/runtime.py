@@ -37,6 +37,7 @@ from halftone_workers.http.client import OutgoingHttp, tls_context
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
 from halftone_workers.http.origins import Origins
+from halftone_workers.http.paused_hosts import PausedHosts
 from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.jobs.watermarks import Watermarks
 from halftone_workers.leases import LeaseKeeper
@@ -257,6 +258,7 @@ class Runtime:
             max_image_bytes=settings.max_image_bytes,
             timeout_seconds=settings.download_timeout_seconds,
             origins=self.origins,
+            paused_hosts=PausedHosts(self.engine),
             max_redirects=settings.max_redirects,
         )
         self.watermarks = Watermarks(self.fetcher)

@@ -9,10 +9,12 @@ from typing_extensions import TypedDict
 
 from halftone_api.endpoints.authentication import find_admin
 from halftone_api.endpoints.declaration import Answer, Tag, endpoint
+from halftone_api.endpoints.paused_hosts import PausedHostObject, paused_host_objects
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.backlog import read_backlog, recent_failures, running_requests
 from halftone_shared.db.host_figures import busiest_hosts, throughput
+from halftone_shared.db.paused_hosts import list_paused_hosts, paused_name
 from halftone_shared.db.workers import live_workers
 from halftone_shared.model.json_types import Count, Time, Uuid
 from halftone_shared.model.states import Status
@@ -90,9 +92,11 @@ class HostObject(TypedDict):
     bytes_in: Count
     bytes_out: Count
     seconds_per_image: Annotated[float, Field(description="With the time that it waited.")]
+    paused: Annotated[bool, Field(description="An operator has paused the host.")]
 
 
 class Operations(TypedDict):
+    paused_hosts: list[PausedHostObject]
     backlog: BacklogObject
     throughput: Annotated[
         list[MinuteObject], Field(description="The last hour, oldest first, without idle minutes.")
@@ -130,7 +134,10 @@ def operations_now(request: Request) -> Operations:
         failures = recent_failures(connection)
         minutes = throughput(connection)
         hosts = busiest_hosts(connection, SHOWN_HOSTS)
+        paused = list_paused_hosts(connection)
+    paused_names = {each.host for each in paused}
     return {
+        "paused_hosts": paused_host_objects(paused),
         "throughput": [
             {
                 "minute": timestamp(each.minute),
@@ -149,6 +156,7 @@ def operations_now(request: Request) -> Operations:
                 "bytes_in": each.bytes_in,
                 "bytes_out": each.bytes_out,
                 "seconds_per_image": round(each.seconds_per_image, 2),
+                "paused": paused_name(paused_names, each.host) is not None,
             }
             for each in hosts
         ],

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from halftone_api.endpoints.authentication import find_caller
-from halftone_api.endpoints.declaration import Answer, Body, Parameter, Tag, endpoint
+from halftone_api.endpoints.declaration import Answer, Body, Tag, endpoint
+from halftone_api.endpoints.parameters import HOST
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.origins import (
@@ -27,7 +28,6 @@ from halftone_shared.model.origins import (
     MAX_RATE,
     BadOrigin,
     OriginSettings,
-    parse_host,
     parse_origin,
 )
 from halftone_shared.model.status_object import timestamp
@@ -50,17 +50,6 @@ class Origin(TypedDict):
 
 class Origins(TypedDict):
     origins: list[Origin]
-
-
-HOST = Parameter(
-    name="host",
-    where="path",
-    description="A host as in URLs. With a port, the settings hold for that port only.",
-    schema={"type": "string"},
-    parse=parse_host,
-    expected="a host name or address, with or without :port",
-    default="",
-)
 
 
 def _body_schema() -> JsonSchema:

@@ -11,6 +11,7 @@ from halftone_api.endpoints.declaration import Parameter
 from halftone_api.errors import request_not_found
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.option_kinds import JsonSchema
+from halftone_shared.model.origins import parse_host
 from halftone_shared.model.states import Status
 
 DEFAULT_LIMIT = 100
@@ -104,6 +105,17 @@ ERROR_CODE: Parameter[ImageErrorCode | None] = Parameter(
     parse=_parse_error_code,
     expected="a code of an image that failed",
     default=None,
+)
+
+
+HOST = Parameter(
+    name="host",
+    where="path",
+    description="A host as in URLs. With a port, only that port is meant.",
+    schema={"type": "string"},
+    parse=parse_host,
+    expected="a host name or address, with or without :port",
+    default="",
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
@@ -80,12 +80,6 @@ def render_text(request: Request, template: str, **context: Any) -> str:
 def base_path(public_url: str) -> str:
     """The path under which the service is reached, without a slash at its end."""
     return urlsplit(public_url).path.rstrip("/")
-
-
-def without_blanks(request: Request) -> Request:
-    """The call without empty parameters: a form sends all its fields, empty ones too."""
-    kept = [(name, value) for name, value in request.query_params.multi_items() if value]
-    return Request({**request.scope, "query_string": urlencode(kept).encode()})
 
 
 def accepts_html(request: Request) -> bool:

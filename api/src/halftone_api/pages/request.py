@@ -19,7 +19,8 @@ from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.endpoints.webhooks import replay_webhook, webhooks_of
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.pages.formats import saved_percent
-from halftone_api.pages.rendering import base_path, render, render_text, without_blanks
+from halftone_api.pages.forms import without_blanks
+from halftone_api.pages.rendering import base_path, render, render_text
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_api.services import services
 from halftone_shared.model.request_status import RequestStatus

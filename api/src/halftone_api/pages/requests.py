@@ -6,7 +6,8 @@ from starlette.responses import Response
 from halftone_api.endpoints.declaration import page
 from halftone_api.endpoints.requests import requests_page
 from halftone_api.errors import Problem, ProblemCode
-from halftone_api.pages.rendering import render, without_blanks
+from halftone_api.pages.forms import without_blanks
+from halftone_api.pages.rendering import render
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_shared.model.error_codes import ImageErrorCode
 

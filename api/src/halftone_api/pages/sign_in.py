@@ -1,6 +1,6 @@
 """Signing in with a key, and out."""
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,13 +16,13 @@ from halftone_api.endpoints.session_cookie import (
     read_session,
 )
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.pages.forms import read_form
 from halftone_api.pages.rendering import base_path, render
 from halftone_api.services import services
 from halftone_shared.model.rate_limit import RateLimit
 
 # A key has 256 random bits, so guessing is hopeless; the limit keeps guesses off the database.
 ATTEMPTS = RateLimit(10, 60)
-_MAX_FORM_BYTES = 4096
 
 
 @page("GET", "/sign-in")
@@ -32,7 +32,7 @@ async def sign_in_page(request: Request) -> Response:
 
 @page("POST", "/sign-in")
 async def sign_in(request: Request) -> Response:
-    fields = await _form(request)
+    fields = await read_form(request)
     target = _own_path(fields.get("next", "")) or "/"
     try:
         await run_in_threadpool(
@@ -57,7 +57,7 @@ async def sign_in(request: Request) -> Response:
 @page("POST", "/sign-out")
 async def sign_out(request: Request) -> Response:
     session = read_session(request)
-    fields = await _form(request)
+    fields = await read_form(request)
     if session is not None and fields.get(CSRF_FIELD) != session.csrf_token:
         raise Problem(ProblemCode.CROSS_SITE, "The call lacks the session's CSRF token.")
     response = RedirectResponse(_base(request) + "/sign-in", status_code=303)
@@ -68,15 +68,6 @@ async def sign_out(request: Request) -> Response:
 def sign_in_redirect(request: Request) -> Response:
     """To the sign-in page and back here afterwards."""
     return RedirectResponse(f"{_base(request)}/sign-in?next={request.url.path}", status_code=303)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_FORM_BYTES:
-            raise Problem(ProblemCode.MALFORMED_FORM, "The form is too long.")
-    return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
 def _target(request: Request) -> str:

@@ -109,12 +109,9 @@ def retry_request(
 
 _FAILED_WITH = text(
     """
-    SELECT id FROM requests AS r
+    SELECT id FROM requests
     WHERE completed_at > now() - make_interval(secs => :since_seconds) AND expired_at IS NULL
-      AND EXISTS (
-          SELECT FROM products AS p CROSS JOIN LATERAL jsonb_array_elements(p.images) AS image
-          WHERE p.request_id = r.id AND p.failed_images > 0
-            AND (CAST(:code AS text) IS NULL OR image -> 'error' ->> 'code' = :code))
+      AND failed_images > 0 AND (CAST(:code AS text) IS NULL OR jsonb_exists(errors, :code))
     ORDER BY completed_at
     """
 )
@@ -126,8 +123,7 @@ def ended_with_failures(
     """Requests that ended in the last `since_seconds` with a failed image, in the order in which
     they ended.
 
-    With `code`, only requests with an image that failed with this error code. Reads the products of
-    every request that ended in that time.
+    With `code`, only requests with an image that failed with this error code.
     """
     parameters = {"code": code, "since_seconds": since_seconds}
     return connection.execute(_FAILED_WITH, parameters).scalars().all()

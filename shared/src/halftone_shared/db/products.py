@@ -175,11 +175,18 @@ def renew_leases(connection: Connection, renewals: Sequence[Renewal]) -> set[Pro
     return {ProductKey(row.request_id, row.seq) for row in rows}
 
 
+# A pause that has ended meanwhile delays nothing. FOR KEY SHARE: see resume_host().
 _POSTPONE = text(
     """
+    WITH paused AS MATERIALIZED (
+        SELECT FROM paused_hosts
+        WHERE :waiting_reason = 'paused' AND host = :waiting_host FOR KEY SHARE
+    )
     UPDATE products
     SET status = 'PENDING', lease_until = NULL,
-        next_attempt_at = now() + make_interval(secs => :delay_seconds),
+        next_attempt_at = now() + make_interval(secs => CASE
+            WHEN :waiting_reason = 'paused' AND NOT EXISTS (SELECT FROM paused) THEN 0
+            ELSE :delay_seconds END),
         images = :images, output_files = :files, attempts = attempts - :uncounted,
         waiting_host = :waiting_host, waiting_reason = :waiting_reason
     WHERE request_id = :request_id AND seq = :seq AND status = 'PROCESSING' AND claims = :token

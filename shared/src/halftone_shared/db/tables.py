@@ -379,6 +379,14 @@ origin_connections = Table(
     prefixes=["UNLOGGED"],
 )
 
+# Hosts that an operator has paused: see paused_hosts.py.
+paused_hosts = Table(
+    "paused_hosts",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("paused_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
 # The last result for an owner's image at a URL: see known_images.py.
 known_images = Table(
     "known_images",

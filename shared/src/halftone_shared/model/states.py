@@ -61,3 +61,16 @@ class WaitReason(StrEnum):
     SLOW = "slow"
     BUSY = "busy"
     DOES_NOT_ANSWER = "does_not_answer"
+    PAUSED = "paused"
+
+    def sentence(self, host: str) -> str:
+        """What people read about products that wait for this host."""
+        return _WAIT_SENTENCES[self].format(host=host)
+
+
+_WAIT_SENTENCES = {
+    WaitReason.SLOW: "{host} takes long to answer.",
+    WaitReason.BUSY: "All connections to {host} are in use.",
+    WaitReason.DOES_NOT_ANSWER: "{host} does not answer. It is tried again in a while.",
+    WaitReason.PAUSED: "{host} is paused by an operator.",
+}

@@ -68,9 +68,11 @@ class WaitingFor(TypedDict):
         WaitReason,
         Field(
             description="`slow`: the host takes long to answer. `busy`: all its connections are in"
-            " use. `does_not_answer`: the host is not called for a while."
+            " use. `does_not_answer`: the host is not called for a while. `paused`: an operator has"
+            " paused the host."
         ),
     ]
+    message: Annotated[str, Field(description="The reason as a sentence.")]
     products: Count
 
 
@@ -179,7 +181,12 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "sample": _sample(row),
         "estimate": _estimate(row),
         "waiting_for": [
-            {"host": one["host"], "reason": WaitReason(one["reason"]), "products": one["products"]}
+            {
+                "host": one["host"],
+                "reason": (reason := WaitReason(one["reason"])),
+                "message": reason.sentence(one["host"]),
+                "products": one["products"],
+            }
             for one in row.waiting_for
         ],
         "options": {name: row.options[name] for name in IMAGE_OPTIONS if name in row.options},

@@ -40,6 +40,7 @@ from halftone_workers.http.origins import (
     OwnOrigins,
     is_same_host,
 )
+from halftone_workers.http.paused_hosts import PausedHosts
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
 
@@ -85,6 +86,7 @@ class ImageFetcher:
         timeout_seconds: float,
         max_redirects: int = 5,
         origins: Origins | None = None,
+        paused_hosts: PausedHosts | None = None,
     ) -> None:
         self._http = http
         self._budget = budget
@@ -92,6 +94,7 @@ class ImageFetcher:
         self._timeout_seconds = timeout_seconds
         self._max_redirects = max_redirects
         self._origins = origins or NoOrigins()
+        self._paused_hosts = paused_hosts
         # The sum over all fetches, successful or not. Concurrent fetches all count.
         self.seconds = 0.0
 
@@ -106,8 +109,8 @@ class ImageFetcher:
         """Fetch one image. The caller must give `reserved` back.
 
         With `known`, asks the server whether the image has changed since then. `own`: the owner's
-        settings for hosts. Raises FetchFailed; NotModified; HostBusy or MemoryBusy if the image
-        must be tried again later.
+        settings for hosts. Raises FetchFailed; NotModified; HostBusy, HostPaused or MemoryBusy if
+        the image must be tried again later.
         """
         reserved = self._budget.reserve(who)
         started = time.monotonic()
@@ -138,6 +141,7 @@ class ImageFetcher:
                     ImageErrorCode.INVALID_URL,
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",
                 )
+            await self._refuse_paused(url, until)
             headers = _HEADERS | cookies.header(url) | conditions
             if is_first_host:
                 headers |= await self._origins.headers(own, url)
@@ -165,6 +169,11 @@ class ImageFetcher:
             ImageErrorCode.TOO_MANY_REDIRECTS,
             f"The URL was redirected more than {self._max_redirects} times.",
         )
+
+    async def _refuse_paused(self, url: str, until: Deadline) -> None:
+        if self._paused_hosts is not None:
+            with until.paused():
+                await self._paused_hosts.refuse(httpx.URL(url))
 
     async def _read(
         self, response: httpx.Response, until: Deadline, reserved: Reservation

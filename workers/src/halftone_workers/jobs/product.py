@@ -27,7 +27,7 @@ from halftone_shared.db.requests import owner_of
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import UnknownOption
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
-from halftone_shared.model.states import Status
+from halftone_shared.model.states import Status, WaitReason
 from halftone_shared.runtime.tracing import mark_failed, span
 from halftone_workers.jobs.admission import MAX_IN_HAND, Admission, Place
 from halftone_workers.jobs.batching import Batched, Call
@@ -232,7 +232,7 @@ class ProductJobs:
         if not may_pass:
             return None
         asked = max(attempt.retry_after_seconds for attempt in may_pass)
-        if not _was_tried(may_pass):
+        if _is_paused(may_pass) or not _was_tried(may_pass):
             return asked
         if claim.attempt >= self._runtime.settings.max_attempts:
             return None
@@ -259,7 +259,7 @@ class ProductJobs:
                 claim,
                 done,
                 delay_seconds=delay,
-                counted=not is_stopping and _was_tried(may_pass),
+                counted=not is_stopping and _was_tried(may_pass) and not _is_paused(may_pass),
                 waiting_for=None if waiting is None else (waiting.host, waiting.reason),
             )
             if hold_seconds:
@@ -328,6 +328,16 @@ def _was_tried(may_pass: Sequence[ImageAttempt]) -> bool:
     return any(attempt.was_tried for attempt in may_pass)
 
 
+def _is_paused(may_pass: Sequence[ImageAttempt]) -> bool:
+    """Whether an image waits for a paused host. The product then goes on waiting, whatever happened
+    to its other images.
+    """
+    return any(
+        attempt.waiting is not None and attempt.waiting.reason is WaitReason.PAUSED
+        for attempt in may_pass
+    )
+
+
 def _reason(waiting: Waiting | None, *, is_stopping: bool, was_tried: bool) -> str:
     if is_stopping:
         return "stopping"
@@ -376,7 +386,8 @@ class Owners:
 
 class Fruitless:
     """Pauses requests whose products, one after the other, only wait for their hosts. Without the
-    pause, the machine would spend its time handing these products out and back.
+    pause, the machine would spend its time handing these products out and back. Products of a
+    paused host wait for so long that this is not needed.
     """
 
     def __init__(self) -> None:
@@ -386,7 +397,7 @@ class Fruitless:
         self, request_id: UUID, waiting: Waiting | None, done: Sequence[ImageResult]
     ) -> float:
         """Seconds to pause the request of a product that was handed back; 0 for no pause."""
-        if waiting is None or done:
+        if waiting is None or waiting.reason is WaitReason.PAUSED or done:
             self._in_a_row.pop(request_id, None)
             return 0.0
         self._in_a_row[request_id] += 1

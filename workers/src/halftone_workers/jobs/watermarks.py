@@ -7,7 +7,7 @@ from uuid import UUID
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import ImageError
-from halftone_workers.errors import FetchFailed
+from halftone_workers.errors import FetchFailed, HostBusy, MemoryBusy
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.sharing import Who
 
@@ -25,7 +25,9 @@ class Watermarks:
         self._kept: OrderedDict[tuple[UUID | None, str], asyncio.Task[bytes]] = OrderedDict()
 
     async def of(self, who: Who, options: ImageOptions) -> dict[str, bytes]:
-        """The bytes of each watermark that the options name, by its URL. Raises FetchFailed."""
+        """The bytes of each watermark that the options name, by its URL. Raises FetchFailed, and
+        HostBusy or MemoryBusy if it must be fetched later.
+        """
         urls = {output.options.watermark_url for output in options.outputs}
         return {url: await self._get(who, url) for url in urls if url is not None}
 
@@ -40,7 +42,7 @@ class Watermarks:
         try:
             # Several images wait for the same fetch: cancelling one must not cancel the others.
             return await asyncio.shield(task)
-        except FetchFailed:
+        except (FetchFailed, HostBusy, MemoryBusy):
             if self._kept.get(key) is task:
                 del self._kept[key]
             raise
