@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 import string
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -14,15 +15,19 @@ from hypothesis import strategies as st
 
 from halftone_api.output.csv_file import csv_pieces
 from halftone_api.output.rows import Images, OutputRows
+from halftone_api.output.workbook import write_workbook
+from halftone_api.upload.layout import Layout
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
 from halftone_api.upload.profiles import PROFILES
 from halftone_api.upload.recognition import MappedColumns, Wanted
+from halftone_api.upload.table import Row
 from halftone_shared.db.other_rows import OtherRowAt
 from halftone_shared.db.products import ProductRow
 from halftone_shared.db.requests import NewProduct, OtherRow
 from halftone_shared.model.states import Status
 from tests.support.exports import EXPORTS, Export
+from tests.support.workbooks import rows_of_workbook, workbook
 
 each_export = pytest.mark.parametrize(
     "export", EXPORTS, ids=[f"{at} {export.profile}" for at, export in enumerate(EXPORTS)]
@@ -117,9 +122,18 @@ image_cell = st.builds(
     st.lists(image_url, min_size=1, max_size=4),
     separator,
 )
+# openpyxl writes a text that begins with = as a formula, and # may begin an error.
+workbook_cell = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12
+).filter(lambda text: not text.startswith(("=", "#")) and "_x" not in text)
 other_cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.text(
     st.sampled_from("\"',;|\t \r\na1é=\u2028\x85"), max_size=8
 )
+
+
+Cells = tuple[str, str, tuple[str, list[str]], tuple[str, list[str]]]
+COLUMNS = MappedColumns("Key", None, ("Images", "More images"))
+HEADER = ["Key", "Note", "Images", "More images"]
 
 
 @settings(max_examples=150, deadline=None)
@@ -129,24 +143,70 @@ other_cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
 def test_any_table_comes_back_with_the_same_urls_in_the_same_order(
-    rows: list[tuple[str, str, tuple[str, list[str]], tuple[str, list[str]]]],
-    delimiter: str,
-    encoding: str,
+    rows: list[Cells], delimiter: str, encoding: str
 ) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)
-    writer.writerow(["Key", "Note", "Images", "More images"])
+    writer.writerow(HEADER)
     cells = [[key, note, first, second] for key, note, (first, _), (second, _) in rows]
     writer.writerows(cells)
-    columns = MappedColumns("Key", None, ("Images", "More images"))
-    content = io.BytesIO(text.getvalue().encode(encoding))
-    with open_table(content, Reading(Wanted(columns=columns))) as (table, layout):
-        file = ProductFile(table, layout, UploadLimits(1000, 100))
-        products = [row for row in file if isinstance(row, NewProduct)]
+    layout, products = read_products(text.getvalue().encode(encoding))
     assert [product.cells for product in products] == cells
-    assert [product.input_image_urls for product in products] == [
-        first + second for _, _, (_, first), (_, second) in rows
-    ]
+    assert [product.input_image_urls for product in products] == urls_of(rows)
     assert [product.product_key for product in products] == [
         key.strip() or None for key, *_ in rows
     ]
+    pieces = csv_pieces(
+        (row.cells for row in returned(layout, products)), delimiter, safe=False, has_bom=False
+    )
+    back = csv.reader(io.StringIO("".join(pieces), newline=""), delimiter=delimiter, strict=True)
+    assert list(back) == with_outputs(cells, rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(workbook_cell, workbook_cell, image_cell, image_cell), min_size=1, max_size=5
+    )
+)
+def test_any_workbook_comes_back_with_the_same_urls_in_the_same_order(rows: list[Cells]) -> None:
+    cells = [[key, note, first, second] for key, note, (first, _), (second, _) in rows]
+    layout, products = read_products(workbook({"S": [HEADER, *cells]}))
+    assert [product.input_image_urls for product in products] == urls_of(rows)
+    file = io.BytesIO()
+    write_workbook(returned(layout, products), file, layout.sheet)
+    back = [[cell or "" for cell in row] for row in rows_of_workbook(file.getvalue())]
+    # XML has one kind of line break.
+    assert back == [
+        [cell.replace("\r\n", "\n") for cell in row] for row in with_outputs(cells, rows)
+    ]
+
+
+def read_products(content: bytes) -> tuple[Layout, list[NewProduct]]:
+    with open_table(io.BytesIO(content), Reading(Wanted(columns=COLUMNS))) as (table, layout):
+        file = ProductFile(table, layout, UploadLimits(1000, 100))
+        return layout, [row for row in file if isinstance(row, NewProduct)]
+
+
+def urls_of(rows: list[Cells]) -> list[list[str]]:
+    return [first + second for _, _, (_, first), (_, second) in rows]
+
+
+def returned(layout: Layout, products: list[NewProduct]) -> Iterator[Row]:
+    """The output file, in which each output has the number of its place in the row."""
+    output = OutputRows(layout, lambda name: f"https://out.example/{name}", Images.APPEND)
+    named = (stored(each, output_names(len(each.input_image_urls))) for each in products)
+    return itertools.chain(output.header(), output.rows(named))
+
+
+def with_outputs(cells: list[list[str]], rows: list[Cells]) -> list[list[str]]:
+    outputs = [
+        ",".join(f"https://out.example/{name}" for name in output_names(len(urls)))
+        for urls in urls_of(rows)
+    ]
+    header = [*HEADER, "Output Image Urls"]
+    return [header, *([*row, output] for row, output in zip(cells, outputs, strict=True))]
+
+
+def output_names(count: int) -> list[str]:
+    return [f"{number}.jpg" for number in range(1, count + 1)]

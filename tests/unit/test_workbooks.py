@@ -205,6 +205,24 @@ def test_hostile_workbook_is_refused_in_seconds_without_memory(name: str) -> Non
     assert process.memory_info().rss - before < 30 * MIB
 
 
+@pytest.mark.parametrize(
+    "reference",
+    ['r="XFD1048576"', "r = 'XFD1048576'", 's="1"\nr="H1048577"', 'r="AZ300000"', 'r="I1048576"'],
+)
+def test_far_cell_is_found_however_it_is_written(reference: str) -> None:
+    rows = f"<row>{text_cell('A1', 'x')}<c {reference}><v>1</v></c></row>"
+    refused = refusal_of(handmade(sheet_xml(rows)))
+    assert (refused.status, refused.code) == (413, "too_large")
+    assert "more than 8 million" in refused.detail
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(40, 300), (3, 16_000)])
+def test_wide_sheet_within_the_limit_is_read(rows: int, columns: int) -> None:
+    further = [f"Column {number}" for number in range(columns - 3)]
+    table = [[row, "Mug", URL, *range(columns - 3)] for row in range(1, rows + 1)]
+    assert len(products_of(workbook({"S": [HEADER + further, *table]}))) == rows
+
+
 def test_external_links_are_not_followed() -> None:
     cells = "".join(
         text_cell(f"{column}1", name) for column, name in zip("ABC", HEADER, strict=True)

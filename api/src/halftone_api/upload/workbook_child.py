@@ -41,12 +41,15 @@ MAX_CELLS = 8 * 1024 * 1024
 FIRST_ROWS = 12
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
-_REFERENCE = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
-_ROW = re.compile(rb"<(?:\w+:)?row\b")
+# Fast path: a sheet without cells beyond column Z or row 299,999 has fewer than MAX_CELLS. Most
+# catalogues have none, and this search takes a sixth of the time of the full one.
+_FAR_REFERENCE = re.compile(rb"""r\s*=\s*["'](?:[A-Z]{2}|[A-Z](?:[3-9][0-9]{5}|[0-9]{7}))""")
+_REFERENCE = re.compile(rb"""<(?:\w+:)?c\s[^>]*?\br\s*=\s*["']([A-Z]{1,3})([0-9]{1,7})["']""")
 _CHUNK = 1024 * 1024
 _OVERLAP = 256
 
 TEXT, NUMBER, BOOLEAN, DATE, TIME = "s", "n", "b", "d", "t"
+_KINDS = {int: NUMBER, float: NUMBER, bool: BOOLEAN, date: DATE, datetime: DATE, time: TIME}
 
 
 class Refused(Exception):
@@ -143,18 +146,27 @@ def _check_directory(file: IO[bytes]) -> None:
 
 def _check_cells(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
     """Check the largest column and row of a sheet. Its own dimensions are not trusted."""
-    last_row = last_column = rows = 0
-    with archive.open(part) as sheet:
+    if not any(_FAR_REFERENCE.search(text) for text in _texts(archive, part)):
+        return
+    last_row = last_column = 1
+    for text in _texts(archive, part):
+        if not (found := _REFERENCE.findall(text)):
+            continue
+        columns, rows = zip(*found, strict=True)
+        last_row = max(last_row, *map(int, set(rows)))
+        last_column = max(last_column, *map(_column_number, set(columns)))
+        if last_row * last_column > MAX_CELLS:
+            raise Refused("too_many_cells")
+
+
+def _texts(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The part in pieces that overlap, so that each reference is whole in one of them."""
+    with archive.open(part) as file:
         before = b""
-        while chunk := sheet.read(_CHUNK):
+        while chunk := file.read(_CHUNK):
             text = before + chunk
-            rows += len(_ROW.findall(text))
-            for column, row in set(_REFERENCE.findall(text)):
-                last_row = max(last_row, int(row))
-                last_column = max(last_column, _column_number(column))
+            yield text
             before = text[-_OVERLAP:]
-            if max(last_row, 1) * max(last_column, 1) > MAX_CELLS:
-                raise Refused("too_many_cells")
 
 
 def _column_number(letters: bytes) -> int:
@@ -170,8 +182,10 @@ def _rows(sheet: CalamineSheet) -> Iterator[tuple[list[str], str]]:
     left = 0 if start is None else start[1]
     padding = [""] * left
     for values in sheet.iter_rows():
-        texts = [_shown(value) for value in values]
-        kinds = "".join(map(_kind, values))
+        texts = [
+            value if type(value) is str and "\0" not in value else _shown(value) for value in values
+        ]
+        kinds = "".join([_KINDS.get(type(value), TEXT) for value in values])
         plain = not kinds.strip(TEXT)
         yield padding + texts, "" if plain else TEXT * left + kinds
 
@@ -211,18 +225,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, timedelta):
         return str(value)
     return str(value)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, str):
-        return TEXT
-    if isinstance(value, bool):
-        return BOOLEAN
-    if isinstance(value, int | float):
-        return NUMBER
-    if isinstance(value, date):
-        return DATE
-    return TIME if isinstance(value, time) else TEXT
 
 
 def _say(message: dict[str, Any]) -> None:
