@@ -28,7 +28,8 @@ import halftone_jpeg
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.photos import graphics
 from benchmarks.real_photos import Sample, photographs
-from halftone_shared.model.options import Effort, ImageOptions, Mode, OutputFormat
+from halftone_shared.model.image_formats import Format
+from halftone_shared.model.options import Effort, ImageOptions, Mode
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 
@@ -74,9 +75,7 @@ def _jpegli(source: bytes, quality: float) -> bytes:
     return encoded
 
 
-def _ours(
-    source: bytes, quality: float, *, effort: Effort, output: OutputFormat = OutputFormat.KEEP
-) -> bytes:
+def _ours(source: bytes, quality: float, *, effort: Effort, output: Format | None = None) -> bytes:
     options = ImageOptions(quality=round(quality), effort=effort, format=output)
     return compress(source, options, CodecLimits()).data or source
 
@@ -228,7 +227,7 @@ def visual() -> list[Figure]:
     for sample in photographs()[:: max(1, len(photographs()) // IMAGES)]:
         with Image.open(sample.jpeg) as image:
             shown = _on_white(image)
-        for output in (OutputFormat.KEEP, OutputFormat.WEBP):
+        for output in (None, Format.WEBP):
             for target in (50, 70, 85):
                 options = ImageOptions(mode=Mode.VISUAL, target=target, format=output)
                 data = compress(sample.jpeg.read_bytes(), options, CodecLimits()).data

@@ -117,9 +117,9 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str
 
 def _default(name: str) -> str:
     option, default = IMAGE_OPTIONS[name], default_of(name)
-    if default in (None, ()):
+    if default is None:
         return "none"
-    shown = f"`{option.kind.write(default)}`"
+    shown = f"`{default}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     others = (f"`{value}` with `mode={mode}`" for mode, value in option.default_by_mode.items())

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps, ImageSequence, ImageStat
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.states import Action
-from halftone_workers.codec.formats import Format, sniff
+from halftone_workers.codec.formats import sniff
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.errors import ImageRefused

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.options import ImageOptions, Mode, OutputFormat
+from halftone_shared.model.image_formats import Format
+from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.errors import ImageRefused
@@ -27,7 +28,7 @@ linux_only = pytest.mark.skipif(
 
 FAST = ImageOptions()
 # AVIF, 5 megapixels, a search of seven encodes: several seconds of uninterruptible C code.
-SLOW = ImageOptions(mode=Mode.BYTES, ratio=0.01, format=OutputFormat.AVIF)
+SLOW = ImageOptions(mode=Mode.BYTES, ratio=0.01, format=Format.AVIF)
 
 
 def running_on(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Run[Any]:

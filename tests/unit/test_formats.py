@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from halftone_workers.codec.formats import FACTS, WRITTEN, Format, is_text, sniff
+from halftone_shared.model.image_formats import WRITTEN, Format
+from halftone_workers.codec.formats import is_text, sniff
 from halftone_workers.codec.sources.webp import is_lossless
 from tests.support.images import encoded, picture
 
@@ -117,7 +118,7 @@ def test_what_only_resembles_a_format_is_none(data: bytes) -> None:
 def test_names_and_extensions_play_no_part() -> None:
     png = encoded(picture(_SIZE), "PNG")
     assert sniff(b"photo.jpg\n" + png) is None
-    assert {FACTS[form].extension for form in WRITTEN} == {
+    assert {form.facts.extension for form in WRITTEN} == {
         "jpg",
         "png",
         "webp",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from halftone_shared.model.image_formats import MEDIA_TYPES
 from halftone_shared.model.image_names import (
-    MEDIA_TYPES,
     image_name,
     image_token,
     parse_image_name,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps
 
+from halftone_shared.model.image_formats import WRITTEN, Format
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.states import Action
-from halftone_workers.codec.formats import WRITTEN, Format
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 from halftone_workers.codec.stripping import strip

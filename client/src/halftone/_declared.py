@@ -1680,7 +1680,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "unsupported_format": ErrorCode(
         "The image has a format that this service does not read.",
         False,
-        "Offer it as JPEG, PNG, WebP, GIF, AVIF or TIFF.",
+        "Offer it in a format that is read, such as JPEG, PNG or WebP.",
     ),
     "too_many_pixels": ErrorCode(
         "The image has more pixels than the service accepts (HALFTONE_MAX_IMAGE_PIXELS).",

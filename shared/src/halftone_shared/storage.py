@@ -19,7 +19,8 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
-from halftone_shared.model.image_names import MEDIA_TYPES, storage_path
+from halftone_shared.model.image_formats import MEDIA_TYPES
+from halftone_shared.model.image_names import storage_path
 
 if TYPE_CHECKING:
     from obstore import GetResult

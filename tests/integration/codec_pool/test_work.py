@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.options import ImageOptions, Mode, OutputFormat
+from halftone_shared.model.image_formats import Format
+from halftone_shared.model.options import ImageOptions, Mode
 from halftone_shared.model.states import Action
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
@@ -39,7 +40,7 @@ def test_process_gives_what_the_codec_gives(run: Run[None]) -> None:
 
 def test_options_and_limits_reach_the_process(run: Run[None]) -> None:
     async def work() -> None:
-        options = ImageOptions(mode=Mode.SCALE, quality=40, scale=0.25, format=OutputFormat.WEBP)
+        options = ImageOptions(mode=Mode.SCALE, quality=40, scale=0.25, format=Format.WEBP)
         async with running_pool(limits=CodecLimits(max_pixels=10_000, max_frames=2)) as pool:
             result = await pool.compress(jpeg((100, 100)), options)
             assert (result.format, result.extension, result.width, result.height) == (
@@ -65,7 +66,7 @@ def test_warnings_and_kept_originals_come_back(run: Run[None]) -> None:
             half_clear = picture((200, 200)).convert("RGBA")
             half_clear.putalpha(128)
             clear = encoded(half_clear, "PNG", compress_level=0)
-            flattened = await pool.compress(clear, ImageOptions(format=OutputFormat.JPEG))
+            flattened = await pool.compress(clear, ImageOptions(format=Format.JPEG))
             assert len(flattened.warnings) == 1
             kept = await pool.compress(encoded(picture((8, 8)), quality=1, optimize=True), FAST)
             assert (kept.data, kept.action) == (None, Action.KEPT_ORIGINAL)
@@ -107,9 +108,9 @@ def test_large_image_goes_through_the_socket_whole(run: Run[None]) -> None:
         data = encoded(picture((1500, 1200)), "PNG", compress_level=0)
         assert len(data) > 5_000_000
         async with running_pool() as pool:
-            result = await pool.compress(data, ImageOptions(format=OutputFormat.JPEG, quality=95))
+            result = await pool.compress(data, ImageOptions(format=Format.JPEG, quality=95))
             assert result == compress(
-                data, ImageOptions(format=OutputFormat.JPEG, quality=95), CodecLimits()
+                data, ImageOptions(format=Format.JPEG, quality=95), CodecLimits()
             )
 
     run(work())

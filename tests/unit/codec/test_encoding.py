@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageSequence, ImageStat
 
 from halftone_samples import PRODUCTS, render_cutout, render_photo
-from halftone_shared.model.options import Effort, Mode, OutputFormat
+from halftone_shared.model.image_formats import WRITTEN, Format
+from halftone_shared.model.options import Effort, Mode
 from halftone_workers.codec import palettes, requantising
-from halftone_workers.codec.formats import WRITTEN, Format
 from halftone_workers.codec.sources.webp import is_lossless
 from tests.support.codec import (
     RAW,
@@ -66,7 +66,7 @@ def test_quality_looks_as_pillows_jpeg_of_that_number(quality: int) -> None:
 @pytest.mark.parametrize("size", [(2, 33_000), (3, 60_000)])
 def test_strip_of_noise_becomes_a_jpeg_of_any_quality(size: tuple[int, int], quality: int) -> None:
     source = encoded(Image.effect_noise(size, 70).convert("RGB"), "TIFF") + bytes(1_000_000)
-    data, _ = compressed_bytes(source, quality=quality, format=OutputFormat.JPEG)
+    data, _ = compressed_bytes(source, quality=quality, format=Format.JPEG)
     assert (opened(data).format, opened(data).size) == ("JPEG", size)
 
 
@@ -330,9 +330,9 @@ def test_bytes_takes_nearly_all_bytes_or_the_highest_quality_that_fits(ratio: fl
     assert min(most, 0.97 * limit) <= len(data) <= limit
 
 
-@pytest.mark.parametrize("output", [OutputFormat.KEEP, OutputFormat.WEBP])
+@pytest.mark.parametrize("output", [None, Format.WEBP])
 @pytest.mark.parametrize("target", [50, 75])
-def test_visual_reaches_the_score_that_was_asked(output: OutputFormat, target: int) -> None:
+def test_visual_reaches_the_score_that_was_asked(output: Format | None, target: int) -> None:
     ssimulacra2 = pytest.importorskip("halftone_jpeg").ssimulacra2
     source = encoded(render_photo(PRODUCTS[0], 1, (480, 360)), quality=98)
     data, result = compressed_bytes(source, mode=Mode.VISUAL, target=target, format=output)

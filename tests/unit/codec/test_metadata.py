@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from halftone_shared.model.options import Mode, OutputFormat
+from halftone_shared.model.image_formats import Format
+from halftone_shared.model.options import Mode
 from halftone_shared.model.states import Action
-from halftone_workers.codec.formats import Format
 from halftone_workers.codec.stripping import strip
 from tests.support.codec import (
     COLOUR_TOLERANCE,
@@ -84,9 +84,9 @@ def test_orientation_is_applied(form: Format, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 7])
-@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+@pytest.mark.parametrize("target", [Format.JPEG, Format.WEBP, Format.AVIF])
 def test_orientation_is_applied_in_conversions_and_before_scaling(
-    target: OutputFormat, orientation: int
+    target: Format | None, orientation: int
 ) -> None:
     data, _ = compressed_bytes(
         _turned(Format.JPEG, orientation), mode=Mode.SCALE, format=target, quality=80
@@ -124,9 +124,9 @@ def test_profile_is_kept(name: str) -> None:
     [b"not a profile", gray_profile()[:200], gray_profile(), cmyk_profile(), b""],
     ids=["nonsense", "cut", "of gray", "of CMYK", "empty"],
 )
-@pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP])
+@pytest.mark.parametrize("target", [None, Format.WEBP])
 def test_profile_that_does_not_fit_is_looked_past(
-    name: str, profile: bytes, target: OutputFormat
+    name: str, profile: bytes, target: Format | None
 ) -> None:
     source = encoded(opened(sample(name)), source_format(name), icc_profile=profile)
     result = compress_image(source, format=target)
@@ -135,11 +135,11 @@ def test_profile_that_does_not_fit_is_looked_past(
         assert colour_difference(seen, in_srgb(colourful(), None)) < COLOUR_TOLERANCE
 
 
-@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP])
-def test_profile_of_gray_holds_for_its_transparent_image(target: OutputFormat) -> None:
+@pytest.mark.parametrize("target", [Format.JPEG, Format.WEBP])
+def test_profile_of_gray_holds_for_its_transparent_image(target: Format | None) -> None:
     source = encoded(see_through(gray()).convert("LA"), "PNG", icc_profile=gray_profile(), **RAW)
     shown = look(source).frames[0]
-    if target is OutputFormat.JPEG:
+    if target is Format.JPEG:
         shown = on_ground("white", shown).convert("RGBA")
     assert_alike(compressed_bytes(source, format=target)[0], Look([shown], []))
 
@@ -160,9 +160,9 @@ _PAGES: list[tuple[Image.Image, bytes | None]] = [
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 3), (2, 0), (0, 2, 1)])
-@pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP])
+@pytest.mark.parametrize("target", [None, Format.WEBP])
 def test_page_has_its_own_profile_and_no_other(
-    order: tuple[int, ...], target: OutputFormat
+    order: tuple[int, ...], target: Format | None
 ) -> None:
     buffer = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(buffer) as pages:
@@ -241,10 +241,8 @@ def _with_metadata(form: Format) -> bytes:
 
 @both_ways
 @pytest.mark.parametrize("form", _WITH_EXIF)
-@pytest.mark.parametrize(
-    "target", [OutputFormat.KEEP, OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF]
-)
-def test_place_is_gone_and_copyright_kept(form: Format, target: OutputFormat) -> None:
+@pytest.mark.parametrize("target", [None, Format.JPEG, Format.WEBP, Format.AVIF])
+def test_place_is_gone_and_copyright_kept(form: Format, target: Format | None) -> None:
     source = _with_metadata(form)
     assert opened(source).getexif().get_ifd(GPS)
     assert source.count(_PLACE) >= 3
@@ -373,8 +371,8 @@ def test_copyright_keeps_its_letters(form: Format, encoding: str) -> None:
     )
 
 
-@pytest.mark.parametrize("target", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
-def test_copyright_that_is_a_book_stops_nothing(target: OutputFormat) -> None:
+@pytest.mark.parametrize("target", [Format.JPEG, Format.WEBP, Format.AVIF])
+def test_copyright_that_is_a_book_stops_nothing(target: Format | None) -> None:
     source = encoded(colourful(), "TIFF", exif=exif_of(copyright="word " * 20_000))
     assert_alike(compressed_bytes(source, format=target)[0], look(source))
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.options import Mode, OutputFormat
-from halftone_workers.codec.formats import WRITTEN, Format
+from halftone_shared.model.image_formats import WRITTEN, Format
+from halftone_shared.model.options import Mode
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.sources.jpeg import MAX_JPEG_SCANS, has_more_scans
 from halftone_workers.codec_processes.child import answer
@@ -152,7 +152,7 @@ def test_pixels_are_counted_to_the_last_one() -> None:
     assert refusal(data, CodecLimits(max_pixels=4999)) is ImageErrorCode.TOO_MANY_PIXELS
 
 
-@pytest.mark.parametrize("target", [OutputFormat.KEEP, OutputFormat.WEBP])
+@pytest.mark.parametrize("target", [None, Format.WEBP])
 @pytest.mark.parametrize(
     "data",
     [
@@ -165,7 +165,7 @@ def test_pixels_are_counted_to_the_last_one() -> None:
     ids=["TIFF page", "GIF frame", "whole TIFF page"],
 )
 def test_too_many_pixels_in_a_later_frame_are_refused_before_they_are_decoded(
-    data: bytes, target: OutputFormat
+    data: bytes, target: Format | None
 ) -> None:
     assert (
         refusal(data, CodecLimits(max_pixels=10_000), format=target)
@@ -373,9 +373,9 @@ _ASKED = st.sampled_from(
         {},
         {"mode": Mode.SCALE},
         {"mode": Mode.BYTES, "ratio": 0.3},
-        {"format": OutputFormat.JPEG},
-        {"format": OutputFormat.WEBP},
-        {"format": OutputFormat.AVIF},
+        {"format": Format.JPEG},
+        {"format": Format.WEBP},
+        {"format": Format.AVIF},
     ]
 )
 

@@ -126,6 +126,6 @@ def _image_option(name: str) -> JsonSchema:
     The default is given only if sending it is never refused, because clients fill defaults in.
     """
     option, default = IMAGE_OPTIONS[name], default_of(name)
-    if default in (None, ()) or option.modes or option.needs:
+    if default is None or option.modes or option.needs:
         return option.schema
-    return option.schema | {"default": option.kind.write(default)}
+    return option.schema | {"default": default}

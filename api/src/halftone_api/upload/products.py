@@ -19,6 +19,7 @@ from halftone_api.upload.layout import Layout
 from halftone_api.upload.recognition import refuse_duplicate_columns
 from halftone_api.upload.table import FileKind, Row, Table
 from halftone_shared.db.requests import NewProduct, OtherRow
+from halftone_shared.model.image_formats import EXTENSIONS
 from halftone_shared.model.json_types import Count
 from halftone_shared.model.urls import MAX_URL_CHARACTERS, image_url_problem
 
@@ -34,7 +35,7 @@ MAX_BLANK_ROWS = 1_000_000
 _STARTS_WITH_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _SERIAL_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 # A second URL without a scheme is part of the first: "https://…/a.jpg, cdn.example/b.jpg".
-_TWO_IN_ONE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif)(?:%20)*[,|;]", re.ASCII | re.IGNORECASE)
+_TWO_IN_ONE = re.compile(rf"\.(?:{'|'.join(EXTENSIONS)})(?:%20)*[,|;]", re.ASCII | re.IGNORECASE)
 _TWO_URLS = (
     "It is read as one URL. If it is several, write each with https:// in front, or send base_url"
     " where they are paths."

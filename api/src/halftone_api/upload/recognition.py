@@ -30,6 +30,7 @@ from halftone_api.upload.profiles.profile import (
     score,
 )
 from halftone_api.upload.table import Beginning, Row, Table
+from halftone_shared.model.image_formats import EXTENSIONS
 
 AUTO = "auto"
 MAX_COLUMNS = 16_384  # a spreadsheet's limit
@@ -373,7 +374,7 @@ def _rows_below(table: Table, layout: Layout) -> Iterator[Row]:
         return  # a problem in a later row does not matter here
 
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".heic")
+_PICTURES = tuple(f".{extension}" for extension in EXTENSIONS)
 
 
 def _is_picture_path(cell: str) -> bool:

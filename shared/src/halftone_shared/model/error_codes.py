@@ -107,7 +107,7 @@ class ImageErrorCode(StrEnum):
         "unsupported_format",
         "The image has a format that this service does not read.",
         False,
-        "Offer it as JPEG, PNG, WebP, GIF, AVIF or TIFF.",
+        "Offer it in a format that is read, such as JPEG, PNG or WebP.",
     )
     TOO_MANY_PIXELS = (
         "too_many_pixels",

@@ -15,15 +15,7 @@ from hashlib import blake2b
 from urllib.parse import quote
 from uuid import UUID
 
-# Media types by a name's extension. An image is always served with this type.
-MEDIA_TYPES = {
-    "jpg": "image/jpeg",
-    "png": "image/png",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "avif": "image/avif",
-    "tif": "image/tiff",
-}
+from halftone_shared.model.image_formats import MEDIA_TYPES
 
 _NAME = re.compile(
     r"([a-z2-7]{16})-([1-9][0-9]{0,8})-([1-9][0-9]{0,4})-([a-z2-7]{16})"

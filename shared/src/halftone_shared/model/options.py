@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from halftone_shared.model.image_formats import WRITTEN, Format
 from halftone_shared.model.option_kinds import (
     BadValue,
     Choice,
@@ -40,6 +41,8 @@ from halftone_shared.model.option_values import (
 )
 
 MAX_VARIANTS = 10
+# The `format` that keeps the format of the input.
+KEEP = "keep"
 
 
 class Mode(StrEnum):
@@ -57,18 +60,6 @@ class Effort(StrEnum):
     FAST = "fast"
     BALANCED = "balanced"
     BEST = "best"
-
-
-class OutputFormat(StrEnum):
-    """The format to write. `keep`: the format of the input, JPEG for formats that are only read."""
-
-    KEEP = "keep"
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-    AVIF = "avif"
-    GIF = "gif"
-    TIFF = "tiff"
 
 
 class Fit(StrEnum):
@@ -137,6 +128,32 @@ class Option:
 
 def _option(default: Any, kind: Kind, meaning: str, **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(kind, meaning, **more)})
+
+
+@dataclass(frozen=True)
+class OutputFormatKind:
+    """A format that halftone writes, in lower case, or `keep`, which is read as None."""
+
+    @property
+    def words(self) -> list[str]:
+        return [KEEP, *(form.lower() for form in WRITTEN)]
+
+    @property
+    def expected(self) -> str:
+        return "one of " + ", ".join(self.words)
+
+    @property
+    def schema(self) -> JsonSchema:
+        return {"type": "string", "enum": self.words}
+
+    def read(self, value: object) -> Format | None:
+        word = str(value)
+        if word not in self.words:
+            raise BadValue(value, self.expected)
+        return None if word == KEEP else Format(word.upper())
+
+    def write(self, value: Format | None) -> str:
+        return KEEP if value is None else value.lower()
 
 
 @dataclass(frozen=True)
@@ -239,9 +256,10 @@ class ImageOptions:
         default_by_mode={Mode.SCALE: 80},
         shown=True,
     )
-    format: OutputFormat = _option(
-        OutputFormat.KEEP,
-        Choice(OutputFormat),
+    # None is `keep`.
+    format: Format | None = _option(
+        None,
+        OutputFormatKind(),
         "The output format. `keep`: the input's format, or JPEG if halftone cannot write it.",
         shown=True,
     )
@@ -387,8 +405,11 @@ _OF_THE_MAIN_OUTPUT = frozenset({"width", "height", "fit", "enlarge", "scale", "
 
 
 def default_of(name: str, mode: Mode = Mode.QUALITY) -> Any:
-    """The default of an option in a mode."""
-    return IMAGE_OPTIONS[name].default_by_mode.get(mode, _DEFAULTS[name])
+    """The default of an option in a mode, as JSON; None if it has none."""
+    option = IMAGE_OPTIONS[name]
+    default = option.default_by_mode.get(mode, _DEFAULTS[name])
+    is_unset = default in (None, ()) and not option.shown
+    return None if is_unset else option.kind.write(default)
 
 
 def parse_options(

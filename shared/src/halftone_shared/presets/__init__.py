@@ -16,7 +16,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from halftone_shared.model.options import Fit, ImageOptions, Mode, OutputFormat
+from halftone_shared.model.options import Fit, ImageOptions, Mode
 from halftone_shared.model.results import Check
 
 
@@ -291,9 +291,8 @@ def contradictions(options: ImageOptions, preset: Preset) -> tuple[str, ...]:
         least = max(preset.min_sides, preset.min_longest_side)
         found.append(f"{preset.title} wants at least {least} pixels; the options ask for {asked}.")
     formats = preset.rule(RuleKind.FORMATS)
-    is_named = options.format is not OutputFormat.KEEP
-    if formats is not None and is_named and options.format.upper() not in formats.formats:
-        found.append(f"{preset.title} does not take {options.format.upper()}.")
+    if formats is not None and options.format and options.format not in formats.formats:
+        found.append(f"{preset.title} does not take {options.format}.")
     square = preset.rule(RuleKind.SQUARE)
     is_box = options.fit is not Fit.INSIDE and options.width != options.height
     if square is not None and (is_box or options.fit is Fit.INSIDE):

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from halftone_shared.model.image_formats import Format
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.exif import ORIENTATION_TAG, kept_exif
-from halftone_workers.codec.formats import Format
 from halftone_workers.codec.opening import Source, decoding, frame_numbers
 from halftone_workers.codec.pixels import (
     Picture,

@@ -9,10 +9,10 @@ from typing import Any
 import oxipng
 from PIL import Image
 
+from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import Effort
 from halftone_workers.codec import requantising
 from halftone_workers.codec.containers import without_times
-from halftone_workers.codec.formats import FACTS, Format
 from halftone_workers.codec.metadata import Kept
 from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
@@ -41,7 +41,7 @@ _MAX_GIF_MILLISECONDS = (2**16 - 1) * 10
 # In a TIFF with JPEG compression, each strip is a JPEG: it consists of whole blocks, and its height
 # is limited like that of a JPEG. A strip of this many bytes has at most this many rows.
 _JPEG_BLOCK = 8
-_MAX_STRIP_SIDE = FACTS[Format.JPEG].max_side // _JPEG_BLOCK * _JPEG_BLOCK
+_MAX_STRIP_SIDE = Format.JPEG.facts.max_side // _JPEG_BLOCK * _JPEG_BLOCK
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def fit(frames: Frames, output: Format) -> Frames:
         # Encoders take an animation's transparency from its first frame.
         frames = _each(frames, lambda image: image.convert("RGBA"))
     pictures = [to_mode(picture, modes) for picture in frames.pictures]
-    if not FACTS[output].icc or len({picture.icc for picture in pictures}) > 1:
+    if not output.facts.icc or len({picture.icc for picture in pictures}) > 1:
         pictures = [to_mode(in_srgb(picture), modes) for picture in frames.pictures]
     return replace(frames, pictures=pictures)
 
@@ -285,7 +285,7 @@ def _save(frames: Frames, output: Format, **how: Any) -> bytes:
     buffer = io.BytesIO()
     if frames.others:
         how |= {"save_all": True, "append_images": frames.others}
-    icc = frames.pictures[0].icc if FACTS[output].icc else None
+    icc = frames.pictures[0].icc if output.facts.icc else None
     # Pass it even if empty: otherwise Pillow copies it from the source image.
     how["icc_profile"] = icc
     if output is Format.TIFF:

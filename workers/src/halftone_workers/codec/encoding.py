@@ -6,11 +6,11 @@ from functools import partial
 
 from PIL import Image
 
+from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES, usable_profile
 from halftone_workers.codec.encoders import OUTPUTS, Frames, encode, fit
 from halftone_workers.codec.exif import read_exif
-from halftone_workers.codec.formats import Format
 from halftone_workers.codec.opening import Source, decoding
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.quality_scale import encoder_parameter

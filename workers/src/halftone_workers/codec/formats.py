@@ -1,69 +1,9 @@
-"""The image formats that are read and written. Bytes identify a format, never a file name or
-Content-Type.
-"""
+"""Tells a file's format by its bytes, never by a file name or Content-Type."""
 
 import codecs
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Format(StrEnum):
-    JPEG = "JPEG"
-    PNG = "PNG"
-    WEBP = "WEBP"
-    GIF = "GIF"
-    AVIF = "AVIF"
-    TIFF = "TIFF"
-    # Read-only formats.
-    BMP = "BMP"
-    HEIC = "HEIC"
-    JXL = "JXL"
-
-
-@dataclass(frozen=True)
-class FormatFacts:
-    """A format's capabilities. `max_side`: its longest possible side in pixels.
-
-    `name`: in messages. `is_written`: it may be an output, not only an input.
-    """
-
-    extension: str
-    alpha: bool
-    animation: bool
-    icc: bool
-    max_side: int
-    is_written: bool = True
-    name: str = ""
-
-
-FACTS = {
-    Format.JPEG: FormatFacts("jpg", alpha=False, animation=False, icc=True, max_side=65500),
-    Format.PNG: FormatFacts("png", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
-    Format.WEBP: FormatFacts("webp", alpha=True, animation=True, icc=True, max_side=16383),
-    Format.GIF: FormatFacts("gif", alpha=True, animation=True, icc=False, max_side=65535),
-    # The limit of libavif; other decoders may allow more.
-    Format.AVIF: FormatFacts("avif", alpha=True, animation=True, icc=True, max_side=32768),
-    Format.TIFF: FormatFacts("tif", alpha=True, animation=True, icc=True, max_side=2**31 - 1),
-    Format.BMP: FormatFacts(
-        "bmp", alpha=True, animation=False, icc=False, max_side=2**31 - 1, is_written=False
-    ),
-    Format.HEIC: FormatFacts(
-        "heic", alpha=True, animation=False, icc=True, max_side=2**31 - 1, is_written=False
-    ),
-    Format.JXL: FormatFacts(
-        "jxl",
-        alpha=True,
-        animation=False,
-        icc=True,
-        max_side=2**30,
-        is_written=False,
-        name="JPEG XL",
-    ),
-}
-# The formats that an output may have.
-WRITTEN = tuple(form for form, facts in FACTS.items() if facts.is_written)
-READABLE = ", ".join(facts.name or form for form, facts in FACTS.items())
+from halftone_shared.model.image_formats import Format
 
 _HEAD_BYTES = 512
 _PREAMBLE_BYTES = 64 * 1024

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.image_formats import READABLE, Format
 from halftone_workers.codec.exif import COPYRIGHT_TAG, read_exif, upright_size
-from halftone_workers.codec.formats import READABLE, Format, is_text, other_kind, sniff
+from halftone_workers.codec.formats import is_text, other_kind, sniff
 from halftone_workers.codec.memory import is_out_of_memory
 from halftone_workers.codec.metadata import Kept, kept
 from halftone_workers.codec.options import CodecLimits

@@ -17,14 +17,14 @@ from datetime import UTC, datetime
 
 from PIL import Image
 
-from halftone_shared.model.options import Fit, ImageOptions, Mode, OutputFormat
+from halftone_shared.model.image_formats import Format
+from halftone_shared.model.options import Fit, ImageOptions, Mode
 from halftone_shared.model.states import Action
 from halftone_shared.presets import Preset, RuleKind, check_image, load_presets
 from halftone_workers.codec.decoding import decode
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.encoding import Encoded, encode_frames, requantise_jpeg
 from halftone_workers.codec.exif import read_exif
-from halftone_workers.codec.formats import FACTS, Format
 from halftone_workers.codec.measuring import measure
 from halftone_workers.codec.opening import Source, decoding, opened
 from halftone_workers.codec.options import CodecLimits, Compressed
@@ -118,7 +118,7 @@ def _plans(outputs: Sequence[ImageOptions], source: Source) -> list[_Plan]:
 def _plan(options: ImageOptions, source: Source) -> _Plan:
     preset = load_presets().get(options.preset) if options.preset else None
     output = _output_format(options, preset, source.format)
-    facts, lost = FACTS[output], []
+    facts, lost = output.facts, []
     if source.image.has_transparency_data and not facts.alpha:
         ground = options.background.rgb
         name = "white" if ground in (None, (255, 255, 255)) else str(options.background)
@@ -132,11 +132,11 @@ def _plan(options: ImageOptions, source: Source) -> _Plan:
 
 
 def _output_format(options: ImageOptions, preset: Preset | None, source: Format) -> Format:
-    if options.format is OutputFormat.KEEP:
-        rule = preset.rule(RuleKind.FORMATS) if preset else None
-        is_taken = rule is None or source in rule.formats
-        return source if is_taken and FACTS[source].is_written else Format.JPEG
-    return Format(options.format.value.upper())
+    if options.format is not None:
+        return options.format
+    rule = preset.rule(RuleKind.FORMATS) if preset else None
+    is_taken = rule is None or source in rule.formats
+    return source if is_taken and source.facts.is_written else Format.JPEG
 
 
 def _asks_for_nothing(options: ImageOptions, preset: Preset | None, size: tuple[int, int]) -> bool:
@@ -169,15 +169,15 @@ class _Image:
                 result = self._chosen(encoded, plan, is_changed=False, warned=())
                 return self._checked(result, plan)
         frames = self._decoded()
-        if not FACTS[plan.format].animation and len(frames.pictures) > 1:
+        if not plan.format.facts.animation and len(frames.pictures) > 1:
             frames = replace(frames, pictures=frames.pictures[:1], durations=frames.durations[:1])
-        job = Job(options, plan.preset, FACTS[plan.format].alpha, mark)
+        job = Job(options, plan.preset, plan.format.facts.alpha, mark)
         made = frames
         for step in STEPS:
             made = step(made, job)
         is_changed = made is not frames and not _only_scales(options)
         output = self._that_holds(made, plan, job)
-        job.holds_alpha = FACTS[output].alpha
+        job.holds_alpha = output.facts.alpha
         made = flatten(_of_one_size(made, output, job), job)
         if output is not Format.WEBP or source.format is not Format.WEBP:
             made = replace(made, lossless=False)
@@ -194,7 +194,7 @@ class _Image:
 
     def _decoded(self) -> Frames:
         if self._frames is None:
-            all_frames = any(FACTS[plan.format].animation for plan in self.plans)
+            all_frames = any(plan.format.facts.animation for plan in self.plans)
             self._frames = decode(self.source, all_frames=all_frames, needed=self._needed())
         return self._frames
 
@@ -208,11 +208,11 @@ class _Image:
 
     def _that_holds(self, frames: Frames, plan: _Plan, job: Job) -> Format:
         """The planned format; the source's if the image has too many pixels a side for it."""
-        most = FACTS[plan.format].max_side
+        most = plan.format.facts.max_side
         if max(frames.first.size) <= most:
             return plan.format
         own = self.source.format
-        output = own if FACTS[own].is_written else Format.PNG
+        output = own if own.facts.is_written else Format.PNG
         job.warn(f"{plan.format} holds at most {most} pixels a side; the image stays {output}.")
         return output
 
@@ -223,7 +223,7 @@ class _Image:
         source, output = self.source, plan.format
         warned += encoded.warnings
         is_other = output is not source.format
-        is_only_read = not FACTS[source.format].is_written
+        is_only_read = not source.format.facts.is_written
         must_be_used = is_changed or is_only_read or (plan.preset is not None and is_other)
         is_smaller = len(encoded.data) < len(source.data)
         if not is_smaller and not must_be_used and (original := _original(source)) is not None:
@@ -238,7 +238,7 @@ class _Image:
             encoded.data,
             Action.COMPRESSED,
             output,
-            FACTS[output].extension,
+            output.facts.extension,
             *encoded.size,
             source_width=source.size[0],
             source_height=source.size[1],
@@ -306,7 +306,7 @@ def _original(source: Source) -> Compressed | None:
         None if stripped == data else stripped,
         Action.KEPT_ORIGINAL,
         source.format,
-        FACTS[source.format].extension,
+        source.format.facts.extension,
         *source.size,
         source_width=source.size[0],
         source_height=source.size[1],

@@ -4,10 +4,10 @@ An output must decode completely, and have the format and size that the options 
 """
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import Fit, ImageOptions
 from halftone_workers.codec.decoding import decode
 from halftone_workers.codec.encoding import Encoded
-from halftone_workers.codec.formats import Format
 from halftone_workers.codec.opening import Source, opened
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.steps.resize import target_size

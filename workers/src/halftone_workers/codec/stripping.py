@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from PIL import Image
 
+from halftone_shared.model.image_formats import Format
 from halftone_workers.codec import metadata
 from halftone_workers.codec.containers import media_boxes
 from halftone_workers.codec.exif import COPYRIGHT_TAG, EXIF_HEAD, only_kept, read_exif
-from halftone_workers.codec.formats import Format
 from halftone_workers.codec.metadata import Kept
 from halftone_workers.codec.sources.gif import GIF_IMAGE, blocks, head_bytes
 from halftone_workers.codec.sources.png import chunk
