@@ -1,6 +1,7 @@
-"""Write docs/reference/settings.md from the settings classes and the comments of .env.example.
+"""Write docs/reference/settings.md from the settings classes and the comments of .env.example, and
+the list of known variables from the settings classes.
 
-`python -m scripts.settings_reference`, or `make generate`. A test compares the page with both.
+`python -m scripts.settings_reference`, or `make generate`. A test compares the files with both.
 """
 
 import re
@@ -16,6 +17,9 @@ from scripts.markdown_lines import wrap
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / ".env.example"
 PAGE = ROOT / "docs" / "reference" / "settings.md"
+KNOWN_VARIABLES = ROOT / "shared/src/halftone_shared/runtime/known_variables.txt"
+# Variables of the commands that call a running service.
+_OF_COMMANDS = ("URL", "API_KEY")
 _CODE = re.compile(r"(HALFTONE_[A-Z_]+|AWS_\*|[a-z0-9]+://[^\s,;()]*[^\s,;().])")
 _INTRODUCTION = """\
 # Settings
@@ -56,6 +60,13 @@ def variables() -> Iterator[Variable]:
             yield Variable(name, default, " ".join(comment), section)
 
 
+def known_variables() -> str:
+    """The names of all settings, one per line."""
+    fields = {*ApiSettings.model_fields, *WorkerSettings.model_fields}
+    names = {PREFIX + name.upper() for name in (*fields, *_OF_COMMANDS)}
+    return "".join(f"{name}\n" for name in sorted(names))
+
+
 def page() -> str:
     lines = _INTRODUCTION.splitlines()
     section = comment = ""
@@ -94,3 +105,4 @@ def _code_in(text: str) -> str:
 if __name__ == "__main__":
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page())
+    KNOWN_VARIABLES.write_text(known_variables())

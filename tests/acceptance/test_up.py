@@ -83,7 +83,7 @@ def test_variable_that_is_no_setting_is_warned_of_once(
             launcher.terminate()
             assert launcher.wait(60) == 0
     said = (tmp_path / "log").read_text()
-    assert said.count("HALFTONE_STORAGE_URI is no setting of halftone") == 1
+    assert said.count("HALFTONE_STORAGE_URI is not a halftone setting") == 1
     assert "Did you mean HALFTONE_STORAGE_URL?" in said
 
 

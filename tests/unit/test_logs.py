@@ -77,8 +77,8 @@ def test_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
         check=True,
     ).stderr
     warning = (
-        "HALFTONE_DATABSE_URL is no setting of halftone and has no effect."
+        "HALFTONE_DATABSE_URL is not a halftone setting and is ignored."
         " Did you mean HALFTONE_DATABASE_URL?"
     )
     assert log.count(warning) == 1
-    assert '"HALFTONE_ZZZ is no setting of halftone and has no effect."' in log
+    assert '"HALFTONE_ZZZ is not a halftone setting and is ignored."' in log
