@@ -5,7 +5,7 @@ results/SECTION.json.
 import argparse
 from collections.abc import Callable
 
-from benchmarks import codec, quality, scale, stages, throughput, uploads
+from benchmarks import codec, page, quality, scale, stages, throughput, uploads
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "flat-cost": scale.flat_cost,
     "fairness": scale.fairness,
     "status": scale.status_answers,
+    "page": page.page,
     "idle": scale.idle,
     "worker-memory": scale.worker_memory,
 }

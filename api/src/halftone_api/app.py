@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from halftone_api.endpoints.events import LOOK_EVERY_SECONDS
 from halftone_api.errors import EXCEPTION_HANDLERS
 from halftone_api.metrics import Measured, ServiceGauges
 from halftone_api.pages.browser_answers import BrowserAnswers
@@ -16,6 +17,7 @@ from halftone_api.server.rabbitmq_publisher import RabbitmqPublisher
 from halftone_api.server.site_guard import SiteGuard
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
+from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.form import FORM_OVERHEAD_BYTES, too_large
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
@@ -53,6 +55,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         store,
         SecretBox(settings.webhook_secret),
         StorageCheck(watch_engine, ImageStore(settings.storage_url), settings.storage_url),
+        StatusWatch(engine, LOOK_EVERY_SECONDS),
     )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(

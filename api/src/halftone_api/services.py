@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
+from halftone_api.status_watch import StatusWatch
 from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
@@ -26,6 +27,7 @@ class Services:
     store: ImageStore
     secret_box: SecretBox
     storage_check: StorageCheck
+    status_watch: StatusWatch
 
     @property
     def image_urls(self) -> ImageUrls:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
@@ -17,6 +17,7 @@ from halftone_api.endpoints import events
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
+from halftone_api.status_watch import StatusWatch
 from halftone_shared.db.api_keys import create_key, find_key, revoke_key
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
@@ -28,8 +29,8 @@ from tests.support.stored import finish, store_request
 
 
 @pytest.fixture(autouse=True)
-def short_sight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "LOOK_EVERY_SECONDS", 0.05)
+def keys_checked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "CHECK_KEY_EVERY_SECONDS", 0.1)
 
 
 @contextmanager
@@ -43,6 +44,7 @@ def _services(settings: ApiSettings) -> Iterator[Services]:
         store,
         SecretBox(settings.webhook_secret),
         StorageCheck(engine, store, settings.storage_url),
+        StatusWatch(engine, 0.05),
     )
     engine.dispose()
 
@@ -97,3 +99,33 @@ def test_stream_ends_with_the_key_that_opened_it(
 
     with _services(api_settings(database_url, tmp_path, auth="keys")) as found:
         assert asyncio.run(told(found)) == 0
+
+
+def test_streams_share_their_looks_at_the_database(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    """20 streams of two requests take turns in one statement, and each sees its own request."""
+    request_ids = [store_request(engine, 1), store_request(engine, 1)]
+    statements: list[str] = []
+
+    async def told(found: Services) -> None:
+        streams = [_watch(found, request_ids[number % 2]) for number in range(20)]
+        for stream in streams:
+            await anext(stream)
+        event.listen(
+            found.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+        )
+        following = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(finish, engine, request_ids[0], 1)
+        ended = await asyncio.gather(*following[::2])
+        assert {json.loads(each.data or "")["request_id"] for each in ended} == {
+            str(request_ids[0])
+        }
+        assert not any(each.done() for each in following[1::2])
+        for each in following[1::2]:
+            each.cancel()
+
+    with _services(api_settings(database_url, tmp_path)) as found:
+        asyncio.run(told(found))
+    assert 1 <= len(statements) < 10

@@ -49,6 +49,25 @@ def test_page_loads_and_runs_only_what_this_service_gives(api: Api, path: str) -
                 assert api.get(source or "").status_code == 200
 
 
+def test_files_of_a_page_are_cached_until_they_change_and_sent_packed(api: Api) -> None:
+    links = re.findall(r'="(/static/[^"]+)"', api.get("/", headers=HTML).text)
+    assert links
+    for link in links:
+        packed = api.get(link, headers={"Accept-Encoding": "gzip"})
+        assert "immutable" in packed.headers["cache-control"]
+        assert packed.headers["content-encoding"] == "gzip"
+        plain = api.get(link, headers={"Accept-Encoding": "identity"})
+        assert plain.content == packed.content
+        assert plain.headers["etag"] != packed.headers["etag"]
+        name, _, _ = link.partition("?")
+        for url in (name, f"{name}?v=earlier"):
+            assert api.get(url).headers["cache-control"] == "no-cache"
+        again = api.get(
+            name, headers={"If-None-Match": plain.headers["etag"], "Accept-Encoding": ""}
+        )
+        assert again.status_code == 304
+
+
 def test_any_answer_is_a_page_for_a_browser_and_json_for_a_program(api: Api) -> None:
     request_id = upload(api)
     for path in (f"/api/status/{request_id}", "/api/requests", "/healthz"):

@@ -1,8 +1,8 @@
 """A request's progress as it happens: one server-sent event for every change."""
 
-import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,8 @@ from halftone_shared.model.request_status import RequestStatus
 
 # How often a watched request is checked. People cannot read faster updates.
 LOOK_EVERY_SECONDS = 0.5
+# How soon a stream ends after its key was revoked.
+CHECK_KEY_EVERY_SECONDS = 10.0
 PING_EVERY_SECONDS = 15
 _RECONNECT_MILLISECONDS = 2000
 
@@ -69,6 +71,7 @@ async def watch(request: Request) -> Response:
 async def status_changes(request: Request, row: RequestStatus) -> AsyncIterator[RequestStatus]:
     """The request now, then after each change, until it has ended or is gone."""
     current: RequestStatus | None = row
+    check_key_at = time.monotonic() + CHECK_KEY_EVERY_SECONDS
     shown: RequestStatus | None = None
     while current is not None:
         if current != shown:
@@ -76,8 +79,11 @@ async def status_changes(request: Request, row: RequestStatus) -> AsyncIterator[
             yield current
         if current.has_ended:
             return
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
-        current = await run_in_threadpool(_look, request, current)
+        current = await _next(request, current)
+        if time.monotonic() >= check_key_at:
+            check_key_at = time.monotonic() + CHECK_KEY_EVERY_SECONDS
+            if not await run_in_threadpool(_may_still_see, request):
+                return
 
 
 async def _changes(request: Request, row: RequestStatus) -> AsyncIterator[ServerSentEvent]:
@@ -98,15 +104,25 @@ def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
     return ServerSentEvent(data, event="status", id=event_id, retry=_RECONNECT_MILLISECONDS)
 
 
-def _look(request: Request, seen: RequestStatus) -> RequestStatus | None:
-    """The request now; None if it or the caller's key is gone. If the database is away, the last
-    known state: the response has begun, so it can no longer become a problem.
+async def _next(request: Request, seen: RequestStatus) -> RequestStatus | None:
+    """The request at the next look; None if it is gone. If the database is away, the last known
+    state: the response has begun, so it can no longer become a problem.
     """
     try:
-        return find_request(request)
-    except Problem:
-        return None
+        return await services(request).status_watch.look(seen.id)
     except SQLAlchemyError as error:
         if not is_unavailable(error):
             raise
         return seen
+
+
+def _may_still_see(request: Request) -> bool:
+    """Whether the caller's key still opens the request. Yes, while the database is away."""
+    try:
+        find_request(request)
+    except Problem:
+        return False
+    except SQLAlchemyError as error:
+        if not is_unavailable(error):
+            raise
+    return True

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse
 from halftone_api.endpoints.session_cookie import read_session
 from halftone_api.openapi.version import VERSION
 from halftone_api.pages.formats import FILTERS
+from halftone_api.pages.static_files import static_path
 from halftone_api.services import services
 
 FOLDER = Path(__file__).parent
@@ -37,6 +38,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
+    environment.globals["static"] = static_path
     return environment
 
 

@@ -266,6 +266,10 @@ _GET_STATUS = text(
     """
 )
 
+_GET_STATUSES = text(
+    f"{_SELECT_STATUS} WHERE r.id = ANY(CAST(:request_ids AS uuid[])) AND r.expired_at IS NULL"
+)
+
 _LIST_STATUS = text(
     f"""{_SELECT_STATUS}
     WHERE r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_id = :owner)
@@ -289,6 +293,12 @@ def get_status(
     row = connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner})
     found = row.mappings().one_or_none()
     return None if found is None else _request_status(found)
+
+
+def get_statuses(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, RequestStatus]:
+    """Requests of any owner, by ID, without those that do not exist or are being deleted."""
+    rows = connection.execute(_GET_STATUSES, {"request_ids": list(request_ids)}).mappings()
+    return {row["id"]: _request_status(row) for row in rows}
 
 
 def owner_of(connection: Connection, request_id: UUID) -> UUID | None:
