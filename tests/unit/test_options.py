@@ -1,9 +1,12 @@
 """Image options: what the declaration parses, refuses, stores and reads back."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import halftone_workers
 from halftone_shared.model.option_values import Colour, Crop, Filter
 from halftone_shared.model.options import (
     IMAGE_OPTIONS,
@@ -186,3 +189,13 @@ def test_every_option_says_what_it_means_and_has_a_schema() -> None:
     for name, option in IMAGE_OPTIONS.items():
         assert option.meaning.endswith("."), name
         assert "type" in option.schema, name
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, option in IMAGE_OPTIONS.items() if option.in_variants]
+)
+def test_every_option_of_an_output_has_an_effect(name: str) -> None:
+    """A declared option that nothing reads would be accepted and ignored."""
+    package = Path(halftone_workers.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    assert re.search(rf"\boptions\.{name}\b", code), f"no worker reads options.{name}"
