@@ -1,0 +1,76 @@
+"""A request's page follows its request: over a restart of the API, and while a host is paused."""
+
+from contextlib import suppress
+
+import httpx
+import psutil
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.pictures import catalogue
+from tests.support.halftone import Service, wait_for
+from tests.support.origin import Origin
+
+
+def api_of(service: Service) -> psutil.Process | None:
+    """The API's process under `halftone up`."""
+    children = psutil.Process(service.processes["up"].pid).children()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "halftone_api" in child.cmdline():
+                return child
+    return None
+
+
+def is_ready_again(service: Service, before: int) -> bool:
+    api = api_of(service)
+    if api is None or api.pid == before:
+        return False
+    try:
+        return service.http.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_page_goes_on_after_the_api_was_killed_and_its_host_resumed(
+    context: BrowserContext, service: Service, shop: Origin
+) -> None:
+    host = shop.url.removeprefix("http://")
+    service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
+    page = context.new_page()
+    page.goto(f"/r/{service.accepted(catalogue(shop.url, 3))}")
+    expect(page.get_by_text(f"{host} is paused by an operator")).to_be_visible()
+    page.evaluate("window.stays = true")
+
+    api = api_of(service)
+    assert api is not None
+    api.kill()
+    wait_for(lambda: is_ready_again(service, api.pid), what="the API after its end")
+
+    operations = context.new_page()
+    operations.goto("/operations")
+    operations.get_by_role("listitem").filter(has_text=host).get_by_role("button").click()
+    expect(operations.get_by_text("Paused hosts")).to_be_hidden()
+    expect(page.get_by_text("Download the file")).to_be_visible()
+    expect(page.locator("button.shot")).to_have_count(4)
+    expect(page.locator("#failures")).to_contain_text("Why 1 image failed")
+    assert page.evaluate("window.stays"), "the page was loaded again"
+
+
+def test_host_is_paused_by_a_button(page: Page, service: Service, shop: Origin) -> None:
+    host = "127.0.0.1"  # the figures have no ports
+    service.ended(service.accepted(catalogue(shop.url, 1)))
+
+    def is_counted() -> bool:
+        hosts = service.http.get("/api/operations").json()["hosts"]
+        return any(each["host"] == host for each in hosts)
+
+    wait_for(is_counted, what="the worker's figures")
+    page.goto("/operations")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name=f"Pause {host}").click()
+    expect(page.get_by_text("Paused hosts")).to_be_visible()
+    [paused] = service.http.get("/api/paused-hosts").json()["paused_hosts"]
+    assert paused["host"] == host
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Paused hosts")).to_be_hidden()
+    assert service.http.get("/api/paused-hosts").json()["paused_hosts"] == []
