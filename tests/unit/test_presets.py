@@ -92,8 +92,12 @@ def test_rule_of_the_future_warns_until_its_day() -> None:
     assert results(small, "google-merchant", date(2027, 1, 31))["size_from_2027"] == "fail"
 
 
-def test_product_that_cannot_be_measured_is_not_blamed() -> None:
-    assert results(replace(GOOD, product_share=None), "amazon-main")["product_share"] == "pass"
+@pytest.mark.parametrize("name", ["amazon-main", "google-merchant"])
+def test_product_that_cannot_be_measured_is_a_warning_that_says_so(name: str) -> None:
+    checks = check_image(replace(GOOD, product_share=None), load_presets()[name], TODAY)
+    shares = [check for check in checks if check.rule in ("product_share", "product_margin")]
+    assert {check.result for check in shares} == {"warn"}
+    assert all(check.message.startswith("Not measured, because") for check in shares)
 
 
 def test_wrong_file_is_named() -> None:

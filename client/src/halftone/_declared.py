@@ -343,6 +343,8 @@ class RuleCheck:
 
     rule: str
     result: str
+    """`warn`: the image breaks advice, or the rule could not be measured; the message then
+    begins with "Not measured"."""
     message: str
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""

@@ -17,7 +17,13 @@ class CheckObject(TypedDict):
     """Whether an image meets a rule of the preset, and why."""
 
     rule: str
-    result: Literal["pass", "warn", "fail"]
+    result: Annotated[
+        Literal["pass", "warn", "fail"],
+        Field(
+            description="`warn`: the image breaks advice, or the rule could not be measured;"
+            ' the message then begins with "Not measured".'
+        ),
+    ]
     message: str
 
 

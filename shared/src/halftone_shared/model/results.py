@@ -40,7 +40,10 @@ class ImageError:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether an image keeps one rule of a preset: `pass`, `warn` or `fail`, and why, in words."""
+    """Whether an image keeps one rule of a preset: `pass`, `warn` or `fail`, and the figures.
+
+    A rule that could not be measured is a `warn` whose message begins with "Not measured".
+    """
 
     rule: str
     result: str

@@ -165,13 +165,18 @@ class Measured:
 
 
 def check_image(measured: Measured, preset: Preset, today: date) -> tuple[Check, ...]:
-    """A check for each rule: `pass`, or `warn` or `fail` with the figures. Pure."""
+    """A check for each rule, with the figures: `pass`, `warn` or `fail`.
+
+    A rule that could not be measured gives `warn`: a person has to look. Pure.
+    """
     return tuple(_checked(measured, rule, today) for rule in preset.rules)
 
 
 def _checked(measured: Measured, rule: Rule, today: date) -> Check:
-    keeps, message = _JUDGES[rule.kind](measured, rule)
-    if keeps:
+    is_kept, message = _JUDGES[rule.kind](measured, rule)
+    if is_kept is None:
+        return Check(rule.name, "warn", message)
+    if is_kept:
         return Check(rule.name, "pass", message)
     level = rule.level_on(today)
     if rule.enforced_from is not None and level == "warn" and rule.level == "fail":
@@ -179,7 +184,8 @@ def _checked(measured: Measured, rule: Rule, today: date) -> Check:
     return Check(rule.name, level, message)
 
 
-Judgement = tuple[bool, str]
+# Whether the image keeps the rule (None: it could not be measured), and the figures as a sentence.
+Judgement = tuple[bool | None, str]
 
 
 def _min_sides(measured: Measured, rule: Rule) -> Judgement:
@@ -247,7 +253,8 @@ def _max_product_share(measured: Measured, rule: Rule) -> Judgement:
 def _product_share(measured: Measured, rule: Rule, *, is_least: bool) -> Judgement:
     share, word = measured.product_share, "at least" if is_least else "at most"
     if share is None:
-        return True, "Its background is not of one colour, so the product was not measured."
+        wanted = f"{word} {rule.value:.0%} of the frame is wanted"
+        return None, f"Not measured, because the background is not of one colour; {wanted}."
     message = f"The product fills {share:.0%} of the frame; {word} {rule.value:.0%} are wanted."
     return (share >= rule.value) if is_least else (share <= rule.value), message
 
