@@ -1,4 +1,4 @@
-"""The web page in Debian's Chromium: first paint, bytes, large requests, many open pages."""
+"""The web page in Chromium: first paint, bytes, large requests, many open pages."""
 
 import asyncio
 import statistics

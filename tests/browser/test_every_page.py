@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
-from tests.browser.pictures import catalogue
+from tests.browser.pictures import catalogue, faulty
 from tests.support.halftone import Service
 from tests.support.origin import Origin
 
@@ -17,6 +17,7 @@ AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 PICTURES = os.environ.get("HALFTONE_PICTURES")
 SHOWN = {"start": "/", "request": "/r/{id}", "requests": "/requests", "operations": "/operations"}
 SHOWN |= {"docs": "/docs", "error": "/api/status/none", "json": "/api/status/{id}"}
+SHOWN |= {"sign-in": "/sign-in"}
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +88,42 @@ def test_compare_view_is_accessible_and_by_keyboard(
     assert serious(page) == []
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.classList.contains('shot')"), "focus is lost"
+    context.close()
+
+
+def test_answers_to_a_file_keep_nobody_out(
+    browser: Browser, service: Service, shop: Origin
+) -> None:
+    context = browser.new_context(base_url=service.url, bypass_csp=True)
+    page = context.new_page()
+    page.goto("/")
+    answer = page.locator("#answer")
+    unknown = f"Thing;Picture\nA;{shop.url}/mug-1.jpg\n"
+    for name, text, shown in (
+        ("faulty.csv", faulty(shop.url), "3 errors"),
+        ("unknown.csv", unknown, "no system that is known"),
+        ("good.csv", catalogue(shop.url, 2), "4 images"),
+    ):
+        file = FilePayload(name=name, mimeType="text/csv", buffer=text.encode())
+        page.set_input_files("#file", file)
+        expect(answer).to_contain_text(shown)
+        assert serious(page) == [], name
+    context.close()
+
+
+def test_docs_are_searched_and_each_example_is_copied(browser: Browser, service: Service) -> None:
+    context = browser.new_context(
+        base_url=service.url, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page = context.new_page()
+    page.goto("/docs")
+    page.get_by_role("searchbox").fill("paused-hosts")
+    expect(page.locator("section.operation:visible")).to_have_count(3)
+    button = page.get_by_role("button", name="Copy the example of pause_host")
+    button.click()
+    expect(button).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"curl -X PUT {service.url}/api/paused-hosts/HOST"
     context.close()
 
 

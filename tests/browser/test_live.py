@@ -1,11 +1,13 @@
 """A request's page follows its request: over a restart of the API, and while a host is paused."""
 
+import time
 from contextlib import suppress
 
 import httpx
 import psutil
 from playwright.sync_api import BrowserContext, Page, expect
 
+from halftone_workers.http.paused_hosts import REFRESH_SECONDS
 from tests.browser.pictures import catalogue
 from tests.support.halftone import Service, wait_for
 from tests.support.origin import Origin
@@ -36,6 +38,7 @@ def test_page_goes_on_after_the_api_was_killed_and_its_host_resumed(
 ) -> None:
     host = shop.url.removeprefix("http://")
     service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
+    time.sleep(REFRESH_SECONDS)
     page = context.new_page()
     page.goto(f"/r/{service.accepted(catalogue(shop.url, 3))}")
     expect(page.get_by_text(f"{host} is paused by an operator")).to_be_visible()

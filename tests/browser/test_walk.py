@@ -48,6 +48,17 @@ def test_faulty_export_is_mended_and_ends_as_a_zip(
     assert Path(download.value.path()).read_text().count("COMPLETED") == 2
 
 
+def test_file_is_corrected_and_chosen_again(page: Page, shop: Origin, tmp_path: Path) -> None:
+    """The browser keeps a file as it was when it was chosen, and does not report the same name."""
+    drop(page, tmp_path, "export.csv", faulty(shop.url))
+    expect(page.get_by_role("alert")).to_contain_text("3 errors")
+    (tmp_path / "export.csv").write_text(catalogue(shop.url, 2))
+    with page.expect_file_chooser() as chooser:
+        page.locator("#drop").click()
+    chooser.value.set_files(tmp_path / "export.csv")
+    expect(page.locator("#answer")).to_contain_text("3 rows, 4 images on 1 host")
+
+
 def test_sample_then_everything_with_a_failure_to_compare_and_retry(
     page: Page, shop: Origin, tmp_path: Path
 ) -> None:

@@ -38,9 +38,11 @@ def saved_percent(bytes_in: int | None, bytes_out: int | None) -> int | None:
 
 
 def duration_text(seconds: float | None) -> str:
-    """95 → 1 min 35 s"""
+    """0.42 → 0.4 s, 95 → 1 min 35 s"""
     if seconds is None:
         return "–"
+    if 0 < seconds < 9.95:
+        return f"{max(seconds, 0.1):.1f} s"
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

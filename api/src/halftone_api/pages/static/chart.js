@@ -1,5 +1,7 @@
 // The throughput of the last hour, drawn again whenever the page's figures are renewed.
 
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+
 function draw() {
   const place = document.getElementById("chart");
   if (!place || place.dataset.drawn) return;
@@ -9,25 +11,26 @@ function draw() {
   const minutes = Array.from({ length: 60 }, (_, index) => now - (59 - index) * 60);
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, size: 34 };
   const bars = uPlot.paths.bars({ size: [0.8, 24] });
   new uPlot(
     {
       width: place.clientWidth - 24,
-      height: 190,
+      height: 200,
       legend: { show: false },
       cursor: { show: false },
-      axes: [axis, axis],
+      axes: [{ ...axis, values: (_, times) => times.map(clock) }, axis],
       series: [
         {},
-        { label: "images", fill: colour("--accent"), stroke: colour("--accent"), width: 0, paths: bars, points: { show: false } },
+        // Stacked: the failed ones are drawn first, up to the sum, and the others over them.
         { label: "failed", fill: colour("--bad"), stroke: colour("--bad"), width: 0, paths: bars, points: { show: false } },
+        { label: "images", fill: colour("--accent"), stroke: colour("--accent"), width: 0, paths: bars, points: { show: false } },
       ],
     },
     [
       minutes,
+      minutes.map((minute) => (byMinute.get(minute)?.images ?? 0) + (byMinute.get(minute)?.failed ?? 0)),
       minutes.map((minute) => byMinute.get(minute)?.images ?? 0),
-      minutes.map((minute) => byMinute.get(minute)?.failed ?? 0),
     ],
     place,
   );

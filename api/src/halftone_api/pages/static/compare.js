@@ -13,6 +13,8 @@ function show(shot) {
   shown = shot;
   document.getElementById("compare-name").textContent = shot.dataset.name;
   document.getElementById("compare-facts").textContent = shot.dataset.facts;
+  document.getElementById("compare-before-size").textContent = shot.dataset.beforeSize;
+  document.getElementById("compare-after-size").textContent = shot.dataset.afterSize;
   after.src = shot.dataset.after;
   before.src = shot.dataset.before;
   slider.value = 50;

@@ -30,6 +30,18 @@ if (drop) {
   input.addEventListener("change", show);
   show();
 
+  // A browser does not report a change if the same file is chosen again, though it was corrected
+  // meanwhile. So the field is emptied first, and filled again if the person cancels.
+  let kept = input.files;
+  input.addEventListener("click", () => {
+    kept = input.files;
+    input.value = "";
+  });
+  input.addEventListener("cancel", () => {
+    input.files = kept;
+    show();
+  });
+
   // Options that the chosen mode does not take are not sent.
   const adapt = () => {
     const mode = document.querySelector("input[name=mode]:checked")?.value;
@@ -84,7 +96,11 @@ search?.addEventListener("input", () => {
 
 // The service is away or refuses: say so, where htmx would say nothing.
 document.body.addEventListener("htmx:responseError", (event) => tell(`The service answered ${event.detail.xhr.status}. Reload the page and try again.`));
-document.body.addEventListener("htmx:sendError", () => tell("The service cannot be reached. Try again."));
+document.body.addEventListener("htmx:sendError", async () => {
+  const file = document.getElementById("file")?.files[0];
+  const readable = !file || (await file.slice(0, 1).arrayBuffer().then(() => true, () => false));
+  tell(readable ? "The service cannot be reached. Try again." : "The file was changed after you chose it. Choose it again.");
+});
 
 function tell(text) {
   const place = document.getElementById("message") ?? document.getElementById("answer");
