@@ -2,14 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
 from halftone_shared.db.api_keys import create_key
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.host_figures import HostFigures, add_host_figures
+from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.host_counts import MAX_HOSTS, OTHER_HOSTS, HostCounts
 from tests.support.api import api_settings, running_api
+from tests.support.halftone import wait_for
 from tests.support.routes import problem_of
 from tests.support.stored import query
 
@@ -36,6 +39,26 @@ def test_operations_add_what_workers_report(
         ("b.example", 2, 5),
         ("a.example", 4, 2),
     ]
+
+
+def test_operations_show_what_each_worker_did(
+    database_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    counts = HostCounts()
+    for failed in (False, False, False, True):
+        counts.add("http://a.example/1", failed=failed, bytes_in=9, bytes_out=3, seconds=0.5)
+    counts.take()  # a heartbeat takes the hosts' counts, not the worker's
+    heartbeat = Heartbeat(engine, lambda: (1, 4, 2), counts)
+    heartbeat.start()
+    with running_api(api_settings(database_url, tmp_path)) as api:
+
+        def shown() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = api.get("/api/operations").json()["workers"]
+            return found
+
+        [worker] = wait_for(shown, what="the first report")
+    heartbeat.stop()
+    assert (worker["images"], worker["failed"], worker["seconds_per_image"]) == (3, 1, 0.5)
 
 
 def test_figures_older_than_a_day_are_forgotten(engine: Engine) -> None:

@@ -888,6 +888,12 @@ class Worker:
     products_in_hand: int
     codec_processes: int
     codec_processes_busy: int
+    images: int
+    """Attempts that succeeded since it started."""
+    failed: int
+    """Attempts that failed since it started."""
+    seconds_per_image: float
+    """With the time that it waited."""
     started_at: datetime
     last_seen_at: datetime
     raw: Json = field(repr=False, compare=False)
@@ -902,6 +908,9 @@ class Worker:
             products_in_hand=number_or_zero(data.get("products_in_hand")),
             codec_processes=number_or_zero(data.get("codec_processes")),
             codec_processes_busy=number_or_zero(data.get("codec_processes_busy")),
+            images=number_or_zero(data.get("images")),
+            failed=number_or_zero(data.get("failed")),
+            seconds_per_image=number_or_zero(data.get("seconds_per_image")),
             started_at=moment(data["started_at"]),
             last_seen_at=moment(data["last_seen_at"]),
             raw=data,

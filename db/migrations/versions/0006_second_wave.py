@@ -129,7 +129,10 @@ ALTER TABLE idempotency_keys
 ALTER TABLE workers
     ADD COLUMN version TEXT,
     ADD COLUMN engines JSONB,
-    ADD COLUMN clock TIMESTAMP WITH TIME ZONE;
+    ADD COLUMN clock TIMESTAMP WITH TIME ZONE,
+    ADD COLUMN images BIGINT DEFAULT 0 NOT NULL,
+    ADD COLUMN failed_images BIGINT DEFAULT 0 NOT NULL,
+    ADD COLUMN image_seconds DOUBLE PRECISION DEFAULT 0 NOT NULL;
 
 ALTER TABLE products ADD COLUMN away BOOLEAN DEFAULT false NOT NULL;
 CREATE TABLE processor_jobs (
@@ -215,7 +218,8 @@ DROP TABLE origin_connections;
 DROP TABLE origins;
 DROP TABLE processor_jobs;
 ALTER TABLE products DROP COLUMN away;
-ALTER TABLE workers DROP COLUMN version, DROP COLUMN engines, DROP COLUMN clock;
+ALTER TABLE workers DROP COLUMN version, DROP COLUMN engines, DROP COLUMN clock,
+    DROP COLUMN images, DROP COLUMN failed_images, DROP COLUMN image_seconds;
 DROP TABLE other_rows;
 UPDATE products SET serial_number = coalesce(serial_number, seq),
     product_name = coalesce(product_name, product_key, '')

@@ -58,6 +58,9 @@ class Heartbeat:
             version=version("halftone-workers"),
             engines=engine_versions(),
             clock=datetime.now(UTC),
+            images=self._hosts.images,
+            failed_images=self._hosts.failed_images,
+            image_seconds=self._hosts.seconds,
         )
         with self._engine.connect() as connection:
             report_worker(connection, report)

@@ -18,11 +18,18 @@ class HostCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[tuple[datetime, str], list[float]] = {}
+        # Since the start of the worker, of all hosts.
+        self.images = 0
+        self.failed_images = 0
+        self.seconds = 0.0
 
     def add(self, url: str, *, failed: bool, bytes_in: int, bytes_out: int, seconds: float) -> None:
         minute = datetime.now(UTC).replace(second=0, microsecond=0)
         key = (minute, _host_of(url))
         with self._lock:
+            self.images += not failed
+            self.failed_images += failed
+            self.seconds += seconds
             if key not in self._counts and len(self._counts) >= MAX_HOSTS:
                 key = (minute, OTHER_HOSTS)
             counts = self._counts.setdefault(key, [0, 0, 0, 0, 0.0])

@@ -51,6 +51,9 @@ class WorkerObject(TypedDict):
     products_in_hand: Count
     codec_processes: Count
     codec_processes_busy: Count
+    images: Annotated[Count, Field(description="Attempts that succeeded since it started.")]
+    failed: Annotated[Count, Field(description="Attempts that failed since it started.")]
+    seconds_per_image: Annotated[float, Field(description="With the time that it waited.")]
     started_at: Time
     last_seen_at: Time
 
@@ -178,6 +181,11 @@ def operations_now(request: Request) -> Operations:
                 "products_in_hand": worker.products_in_hand,
                 "codec_processes": worker.codec_processes,
                 "codec_processes_busy": worker.codec_processes_busy,
+                "images": worker.images,
+                "failed": worker.failed_images,
+                "seconds_per_image": round(
+                    worker.image_seconds / max(worker.images + worker.failed_images, 1), 2
+                ),
                 "started_at": timestamp(worker.started_at),
                 "last_seen_at": timestamp(worker.last_seen_at),
             }

@@ -432,10 +432,13 @@ workers = Table(
     Column("codec_processes", Integer, nullable=False),
     Column("codec_processes_busy", Integer, nullable=False),
     # Since migration 0006: the worker's version, its image libraries' versions, its clock at the
-    # report.
+    # report, and its attempts at images since its start.
     Column("version", Text),
     Column("engines", JSONB),
     Column("clock", DateTime(timezone=True)),
+    Column("images", BigInteger, nullable=False, server_default=text("0")),
+    Column("failed_images", BigInteger, nullable=False, server_default=text("0")),
+    Column("image_seconds", Double, nullable=False, server_default=text("0")),
     postgresql_with={"fillfactor": "50"},
 )
 

@@ -22,7 +22,9 @@ _FORGOTTEN_AFTER = text("interval '1 hour'")
 class WorkerReport:
     """What a worker process reports at every heartbeat.
 
-    `engines`: the versions of its image libraries. `clock`: the time by the worker's clock
+    `images`, `failed_images`, `image_seconds`: attempts at images since its start, those that
+    failed, and the seconds of all of them, with waiting. `engines`: the versions of its image
+    libraries. `clock`: the time by the worker's clock
     (`last_seen_at` is by the database's). `version`, `engines` and `clock` are None from workers
     older than schema 0006.
     """
@@ -36,6 +38,9 @@ class WorkerReport:
     version: str | None = None
     engines: Mapping[str, str] | None = None
     clock: datetime | None = None
+    images: int = 0
+    failed_images: int = 0
+    image_seconds: float = 0.0
 
 
 def report_worker(connection: Connection, report: WorkerReport) -> None:
