@@ -64,3 +64,27 @@ def test_person_signs_in_uploads_and_signs_out(
     sign_in(page, other)
     expect(page.get_by_text("There is no request")).to_be_visible()
     context.close()
+
+
+def test_session_that_has_ended_is_said_and_begun_again(
+    browser: Browser, guarded: Service, database: str, shop: Origin
+) -> None:
+    context = browser.new_context(base_url=guarded.url)
+    page = context.new_page()
+    page.goto("/")
+    secret = key_of(database, "late")
+    sign_in(page, secret)
+    content = catalogue(shop.url).encode()
+    file = FilePayload(name="a.csv", mimeType="text/csv", buffer=content)
+    context.clear_cookies()
+    page.set_input_files("#file", file)
+    refusal = page.get_by_role("alert")
+    expect(refusal).to_contain_text("Your session has ended")
+    refusal.get_by_role("link").click()
+    sign_in(page, secret)
+    expect(page).to_have_url(f"{guarded.url}/")
+    page.goto("/requests")
+    context.clear_cookies()
+    page.get_by_role("searchbox").fill("a")
+    expect(page).to_have_url(f"{guarded.url}/sign-in?next=/requests")
+    context.close()

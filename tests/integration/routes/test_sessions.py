@@ -9,11 +9,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from halftone_api.endpoints import all_endpoints
 from halftone_api.endpoints.session_cookie import COOKIE, SESSION_SECONDS
 from halftone_shared.db.api_keys import NewKey, create_key, revoke_key
 from halftone_shared.db.engine import transaction
 from halftone_shared.model.secret_box import SecretBox
-from tests.support.api import ONE_ROW, Api
+from tests.support.api import ONE_ROW, Api, running_api
 from tests.support.routes import problem_of, upload
 
 HTML = {"Accept": "text/html"}
@@ -80,6 +81,39 @@ def test_change_by_a_session_needs_its_csrf_token(guarded: Api) -> None:
     for headers in ({}, {"X-CSRF-Token": ""}, {"X-CSRF-Token": "x"}, other):
         problem_of(guarded.upload(ONE_ROW, headers={**cookie, **headers}), 403, "cross_site")
     assert guarded.upload(ONE_ROW, headers={**cookie, **token}).status_code == 202
+
+
+def test_every_form_of_the_page_needs_the_token(guarded: Api) -> None:
+    key = new_key(guarded, "admin", is_admin=True)
+    cookie = session(guarded, key)
+    request_id = upload(guarded, headers={"Authorization": f"Bearer {key.secret}"})
+    changes = [
+        endpoint.path
+        for endpoint in all_endpoints()
+        if endpoint.method == "POST" and not endpoint.described and endpoint.path != "/sign-in"
+    ]
+    assert len(changes) > 8
+    for change in changes:
+        path = change.format(request_id=request_id, host="shop.example")
+        answer = guarded.call("POST", path, headers={**cookie, **FORM})
+        assert "CSRF token" in answer.text, change
+    assert guarded.get(f"/api/status/{request_id}", headers=cookie).json()["status"] == "PENDING"
+
+
+def test_cookie_is_sent_by_https_alone_where_the_service_is_reached_by_https(guarded: Api) -> None:
+    key = new_key(guarded)
+    assert "Secure" not in sign_in(guarded, key.secret).headers["set-cookie"]
+    settings = guarded.settings.model_copy(update={"public_url": "https://api.example"})
+    with running_api(settings) as api:
+        assert "Secure" in sign_in(api, key.secret).headers["set-cookie"]
+
+
+def test_without_keys_no_session_is_needed_or_begun(api: Api) -> None:
+    for path in ("/", "/requests", "/operations"):
+        assert api.get(path, headers=HTML).status_code == 200
+        assert "Sign out" not in api.get(path, headers=HTML).text
+    stale = {"Cookie": f"{COOKIE}=from-when-keys-were-on"}
+    assert api.upload(ONE_ROW, headers=stale).status_code == 202
 
 
 def test_change_by_a_session_from_another_site_is_refused(guarded: Api) -> None:

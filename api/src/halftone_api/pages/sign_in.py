@@ -66,8 +66,13 @@ async def sign_out(request: Request) -> Response:
 
 
 def sign_in_redirect(request: Request) -> Response:
-    """To the sign-in page and back here afterwards."""
-    return RedirectResponse(f"{_base(request)}/sign-in?next={request.url.path}", status_code=303)
+    """To the sign-in page and back here afterwards. The page's own scripts, which would show the
+    sign-in page inside of theirs, are asked to go there.
+    """
+    target = f"{_base(request)}/sign-in?next={request.url.path}"
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, status_code=303)
 
 
 def _target(request: Request) -> str:
