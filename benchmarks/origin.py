@@ -15,7 +15,7 @@ import uvloop
 
 @contextmanager
 def running_origin(files: Sequence[Path], *, latency_seconds: float = 0.0) -> Iterator[list[str]]:
-    """Serve the files on loopback; yield their URLs, in the same order."""
+    """Serve the files on loopback; yield their URLs, in the same order. A query is ignored."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, list(files), latency_seconds), daemon=True)
@@ -65,7 +65,8 @@ class _Shop(asyncio.Protocol):
         self._received += data
         while b"\r\n\r\n" in self._received:
             head, _, self._received = self._received.partition(b"\r\n\r\n")
-            answer = self._answers[head.split(b" ", 2)[1]]
+            path, _, _ = head.split(b" ", 2)[1].partition(b"?")
+            answer = self._answers[path]
             asyncio.get_running_loop().call_later(
                 self._latency_seconds, self._transport.write, answer
             )

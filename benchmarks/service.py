@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ HEADER = "Serial Number,Product Name,Input Image Urls\n"
 # How often the status is polled: each poll costs 0.5 ms of the measured time.
 POLL_SECONDS = 0.25
 NEW_FILES = 500
+_runs = count(1)
 # The most processor time that a new file takes on the slowest host so far, if nothing was deleted
 # recently, in µs; how long deleted files slow new ones down; and how often to check.
 CALM_MICROSECONDS, CALM_SECONDS, CALM_CHECK_SECONDS = 60.0, 360, 15
@@ -112,10 +114,16 @@ def new_file_microseconds() -> float:
 
 
 def catalogue(urls: Sequence[str], products: int, images: int) -> str:
-    """A CSV of products with that many images each, cycling through the URLs."""
-    rows = [HEADER]
+    """A CSV of products with that many images each, cycling through the URLs.
+
+    A query makes each URL of each call unique: an image whose URL is known is not compressed again.
+    """
+    rows, run = [HEADER], next(_runs)
     for product in range(products):
-        chosen = [urls[(product * images + image) % len(urls)] for image in range(images)]
+        chosen = [
+            f"{urls[number % len(urls)]}?{run}-{number}"
+            for number in range(product * images, (product + 1) * images)
+        ]
         rows.append(f'{product + 1},SKU{product + 1},"{",".join(chosen)}"\n')
     return "".join(rows)
 
