@@ -18,6 +18,18 @@ def test_upload_while_the_database_is_away_is_503(tmp_path: Path) -> None:
     assert int(response.headers["retry-after"]) > 0
 
 
+@pytest.mark.parametrize("path", ["/", "/requests", "/operations", "/api/requests"])
+def test_page_while_the_database_is_away_says_so_with_the_id_of_the_call(
+    tmp_path: Path, path: str
+) -> None:
+    dead = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with running_api(api_settings(dead, tmp_path)) as api:
+        page = api.get(path, headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert "What to do" in page.text
+    assert page.headers["x-request-id"] in page.text
+
+
 @pytest.mark.parametrize(
     "failure",
     [

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from halftone_api.errors import ProblemCode
 from halftone_api.pages.rendering import accepts_html, render
+from halftone_api.server.middleware import call_id
 
 _JSON = ("application/json", "application/problem+json")
 
@@ -69,6 +70,7 @@ class _Page:
             status_code=start["status"],
             headers={**headers, "Vary": "Accept"},
             content=content,
+            call_id=call_id(),
             code=ProblemCode(content["code"]) if is_problem else None,
             text=json.dumps(content, indent=2, ensure_ascii=False),
             request_id=self._scope.get("path_params", {}).get("request_id"),
