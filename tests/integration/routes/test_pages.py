@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from halftone_api.endpoints import all_endpoints
 from tests.support.api import Api
 from tests.support.routes import upload
 from tests.support.stored import claimed, failed_image, finish, good_image, settle
@@ -76,6 +77,42 @@ def test_any_answer_is_a_page_for_a_browser_and_json_for_a_program(api: Api) -> 
         assert answer.headers["content-type"] == "application/json"
         assert (page.status_code, page.headers["vary"]) == (200, "Accept")
     assert str(request_id) in api.get(f"/api/status/{request_id}", headers=HTML).text
+
+
+def _json_paths() -> list[str]:
+    """Every GET of the API with a JSON answer, and its aliases."""
+    return [
+        path
+        for endpoint in all_endpoints()
+        if endpoint.method == "GET" and endpoint.described
+        if any(answer.type is not None for answer in endpoint.answers.values())
+        for path in endpoint.paths
+        if path not in ("/", "/openapi.json")
+    ]
+
+
+@pytest.mark.parametrize("path", _json_paths())
+def test_every_json_answer_is_a_page_for_a_browser(api: Api, path: str) -> None:
+    request_id = upload(api)
+    api.call("PUT", "/api/origins/shop.example", json={"connections": 1})
+    url = path.format(request_id=request_id, host="shop.example")
+    page = api.get(url, headers=HTML)
+    assert page.headers["content-type"].startswith("text/html"), page.text
+    assert page.status_code in (200, 503)  # /readyz has no broker here
+    assert "<h1>" in page.text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_every_refusal_is_a_page_for_a_browser(api: Api, method: str) -> None:
+    unknown = "8243ff57-0000-4000-8000-000000000001"
+    for endpoint in all_endpoints():
+        if not endpoint.described or "{" not in endpoint.path:
+            continue
+        path = re.sub(r"\{\w+\}", unknown, endpoint.path)
+        answer = api.call(method, path, headers=HTML)
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"].startswith("text/html"), (path, answer.text)
+            assert "What to do" in answer.text, path
 
 
 def test_error_says_what_to_do(api: Api) -> None:
