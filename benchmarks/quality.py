@@ -4,11 +4,15 @@ It uses real photographs, rendered ones, cut-outs and drawings. Each encoder giv
 against SSIMULACRA2 and one against butteraugli's 3-norm, both scored against the lossless original.
 Compared are the bytes at the scores of Pillow's quality 50. CPU time covers everything from the
 shop's bytes to the result, the least of three runs. HALFTONE_BENCH_IMAGES=8 measures only that many
-photographs.
+photographs. Measured points are kept in .halftone/bench/points, so a run that was stopped continues
+there; a changed codec measures its own points again.
 """
 
+import hashlib
 import io
+import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -16,7 +20,8 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import exp, log
 from pathlib import Path
@@ -26,10 +31,11 @@ from PIL import Image
 
 import halftone_jpeg
 from benchmarks.figures import Figure, at_least, at_most
-from benchmarks.photos import graphics
+from benchmarks.photos import FOLDER, graphics
 from benchmarks.real_photos import Sample, photographs
 from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import Effort, ImageOptions, Mode
+from halftone_workers.codec import quality_scale, requantising
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 
@@ -80,12 +86,80 @@ def _ours(source: bytes, quality: float, *, effort: Effort, output: Format | Non
     return compress(source, options, CodecLimits()).data or source
 
 
+_SHARP = """
+const sharp = require('sharp'), [file, quality, mozjpeg] = process.argv.slice(1);
+sharp(file).jpeg({quality: +quality, mozjpeg: mozjpeg === 'true'}).toBuffer()
+  .then((data) => process.stdout.write(data));
+"""
+
+
+def _sharp(source: bytes, quality: float, *, mozjpeg: bool) -> bytes:
+    """sharp in Node. Its CPU time includes Node's start, so it is not compared."""
+    folder = FOLDER / "npm"
+    if not (folder / "node_modules" / "sharp").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "install", "--silent", "sharp"], cwd=folder, check=True)
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        file.write(source)
+        file.flush()
+        command = ["node", "-e", _SHARP, file.name, str(round(quality)), str(mozjpeg).lower()]
+        return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
+
+
+def _by_command(source: bytes, quality: float, *, command: Sequence[str], suffix: str) -> bytes:
+    """A command with the places {quality}, {source} and {result}."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "source.jpg", Path(folder) / f"result.{suffix}"
+        given.write_bytes(source)
+        places = {"quality": round(quality), "source": given, "result": made}
+        filled = [word.format(**places) for word in command]
+        subprocess.run(filled, check=True, capture_output=True)
+        return made.read_bytes()
+
+
+_CWEBP = ("cwebp", "-q", "{quality}", "{source}", "-o", "{result}")
+# Quality 0-100 as quantisers 63-0; avifenc's default is one job.
+_REFERENCE, _DEFAULTS = "Pillow, optimised", (35, QUALITY, 65)
+
+
+def _avifenc(source: bytes, quality: float) -> bytes:
+    quantiser = str(round(63 - 0.63 * quality))
+    command = ("avifenc", "--min", quantiser, "--max", quantiser, "-j", "1", "{source}", "{result}")
+    return _by_command(source, quality, command=command, suffix="avif")
+
+
 JPEG_ENCODERS: dict[str, tuple[Encode, Sequence[float]]] = {
-    "Pillow, optimised": (_pillow, (35, QUALITY, 65)),
+    _REFERENCE: (_pillow, _DEFAULTS),
     "mozjpeg (libvips)": (_mozjpeg, (38, 50, 62)),
     "jpegli (ajpegli)": (_jpegli, (30, 42, 55)),
-    **{f"halftone {each}": (partial(_ours, effort=each), (35, QUALITY, 65)) for each in Effort},
+    "sharp": (partial(_sharp, mozjpeg=False), _DEFAULTS),
+    "sharp, mozjpeg": (partial(_sharp, mozjpeg=True), (38, 50, 62)),
+    **{f"halftone {each}": (partial(_ours, effort=each), _DEFAULTS) for each in Effort},
 }
+# Each list begins with the library's own defaults, which the others are compared with.
+MODERN_ENCODERS: dict[str, dict[str, tuple[Encode, Sequence[float]]]] = {
+    "WebP": {
+        "cwebp": (partial(_by_command, command=_CWEBP, suffix="webp"), (45, 60, 75)),
+        **{
+            f"halftone WebP {each}": (
+                partial(_ours, effort=each, output=Format.WEBP),
+                _DEFAULTS,
+            )
+            for each in Effort
+        },
+    },
+    "AVIF": {
+        "avifenc": (_avifenc, (40, 50, 62)),
+        **{
+            f"halftone AVIF {each}": (
+                partial(_ours, effort=each, output=Format.AVIF),
+                _DEFAULTS,
+            )
+            for each in Effort
+        },
+    },
+}
+_ALL_ENCODERS = JPEG_ENCODERS | MODERN_ENCODERS["WebP"] | MODERN_ENCODERS["AVIF"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +169,7 @@ class Point:
     log_bytes: float
     ssimulacra2: float
     butteraugli: float
+    cpu_milliseconds: float
 
 
 def ssimulacra2(original: Image.Image, encoded: bytes) -> float:
@@ -120,19 +195,50 @@ def butteraugli(original: Path, encoded: bytes) -> float:
     return -float(said.split("3-norm:")[1])
 
 
-def _curve(sample: Sample, encode: Encode, qualities: Sequence[float]) -> list[Point]:
+def _point(sample: Sample, name: str, quality: float) -> Point:
+    """Measured once, and then read from its file."""
+    path = FOLDER / "points" / f"{_codec_version(name)}-{sample.name}-{name}-{quality}.json"
+    if path.exists():
+        return Point(**json.loads(path.read_text()))
+    encode = _ALL_ENCODERS[name][0]
     source, original = sample.jpeg.read_bytes(), _on_white(Image.open(sample.original))
-    points = []
-    for quality in qualities:
-        encoded = encode(source, quality)
-        points.append(
-            Point(
-                log(len(encoded)),
-                ssimulacra2(original, encoded),
-                butteraugli(sample.original, encoded),
-            )
-        )
-    return points
+    encoded = encode(source, quality)
+    with_butteraugli = name in JPEG_ENCODERS  # butteraugli_main reads no WebP and AVIF
+    point = Point(
+        log(len(encoded)),
+        ssimulacra2(original, encoded),
+        butteraugli(sample.original, encoded) if with_butteraugli else 0.0,
+        _cpu_milliseconds(encode, source, quality) if quality in _DEFAULTS[1:2] else 0.0,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_suffix(f".{os.getpid()}")
+    partial_path.write_text(json.dumps(asdict(point)))
+    partial_path.rename(path)
+    return point
+
+
+def _codec_version(name: str) -> str:
+    """Changes with the codec's own parameters and native code; "peer" for other encoders."""
+    if not name.startswith("halftone"):
+        return "peer"
+    own = [Path(quality_scale.__file__).with_name("calibration.json"), Path(requantising.__file__)]
+    own += sorted(Path(halftone_jpeg.__file__).parent.glob("_native*"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in own)).hexdigest()[:12]
+
+
+def _curve(sample: Sample, name: str) -> list[Point]:
+    return [_point(sample, name, quality) for quality in _ALL_ENCODERS[name][1]]
+
+
+def _curves(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list[list[Point]]]:
+    """The curves of each encoder, one a sample, measured side by side."""
+    with ProcessPoolExecutor() as pool:
+        pending = {
+            (sample.name, name): pool.submit(_curve, sample, name)
+            for sample in samples
+            for name in names
+        }
+        return {name: [pending[sample.name, name].result() for sample in samples] for name in names}
 
 
 def _log_bytes_at(curve: Sequence[Point], score: float, of: str) -> float:
@@ -144,40 +250,74 @@ def _log_bytes_at(curve: Sequence[Point], score: float, of: str) -> float:
     return before.log_bytes + (after.log_bytes - before.log_bytes) * share
 
 
-def _cpu_milliseconds(encode: Encode, source: bytes) -> float:
+def _cpu_seconds() -> float:
+    """Of this process and of the commands that it ran."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _cpu_milliseconds(encode: Encode, source: bytes, quality: float) -> float:
     least = float("inf")
     for _ in range(ROUNDS):
-        before = time.process_time()
-        encode(source, QUALITY)
-        least = min(least, time.process_time() - before)
+        before = _cpu_seconds()
+        encode(source, quality)
+        least = min(least, _cpu_seconds() - before)
     return 1000 * least
+
+
+def _chosen(every: int = 1) -> list[Sample]:
+    samples = photographs()[::every]
+    return samples[:: max(1, len(samples) // IMAGES)][:IMAGES]
 
 
 def jpegs() -> list[Figure]:
     """JPEG to JPEG: bytes at the scores of Pillow's quality 50, and CPU time; medians."""
-    samples = photographs()[:: max(1, len(photographs()) // IMAGES)]
     if not shutil.which("butteraugli_main"):
         raise SystemExit("This section needs butteraugli_main: apt-get install libjxl-devtools")
-    curves = {
-        name: [_curve(sample, encode, qualities) for sample in samples]
-        for name, (encode, qualities) in JPEG_ENCODERS.items()
-    }
+    samples = _chosen()
+    curves = _curves(samples, list(JPEG_ENCODERS))
     figures = [Figure("photographs", len(samples), "")]
-    for name, (encode, _) in JPEG_ENCODERS.items():
-        cpu = [_cpu_milliseconds(encode, sample.jpeg.read_bytes()) for sample in samples]
-        figures += [
-            _ratio(name, curves, "ssimulacra2"),
-            _ratio("", curves, "butteraugli", name),
-            Figure("", statistics.median(cpu), "ms of CPU"),
-        ]
+    for name in JPEG_ENCODERS:
+        cpu = [curve[1].cpu_milliseconds for curve in curves[name]]
+        figures += [_ratio(name, curves, "ssimulacra2"), _ratio("", curves, "butteraugli", name)]
+        if not name.startswith("sharp") and all(cpu):
+            figures.append(Figure("", statistics.median(cpu), "ms of CPU"))
     apart = [
         ours[1].ssimulacra2 - pillows[1].ssimulacra2
-        for ours, pillows in zip(
-            curves["halftone balanced"], curves["Pillow, optimised"], strict=True
-        )
+        for ours, pillows in zip(curves["halftone balanced"], curves[_REFERENCE], strict=True)
     ]
     score = at_least("score at quality 50 − Pillow's", statistics.median(apart), "", -1)
     return [*figures, score]
+
+
+def modern() -> list[Figure]:
+    """WebP and AVIF: bytes at the score of the library's own command at its defaults; medians.
+
+    It uses every fourth photograph, since AVIF takes seconds for each.
+    """
+    samples = _chosen(every=4)
+    figures = []
+    for encoders in MODERN_ENCODERS.values():
+        reference = next(iter(encoders))
+        curves = _curves(samples, list(encoders))
+        figures += [_ratio(name, curves, "ssimulacra2", reference=reference) for name in encoders]
+    return figures
+
+
+def scale() -> list[Figure]:
+    """The quality scale: how far each format's score at 50 is from that of Pillow's JPEG."""
+    samples = _chosen(every=4)
+    formats = ["halftone balanced", "halftone WebP balanced", "halftone AVIF balanced"]
+    curves = _curves(samples, [_REFERENCE, *formats])
+    figures = []
+    for name in formats:
+        apart = [
+            abs(ours[1].ssimulacra2 - pillows[1].ssimulacra2)
+            for ours, pillows in zip(curves[name], curves[_REFERENCE], strict=True)
+        ]
+        share = sum(each <= 5 for each in apart) / len(apart)
+        figures.append(at_least(f"{name}: within 5 points of Pillow's 50", share, "of all", 0.9))
+    return figures
 
 
 _GOALS = {
@@ -188,14 +328,19 @@ _GOALS = {
 
 
 def _ratio(
-    label: str, curves: Mapping[str, Sequence[Sequence[Point]]], metric: str, of: str = ""
+    label: str,
+    curves: Mapping[str, Sequence[Sequence[Point]]],
+    metric: str,
+    of: str = "",
+    reference: str = _REFERENCE,
 ) -> Figure:
     name = of or label
     ratios = []
-    for reference, curve in zip(curves["Pillow, optimised"], curves[name], strict=True):
-        score = getattr(reference[1], metric)
-        ratios.append(exp(_log_bytes_at(curve, score, metric) - reference[1].log_bytes))
-    value, unit = statistics.median(ratios), f"× Pillow's bytes at equal {metric}"
+    for compared, curve in zip(curves[reference], curves[name], strict=True):
+        score = getattr(compared[1], metric)
+        ratios.append(exp(_log_bytes_at(curve, score, metric) - compared[1].log_bytes))
+    whose = "Pillow" if reference == _REFERENCE else reference
+    value, unit = statistics.median(ratios), f"× {whose}'s bytes at equal {metric}"
     goal = _GOALS.get((name, metric))
     return Figure(label, value, unit) if goal is None else at_most(label, value, unit, goal)
 
@@ -224,7 +369,7 @@ def pngs() -> list[Figure]:
 def visual() -> list[Figure]:
     """`mode=visual`: how close it gets to its target, over photographs, formats and targets."""
     apart = []
-    for sample in photographs()[:: max(1, len(photographs()) // IMAGES)]:
+    for sample in _chosen(every=4):
         with Image.open(sample.jpeg) as image:
             shown = _on_white(image)
         for output in (None, Format.WEBP):
@@ -242,5 +387,5 @@ def visual() -> list[Figure]:
 
 
 def quality() -> list[Figure]:
-    """JPEG, then PNG, then mode=visual."""
-    return [*jpegs(), *pngs(), *visual()]
+    """JPEG, WebP and AVIF, the quality scale, PNG, then mode=visual."""
+    return [*jpegs(), *modern(), *scale(), *pngs(), *visual()]
