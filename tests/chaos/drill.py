@@ -34,6 +34,7 @@ def run_drill(seed: int, seconds: float) -> dict[str, Any]:
             "seconds": seconds,
             "faults": dict(world.faults),
             "load": dict(load.counts),
+            "processor": dict(world.processor.counts) if world.processor else {},
             **figures,
         }
 

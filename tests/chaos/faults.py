@@ -98,6 +98,34 @@ def duplicate_messages(world: World) -> None:
     connection.close()
 
 
+def stop_bucket(world: World) -> None:
+    assert world.bucket is not None
+    world.bucket.stop()
+    pause(world.random.uniform(0.5, 6))
+    world.bucket.start()
+
+
+def fill_disk(world: World) -> None:
+    assert world.volume is not None
+    world.volume.fill()
+    pause(world.random.uniform(0.5, 6))
+    world.volume.free()
+
+
+def unmount_volume(world: World) -> None:
+    assert world.volume is not None
+    world.volume.unmount()
+    pause(world.random.uniform(0.5, 6))
+    world.volume.mount()
+
+
+def kill_processor(world: World) -> None:
+    assert world.processor is not None
+    world.processor.kill()
+    pause(world.random.uniform(0.5, 4))
+    world.processor.start()
+
+
 # The relative frequency of each fault.
 FAULTS: dict[Callable[[World], None], int] = {
     kill_api: 2,
@@ -115,9 +143,22 @@ FAULTS: dict[Callable[[World], None], int] = {
 }
 
 
+def _faults_of(world: World) -> dict[Callable[[World], None], int]:
+    """The faults that this world has the parts for."""
+    faults = dict(FAULTS)
+    if world.bucket:
+        faults[stop_bucket] = 3
+    if world.volume:
+        faults |= {fill_disk: 2, unmount_volume: 2}
+    if world.processor:
+        faults[kill_processor] = 3
+    return faults
+
+
 def do_one(world: World) -> None:
     """One fault, chosen by the world's seed."""
-    fault = world.random.choices(list(FAULTS), weights=list(FAULTS.values()))[0]
+    faults = _faults_of(world)
+    fault = world.random.choices(list(faults), weights=list(faults.values()))[0]
     world.faults[fault.__name__] += 1
     try:
         fault(world)

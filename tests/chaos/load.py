@@ -2,6 +2,7 @@
 answered.
 """
 
+import json
 import random
 import threading
 import uuid
@@ -18,6 +19,9 @@ UPLOADERS = 2
 OPEN_REQUESTS = 3
 
 
+VARIANTS = json.dumps([{"name": "thumb", "mode": "scale", "scale": 0.25}])
+
+
 class Load:
     """Uploads until stopped. `accepted` holds the requests answered 202. Each upload creates one
     request even when its response is lost, thanks to its Idempotency-Key.
@@ -27,7 +31,10 @@ class Load:
         self._world = world
         self._stopping = threading.Event()
         self.accepted: list[str] = []
+        # Requests with an image of a host that never answers: they end later.
+        self.slow: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self._known: list[str] = []
         self._threads = [
             threading.Thread(
                 target=self._run, args=(random.Random(f"{seed}-{number}"),), daemon=True
@@ -65,9 +72,13 @@ class Load:
         return answer.status_code == 200 and answer.json()["completed_at"] is not None
 
     def _upload(self, http: httpx.Client, rng: random.Random) -> str:
-        csv, key = self._csv(rng), str(uuid.UUID(int=rng.getrandbits(128)))
+        csv, key = self._csv_or_known(rng), str(uuid.UUID(int=rng.getrandbits(128)))
         files = {"file": ("products.csv", csv.encode(), "text/csv")}
         fields = {"webhook_url": self._world.webhook_url}
+        if rng.random() < 0.15:
+            fields["webhook_url"] = self._world.hanging_receiver.url + "/hook"
+        if rng.random() < 0.25:
+            fields["variants"] = VARIANTS
         while True:
             try:
                 answer = http.post(
@@ -79,6 +90,8 @@ class Load:
                 if answer.status_code == 202:
                     request_id: str = answer.json()["request_id"]
                     self.accepted.append(request_id)
+                    if "tarpit" in csv:
+                        self.slow.add(request_id)
                     return request_id
                 assert answer.status_code >= 500, answer.text
                 self.counts[f"uploads answered {answer.status_code}, sent again"] += 1
@@ -96,6 +109,16 @@ class Load:
         self.counts[f"{what} answered {answer.status_code}"] += 1
         return [request_id] if what == "retry" and answer.status_code == 202 else []
 
+    def _csv_or_known(self, rng: random.Random) -> str:
+        """A new file, or an earlier one again, whose images have not changed."""
+        if self._known and rng.random() < 0.3:
+            self.counts["files uploaded again"] += 1
+            return rng.choice(self._known)
+        csv = self._csv(rng)
+        if "tarpit" not in csv:
+            self._known.append(csv)
+        return csv
+
     def _csv(self, rng: random.Random) -> str:
         base = self._world.origin.url
         rows = []
@@ -106,5 +129,9 @@ class Load:
                     ("slow.jpg", "moody.jpg", "missing.jpg", "slow.jpg", "moody.jpg", "poison.png")
                 )
                 urls.insert(rng.randrange(len(urls) + 1), f"{base}/{special}")
+            if rng.random() < 0.01:
+                urls.append(f"{self._world.resetting_shop.url}/reset.jpg")
+            if serial == 1 and rng.random() < 0.05:
+                urls.append(self._world.tarpit_url(rng))
             rows.append(f'{serial},SKU{serial},"{",".join(urls)}"\n')
         return HEADER + "".join(rows)

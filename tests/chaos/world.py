@@ -1,5 +1,8 @@
-"""The system under test: PostgreSQL, RabbitMQ, a shop, a webhook receiver, and `halftone up` on
-them.
+"""The system under test: PostgreSQL, RabbitMQ, a storage, shops, webhook receivers, and
+`halftone up` on them.
+
+Seeds with an odd number use an S3 server and an external processor; the others use a volume that
+can be filled and unmounted, and the local codec.
 """
 
 import random
@@ -14,12 +17,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import psutil
 from sqlalchemy import Engine
 
 from halftone_shared.db.engine import make_engine
+from tests.chaos.processor import SECRET, TIMEOUT_SECONDS, Processor, running_processor
+from tests.chaos.volume import Volume, mounted_volume
+from tests.support.bucket import Bucket, running_bucket
 from tests.support.halftone import PYTHON, environment, free_port
+from tests.support.hostile import HostileServer, Visitor, hostile_server
 from tests.support.images import encoded, jpeg, picture
 from tests.support.origin import Answer, Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
@@ -29,6 +37,9 @@ WORKERS = 2
 # Short enough to kill the hostile image soon, and long enough for all other images.
 ENCODE_TIMEOUT_SECONDS = 3
 STOP_SECONDS = 90
+# Longer than the slowest good image takes.
+DOWNLOAD_TIMEOUT_SECONDS = 8
+HANG_SECONDS = 20
 
 
 @dataclass
@@ -42,7 +53,13 @@ class World:
     database_url: str
     rabbitmq_url: str
     origin: Origin
+    hanging_receiver: Origin
+    tarpit: HostileServer
+    resetting_shop: HostileServer
     port: int
+    bucket: Bucket | None = None
+    volume: Volume | None = None
+    processor: Processor | None = None
     launcher: "subprocess.Popen[bytes] | None" = None
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -53,6 +70,16 @@ class World:
     @property
     def webhook_url(self) -> str:
         return self.origin.url + "/hook"
+
+    @property
+    def posts(self) -> list[tuple[str, dict[str, str], bytes]]:
+        """What both receivers got."""
+        return self.origin.posts + self.hanging_receiver.posts
+
+    def tarpit_url(self, rng: "Random") -> str:
+        """An image of a host of its own that accepts connections and says nothing."""
+        host = f"127.{rng.randrange(1, 255)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+        return f"http://{host}:{self.tarpit.port}/tarpit.jpg"
 
     def engine(self) -> Engine:
         return make_engine(self.database_url, pool_size=4)
@@ -67,7 +94,15 @@ class World:
             auth="off",
             connections_per_host="32",
             codec_processes="1",
+            download_timeout_seconds=str(DOWNLOAD_TIMEOUT_SECONDS),
+            **self._parts(),
         )
+        if self.bucket is not None:
+            variables |= {
+                "AWS_ENDPOINT_URL": self.bucket.url,
+                "AWS_ACCESS_KEY_ID": "key",
+                "AWS_SECRET_ACCESS_KEY": "secret",
+            }
         home = str(self.folder / "home")
         command = [
             PYTHON,
@@ -83,6 +118,17 @@ class World:
             self.launcher = subprocess.Popen(
                 [*command, "--home", home], env=variables, stdout=log, stderr=log
             )
+
+    def _parts(self) -> dict[str, str]:
+        """The settings of the storage and the processor."""
+        settings = {"storage_url": "s3://bucket"} if self.bucket else {}
+        if self.processor:
+            settings |= {
+                "processor_url": self.processor.url,
+                "processor_secret": SECRET,
+                "processor_timeout_seconds": str(TIMEOUT_SECONDS),
+            }
+        return settings
 
     def family(self, module: str | None = None) -> list[psutil.Process]:
         """The launcher's children and grandchildren, optionally only those that run a module."""
@@ -113,27 +159,42 @@ def running_world(seed: int) -> Iterator[World]:
         postgres = stack.enter_context(running_postgres(durable=True))
         rabbitmq = stack.enter_context(running_rabbitmq())
         origin = stack.enter_context(running_origin())
+        rng = random.Random(seed)
         world = World(
-            random=random.Random(seed),
+            random=rng,
             folder=folder,
             postgres=postgres,
             rabbitmq=rabbitmq,
             database_url=postgres.new_database(),
             rabbitmq_url=rabbitmq.new_vhost(),
             origin=origin,
+            hanging_receiver=stack.enter_context(running_origin()),
+            tarpit=stack.enter_context(
+                hostile_server(lambda visitor: visitor.wait_until_gone(), host="0.0.0.0")
+            ),
+            resetting_shop=stack.enter_context(hostile_server(_reset_sometimes)),
             port=free_port(),
         )
-        _stock(origin, world.random)
+        if seed % 2:
+            world.bucket = stack.enter_context(running_bucket())
+            world.processor = stack.enter_context(running_processor(rng))
+        else:
+            world.volume = stack.enter_context(mounted_volume(folder))
+        _stock(origin, rng)
+        hook = _sometimes(
+            rng, Answer(status=204, delay_seconds=HANG_SECONDS), Answer(status=204), share=0.5
+        )
+        world.hanging_receiver.serve("/hook", hook)
         world.start_halftone()
         try:
             yield world
         except BaseException as error:
             error.add_note(f"What halftone said is in {folder / 'halftone.log'}")
             raise
-        else:
-            shutil.rmtree(folder)
         finally:
             _kill_all(world)
+            stack.close()
+        shutil.rmtree(folder)
 
 
 def _kill_all(world: World) -> None:
@@ -156,7 +217,9 @@ def _stock(origin: Origin, rng: random.Random) -> None:
     and an unreliable receiver.
     """
     for number in range(IMAGES):
-        origin.serve(f"/{number}.jpg", jpeg((200 + 10 * number, 160), seed=number))
+        headers = {"ETag": f'"{number}"'} if number % 2 else {}
+        image = jpeg((200 + 10 * number, 160), seed=number)
+        origin.serve(f"/{number}.jpg", Answer(image, headers=headers))
     origin.serve("/slow.jpg", Answer(jpeg(seed=99), delay_seconds=2))
     origin.serve(
         "/moody.jpg", _sometimes(rng, Answer(status=503), Answer(jpeg(seed=98)), share=0.3)
@@ -166,6 +229,13 @@ def _stock(origin: Origin, rng: random.Random) -> None:
         "/poison.png", encoded(picture((64, 64)).resize((7000, 7000)), "PNG", compress_level=1)
     )
     origin.serve("/hook", _sometimes(rng, Answer(status=500), Answer(status=204), share=0.2))
+
+
+def _reset_sometimes(visitor: Visitor) -> None:
+    """Reset the connection: before a request, after it, or within the body."""
+    visitor.read_request()
+    visitor.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nhalf")
+    visitor.reset()
 
 
 def _sometimes(

@@ -1,5 +1,5 @@
-"""A small S3 server on loopback with the operations that halftone uses. It does not check
-credentials.
+"""A small S3 server on loopback with the operations that halftone uses, which can be stopped and
+started. It does not check credentials.
 """
 
 import re
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.http_server import serving
+from tests.support.http_server import RestartableServer
 
 _TIME = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -19,8 +19,9 @@ class Bucket:
     response starts after `delay_seconds` and breaks off after `breaks_off_at` bytes.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, server: RestartableServer) -> None:
+        self.url = server.url
+        self.start, self.stop = server.start, server.stop
         self.files: dict[str, tuple[bytes, str]] = {}
         self.calls = 0
         self.delay_seconds = 0.0
@@ -33,6 +34,9 @@ class _Handler(BaseHTTPRequestHandler):
     bucket: Bucket
 
     def do_PUT(self) -> None:
+        if source := self.headers.get("x-amz-copy-source"):
+            self._copy(unquote(source).removeprefix("/").removeprefix("bucket/"))
+            return
         self.bucket.files[self._key()] = (self._body(), self.headers["Content-Type"])
         self._answer(200, {"ETag": '"1"'})
 
@@ -48,17 +52,25 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._give(*self.bucket.files[self._key()])
 
+    def _copy(self, key: str) -> None:
+        if key not in self.bucket.files:
+            self._answer(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
+            return
+        self.bucket.files[self._key()] = self.bucket.files[key]
+        result = "<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>1</ETag>"
+        self._answer(200, {}, f"<CopyObjectResult>{result}</CopyObjectResult>".encode())
+
     def do_POST(self) -> None:
         keys = re.findall(r"<Key>(.*?)</Key>", self._body().decode())
         for key in keys:
-            del self.bucket.files[key]
+            self.bucket.files.pop(key, None)
         deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
         self._answer(200, {}, f"<DeleteResult>{deleted}</DeleteResult>".encode())
 
     def _list(self, prefix: str) -> None:
         contents = "".join(
             f"<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00Z</LastModified><Size>{len(data)}</Size></Contents>"
-            for key, (data, _) in self.bucket.files.items()
+            for key, (data, _) in list(self.bucket.files.items())
             if key.startswith(prefix)
         )
         self._answer(200, {}, f"<ListBucketResult>{contents}</ListBucketResult>".encode())
@@ -100,6 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running_bucket() -> Iterator[Bucket]:
     handler = type("Handler", (_Handler,), {})
-    with serving(handler) as url:
-        handler.bucket = bucket = Bucket(url)  # type: ignore[attr-defined]
+    server = RestartableServer(handler)
+    handler.bucket = bucket = Bucket(server)  # type: ignore[attr-defined]
+    try:
         yield bucket
+    finally:
+        server.stop()

@@ -190,6 +190,7 @@ def running_separately(
             process.send_signal(signal.SIGTERM)
         for name, process in processes.items():
             assert process.wait(60) == 0, f"{name}: {service.log.read_text()}"
+        assert "shutdown failed" not in service.log.read_text(), service.log.read_text()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Builds the application: every part is put together here."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -42,8 +43,9 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         for thread in threads:
             thread.start()
         yield
+        # In threads: to stop one may take seconds, and the publisher runs an event loop to close.
         for thread in threads:
-            thread.stop()
+            await asyncio.to_thread(thread.stop)
         watch_engine.dispose()
         engine.dispose()
 

@@ -1,0 +1,159 @@
+"""An external image processing service that behaves badly: it answers at once, calls back twice,
+out of order, late, or with garbage, loses its jobs, and may be killed.
+"""
+
+import importlib.util
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from halftone_shared.model.signing import signed_headers
+from tests.support.http_server import RestartableServer
+
+SECRET = "whsec_" + "C" * 40
+TIMEOUT_SECONDS = 12
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "processor" / "processor.py"
+_BEHAVIOURS = {
+    "called back": 70,
+    "answered at once": 12,
+    "called back twice, then otherwise": 8,
+    "called back with garbage first": 5,
+    "called back too late": 2,
+    "gave an output that is no image": 3,
+}
+
+
+class Processor:
+    """Takes jobs until killed. `counts`: how often it behaved how."""
+
+    def __init__(self, server: RestartableServer, rng: random.Random) -> None:
+        self.counts: Counter[str] = Counter()
+        self.outputs: dict[str, bytes] = {}
+        self._server = server
+        self.url = server.url
+        self._random = rng
+        self._life = 0
+        self._known: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._process = _example_process()
+
+    def kill(self) -> None:
+        """Forget all jobs and refuse connections."""
+        self._life += 1
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def take(self, job: dict[str, Any]) -> "tuple[int, bytes]":
+        with self._lock:
+            [how] = self._random.choices(list(_BEHAVIOURS), weights=list(_BEHAVIOURS.values()))
+            delay = self._random.uniform(0, 1.5)
+            self.counts[how] += 1
+        if how == "answered at once":
+            return 200, json.dumps({"output_url": self._output(job)}).encode()
+        thread = threading.Thread(
+            target=self._call_back, args=(job, how, delay, self._life), daemon=True
+        )
+        thread.start()
+        return 202, b""
+
+    def _output(self, job: dict[str, Any]) -> str:
+        key = json.dumps([job["source_url"], job["options"]])
+        if key not in self._known:
+            data = httpx.get(job["source_url"], timeout=20, trust_env=False).content
+            name = f"/outputs/{uuid4()}"
+            self.outputs[name] = self._process(data, job["options"])[0]
+            self._known[key] = self.url + name
+        return self._known[key]
+
+    def _call_back(self, job: dict[str, Any], how: str, delay: float, life: int) -> None:
+        time.sleep(TIMEOUT_SECONDS + delay if how == "called back too late" else delay)
+        try:
+            url = self._output(job)
+        except (ValueError, httpx.HTTPError) as error:
+            self._deliver(job, {"status": "failed", "error": str(error)}, life)
+            return
+        if how == "gave an output that is no image":
+            url = job["callback_url"]
+        good = {"status": "completed", "output_url": url}
+        if how == "called back with garbage first":
+            self._post(job["callback_url"], "garbage", signed=True)
+            self._post(job["callback_url"], json.dumps({"job_id": job["job_id"]} | good))
+        self._deliver(job, good, life)
+        if how == "called back twice, then otherwise":
+            self._deliver(job, good, life)
+            self._deliver(job, {"status": "failed", "error": "Changed my mind."}, life)
+
+    def _deliver(self, job: dict[str, Any], result: dict[str, str], life: int) -> None:
+        """Repeat a callback until it is answered, the job has expired or this service is killed."""
+        end = time.monotonic() + 2 * TIMEOUT_SECONDS
+        body = json.dumps({"job_id": job["job_id"]} | result)
+        while life == self._life and time.monotonic() < end:
+            status = self._post(job["callback_url"], body, signed=True)
+            if status is not None and status < 500:
+                self.counts[f"callback answered {status}"] += 1
+                return
+            time.sleep(0.5)
+
+    def _post(self, url: str, body: str, *, signed: bool = False) -> int | None:
+        headers = signed_headers(SECRET, uuid4(), body) if signed else {}
+        try:
+            return httpx.post(
+                url, content=body, headers=headers, timeout=5, trust_env=False
+            ).status_code
+        except httpx.HTTPError:
+            return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    processor: Processor
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(*self.processor.take(json.loads(body)))
+
+    def do_GET(self) -> None:
+        found = self.processor.outputs.get(self.path)
+        self._answer(404, b"") if found is None else self._answer(200, found)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+def _example_process() -> Any:
+    """What the example in examples/processor does with an image."""
+    found = importlib.util.spec_from_file_location("example_processor", _EXAMPLE)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.process
+
+
+@contextmanager
+def running_processor(rng: random.Random) -> Iterator[Processor]:
+    handler = type("Handler", (_Handler,), {})
+    server = RestartableServer(handler)
+    handler.processor = processor = Processor(server, rng)  # type: ignore[attr-defined]
+    try:
+        yield processor
+    finally:
+        server.stop()
