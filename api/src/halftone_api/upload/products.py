@@ -286,6 +286,10 @@ def _better_advice(url: str) -> str | None:
     """Advice for a cell that holds something other than a URL."""
     if _IMAGE_DATA.match(url):
         return "The cell holds the picture itself. Export URLs instead of images."
+    if "://" in url and not _STARTS_WITH_SCHEME.match(url):
+        return "There is other text around the URL. Leave only the URL in the cell."
+    if url.strip().lower().startswith("www."):
+        return "It has no scheme. Write https:// in front of it."
     if "://" not in url and re.search(r"[/.]", url) and " " not in url.strip():
         return (
             "It is a path, not a URL. Send the form field base_url with the address that such paths"

@@ -5,6 +5,7 @@ Raises Problem, which lists what was found and what is accepted.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -273,34 +274,42 @@ def _missing_columns(table: Table, beginnings: Sequence[Beginning], wanted: Want
     )
     layout = _layout(beginning, at)
     missing = _missing(layout, wanted)
-    images = _image_columns(table, layout)
-    suggestion = _suggestion(layout, images)
+    with_urls = _image_columns(table, layout)
+    suggestion = _suggestion(layout, _likely_images(table, layout, with_urls))
     return Problem(
         ProblemCode.MISSING_COLUMNS,
         " ".join(
             [
-                f"The header on line {layout.header_line} has no column {_listed(missing)}."
-                if missing
-                else "The header is of no export that is known here.",
-                _what_is_needed(wanted),
+                _what_is_missing(table, layout, missing, beginnings, wanted),
                 f"It has {_listed(layout.header)}.",
-                _advice(layout, images, suggestion),
+                _advice(table, layout, with_urls, suggestion),
             ]
         ),
         columns=missing,
         found_columns=[_cut(cell) for cell in layout.header[:_SHOWN_COLUMNS]],
-        url_columns=[_cut(layout.header[at]) for at in images[:_SHOWN_COLUMNS]],
+        url_columns=[_cut(layout.header[at]) for at in with_urls[:_SHOWN_COLUMNS]],
         suggested_columns=suggestion,
     )
 
 
-def _likely_header(beginning: Beginning, at: int) -> tuple[int, int, int]:
-    """Sort key: the row with the most native columns; among equals the first row, then the
-    delimiter that gives the most cells.
+def _likely_header(beginning: Beginning, at: int) -> tuple[int, bool, bool, int, int, int]:
+    """Sort key: the row with the most native columns; then a row without URLs that is not much
+    shorter than the others, such as the name of a price list above its columns; then one with many
+    rows of its width below it; then the first.
     """
     cells = beginning.rows[at].cells
     native = sum(normal_name(cell) in _NATIVE_ALIASES for cell in cells)
-    return native, -at, len(cells)
+    filled = [sum(bool(cell.strip()) for cell in row.cells) for row in beginning.rows]
+    below = beginning.rows[at + 1 :]
+    same_width = sum(len(row.cells) == len(cells) for row in below) if len(cells) > 1 else 0
+    return (
+        native,
+        not any(map(has_url, cells)),
+        2 * filled[at] >= max(filled),
+        same_width,
+        -at,
+        len(cells),
+    )
 
 
 def _missing(layout: Layout, wanted: Wanted) -> list[str]:
@@ -314,38 +323,98 @@ def _missing(layout: Layout, wanted: Wanted) -> list[str]:
     return [name for name in NATIVE_COLUMNS if name not in standard]
 
 
-def _what_is_needed(wanted: Wanted) -> str:
+def _what_is_missing(
+    table: Table,
+    layout: Layout,
+    missing: Sequence[str],
+    beginnings: Sequence[Beginning],
+    wanted: Wanted,
+) -> str:
+    sheet = "" if table.sheet is None else f" of the sheet {table.sheet!r}"
+    header = f"The header on line {layout.header_line}{sheet}"
     if wanted.columns is not None:
-        return "The form field 'columns' names it."
+        return f"{header} has no column {_listed(missing)}, which the form field 'columns' names."
+    fitting = _find_layout(table, beginnings, Wanted()) if wanted.profile != AUTO else None
+    instead = (
+        ""
+        if fitting is None
+        else f" It is that of the profile {fitting.profile!r}: send that, or no profile."
+    )
     if wanted.profile not in (AUTO, NATIVE):
-        return f"It is not the header of the profile {wanted.profile!r}."
-    return f"It needs {_listed(NATIVE_COLUMNS)}, or the columns of an export that is known here."
+        return f"{header} is not that of the profile {wanted.profile!r}.{instead}"
+    return (
+        f"{header} has no column {_listed(missing)}. halftone needs {_listed(NATIVE_COLUMNS)}, or"
+        f" the columns of an export that it knows.{instead}"
+    )
 
 
-def _advice(layout: Layout, images: Sequence[int], suggestion: dict[str, Any] | None) -> str:
+def _advice(
+    table: Table, layout: Layout, with_urls: Sequence[int], suggestion: dict[str, Any] | None
+) -> str:
+    if separator := _other_separator(layout):
+        return (
+            f"Its columns seem to be separated by {separator}. Separate them by commas, semicolons"
+            " or tabs."
+        )
     if suggestion is None:
-        return "No column has cells with image URLs."
+        return f"No column has image URLs in the first {_SAMPLE_ROWS} rows below it."
     shown = json.dumps(suggestion, ensure_ascii=False)
-    found = _listed([layout.header[at] for at in images])
-    return f"Cells with URLs are in {found}. To take the file, send the form field columns={shown}."
+    advice = f"send the form field columns={shown}."
+    if any(map(has_url, layout.header)):
+        return (
+            "That looks like a product, so the file has no header. Write a line with the names of"
+            f" the columns above it, and {advice}"
+        )
+    found = _listed([layout.header[at] for at in with_urls])
+    paths = ""
+    if not _has_urls(table, layout, with_urls):
+        paths = (
+            " These are paths, so also send base_url with the address that they are below, such as"
+            " https://shop.example/media/."
+        )
+    return f"Cells with URLs are in {found}. To take the file, {advice}{paths}"
+
+
+def _other_separator(layout: Layout) -> str | None:
+    """What separates the columns, if the header is one cell because nothing known does."""
+    if len(layout.header) > 1:
+        return None
+    header = layout.header[0].strip()
+    if header.count("|") > 1:
+        return "'|'"
+    return "spaces" if len(re.findall(r" {2,}", header)) > 1 else None
+
+
+def _has_urls(table: Table, layout: Layout, columns: Sequence[int]) -> bool:
+    """Whether a cell of these columns has a URL, not only a path."""
+    return any(
+        has_url(row.cells[at])
+        for row in islice(_rows_below(table, layout), _SAMPLE_ROWS)
+        for at in columns
+        if at < len(row.cells)
+    )
 
 
 def _suggestion(layout: Layout, images: Sequence[int]) -> dict[str, Any] | None:
-    if not images:
+    if not images or _other_separator(layout):
         return None
     names = [normal_name(cell) for cell in layout.header]
     others = [at for at in range(len(names)) if at not in images and names[at]]
     key = _likely(names, others, _LIKELY_KEYS)
     name = _likely(names, [at for at in others if at != key], _LIKELY_NAMES)
-    suggested: dict[str, Any] = {"key": key if key is not None else min(others, default=None)}
-    if name is not None:
-        suggested["name"] = name
+    if key is None:
+        key = min((at for at in others if at != name), default=None)
+    header = layout.header
+    # Without a header the file gets one first, so only numbers can be right.
+    numbered = any(map(has_url, header))
     shown = {
-        role: column_reference(layout.header, column)
-        for role, column in suggested.items()
+        role: column + 1 if numbered else column_reference(header, column)
+        for role, column in (("key", key), ("name", name))
         if column is not None
     }
-    references = [column_reference(layout.header, at) for at in images[:_SHOWN_COLUMNS]]
+    references = [
+        at + 1 if numbered else column_reference(header, at) for at in images[:_SHOWN_COLUMNS]
+    ]
     return {**shown, "images": references}
 
 
@@ -353,9 +422,25 @@ def _likely(names: Sequence[str], among: Sequence[int], words: Sequence[str]) ->
     return next((at for word in words for at in among if names[at] == word), None)
 
 
+def _likely_images(table: Table, layout: Layout, with_urls: Sequence[int]) -> Sequence[int]:
+    """The columns among these that are called or look like images, not like links to pages; all of
+    them if none does.
+    """
+    pictures = {
+        at
+        for row in islice(_rows_below(table, layout), _SAMPLE_ROWS)
+        for at in with_urls
+        if at < len(row.cells) and _PICTURE_URL.search(row.cells[at])
+    }
+    likely = [at for at in with_urls if at in pictures or _PICTURE_NAME.search(layout.header[at])]
+    return likely or with_urls
+
+
 def _image_columns(table: Table, layout: Layout) -> list[int]:
     """The columns that have a URL, or a path to a picture, in one of the first rows."""
     found: set[int] = set()
+    # A URL in the header belongs to the first product of a file without a header.
+    found |= {at for at, cell in enumerate(layout.header) if has_url(cell)}
     for row in islice(_rows_below(table, layout), _SAMPLE_ROWS):
         found |= {
             at
@@ -374,6 +459,10 @@ def _rows_below(table: Table, layout: Layout) -> Iterator[Row]:
         return  # a problem in a later row does not matter here
 
 
+_PICTURE_URL = re.compile(rf"\.(?:{'|'.join(EXTENSIONS)})\b", re.IGNORECASE)
+_PICTURE_NAME = re.compile(
+    r"image|img|pic|photo|foto|bild|imagen|afbeelding|immagin|zdj|media", re.IGNORECASE
+)
 _PICTURES = tuple(f".{extension}" for extension in EXTENSIONS)
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any, BinaryIO, Self
 import structlog
 
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.upload.cells import has_url
 from halftone_api.upload.table import Beginning, FileKind, Row
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class Workbook:
         cls, file: BinaryIO, sheet: str | None, fits: Callable[[Sequence[Beginning]], bool]
     ) -> Self:
         """The sheet of that name. Without a name, the first sheet with a header that fits, or else
-        the first sheet that has rows. Raises Problem.
+        the first sheet with URLs, or with rows. Raises Problem.
         """
         rows = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115
         try:
@@ -122,7 +123,7 @@ class _Child:
     ) -> str:
         if wanted is not None:
             return _named(sheets, wanted)
-        with_rows = None
+        with_rows = with_urls = None
         for name in visible:
             self._ask(name, take=False)
             first = [Row(*row) for row in self._answer()["first"]]
@@ -131,9 +132,12 @@ class _Child:
             if fits([Beginning(FileKind.XLSX, DELIMITER, first)]):
                 return name
             with_rows = with_rows or name
-        if with_rows is None:
+            if any(has_url(cell) for row in first for cell in row.cells):
+                with_urls = with_urls or name
+        found = with_urls or with_rows
+        if found is None:
             raise Problem(ProblemCode.EMPTY_CSV, "The workbook has no sheet with rows.")
-        return with_rows
+        return found
 
     def _ask(self, sheet: str, *, take: bool) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
