@@ -200,7 +200,7 @@ def _point(sample: Sample, name: str, quality: float) -> Point:
     path = FOLDER / "points" / f"{_codec_version(name)}-{sample.name}-{name}-{quality}.json"
     if path.exists():
         return Point(**json.loads(path.read_text()))
-    encode = _ALL_ENCODERS[name][0]
+    encode, qualities = _ALL_ENCODERS[name]
     source, original = sample.jpeg.read_bytes(), _on_white(Image.open(sample.original))
     encoded = encode(source, quality)
     with_butteraugli = name in JPEG_ENCODERS  # butteraugli_main reads no WebP and AVIF
@@ -208,7 +208,7 @@ def _point(sample: Sample, name: str, quality: float) -> Point:
         log(len(encoded)),
         ssimulacra2(original, encoded),
         butteraugli(sample.original, encoded) if with_butteraugli else 0.0,
-        _cpu_milliseconds(encode, source, quality) if quality in _DEFAULTS[1:2] else 0.0,
+        _cpu_milliseconds(encode, source, quality) if quality == qualities[1] else 0.0,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_suffix(f".{os.getpid()}")
