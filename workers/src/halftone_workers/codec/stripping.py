@@ -286,7 +286,7 @@ def _clear_items(data: bytearray, start: int, end: int, exif: bytes, xmp: bytes)
     for item, at, size in _item_places(data, boxes[b"iloc"][0], boxes.get(b"idat", (0, 0))[0]):
         held += size
         if at + size > len(data) or held > len(data):
-            raise ValueError("It speaks of more than it has.")
+            raise ValueError("A length in the file exceeds the file.")
         if kinds.get(item) == b"mime":  # XMP, which is padded with spaces
             if size < len(xmp):
                 raise ValueError("There is no room for what is kept.")

@@ -37,7 +37,7 @@ _TYPE_BYTES = {
     18: 8,
 }
 # A thousand entries that refer to the same bytes could fill the memory, so they are refused.
-_OVERLAPPING = "It speaks of more than it has."
+_OVERLAPPING = "A length in the file exceeds the file."
 _BYTES = 1
 _UNSIGNED = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
