@@ -167,7 +167,7 @@ def write(name: str, shown: Sequence[Shown]) -> None:
 
 
 def size(image: Image.Image) -> str:
-    return f"{image.width} × {image.height}"
+    return f"{image.width} x {image.height}"
 
 
 def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -23,5 +23,5 @@ def parse_rate_limit(value: str) -> RateLimit | None:
         return None
     found = _FORM.fullmatch(value)
     if found is None:
-        raise ValueError(f"{value!r} is no rate limit")
+        raise ValueError(f"{value!r} is not a rate limit")
     return RateLimit(int(found[1]), _UNITS[found[2]])
