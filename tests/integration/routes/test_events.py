@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
 
-import pytest
 from sqlalchemy import Engine, event
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
@@ -26,11 +25,6 @@ from halftone_shared.storage import ImageStore
 from tests.support.api import api_settings
 from tests.support.postgres import running_postgres
 from tests.support.stored import finish, store_request
-
-
-@pytest.fixture(autouse=True)
-def keys_checked_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "CHECK_KEY_EVERY_SECONDS", 0.1)
 
 
 @contextmanager
@@ -104,12 +98,16 @@ def test_stream_ends_with_the_key_that_opened_it(
 def test_streams_share_their_looks_at_the_database(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
-    """20 streams of two requests take turns in one statement, and each sees its own request."""
+    """20 streams of two requests and two keys look together, and each sees its own request."""
+    with engine.connect() as connection:
+        secrets = [create_key(connection, "shop", is_admin=True).secret for _ in range(2)]
     request_ids = [store_request(engine, 1), store_request(engine, 1)]
     statements: list[str] = []
 
     async def told(found: Services) -> None:
-        streams = [_watch(found, request_ids[number % 2]) for number in range(20)]
+        streams = [
+            _watch(found, request_ids[number % 2], secrets[number % 2]) for number in range(20)
+        ]
         for stream in streams:
             await anext(stream)
         event.listen(
@@ -126,6 +124,6 @@ def test_streams_share_their_looks_at_the_database(
         for each in following[1::2]:
             each.cancel()
 
-    with _services(api_settings(database_url, tmp_path)) as found:
+    with _services(api_settings(database_url, tmp_path, auth="keys")) as found:
         asyncio.run(told(found))
     assert 1 <= len(statements) < 10

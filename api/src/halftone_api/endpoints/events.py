@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import time
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -11,18 +11,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from halftone_api.endpoints.authentication import find_caller
 from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
 from halftone_api.endpoints.parameters import REQUEST_ID, TEXT
 from halftone_api.endpoints.request_lookup import find_request
-from halftone_api.errors import Problem, ProblemCode
+from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.engine import is_unavailable
 from halftone_shared.model.request_status import RequestStatus
 
 # How often a watched request is checked. People cannot read faster updates.
 LOOK_EVERY_SECONDS = 0.5
-# How soon a stream ends after its key was revoked.
-CHECK_KEY_EVERY_SECONDS = 10.0
 PING_EVERY_SECONDS = 15
 _RECONNECT_MILLISECONDS = 2000
 
@@ -69,9 +68,11 @@ async def watch(request: Request) -> Response:
 
 
 async def status_changes(request: Request, row: RequestStatus) -> AsyncIterator[RequestStatus]:
-    """The request now, then after each change, until it has ended or is gone."""
+    """The request now, then after each change, until it has ended, is gone, or the caller's key is
+    revoked.
+    """
+    key_id = (await run_in_threadpool(find_caller, request)).key_id
     current: RequestStatus | None = row
-    check_key_at = time.monotonic() + CHECK_KEY_EVERY_SECONDS
     shown: RequestStatus | None = None
     while current is not None:
         if current != shown:
@@ -79,11 +80,7 @@ async def status_changes(request: Request, row: RequestStatus) -> AsyncIterator[
             yield current
         if current.has_ended:
             return
-        current = await _next(request, current)
-        if time.monotonic() >= check_key_at:
-            check_key_at = time.monotonic() + CHECK_KEY_EVERY_SECONDS
-            if not await run_in_threadpool(_may_still_see, request):
-                return
+        current = await _next(request, current, key_id)
 
 
 async def _changes(request: Request, row: RequestStatus) -> AsyncIterator[ServerSentEvent]:
@@ -104,25 +101,13 @@ def _event(request: Request, row: RequestStatus) -> ServerSentEvent:
     return ServerSentEvent(data, event="status", id=event_id, retry=_RECONNECT_MILLISECONDS)
 
 
-async def _next(request: Request, seen: RequestStatus) -> RequestStatus | None:
-    """The request at the next look; None if it is gone. If the database is away, the last known
-    state: the response has begun, so it can no longer become a problem.
+async def _next(request: Request, seen: RequestStatus, key_id: UUID | None) -> RequestStatus | None:
+    """The request at the next look; None if it is gone, or the key is revoked. If the database is
+    away, the last known state: the response has begun, so it can no longer become a problem.
     """
     try:
-        return await services(request).status_watch.look(seen.id)
+        return await services(request).status_watch.look(seen.id, key_id)
     except SQLAlchemyError as error:
         if not is_unavailable(error):
             raise
         return seen
-
-
-def _may_still_see(request: Request) -> bool:
-    """Whether the caller's key still opens the request. Yes, while the database is away."""
-    try:
-        find_request(request)
-    except Problem:
-        return False
-    except SQLAlchemyError as error:
-        if not is_unavailable(error):
-            raise
-    return True

@@ -5,6 +5,7 @@ replaced without losing anything. A key is shown once, when it is made; the tabl
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -108,6 +109,16 @@ def find_key_by_id(connection: Connection, key_id: UUID) -> KnownKey | None:
     """The key that a session was started with; None if it has been revoked."""
     row = connection.execute(_FIND_BY_ID, {"key_id": key_id}).mappings().one_or_none()
     return None if row is None else KnownKey(**row)
+
+
+_VALID = text(
+    "SELECT id FROM api_keys WHERE id = ANY(CAST(:key_ids AS uuid[])) AND revoked_at IS NULL"
+)
+
+
+def valid_keys(connection: Connection, key_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Those of these keys that have not been revoked."""
+    return frozenset(connection.execute(_VALID, {"key_ids": list(key_ids)}).scalars())
 
 
 _NOTE_USE = text(
