@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -140,6 +141,23 @@ def test_image_that_alone_cannot_be_stored_fails_as_before(
         ProductJobs(runtime).process(key)
         assert _state(engine, key.request_id) == ("FAILED", 1)
         assert runtime.storage_gate.is_open
+
+
+def test_programs_that_start_at_once_agree_on_the_marker_of_a_new_storage(
+    engine: Engine, tmp_path: Path
+) -> None:
+    for number in range(10):
+        url = (tmp_path / str(number)).as_uri()
+        together = threading.Barrier(4)
+
+        def problem(url: str = url, together: threading.Barrier = together) -> str | None:
+            check = StorageCheck(engine, ImageStore(url), url)
+            together.wait()
+            return check.problem()
+
+        with ThreadPoolExecutor(4) as threads:
+            found = [threads.submit(problem) for _ in range(4)]
+            assert [each.result() for each in found] == [None] * 4
 
 
 def test_folder_without_its_marker_is_not_taken_for_the_storage_at_a_start(

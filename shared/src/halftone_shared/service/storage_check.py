@@ -12,11 +12,14 @@ from uuid import uuid4
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from halftone_shared.db.engine import transaction
 from halftone_shared.errors import StorageUnavailable
 from halftone_shared.storage import MARKER_NAME, PROBE_BYTES, ImageStore
 
 # A result is reused for this long, since /readyz may be called often.
 FRESH_SECONDS = 3.0
+# Any number that no other advisory lock of this database has.
+_LOCK_MARKER = text("SELECT pg_advisory_xact_lock(7230944)")
 
 
 class StorageCheck:
@@ -56,10 +59,14 @@ class StorageCheck:
         """Mark a new storage, or compare its marker with the database's. Raises
         StorageUnavailable.
         """
-        found = self._store.read_marker()
         try:
-            with self._engine.connect() as connection:
+            with transaction(self._engine) as connection:
                 known = known_marker(connection, self._storage_url)
+                if known is None:
+                    # API and workers start at once: one of them marks a new storage.
+                    connection.execute(_LOCK_MARKER)
+                    known = known_marker(connection, self._storage_url)
+                found = self._store.read_marker()
                 if known is None:
                     self._store.probe()
                     if found is None:
