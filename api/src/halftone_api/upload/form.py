@@ -248,7 +248,9 @@ def _sample(fields: dict[str, str]) -> int | None:
         return None
     number = whole_number(text)
     if number is None or not 1 <= number <= MAX_SAMPLE:
-        raise _invalid_option("sample", f"{text[:100]!r} is no whole number from 1 to {MAX_SAMPLE}")
+        raise _invalid_option(
+            "sample", f"{text[:100]!r} is not a whole number from 1 to {MAX_SAMPLE}"
+        )
     return number
 
 

@@ -17,7 +17,7 @@ JsonSchema = dict[str, Any]
 
 
 class BadValue(Exception):
-    """An invalid value of an option. The message ends "… is no whole number from 1 to 95"."""
+    """An invalid value of an option. The message ends "… is not a whole number from 1 to 95"."""
 
     def __init__(self, value: object, expected: str) -> None:
         super().__init__(f"{_shown(value)} is not {expected}")

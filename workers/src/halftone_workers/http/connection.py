@@ -223,7 +223,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
 
 class Body(httpx.AsyncByteStream):
-    """An answer's body. `told_bytes` is its length if the head declares one; `read_into` is then
+    """An answer's body. `declared_bytes` is its length if the head declares one; `read_into` is then
     the fast way to read it.
     """
 
@@ -232,7 +232,7 @@ class Body(httpx.AsyncByteStream):
         self._head = head
         self._early = early  # arrived with the head
         self._is_whole = False
-        self.told_bytes = head.body_bytes
+        self.declared_bytes = head.body_bytes
         self._left = head.body_bytes or 0
         self.on_close: Callable[[bool], None] = lambda _: connection.close()
 
@@ -247,8 +247,8 @@ class Body(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._head.is_chunked:
             pieces = self._chunks()
-        elif self.told_bytes is not None:
-            pieces = self._counted(self.told_bytes)
+        elif self.declared_bytes is not None:
+            pieces = self._counted(self.declared_bytes)
         else:
             pieces = self._until_closed()
         async for piece in pieces:

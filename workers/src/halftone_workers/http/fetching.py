@@ -181,12 +181,12 @@ class ImageFetcher:
         encoding = self._check(response)
         body = cast("Body", response.stream)
         data: bytes | bytearray
-        if body.told_bytes is None:
+        if body.declared_bytes is None:
             data = await self._read_to_its_end(body, until, reserved)
-        elif body.told_bytes > self._max_image_bytes:
+        elif body.declared_bytes > self._max_image_bytes:
             raise self._too_large()
         else:
-            data = await _read_told(body, body.told_bytes, until, reserved)
+            data = await _read_declared(body, body.declared_bytes, until, reserved)
         if encoding is Encoding.GZIP:
             data = await self._unpacked(data, until, reserved)
         if not data:
@@ -255,15 +255,15 @@ def _conditions(known: Source | None) -> dict[str, str]:
     return conditions
 
 
-async def _read_told(
-    body: Body, told_bytes: int, until: Deadline, reserved: Reservation
+async def _read_declared(
+    body: Body, declared_bytes: int, until: Deadline, reserved: Reservation
 ) -> bytearray:
     """Read a body of declared length. Reserve memory as bytes arrive: a server may declare a large
     body and send little.
     """
     data, received = bytearray(), 0
-    while received < told_bytes:
-        size = min(told_bytes, max(2 * received, _FIRST_BYTES))
+    while received < declared_bytes:
+        size = min(declared_bytes, max(2 * received, _FIRST_BYTES))
         await reserved.grow_to(size, until)
         grown = bytearray(size)
         grown[:received] = data
