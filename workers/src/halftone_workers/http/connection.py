@@ -223,7 +223,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
 
 class Body(httpx.AsyncByteStream):
-    """An answer's body. `declared_bytes` is its length if the head declares one; `read_into` is then
+    """An answer's body. `declared_bytes`: its length, if the head declares one. `read_into` is then
     the fast way to read it.
     """
 
