@@ -317,7 +317,7 @@ def test_figures_agree_with_the_database_after_a_load(
     tmp_path: Path, postgres: TestPostgres, broker: TestRabbitmq, origin: Origin
 ) -> None:
     """2,000 products, one image in ten missing, on four worker processes."""
-    database_url, first_port = postgres.new_database(), free_port()
+    database_url, first_port = postgres.new_database(), free_port(4)
     good = [origin.serve(f"/{number}.jpg", jpeg((64, 48), seed=number)) for number in range(9)]
     urls = [*good, f"{origin.url}/missing.jpg"]
     csv = HEADER + "".join(f"{n},SKU{n},{urls[n % 10]}\n" for n in range(2000))

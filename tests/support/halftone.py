@@ -102,15 +102,27 @@ def wait_for(
         time.sleep(every_seconds)
 
 
-def free_port() -> int:
-    """A port that nobody listens on. It is outside the range that the system assigns, so that no
-    other program gets it before the one under test.
+_given: set[int] = set()
+
+
+def free_port(count: int = 1) -> int:
+    """A port that nobody listens on, the first of `count` in a row. It is outside the range that
+    the system assigns, so that no other program gets it before the one under test, and this
+    process gives each port once.
     """
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        first = 20_000 + secrets.randbelow(12_000)
+        ports = set(range(first, first + count))
+        if ports.isdisjoint(_given) and all(map(_is_free, ports)):
+            _given.update(ports)
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
