@@ -16,6 +16,7 @@ import httpx
 from halftone_shared.model.addresses import FetchRule
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import PATIENCE_SECONDS, Host, Hosts
+from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.http.pool import ConnectionPool
 from halftone_workers.sharing import NOBODY, NoPlace, Places, Who
 
@@ -68,7 +69,7 @@ class OutgoingHttp:
         the deadline; after PATIENCE_SECONDS it raises HostBusy. Raises httpx.HTTPError,
         httpx.InvalidURL, BadHttp, BlockedAddress, HostNotFound, HostBusy, HostDown.
         """
-        parsed = httpx.URL(url)
+        parsed = parsed_url(url)
         headers = _headers(parsed, self._user_agent) | headers
         request = httpx.Request(method, parsed, headers=headers, content=content)
         host = self.hosts.of(parsed)

@@ -7,6 +7,8 @@ import re
 
 import httpx
 
+from halftone_workers.http.parsed_url import parsed_url
+
 MAX_COOKIES = 50
 MAX_COOKIE_BYTES = 4096
 _PAIR = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+=[ -:<-~]*")
@@ -23,7 +25,7 @@ class Cookies:
 
     def take(self, url: str, headers: httpx.Headers) -> None:
         """Store the cookies of the answer from `url`, except those that cannot be sent back."""
-        cookies = self._by_host.setdefault(httpx.URL(url).raw_host, {})
+        cookies = self._by_host.setdefault(parsed_url(url).raw_host, {})
         for header in headers.get_list("set-cookie"):
             pair, *attributes = (part.strip() for part in header.split(";"))
             if not _PAIR.fullmatch(pair) or len(pair) > MAX_COOKIE_BYTES:
@@ -38,7 +40,7 @@ class Cookies:
 
     def header(self, url: str) -> dict[str, str]:
         """The Cookie header of a request to `url`; empty if its host has set no cookie."""
-        asked = httpx.URL(url)
+        asked = parsed_url(url)
         sent = [
             f"{name}={value}"
             for name, (value, is_secure) in self._by_host.get(asked.raw_host, {}).items()

@@ -40,6 +40,7 @@ from halftone_workers.http.origins import (
     OwnOrigins,
     is_same_host,
 )
+from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.http.paused_hosts import PausedHosts
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
@@ -173,7 +174,7 @@ class ImageFetcher:
     async def _refuse_paused(self, url: str, until: Deadline) -> None:
         if self._paused_hosts is not None:
             with until.paused():
-                await self._paused_hosts.refuse(httpx.URL(url))
+                await self._paused_hosts.refuse(parsed_url(url))
 
     async def _read(
         self, response: httpx.Response, until: Deadline, reserved: Reservation
@@ -275,7 +276,7 @@ async def _read_declared(
 
 def _is_share_link(url: str) -> bool:
     with suppress(httpx.InvalidURL):
-        return _SHARING_HOSTS.fullmatch(httpx.URL(url).raw_host.decode("ascii")) is not None
+        return _SHARING_HOSTS.fullmatch(parsed_url(url).raw_host.decode("ascii")) is not None
     return False
 
 

@@ -34,6 +34,7 @@ from halftone_shared.model.secret_box import SecretBox
 from halftone_workers.errors import HostBusy
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import PATIENCE_SECONDS
+from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.http.resolver import Resolver
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,8 @@ class OwnOrigins:
 
     def at(self, url: httpx.URL) -> tuple[str, OriginSettings] | None:
         """The settings for a URL's host and port, or else for its host."""
+        if not self.by_host:
+            return None
         host = url.raw_host.decode("ascii").lower()
         host = f"[{host}]" if ":" in host else host
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -140,7 +143,7 @@ class Origins:
 
     async def headers(self, own: OwnOrigins, url: str) -> dict[str, str]:
         """The owner's headers for a URL's host; empty if they may not be sent there."""
-        parsed = httpx.URL(url)
+        parsed = parsed_url(url)
         found = own.at(parsed)
         if found is None:
             return {}
@@ -179,7 +182,7 @@ class Origins:
         """Wait until the owner's limits allow a request to the URL's host, and count the connection
         until the block ends. Raises HostBusy.
         """
-        found = own.at(httpx.URL(url))
+        found = own.at(parsed_url(url))
         if found is None or not (found[1].requests_per_second or found[1].connections):
             yield
             return

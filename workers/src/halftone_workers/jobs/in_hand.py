@@ -13,6 +13,7 @@ from halftone_shared.db.products import Claim
 from halftone_shared.model.states import WaitReason
 from halftone_workers.errors import HostBusy, HostPaused
 from halftone_workers.http.hosts import host_name
+from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.sharing import Who
 
 # A product that only waits for the network gives up its place after this time.
@@ -117,6 +118,6 @@ class InHand:
 
 def _host_of(url: str) -> str:
     try:
-        return host_name(httpx.URL(url))
+        return host_name(parsed_url(url))
     except httpx.InvalidURL:
         return url[:100]
