@@ -9,6 +9,6 @@ import httpx
 def parsed_url(url: str) -> httpx.URL:
     """The parsed URL, which never changes. Raises httpx.InvalidURL.
 
-    Parsing takes 25 µs, and a fetch needs the parts of its URL at about six places.
+    Parsing takes 17 µs, and a fetch needs the parts of its URL at about six places.
     """
     return httpx.URL(url)
