@@ -215,8 +215,8 @@ def _require_images(world: World, engine: Engine) -> int:
 
 
 def _require_no_strangers(world: World) -> None:
-    """Check that one API, the workers and one codec process each are running, and none from before
-    a restart.
+    """Check that none from before a restart is running, and that one API, the workers and one codec
+    process each remain: a pool that added a process for another owner ends it after some seconds.
     """
     family = {process.pid for process in world.family()}
     ours = [
@@ -231,13 +231,16 @@ def _require_no_strangers(world: World) -> None:
         if process.pid not in family and str(world.folder) in _environment(process)
     ]
     _require(not strangers, "no process of an earlier life", strangers)
-    counts = Counter(module for module in map(_module, world.family()) if module)
     wanted = {
         "halftone_api": 1,
         "halftone_workers": WORKERS,
         "halftone_workers.codec_processes.child": WORKERS,
     }
-    _require(counts == wanted, f"the processes {wanted}", counts)
+
+    def running() -> Counter[str]:
+        return Counter(module for module in map(_module, world.family()) if module)
+
+    _wait(f"the processes {wanted}", lambda: running() == wanted, time.monotonic(), running)
 
 
 def _module(process: psutil.Process) -> str | None:
