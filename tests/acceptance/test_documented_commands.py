@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.halftone import Service
-from tests.support.images import jpeg
+from tests.support.images import encoded, jpeg, picture
 from tests.support.origin import Origin
 from tests.support.workbooks import rows_of_workbook, workbook
 
@@ -52,6 +52,25 @@ def test_commands_of_the_how_to_page_work(service: Service, folder: Path) -> Non
     _run([line for line in commands if not _is_operators(line)], service, folder)
     assert (folder / "images.zip").stat().st_size > 0
     assert (folder / "report.csv").read_text().count("COMPLETED") == 3
+
+
+@pytest.mark.parametrize("page", ["marketplace-ready-images", "thumbnails-names-and-zip"])
+def test_scripts_of_the_how_to_pages_about_image_options_work(
+    service: Service, origin: Origin, folder: Path, page: str
+) -> None:
+    export = (folder / "products.csv").read_text()
+    (folder / "export.csv").write_text(export)
+    origin.serve("/logo.png", encoded(picture((40, 20)), "PNG"))
+    variants = '[{"name": "thumb", "width": 20}]'
+    request_id = service.accepted(export, variants=variants)
+    service.ended(request_id)
+    scripts = re.findall(r"```sh\n(.*?)```", (HOW_TO / f"{page}.md").read_text(), re.DOTALL)
+    assert len(scripts) >= 3
+    commands = [
+        script.replace(SHOP, origin.url).replace("REQUEST_ID", request_id) for script in scripts
+    ]
+    _run(commands, service, folder)
+    assert "/api/image/" in (folder / "output.csv").read_text()
 
 
 def _is_operators(command: str) -> bool:
