@@ -27,7 +27,7 @@ WORKER_SECONDS = GRACE_SECONDS + 15
 
 
 @pytest.mark.broker
-def test_programs_are_gone_in_time_and_another_worker_does_what_they_had_in_hand(
+def test_programs_are_gone_in_time_and_another_worker_finishes_their_products(
     tmp_path: Path,
     database_url: str,
     rabbitmq_url: str,

@@ -94,7 +94,7 @@ def test_cancelled_request_is_handed_out_no_more(engine: Engine) -> None:
         assert claim_product(connection, ProductKey(request_id, 1)) is None
 
 
-def test_worker_with_a_cancelled_product_in_hand_settles_nothing(engine: Engine) -> None:
+def test_worker_with_an_active_cancelled_product_settles_nothing(engine: Engine) -> None:
     request_id = store_request(engine, 2)
     claim = claimed(engine, request_id, 1)
     cancel_request(engine, request_id, patience_seconds=10)
@@ -214,16 +214,16 @@ def test_retry_of_a_cancelled_request_runs_what_was_cancelled(engine: Engine) ->
     _assert_sound(engine)
 
 
-@pytest.mark.parametrize("in_hand", [False, True])
+@pytest.mark.parametrize("is_claimed", [False, True])
 def test_cancelled_retry_keeps_the_images_that_succeeded_before(
-    engine: Engine, in_hand: bool
+    engine: Engine, is_claimed: bool
 ) -> None:
     request_id = store_request(engine, 70, images=2)
     for seq in range(1, 71):
         settle(engine, claimed(engine, request_id, seq), good_image(f"{seq}-1.jpg"), failed_image())
     before = _status(engine, request_id)
     retry_request(engine, request_id, URL)
-    if in_hand:
+    if is_claimed:
         claimed(engine, request_id, 1)
     cancel_request(engine, request_id, patience_seconds=10)
     after = _status(engine, request_id)

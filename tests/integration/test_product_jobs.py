@@ -23,8 +23,8 @@ from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.storage import ImageStore
 from halftone_workers.jobs import product
+from halftone_workers.jobs.active_product import ActiveProduct
 from halftone_workers.jobs.image import ImageAttempt
-from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
@@ -50,7 +50,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
     """
     seen: list[Claim] = []
 
-    def attempt_images(_: Runtime, product: InHand) -> list[ImageAttempt | None]:
+    def attempt_images(_: Runtime, product: ActiveProduct) -> list[ImageAttempt | None]:
         claim = product.claim
         seen.append(claim)
         time.sleep(0.05)  # the product's second message arrives meanwhile
@@ -98,7 +98,7 @@ def test_product_that_cannot_be_recorded_costs_no_other(
     expected[BAD - 1] = expected[BROKEN - 1] = "PROCESSING"  # until their leases end
     expected[LATER - 1] = "PENDING"
     assert _statuses(engine) == expected
-    assert runtime.leases.in_hand == 0
+    assert runtime.leases.count == 0
 
 
 def test_products_that_come_together_share_a_statement(
@@ -170,7 +170,7 @@ def test_product_that_was_cancelled_meanwhile_counts_nothing(
 ) -> None:
     key = ProductKey(store_request(engine, 1), 1)
 
-    def cancelled_meanwhile(_: Runtime, __: InHand) -> list[ImageAttempt | None]:
+    def cancelled_meanwhile(_: Runtime, __: ActiveProduct) -> list[ImageAttempt | None]:
         cancel_request(engine, key.request_id, patience_seconds=10)
         return [ImageAttempt(failed_image(retryable=True))]
 
@@ -209,7 +209,7 @@ def test_images_are_stored_side_by_side_where_the_store_is_far_away(
     [((64, 48), 0.2, 4), ((1200, 900), 0.0, 2)],
     ids=["that is slow", "that keeps the codec busy"],
 )
-def test_more_products_are_in_hand_for_a_shop(
+def test_more_products_are_active_for_a_shop(
     database_url: str,
     engine: Engine,
     tmp_path: Path,
@@ -218,11 +218,11 @@ def test_more_products_are_in_hand_for_a_shop(
     delay_seconds: float,
     most: int,
 ) -> None:
-    in_hand: list[int] = []
+    active: list[int] = []
     answer = Answer(jpeg(image), delay_seconds=delay_seconds)
 
     def asked() -> Answer:
-        in_hand.append(worker.leases.in_hand)
+        active.append(worker.leases.count)
         return answer
 
     urls = [origin.serve(f"/{seq}.jpg", asked) for seq in range(1, 25)]
@@ -245,7 +245,7 @@ def test_more_products_are_in_hand_for_a_shop(
     assert set(_statuses(engine)) == {"COMPLETED"}
     # A product that only waits for the network takes no place, so more products than places may be
     # in progress.
-    assert max(in_hand) >= most if delay_seconds else max(in_hand) == most
+    assert max(active) >= most if delay_seconds else max(active) == most
 
 
 # --- API and workers of different versions ---

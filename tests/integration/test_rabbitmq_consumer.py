@@ -23,9 +23,9 @@ from halftone_shared.model.messages import (
 from halftone_shared.model.results import ProductKey
 from halftone_workers.brokers import RabbitmqWorkerBroker
 from halftone_workers.jobs import product
+from halftone_workers.jobs.active_product import ActiveProduct
 from halftone_workers.jobs.actors import declare_actors
 from halftone_workers.jobs.image import ImageAttempt
-from halftone_workers.jobs.in_hand import InHand
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.jobs.webhook import WebhookJobs
 from halftone_workers.runtime import Runtime
@@ -137,7 +137,7 @@ def test_what_has_not_begun_at_the_end_goes_back_to_the_queue(
 ) -> None:
     begun, may_end = [], threading.Event()
 
-    def attempt_images(_: Runtime, product: InHand) -> list[ImageAttempt | None]:
+    def attempt_images(_: Runtime, product: ActiveProduct) -> list[ImageAttempt | None]:
         begun.append(product.claim.key.seq)
         may_end.wait(30)
         return [ImageAttempt(good_image())]

@@ -13,7 +13,7 @@ from halftone_shared.db.webhook_events import Delivery, claim_event, record_deli
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_shared.model.states import WebhookStatus
 from halftone_workers.jobs import webhook
-from halftone_workers.jobs.in_hand import InHand
+from halftone_workers.jobs.active_product import ActiveProduct
 from halftone_workers.jobs.webhook import deliver_webhook
 from halftone_workers.sharing import NOBODY
 from tests.support.halftone import wait_for
@@ -48,7 +48,7 @@ def test_webhook_does_not_wait_for_images_from_its_host(
         ) as runtime,
     ):
         due = _due_event(engine, f"{server.url}/hook")
-        product = InHand(claimed(engine, store_request(engine, 1), 1), NOBODY, lambda: None)
+        product = ActiveProduct(claimed(engine, store_request(engine, 1), 1), NOBODY, lambda: None)
         images = {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")}
         ended = threads.submit(list, runtime.run_images(product, images))
         wait_for(lambda: server.requests)

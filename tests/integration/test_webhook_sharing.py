@@ -54,7 +54,7 @@ def test_due_events_are_taken_in_turns_by_owner(engine: Engine) -> None:
 def test_receiver_that_hangs_holds_up_no_other(
     engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook, "WEBHOOKS_IN_HAND", 8)
+    monkeypatch.setattr(webhook, "MAX_ACTIVE_WEBHOOKS", 8)
     monkeypatch.setattr(webhook, "ATTEMPT_TIMEOUT_SECONDS", 5.0)
     with (
         hostile_server(Visitor.wait_until_gone) as hanging,
@@ -72,9 +72,9 @@ def test_receiver_that_hangs_holds_up_no_other(
         delivered.result()
         # The other owner's attempts still hang, on four connections at most. (Later the server may
         # see a new connection before the end of the one that it replaces.)
-        assert jobs._in_hand._held.total() > 0
+        assert jobs._active._held.total() > 0
         assert 0 < hanging.most_open <= 4
-        wait_for(lambda: not jobs._in_hand._held.total(), 40)
+        wait_for(lambda: not jobs._active._held.total(), 40)
         jobs.close()
         # The owner's other events returned without counting an attempt.
         waiting = query(

@@ -43,7 +43,7 @@ class Case:
 
     @property
     def known(self) -> int:
-        return self.admission._in_hand.total - self.admission._in_hand.free
+        return self.admission._active.total - self.admission._active.free
 
     def _enter(self, who: Who) -> Place | None:
         place = self.admission.enter(who)
@@ -146,8 +146,8 @@ def test_place_is_left_by_who_waits_for_the_network_and_the_product_stays(case: 
     assert case.has(2)
 
 
-def test_who_has_its_share_in_hand_is_sent_back(pool: ThreadPoolExecutor) -> None:
-    case = Case(pool, max_in_hand=12)
+def test_owner_with_its_full_share_is_sent_back(pool: ThreadPoolExecutor) -> None:
+    case = Case(pool, max_active=12)
     for _ in range(20):
         if (place := case.admission.enter(ANOTHER)) is not None:
             case._places.append(place)

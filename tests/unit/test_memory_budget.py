@@ -30,7 +30,7 @@ def test_oldest_waits_for_one_that_will_give_its_bytes_back() -> None:
     asyncio.run(work())
 
 
-def test_oldest_goes_on_when_all_wait_with_a_part_in_hand() -> None:
+def test_oldest_goes_on_when_all_wait_having_a_part() -> None:
     async def work() -> None:
         budget = MemoryBudget(10)
         oldest, later = budget.reserve(), budget.reserve()

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from halftone_shared.db.products import RENEW_EVERY_SECONDS, Renewal, renew_leases
 from halftone_shared.service.periodic import PeriodicThread
-from halftone_workers.jobs.in_hand import InHand
+from halftone_workers.jobs.active_product import ActiveProduct
 
 log = structlog.get_logger(__name__)
 
@@ -21,10 +21,10 @@ class LeaseKeeper:
     product, calls `cancel` with it: its results no longer count.
     """
 
-    def __init__(self, engine: Engine, cancel: Callable[[InHand], None]) -> None:
+    def __init__(self, engine: Engine, cancel: Callable[[ActiveProduct], None]) -> None:
         self._engine = engine
         self._cancel = cancel
-        self._held: dict[int, InHand] = {}
+        self._held: dict[int, ActiveProduct] = {}
         self._thread = PeriodicThread("leases", self._renew, every_seconds=RENEW_EVERY_SECONDS)
 
     def start(self) -> None:
@@ -34,12 +34,12 @@ class LeaseKeeper:
         self._thread.stop(timeout_seconds=None)
 
     @property
-    def in_hand(self) -> int:
+    def count(self) -> int:
         """How many products this worker has claimed."""
         return len(self._held)
 
     @contextmanager
-    def held(self, product: InHand) -> Iterator[None]:
+    def held(self, product: ActiveProduct) -> Iterator[None]:
         """Keep a product's claim renewed until the block ends."""
         self._held[id(product)] = product
         try:

@@ -57,7 +57,7 @@ HOSTS_SILENT = Gauge(
     "halftone_hosts_silent",
     "Hosts that this worker does not call for now, because they repeatedly did not answer.",
 )
-IN_HAND = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
+PRODUCTS_ACTIVE = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
 WEBHOOK_ATTEMPTS = Counter(
     "halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"]
 )

@@ -38,10 +38,10 @@ from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
 from halftone_workers.http.origins import Origins
 from halftone_workers.http.paused_hosts import PausedHosts
-from halftone_workers.jobs.in_hand import InHand
+from halftone_workers.jobs.active_product import ActiveProduct
 from halftone_workers.jobs.watermarks import Watermarks
 from halftone_workers.leases import LeaseKeeper
-from halftone_workers.metrics import HOSTS_SILENT, IN_HAND
+from halftone_workers.metrics import HOSTS_SILENT, PRODUCTS_ACTIVE
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 from halftone_workers.storage_gate import StorageGate
 
@@ -114,7 +114,7 @@ class Runtime:
         self.run(self._open())
         self.storage_gate.start()
         self.leases.start()
-        IN_HAND.set_function(lambda: self.leases.in_hand)
+        PRODUCTS_ACTIVE.set_function(lambda: self.leases.count)
         HOSTS_SILENT.set_function(lambda: self._http.hosts.silent)
         self._heartbeat.start()
 
@@ -123,12 +123,12 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def run_images(
-        self, product: InHand, work: Mapping[int, Coroutine[Any, Any, T]]
+        self, product: ActiveProduct, work: Mapping[int, Coroutine[Any, Any, T]]
     ) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
         """Run the tasks of a product's images concurrently on the event loop, and yield each ended
         task with its key.
 
-        abort() cancels the tasks; so does InHand.cancel().
+        abort() cancels the tasks; so does ActiveProduct.cancel().
         """
         ended: SimpleQueue[tuple[int, asyncio.Task[T]]] = SimpleQueue()
 
@@ -157,7 +157,7 @@ class Runtime:
             left -= len(some)
             yield some
 
-    def cancel(self, product: InHand) -> None:
+    def cancel(self, product: ActiveProduct) -> None:
         """Cancel a product's running images. Thread-safe."""
         self._loop.call_soon_threadsafe(product.cancel)
 
@@ -233,7 +233,7 @@ class Runtime:
         return idle > MOST_IDLE * elapsed and fetching > MOSTLY * whole
 
     def _load(self) -> tuple[int, int, int]:
-        return self.leases.in_hand, self.settings.codec_processes, self.codec.busy
+        return self.leases.count, self.settings.codec_processes, self.codec.busy
 
     async def _open(self) -> None:
         settings = self.settings

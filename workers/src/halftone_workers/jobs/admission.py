@@ -14,7 +14,7 @@ from halftone_workers.sharing import Held, Share, Turns, Who
 
 ADAPT_EVERY_SECONDS = 0.05
 # Accepted products, with or without a place: each has a thread and a lease.
-MAX_IN_HAND = 240
+MAX_ACTIVE = 240
 # An owner with fewer than NEWCOMER_PLACES places does not wait for others to leave theirs: it may
 # use one of EXTRA_PLACES further places.
 NEWCOMER_PLACES, EXTRA_PLACES = 2, 8
@@ -39,7 +39,7 @@ class Admission:
         wants_more: Callable[[], bool],
         *,
         adapt_every_seconds: float = ADAPT_EVERY_SECONDS,
-        max_in_hand: int = MAX_IN_HAND,
+        max_active: int = MAX_ACTIVE,
     ) -> None:
         self._least, self._most = least, most
         self._wants_more = wants_more
@@ -48,7 +48,7 @@ class Admission:
         self._allowed = least
         self._held, self._waiting = Held(), Held()
         self._turns: Turns[threading.Lock] = Turns(self._held)
-        self._in_hand = Share(max_in_hand)
+        self._active = Share(max_active)
         self._slow_until: dict[UUID | None, float] = {}
         self._lock = threading.Lock()
 
@@ -57,9 +57,9 @@ class Admission:
         request has used its share, or too many of the owner's products wait already.
         """
         with self._lock:
-            if not self._in_hand.allows(who) or self._waits_long(who):
+            if not self._active.allows(who) or self._waits_long(who):
                 return None
-            self._in_hand.take(who)
+            self._active.take(who)
             if self._has_place(who):
                 self._held.add(who)
                 return Place(self, who)
@@ -85,7 +85,7 @@ class Admission:
                 return False
             self._turns.remove(who, turn)
             self._waiting.add(who, -1)
-            self._in_hand.give_back(who)
+            self._active.give_back(who)
             return True
 
     def leave_place(self, who: Who) -> None:
@@ -102,12 +102,12 @@ class Admission:
 
     def leave(self, who: Who) -> None:
         with self._lock:
-            self._in_hand.give_back(who)
+            self._active.give_back(who)
 
     @property
     def waiting_for_network(self) -> int:
         """Accepted products without a place, including those that wait for their first one."""
-        return self._in_hand.total - self._in_hand.free - self._held.total()
+        return self._active.total - self._active.free - self._held.total()
 
     def _has_place(self, who: Who) -> bool:
         in_use = self._held.total()

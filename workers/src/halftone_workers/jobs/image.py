@@ -27,7 +27,7 @@ from halftone_workers.errors import (
 )
 from halftone_workers.http.fetching import FetchedImage
 from halftone_workers.http.origins import OwnOrigins
-from halftone_workers.jobs.in_hand import InHand, Waiting
+from halftone_workers.jobs.active_product import ActiveProduct, Waiting
 from halftone_workers.jobs.remote_processor import Away, RemoteProcessor
 from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
 from halftone_workers.metrics import STAGE_SECONDS
@@ -60,7 +60,7 @@ class ImageAttempt:
         return self.result.error is not None and self.result.error.retryable
 
 
-def attempt_images(runtime: Runtime, product: InHand) -> list[ImageAttempt | None]:
+def attempt_images(runtime: Runtime, product: ActiveProduct) -> list[ImageAttempt | None]:
     """Attempt all unfinished images of a product concurrently. None for cancelled images.
 
     Images are fetched and compressed on the event loop, and stored in this thread, where waiting
@@ -130,7 +130,7 @@ class _Known:
 
 async def _attempt(
     runtime: Runtime,
-    product: InHand,
+    product: ActiveProduct,
     position: int,
     url: str,
     how: _How,
@@ -156,7 +156,7 @@ def _count(
 
 async def _attempt_one(
     runtime: Runtime,
-    product: InHand,
+    product: ActiveProduct,
     position: int,
     url: str,
     how: _How,
@@ -184,7 +184,7 @@ async def _attempt_one(
 
 async def _made(
     runtime: Runtime,
-    product: InHand,
+    product: ActiveProduct,
     position: int,
     url: str,
     how: _How,
@@ -220,7 +220,7 @@ async def _made(
 
 async def _compressed(
     runtime: Runtime,
-    product: InHand,
+    product: ActiveProduct,
     position: int,
     url: str,
     original: FetchedImage,

@@ -29,10 +29,10 @@ from halftone_shared.model.options import UnknownOption
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.model.states import Status, WaitReason
 from halftone_shared.runtime.tracing import mark_failed, span
-from halftone_workers.jobs.admission import MAX_IN_HAND, Admission, Place
+from halftone_workers.jobs.active_product import ActiveProduct, Waiting
+from halftone_workers.jobs.admission import MAX_ACTIVE, Admission, Place
 from halftone_workers.jobs.batching import Batched, Call
 from halftone_workers.jobs.image import ImageAttempt, attempt_images
-from halftone_workers.jobs.in_hand import InHand, Waiting
 from halftone_workers.metrics import POSTPONED, PRODUCTS, WAITING_FOR_NETWORK, count_images
 from halftone_workers.runtime import Runtime, Stopping
 from halftone_workers.sharing import Who
@@ -80,7 +80,7 @@ class ProductJobs:
         self._statements: Batched[_Statement, Any] = Batched(self._execute)
         self._owners = Owners(runtime)
         self._fruitless = Fruitless()
-        self._threads = ThreadPoolExecutor(MAX_IN_HAND, thread_name_prefix="product")
+        self._threads = ThreadPoolExecutor(MAX_ACTIVE, thread_name_prefix="product")
         self._is_stopping = False
         self._next_newer_warning = time.monotonic()
         WAITING_FOR_NETWORK.set_function(lambda: self._admission.waiting_for_network)
@@ -129,7 +129,7 @@ class ProductJobs:
                 _Statement(claim_products, key.request_id, key)
             )
             if claim is not None:
-                self._attempt(InHand(claim, place.who, place.leave))
+                self._attempt(ActiveProduct(claim, place.who, place.leave))
         except Stopping:
             raise
         except Exception:
@@ -140,7 +140,7 @@ class ProductJobs:
         finally:
             place.end()
 
-    def _attempt(self, product: InHand) -> None:
+    def _attempt(self, product: ActiveProduct) -> None:
         claim = product.claim
         key = claim.key
         facts = {"halftone.seq": key.seq, "halftone.attempt": claim.attempt}

@@ -44,7 +44,7 @@ MAX_ANSWER_BYTES = 16 * 1024
 _GONE = 410
 # Concurrent deliveries; an owner gets at most three quarters of them. An event beyond its owner's
 # share waits for this time.
-WEBHOOKS_IN_HAND = 64
+MAX_ACTIVE_WEBHOOKS = 64
 SHARE_PAUSE_SECONDS = 2.0
 # A receiver that does not answer gets no requests for at most this time.
 MAX_SILENCE_SECONDS = 60.0
@@ -58,9 +58,9 @@ class WebhookJobs:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._owners = Owners(runtime)
-        self._in_hand = Share(WEBHOOKS_IN_HAND)
+        self._active = Share(MAX_ACTIVE_WEBHOOKS)
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(WEBHOOKS_IN_HAND, thread_name_prefix="webhook")
+        self._threads = ThreadPoolExecutor(MAX_ACTIVE_WEBHOOKS, thread_name_prefix="webhook")
 
     def close(self) -> None:
         """Wait until the running deliveries have ended."""
@@ -80,8 +80,8 @@ class WebhookJobs:
             return None
         who = self._receiver_of(event)
         with self._lock:
-            if has_room := self._in_hand.allows(who):
-                self._in_hand.take(who)
+            if has_room := self._active.allows(who):
+                self._active.take(who)
         if not has_room:
             _hand_back(self._runtime, event, SHARE_PAUSE_SECONDS)
             return None
@@ -99,7 +99,7 @@ class WebhookJobs:
             raise
         finally:
             with self._lock:
-                self._in_hand.give_back(who)
+                self._active.give_back(who)
 
 
 def deliver_webhook(runtime: Runtime, event_id: UUID, attempt: int) -> None:

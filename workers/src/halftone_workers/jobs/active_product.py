@@ -31,7 +31,7 @@ class Waiting:
     seconds: float = 0.0
 
 
-class InHand:
+class ActiveProduct:
     """One claimed product. It calls `leave_place` at most once, on the event loop, when all its
     unfinished images wait for the network.
 
