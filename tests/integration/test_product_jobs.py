@@ -28,6 +28,7 @@ from halftone_workers.jobs.image import ImageAttempt
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
+from tests.support.hostile import Visitor, hostile_server
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.runtime import running_runtime
@@ -179,6 +180,44 @@ def test_product_that_was_cancelled_meanwhile_counts_nothing(
     ProductJobs(runtime).process(key)
     assert _statuses(engine) == ["CANCELLED"]
     assert _counted("halftone_products_postponed_total") == before
+
+
+def test_cancelled_request_closes_its_connections_to_a_silent_host(
+    engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("halftone_workers.leases.RENEW_EVERY_SECONDS", 0.5)
+    closed: list[None] = []
+
+    def silent(visitor: Visitor) -> None:
+        visitor.read_request()
+        visitor.wait_until_gone()
+        closed.append(None)
+
+    request_id = store_request(engine, 3, images=4)
+    with (
+        hostile_server(silent) as host,
+        running_runtime(
+            database_url, tmp_path, download_timeout_seconds=60, fetch_allow="127.0.0.0/8"
+        ) as worker,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        execute(
+            engine,
+            "UPDATE products SET input_image_urls = ARRAY[:url || seq || 1, :url || seq || 2, :url || seq || 3, :url || seq || 4]",
+            url=f"{host.url}/",
+        )
+        jobs = ProductJobs(worker)
+        running = [threads.submit(jobs.process, ProductKey(request_id, n)) for n in (1, 2, 3)]
+        wait_for(lambda: host.requests, what="a connection to the silent host")
+        assert not closed
+        cancel_request(engine, request_id, patience_seconds=10)
+        assert not wait(running, 20).not_done
+        wait_for(lambda: worker.leases.count == 0, what="no product to be active")
+        opened = len(host.requests)
+        wait_for(lambda: len(closed) == opened, what="the connections to be closed")
+        time.sleep(1)
+        assert len(host.requests) == opened
+    assert set(_statuses(engine)) == {"CANCELLED"}
 
 
 def _counted(name: str) -> float:
