@@ -203,7 +203,8 @@ def test_cancelled_request_closes_its_connections_to_a_silent_host(
     ):
         execute(
             engine,
-            "UPDATE products SET input_image_urls = ARRAY[:url || seq || 1, :url || seq || 2, :url || seq || 3, :url || seq || 4]",
+            "UPDATE products SET input_image_urls ="
+            " (SELECT array_agg(:url || seq || '-' || n) FROM generate_series(1, 4) AS n)",
             url=f"{host.url}/",
         )
         jobs = ProductJobs(worker)
