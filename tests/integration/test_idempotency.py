@@ -1,5 +1,6 @@
 """An upload that is sent again with the same Idempotency-Key is one request."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from halftone_shared.db.idempotency import forget_old_keys
+from halftone_shared.db.engine import transaction
+from halftone_shared.db.idempotency import claim_key, forget_old_keys
 from tests.support.api import ONE_ROW, Api, api_settings, running_api, stored_rows
 from tests.support.halftone import running_separately
-from tests.support.stored import before_statement, execute, query
+from tests.support.stored import WAITING, before_statement, execute, query
 
 
 @pytest.fixture
@@ -77,6 +79,33 @@ def test_key_that_is_forgotten_as_it_is_looked_at_is_new(api: Api) -> None:
 def test_unusable_key_is_refused(api: Api, key: str) -> None:
     answer = api.upload(ONE_ROW, headers={"Idempotency-Key": key.encode()})  # type: ignore[dict-item]
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+
+
+def test_uploads_that_wait_hold_up_no_other_call(database_url: str, tmp_path: Path) -> None:
+    settings = api_settings(database_url, tmp_path, database_pool_size=2)
+    files = {"file": ("products.csv", ONE_ROW.encode(), "text/csv")}
+    with running_api(settings) as api:
+        earlier = api.upload(ONE_ROW).json()["request_id"]
+
+        async def upload() -> httpx.Response:
+            headers = {"Idempotency-Key": "one"}
+            return await api.http.post("/api/upload", files=files, headers=headers)
+
+        async def upload_many() -> tuple[httpx.Response, list[httpx.Response]]:
+            with transaction(api.engine) as holder:
+                claim_key(holder, None, "one", b"a claim that is rolled back")
+                uploads = [asyncio.create_task(upload()) for _ in range(12)]
+                while not query(api.engine, WAITING):  # noqa: ASYNC110 - the database has no event
+                    await asyncio.sleep(0.01)
+                status = await api.http.get(f"/api/status/{earlier}")
+                assert not any(task.done() for task in uploads)
+                holder.rollback()
+            return status, await asyncio.gather(*uploads)
+
+        status, answers = api.run(upload_many())
+        assert status.status_code == 200
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["request_id"] for answer in answers}) == 1
 
 
 @pytest.mark.broker

@@ -20,6 +20,7 @@ from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.form import FORM_OVERHEAD_BYTES, too_large
+from halftone_api.upload.intake_turns import UPLOADS_AT_ONCE, IntakeTurns
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
@@ -36,6 +37,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
     watch_engine = make_engine(settings.database_url, pool_size=2)
+    intake_engine = make_engine(settings.database_url, pool_size=UPLOADS_AT_ONCE)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -47,6 +49,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         for thread in threads:
             await asyncio.to_thread(thread.stop)
         watch_engine.dispose()
+        intake_engine.dispose()
         engine.dispose()
 
     app = Starlette(routes=make_routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
@@ -54,10 +57,12 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         settings,
         engine,
         watch_engine,
+        intake_engine,
         store,
         SecretBox(settings.webhook_secret),
         StorageCheck(watch_engine, ImageStore(settings.storage_url), settings.storage_url),
         StatusWatch(engine, LOOK_EVERY_SECONDS),
+        IntakeTurns(),
     )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(

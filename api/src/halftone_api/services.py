@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
+from halftone_api.upload.intake_turns import IntakeTurns
 from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
@@ -18,16 +19,19 @@ from halftone_shared.storage import ImageStore
 @dataclass(frozen=True)
 class Services:
     """`watch_engine` has separate connections for /readyz and /metrics, which therefore answer even
-    when calls wait for a connection.
+    when calls wait for a connection. Likewise `intake_engine` has those that store uploads, so that
+    no other call waits for an upload.
     """
 
     settings: ApiSettings
     engine: Engine
     watch_engine: Engine
+    intake_engine: Engine
     store: ImageStore
     secret_box: SecretBox
     storage_check: StorageCheck
     status_watch: StatusWatch
+    intake_turns: IntakeTurns
 
     @property
     def image_urls(self) -> ImageUrls:

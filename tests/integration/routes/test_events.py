@@ -17,6 +17,7 @@ from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
+from halftone_api.upload.intake_turns import IntakeTurns
 from halftone_shared.db.api_keys import create_key, find_key, revoke_key
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
@@ -35,10 +36,12 @@ def _services(settings: ApiSettings) -> Iterator[Services]:
         settings,
         engine,
         engine,
+        engine,
         store,
         SecretBox(settings.webhook_secret),
         StorageCheck(engine, store, settings.storage_url),
         StatusWatch(engine, 0.05),
+        IntakeTurns(),
     )
     engine.dispose()
 

@@ -83,13 +83,14 @@ async def upload(request: Request) -> Response:
     await run_in_threadpool(limit_rate, request, owner_id)
     form = await _read_form(request)
     try:
-        answer = await run_in_threadpool(
-            _intake(request).store,
-            form,
-            owner_id=owner_id,
-            idempotency_key=idempotency_key,
-            trace_id=call_id(),
-        )
+        async with services(request).intake_turns.turn(owner_id):
+            answer = await run_in_threadpool(
+                _intake(request).store,
+                form,
+                owner_id=owner_id,
+                idempotency_key=idempotency_key,
+                trace_id=call_id(),
+            )
     finally:
         form.file.close()
     headers = {"Location": urlsplit(answer["links"]["status"]).path, "Retry-After": "1"}
@@ -111,7 +112,8 @@ async def check(request: Request) -> Response:
     await run_in_threadpool(limit_rate, request, owner_id)
     form = await _read_form(request)
     try:
-        return JSONResponse(await run_in_threadpool(_intake(request).check, form))
+        async with services(request).intake_turns.turn(owner_id):
+            return JSONResponse(await run_in_threadpool(_intake(request).check, form))
     finally:
         form.file.close()
 
@@ -127,4 +129,4 @@ def _intake(request: Request) -> Intake:
     found = services(request)
     settings = found.settings
     limits = UploadLimits(settings.max_rows, settings.max_urls_per_product)
-    return Intake(found.engine, limits, settings.public_url, found.secret_box)
+    return Intake(found.intake_engine, limits, settings.public_url, found.secret_box)
