@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from halftone_shared.errors import BadSettings, StorageUnavailable
@@ -123,9 +124,11 @@ def test_products_wait_before_their_claim(
         waiting = threading.Thread(target=ProductJobs(runtime).process, args=(key,))
         waiting.start()
         assert _state(engine, key.request_id) == ("PENDING", 0)
+        assert REGISTRY.get_sample_value("halftone_storage_away") == 1
         (tmp_path / "marker").rename(folder / MARKER_NAME)
         waiting.join(20)
         assert _state(engine, key.request_id) == ("COMPLETED", 1)
+        assert REGISTRY.get_sample_value("halftone_storage_away") == 0
 
 
 def test_image_that_alone_cannot_be_stored_fails_as_before(

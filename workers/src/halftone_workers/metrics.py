@@ -57,6 +57,10 @@ HOSTS_SILENT = Gauge(
     "halftone_hosts_silent",
     "Hosts that this worker does not call for now, because they repeatedly did not answer.",
 )
+STORAGE_AWAY = Gauge(
+    "halftone_storage_away",
+    "1 while this worker cannot write the storage, so that its products wait; otherwise 0.",
+)
 PRODUCTS_ACTIVE = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
 WEBHOOK_ATTEMPTS = Counter(
     "halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"]

@@ -13,6 +13,7 @@ import structlog
 from halftone_shared.service.periodic import PeriodicThread
 from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.storage import PROBE_BYTES
+from halftone_workers.metrics import STORAGE_AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -74,10 +75,12 @@ class StorageGate:
         if self._was_told:
             log.info("storage is back")
         self._size, self._was_told = PROBE_BYTES, False
+        STORAGE_AWAY.set(0)
         self._is_open.set()
 
     def _close(self, problem: str) -> None:
         self._is_open.clear()
+        STORAGE_AWAY.set(1)
         if not self._was_told:
             self._was_told = True
             log.error("storage is away, products wait", reason=problem.splitlines()[0])
