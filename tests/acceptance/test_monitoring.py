@@ -299,7 +299,7 @@ def _worker_with_metrics(
 
 
 def test_each_worker_of_one_machine_has_a_port_of_its_own(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_port(2)
     with running_up(tmp_path, "--workers", "2", metrics_port=str(port)) as service:
 
         def both_seen() -> bool:
