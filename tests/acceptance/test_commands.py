@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,27 @@ def test_output_that_cannot_be_written_is_said_before_anything_is_uploaded(
     assert answer.returncode == 2
     assert "cannot be written" in answer.stderr
     assert service.http.get("/api/requests").json() == before
+
+
+def test_progress_is_a_bar_on_a_terminal(service: Service, tmp_path: Path, origin: Origin) -> None:
+    slow = origin.serve("/slow.jpg", Answer(jpeg(), delay_seconds=2))
+    source = tmp_path / "products.csv"
+    source.write_text(f"{HEADER}1,SKU1,{slow}\n")
+    command = [PYTHON, "-m", "halftone_cli", "submit", str(source), "--url", service.url]
+    variables = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    terminal, theirs = os.openpty()
+    with subprocess.Popen([*command, "--wait"], env=variables, stdout=theirs, stderr=theirs) as run:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while some := os.read(terminal, 65536):
+                shown += some
+    os.close(terminal)
+    assert run.returncode == 0, shown.decode()
+    text = shown.decode()
+    assert "━" in text
+    assert "0/1 products" in text
+    assert re.search(r"COMPLETED.*1/1 products 1 images, \d+ kB saved", text)
 
 
 def test_database_that_cannot_be_reached_is_said(tmp_path: Path) -> None:

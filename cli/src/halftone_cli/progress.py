@@ -83,7 +83,6 @@ class _Bar:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} products"),
             _Gain(table_column=Column(no_wrap=True)),
             console=console,
         )
@@ -103,13 +102,14 @@ class _Bar:
 
     def update(self, status: halftone.RequestStatus) -> None:
         speed = self._speed.text(status)
-        text = f"{gain_text(status)}, {speed}" if speed else gain_text(status)
+        ended = ended_products(status)
+        text = f"{ended:,}/{status.total_products:,} products {gain_text(status)}"
         self._bar.update(
             self._task,
             description=status.status,
             total=status.total_products,
-            completed=ended_products(status),
-            text=text,
+            completed=ended,
+            text=f"{text}, {speed}" if speed else text,
         )
 
 
