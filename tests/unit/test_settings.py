@@ -77,6 +77,8 @@ def test_workers_have_the_defaults_of_the_contract() -> None:
         ("API_HOST", "0.0.0.0"),
         ("MAX_UPLOAD_BYTES", "1"),
         ("UPLOAD_TIMEOUT_SECONDS", "0.5"),
+        ("UPLOAD_IDLE_SECONDS", "0.5"),
+        ("UPLOAD_SPACE_BYTES", "1"),
     ],
 )
 def test_good_value_is_taken(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:

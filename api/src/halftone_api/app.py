@@ -21,6 +21,7 @@ from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.form import FORM_OVERHEAD_BYTES, too_large
 from halftone_api.upload.intake_turns import UPLOADS_AT_ONCE, IntakeTurns
+from halftone_api.upload.space import UploadSpace
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
@@ -36,6 +37,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
+    max_body_bytes = settings.max_upload_bytes + FORM_OVERHEAD_BYTES
     watch_engine = make_engine(settings.database_url, pool_size=2)
     intake_engine = make_engine(settings.database_url, pool_size=UPLOADS_AT_ONCE)
 
@@ -63,12 +65,14 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         StorageCheck(watch_engine, ImageStore(settings.storage_url), settings.storage_url),
         StatusWatch(engine, LOOK_EVERY_SECONDS),
         IntakeTurns(),
+        UploadSpace(max(settings.upload_space_bytes, 2 * max_body_bytes)),
     )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(
         app,
-        max_body_bytes=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
+        max_body_bytes=max_body_bytes,
         timeout_seconds=settings.upload_timeout_seconds,
+        idle_seconds=settings.upload_idle_seconds,
         too_large=too_large(settings.max_upload_bytes),
     )
     guarded = SiteGuard(bounded, _known_hosts(settings))

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.intake_turns import IntakeTurns
+from halftone_api.upload.space import UploadSpace
 from halftone_shared.model.image_names import ImageUrls
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.secret_box import SecretBox
@@ -32,6 +33,7 @@ class Services:
     storage_check: StorageCheck
     status_watch: StatusWatch
     intake_turns: IntakeTurns
+    upload_space: UploadSpace
 
     @property
     def image_urls(self) -> ImageUrls:

@@ -47,6 +47,12 @@ class ApiSettings(CommonSettings):
     upload_timeout_seconds: float = Field(
         300, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
     )
+    upload_idle_seconds: float = Field(
+        30, gt=0, allow_inf_nan=False, description="a number of seconds above 0"
+    )
+    upload_space_bytes: int = Field(
+        1073741824, ge=1, description="a whole number of bytes, at least 1"
+    )
     upload_rate_limit: UploadRateLimit = Field(
         RateLimit(60, 60),
         description="off, or a number per second, minute, hour or day, like 60/minute",

@@ -18,6 +18,7 @@ from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.intake_turns import IntakeTurns
+from halftone_api.upload.space import UploadSpace
 from halftone_shared.db.api_keys import create_key, find_key, revoke_key
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
@@ -42,6 +43,7 @@ def _services(settings: ApiSettings) -> Iterator[Services]:
         StorageCheck(engine, store, settings.storage_url),
         StatusWatch(engine, 0.05),
         IntakeTurns(),
+        UploadSpace(settings.upload_space_bytes),
     )
     engine.dispose()
 

@@ -1,7 +1,10 @@
 """Uploading a file of products, and checking one without storing it."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -81,18 +84,14 @@ async def upload(request: Request) -> Response:
     owner_id = (await run_in_threadpool(find_caller, request)).owner_id
     idempotency_key = IDEMPOTENCY_KEY.of(request)
     await run_in_threadpool(limit_rate, request, owner_id)
-    form = await _read_form(request)
-    try:
-        async with services(request).intake_turns.turn(owner_id):
-            answer = await run_in_threadpool(
-                _intake(request).store,
-                form,
-                owner_id=owner_id,
-                idempotency_key=idempotency_key,
-                trace_id=call_id(),
-            )
-    finally:
-        form.file.close()
+    async with _received(request, owner_id) as form:
+        answer = await run_in_threadpool(
+            _intake(request).store,
+            form,
+            owner_id=owner_id,
+            idempotency_key=idempotency_key,
+            trace_id=call_id(),
+        )
     headers = {"Location": urlsplit(answer["links"]["status"]).path, "Retry-After": "1"}
     return JSONResponse(answer, status_code=202, headers=headers)
 
@@ -110,19 +109,24 @@ async def upload(request: Request) -> Response:
 async def check(request: Request) -> Response:
     owner_id = (await run_in_threadpool(find_caller, request)).owner_id
     await run_in_threadpool(limit_rate, request, owner_id)
-    form = await _read_form(request)
-    try:
-        async with services(request).intake_turns.turn(owner_id):
-            return JSONResponse(await run_in_threadpool(_intake(request).check, form))
-    finally:
-        form.file.close()
+    async with _received(request, owner_id) as form:
+        return JSONResponse(await run_in_threadpool(_intake(request).check, form))
 
 
-async def _read_form(request: Request) -> Upload:
-    settings = services(request).settings
-    return await read_upload(
-        request, max_upload_bytes=settings.max_upload_bytes, fetch_rule=settings.fetch_allow
-    )
+@asynccontextmanager
+async def _received(request: Request, owner_id: UUID | None) -> AsyncIterator[Upload]:
+    """The upload, once it has arrived and has its turn to be read. Raises Problem."""
+    found = services(request)
+    with found.upload_space.room(owner_id) as room:
+        form = await read_upload(
+            request,
+            room,
+            max_upload_bytes=found.settings.max_upload_bytes,
+            fetch_rule=found.settings.fetch_allow,
+        )
+        with closing(form.file):
+            async with found.intake_turns.turn(owner_id):
+                yield form
 
 
 def _intake(request: Request) -> Intake:

@@ -63,8 +63,8 @@ class TrailingSlashes:
 
 
 class BoundedBodies:
-    """Reads no body beyond `max_body_bytes`, or for longer than `timeout_seconds`, whatever its
-    headers say.
+    """Reads no body beyond `max_body_bytes`, or for longer than `timeout_seconds`, or one of which
+    nothing arrives for `idle_seconds`, whatever its headers say.
 
     A body over the limit gets 413, one that takes too long 408, one with two lengths 400. An answer
     before the end of the body closes the connection, after the rest is read and discarded for a
@@ -72,11 +72,18 @@ class BoundedBodies:
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_body_bytes: int, timeout_seconds: float, too_large: Problem
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        timeout_seconds: float,
+        idle_seconds: float,
+        too_large: Problem,
     ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._timeout_seconds = timeout_seconds
+        self._idle_seconds = idle_seconds
         self._too_large = too_large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +91,13 @@ class BoundedBodies:
         if "content-length" not in headers and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self._max_body_bytes, self._timeout_seconds, self._too_large)
+        body = _Body(
+            receive,
+            self._max_body_bytes,
+            self._timeout_seconds,
+            self._idle_seconds,
+            self._too_large,
+        )
         answer = _Answer(send, body)
         problem = self._judge_headers(headers)
         if problem is not None:
@@ -109,19 +122,24 @@ class _Body:
     """A request's body, counted and timed as it arrives."""
 
     def __init__(
-        self, receive: Receive, max_bytes: int, timeout_seconds: float, too_large: Problem
+        self,
+        receive: Receive,
+        max_bytes: int,
+        timeout_seconds: float,
+        idle_seconds: float,
+        too_large: Problem,
     ) -> None:
         self._receive = receive
         self._left = max_bytes
         self._deadline = time.monotonic() + timeout_seconds
+        self._idle_seconds = idle_seconds
         self._too_large = too_large
         self.complete = False
 
     async def receive(self) -> Message:
         try:
-            message = await asyncio.wait_for(
-                self._receive(), None if self.complete else self._deadline - time.monotonic()
-            )
+            left = min(self._deadline - time.monotonic(), self._idle_seconds)
+            message = await asyncio.wait_for(self._receive(), None if self.complete else left)
         except TimeoutError:
             raise Problem(
                 ProblemCode.UPLOAD_TIMEOUT,

@@ -5,7 +5,7 @@ The file goes to a temporary file on disk. No field is used before it has been c
 
 import codecs
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.fields import FIELDS, MAX_SAMPLE, PROFILE_CHOICES
 from halftone_api.upload.opening import Reading
 from halftone_api.upload.recognition import AUTO, MAX_COLUMNS, MappedColumns, Wanted
+from halftone_api.upload.space import UploadRoom
 from halftone_api.upload.text_rows import ENCODINGS
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.options import (
@@ -56,8 +57,10 @@ class Upload:
     webhook_secret: str | None
 
 
-async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: FetchRule) -> Upload:
-    """Read and check the form. Raises Problem. The caller closes `file`."""
+async def read_upload(
+    request: Request, room: UploadRoom, *, max_upload_bytes: int, fetch_rule: FetchRule
+) -> Upload:
+    """Read and check the form; its bytes take `room`. Raises Problem. The caller closes `file`."""
     for name in FIELDS:
         if name in request.query_params:
             detail = (
@@ -65,7 +68,7 @@ async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: Fe
                 " 'file'."
             )
             raise Problem(ProblemCode.INVALID_OPTION, detail, option=name)
-    form = await _read_form(request)
+    form = await _read_form(request, room)
     try:
         file = _take_file(form, max_upload_bytes)
         return _check_form(form, file, fetch_rule)
@@ -74,7 +77,7 @@ async def read_upload(request: Request, *, max_upload_bytes: int, fetch_rule: Fe
         raise
 
 
-async def _read_form(request: Request) -> FormData:
+async def _read_form(request: Request, room: UploadRoom) -> FormData:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Problem(
             ProblemCode.NOT_MULTIPART,
@@ -82,7 +85,7 @@ async def _read_form(request: Request) -> FormData:
         )
     parser = _WholeFormParser(
         request.headers,
-        request.stream(),
+        _counted(request, room),
         max_files=1,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
@@ -105,6 +108,12 @@ async def _read_form(request: Request) -> FormData:
         await form.close()
         raise _malformed_form("it is cut off before its end.")
     return form
+
+
+async def _counted(request: Request, room: UploadRoom) -> AsyncGenerator[bytes, None]:
+    async for data in request.stream():
+        room.take(len(data))
+        yield data
 
 
 class _WholeFormParser(MultiPartParser):
