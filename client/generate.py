@@ -92,6 +92,9 @@ DOCUMENTATION = {
     "Estimate": "What the whole file would take, judged by a sample.",
 }
 
+# Leaves room for the indentation, the name of an argument and the quotes.
+PIECE_LENGTH = 78
+
 HEADER = '''"""Answers, options, statuses and error codes, generated from the service's own.
 
 `make generate` writes this file; do not edit it.
@@ -341,7 +344,9 @@ def _options(form: JsonSchema) -> str:
             "maximum": schema.get("maximum"),
             "default": schema.get("default"),
         }
-        shown = "".join(f", {key}={value!r}" for key, value in given.items() if value or value == 0)
+        shown = "".join(
+            f", {key}={_literal(value)}" for key, value in given.items() if value or value == 0
+        )
         table.append(f"    UploadOption({name!r}, {name in IMAGE_OPTIONS}, {kind!r}{shown}),")
     return "\n".join(
         [
@@ -396,7 +401,8 @@ def _option_kind(schema: JsonSchema) -> tuple[str, str]:
 
 def _error_codes() -> str:
     rows = [
-        f"    {str(code)!r}: ErrorCode({code.meaning!r}, {code.retried!r}, {code.remedy!r}),"
+        f"    {str(code)!r}: ErrorCode("
+        f"{_literal(code.meaning)}, {code.retried!r}, {_literal(code.remedy)}),"
         for code in ImageErrorCode
     ]
     return "\n".join(
@@ -416,6 +422,14 @@ def _error_codes() -> str:
             "",
         ]
     )
+
+
+def _literal(value: object) -> str:
+    """A value as Python source. A long text is a sequence of pieces, each of which fits a line."""
+    if not isinstance(value, str) or len(value) <= PIECE_LENGTH:
+        return repr(value)
+    pieces = wrap(value, PIECE_LENGTH, drop_whitespace=False, break_on_hyphens=False)
+    return f"({' '.join(map(repr, pieces))})"
 
 
 def _wrapped(text: str) -> str:

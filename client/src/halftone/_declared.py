@@ -1322,7 +1322,11 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "mode",
         True,
         "choice",
-        description="How the image gets smaller: by the encoder's quality (`quality`), by smaller sides (`scale`), to a share of its bytes (`bytes`), or to a visible quality (`visual`).",
+        description=(
+            "How the image gets smaller: by the encoder's quality (`quality`), by smaller "
+            "sides (`scale`), to a share of its bytes (`bytes`), or to a visible quality "
+            "(`visual`)."
+        ),
         choices=("quality", "scale", "bytes", "visual"),
         default="quality",
     ),
@@ -1346,7 +1350,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "target",
         True,
         "integer",
-        description="With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few bytes as possible. 70 is high quality, 90 is visually lossless.",
+        description=(
+            "With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few"
+            " bytes as possible. 70 is high quality, 90 is visually lossless."
+        ),
         minimum=30,
         maximum=95,
     ),
@@ -1362,7 +1369,9 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "format",
         True,
         "choice",
-        description="The output format. `keep`: the input's format, or JPEG if halftone cannot write it.",
+        description=(
+            "The output format. `keep`: the input's format, or JPEG if halftone cannot write it."
+        ),
         choices=("keep", "jpeg", "png", "webp", "avif", "gif", "tiff"),
         default="keep",
     ),
@@ -1370,7 +1379,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "effort",
         True,
         "choice",
-        description="How much processor time to spend: `best` makes the smallest files of the same quality, `fast` is the fastest.",
+        description=(
+            "How much processor time to spend: `best` makes the smallest files of the same "
+            "quality, `fast` is the fastest."
+        ),
         choices=("fast", "balanced", "best"),
         default="balanced",
     ),
@@ -1385,13 +1397,17 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "crop",
         True,
         "text",
-        description="Keep this rectangle, `x,y,width,height` in pixels or per cent, before all other steps.",
+        description=(
+            "Keep this rectangle, `x,y,width,height` in pixels or per cent, before all other steps."
+        ),
     ),
     UploadOption(
         "trim",
         True,
         "integer",
-        description="Cut off a border of one colour. The colour may vary by this many of 255 levels.",
+        description=(
+            "Cut off a border of one colour. The colour may vary by this many of 255 levels."
+        ),
         minimum=0,
         maximum=100,
     ),
@@ -1415,7 +1431,11 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "fit",
         True,
         "choice",
-        description="How the image fits the box of `width` and `height`: `inside` it, on a background that fills the box (`pad`), or over the whole box and cut by `gravity` (`cover`).",
+        description=(
+            "How the image fits the box of `width` and `height`: `inside` it, on a "
+            "background that fills the box (`pad`), or over the whole box and cut by "
+            "`gravity` (`cover`)."
+        ),
         choices=("inside", "pad", "cover"),
         default="inside",
     ),
@@ -1449,14 +1469,19 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "background",
         True,
         "text",
-        description="The colour that `fit=pad` adds, and the one for transparency if the format has none.",
+        description=(
+            "The colour that `fit=pad` adds, and the one for transparency if the format has none."
+        ),
         default="#ffffff",
     ),
     UploadOption(
         "filters",
         True,
         "list",
-        description="Filters, applied in this order: `grayscale`, `sharpen`, `blur:N`, `brightness:N`, `contrast:N`, `saturation:N`, `autocontrast`.",
+        description=(
+            "Filters, applied in this order: `grayscale`, `sharpen`, `blur:N`, "
+            "`brightness:N`, `contrast:N`, `saturation:N`, `autocontrast`."
+        ),
     ),
     UploadOption(
         "watermark_url",
@@ -1494,19 +1519,28 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "variants",
         True,
         "json",
-        description="Further outputs of each image: a JSON array of objects with a `name` and image options. A variant has the request's options except those of size, and its own.",
+        description=(
+            "Further outputs of each image: a JSON array of objects with a `name` and image"
+            " options. A variant has the request's options except those of size, and its "
+            "own."
+        ),
     ),
     UploadOption(
         "preset",
         True,
         "text",
-        description="The options and rules of a marketplace. Other options in the upload have precedence.",
+        description=(
+            "The options and rules of a marketplace. Other options in the upload have precedence."
+        ),
     ),
     UploadOption(
         "names",
         True,
         "text",
-        description="The output's file name without its extension, made of `{key}`, `{name}`, `{serial}`, `{position}`, `{original}`, `{variant}`.",
+        description=(
+            "The output's file name without its extension, made of `{key}`, `{name}`, "
+            "`{serial}`, `{position}`, `{original}`, `{variant}`."
+        ),
     ),
     UploadOption(
         "profile",
@@ -1558,7 +1592,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "columns",
         False,
         "json",
-        description='The columns to read, by name or by number from 1: `{"key": "SKU", "name": "Title", "images": ["Main image", "More images"]}`.',
+        description=(
+            'The columns to read, by name or by number from 1: `{"key": "SKU", "name": '
+            '"Title", "images": ["Main image", "More images"]}`.'
+        ),
     ),
     UploadOption(
         "base_url", False, "text", description="The URL that paths in image cells are relative to."
@@ -1567,7 +1604,13 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "encoding",
         False,
         "text",
-        description="The encoding of a text file that is not UTF-8: utf-8, utf-16, utf-16-le, utf-16-be, windows-1250, windows-1251, windows-1252, windows-1253, windows-1254, windows-1255, windows-1256, windows-1257, windows-1258, iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9, iso-8859-15, mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr.",
+        description=(
+            "The encoding of a text file that is not UTF-8: utf-8, utf-16, utf-16-le, "
+            "utf-16-be, windows-1250, windows-1251, windows-1252, windows-1253, "
+            "windows-1254, windows-1255, windows-1256, windows-1257, windows-1258, "
+            "iso-8859-1, iso-8859-2, iso-8859-5, iso-8859-7, iso-8859-9, iso-8859-15, "
+            "mac-roman, koi8-r, shift_jis, euc-jp, gb18030, big5, euc-kr."
+        ),
     ),
     UploadOption(
         "sheet",
@@ -1602,7 +1645,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "fresh",
         False,
         "boolean",
-        description="Process every image. Without it, images that have not changed since an earlier upload of yours with the same options keep their earlier outputs.",
+        description=(
+            "Process every image. Without it, images that have not changed since an earlier"
+            " upload of yours with the same options keep their earlier outputs."
+        ),
         default=False,
     ),
     UploadOption(
@@ -1636,9 +1682,12 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Correct the URL in the file and upload it again.",
     ),
     "blocked_address": ErrorCode(
-        "The host has an address in a private network, and halftone does not fetch from there.",
+        ("The host has an address in a private network, and halftone does not fetch from there."),
         False,
-        "Serve the image from a public address, or ask the operator to allow the network (HALFTONE_FETCH_ALLOW).",
+        (
+            "Serve the image from a public address, or ask the operator to allow the "
+            "network (HALFTONE_FETCH_ALLOW)."
+        ),
     ),
     "dns_failed": ErrorCode(
         "The name of the host could not be resolved.",
@@ -1648,7 +1697,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "connect_failed": ErrorCode(
         "The server could not be reached, or broke the connection.",
         True,
-        "Check that the server is running and that its firewall lets the service in; then retry.",
+        ("Check that the server is running and that its firewall lets the service in; then retry."),
     ),
     "tls_failed": ErrorCode(
         "The server's certificate is not valid, or no secure connection could be made.",
@@ -1686,7 +1735,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "not_an_image": ErrorCode(
         "The server sent something other than an image, often a web page.",
         False,
-        "Open the URL in a browser without signing in. Use a URL that shows only the image.",
+        ("Open the URL in a browser without signing in. Use a URL that shows only the image."),
     ),
     "unsupported_format": ErrorCode(
         "The image has a format that this service does not read.",
@@ -1694,12 +1743,12 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Offer it in a format that is read, such as JPEG, PNG or WebP.",
     ),
     "too_many_pixels": ErrorCode(
-        "The image has more pixels than the service accepts (HALFTONE_MAX_IMAGE_PIXELS).",
+        ("The image has more pixels than the service accepts (HALFTONE_MAX_IMAGE_PIXELS)."),
         False,
         "Offer a smaller image, or ask the operator to raise the limit.",
     ),
     "too_many_frames": ErrorCode(
-        "The animation has more frames than the service accepts (HALFTONE_MAX_IMAGE_FRAMES).",
+        ("The animation has more frames than the service accepts (HALFTONE_MAX_IMAGE_FRAMES)."),
         False,
         "Offer a shorter animation, or ask the operator to raise the limit.",
     ),
@@ -1716,7 +1765,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "encode_crashed": ErrorCode(
         "The image made the encoder fail.",
         False,
-        "Save the image again in an editor; if it still fails, report it to the operator.",
+        ("Save the image again in an editor; if it still fails, report it to the operator."),
     ),
     "storage_failed": ErrorCode(
         "The compressed image could not be stored.",
@@ -1724,14 +1773,14 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Operators: check the storage; then retry what failed with this code.",
     ),
     "processor_failed": ErrorCode(
-        "The external image processing service refused the image, or its output cannot be used.",
+        ("The external image processing service refused the image, or its output cannot be used."),
         False,
         "Read the message. The operator of that service can find the job in its log.",
     ),
     "processor_timeout": ErrorCode(
         "The external image processing service did not call back in time.",
         True,
-        "Retry. If it happens again, ask the operator whether the service is overloaded.",
+        ("Retry. If it happens again, ask the operator whether the service is overloaded."),
     ),
     "internal": ErrorCode(
         "The service failed.", True, "Retry; if it fails again, report it to the operator."

@@ -58,7 +58,7 @@ _PROBLEMS = (
     "/api/image/{filename}",
     name="image",
     tag=Tag.RESULTS,
-    summary="An output image; whoever knows its name may read it",
+    summary="An output image, readable by anyone who knows its name",
     parameters=(FILENAME,),
     answers=_ANSWERS,
     problems=_PROBLEMS,
