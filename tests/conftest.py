@@ -108,6 +108,13 @@ def origin() -> Iterator[Origin]:
         yield server
 
 
+@pytest.fixture
+def other_origin() -> Iterator[Origin]:
+    """A second host: the same address, another port."""
+    with running_origin() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def embedded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """`halftone up` with its embedded PostgreSQL and queue."""

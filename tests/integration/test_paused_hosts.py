@@ -15,7 +15,7 @@ from halftone_workers.http.paused_hosts import REFRESH_SECONDS
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.images import jpeg
-from tests.support.origin import Answer, Origin, running_origin
+from tests.support.origin import Answer, Origin
 from tests.support.runtime import running_runtime
 from tests.support.stored import query, store_request
 
@@ -24,12 +24,6 @@ from tests.support.stored import query, store_request
 def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
     with running_runtime(database_url, tmp_path, fetch_allow="127.0.0.0/8") as runtime:
         yield runtime
-
-
-@pytest.fixture
-def other_origin() -> Iterator[Origin]:
-    with running_origin() as server:
-        yield server
 
 
 def name_of(origin: Origin) -> str:
