@@ -11,7 +11,7 @@ import pytest
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.space import UploadSpace
-from tests.support.api import ONE_ROW
+from tests.support.api import ONE_ROW, multipart
 from tests.support.halftone import Service, running_separately
 from tests.support.postgres import TestPostgres
 
@@ -19,11 +19,7 @@ _IDLE_SECONDS = 3
 # The space is twice this and the form's overhead; one owner gets three quarters of it.
 _MAX_UPLOAD_BYTES = 1_000_000
 _FILE = ONE_ROW.encode() + b"\n" * 990_000
-_BODY = (
-    b'--frontier\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
-    + _FILE
-    + b"\r\n--frontier--\r\n"
-)
+_BODY = multipart(('name="file"; filename="a.csv"', _FILE))[1]
 _END = 10
 
 
