@@ -1,6 +1,6 @@
 """`python -m benchmarks quality`: bytes for the same visible quality, compared with other encoders.
 
-It uses real photographs, rendered ones, cut-outs and drawings. Each encoder gives a curve of bytes
+It uses real photographs, rendered cut-outs and a drawing. Each encoder gives a curve of bytes
 against SSIMULACRA2 and one against butteraugli's 3-norm, both scored against the lossless original.
 Compared are the bytes at the scores of Pillow's quality 50. CPU time covers everything from the
 shop's bytes to the result, the least of three runs. HALFTONE_BENCH_IMAGES=8 measures only that many
@@ -270,10 +270,15 @@ def _chosen(every: int = 1) -> list[Sample]:
     return samples[:: max(1, len(samples) // IMAGES)][:IMAGES]
 
 
+def _need(command: str, package: str) -> None:
+    """Raises SystemExit if the machine lacks a command of a Debian package."""
+    if not shutil.which(command):
+        raise SystemExit(f"This section needs {command}: apt-get install {package}")
+
+
 def jpegs() -> list[Figure]:
     """JPEG to JPEG: bytes at the scores of Pillow's quality 50, and CPU time; medians."""
-    if not shutil.which("butteraugli_main"):
-        raise SystemExit("This section needs butteraugli_main: apt-get install libjxl-devtools")
+    _need("butteraugli_main", "libjxl-devtools")
     samples = _chosen()
     curves = _curves(samples, list(JPEG_ENCODERS))
     figures = [Figure("photographs", len(samples), "")]
@@ -295,6 +300,8 @@ def modern() -> list[Figure]:
 
     It uses every fourth photograph, since AVIF takes seconds for each.
     """
+    _need("cwebp", "webp")
+    _need("avifenc", "libavif-bin")
     samples = _chosen(every=4)
     figures = []
     for encoders in MODERN_ENCODERS.values():

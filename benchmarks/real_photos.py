@@ -1,5 +1,4 @@
-"""Real photographs, drawings and screenshots, downloaded when a benchmark first needs them and
-never committed.
+"""Real photographs, downloaded when a benchmark first needs them and never committed.
 
 They come from Debian's wallpaper packages and scikit-image's data. Each is scaled down until the
 losses of its own compression no longer show, then saved as PNG (the reference for scores) and as
@@ -23,7 +22,6 @@ PACKAGES = (
     "lomiri-wallpapers-20.04",
     "mate-backgrounds",
     "plasma-workspace-wallpapers",
-    "ukui-wallpapers",
 )
 # All images at these paths are photographs, except those named in _DRAWN.
 _PHOTOGRAPHS = (
@@ -35,14 +33,6 @@ _PHOTOGRAPHS = (
 _DRAWN = ("analogpattern", "umang", "Autumn")
 # These were never JPEGs, so they keep their size.
 _SCIKIT_IMAGE = ("astronaut", "chelsea", "coffee", "motorcycle_left")
-_DRAWINGS = (
-    "lomiri-wallpapers-16.04/**/umang*.jpg",
-    "lomiri-wallpapers-20.04/**/Fossa*.jpg",
-    "lomiri-wallpapers-20.04/**/Painting*.jpg",
-    "plasma-workspace-wallpapers/**/Autumn/**/2560x1600.jpg",
-    "plasma-workspace-wallpapers/**/SafeLanding/**/5120x2880.jpg",
-    "ukui-wallpapers/**/*.*g",
-)
 # Sources are scaled down to at most this many pixels a side, and at least by this factor.
 _SIDE, _LARGEST_SCALE, SHOP_QUALITY = 1500, 0.6, 92
 
@@ -62,18 +52,24 @@ def photographs() -> list[Sample]:
 
     data = Path(skimage.__file__).parent / "data"
     small = (data / f"{name}.png" for name in _SCIKIT_IMAGE)
-    return _samples("photographs", chain(_found(_PHOTOGRAPHS, without=_DRAWN), small))
+    folder = FOLDER / "photographs"
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for source in chain(_found(), small):
+        name = _name_of(source)
+        sample = Sample(name, folder / f"{name}.png", folder / f"{name}.jpg")
+        if not sample.jpeg.exists():
+            scaled = _scaled_down(source)
+            scaled.save(sample.original, compress_level=1)
+            scaled.save(sample.jpeg, quality=SHOP_QUALITY)
+        samples.append(sample)
+    return sorted(samples, key=lambda sample: sample.name)
 
 
-def drawings() -> list[Sample]:
-    """Drawings, and screenshots of text and flat colours."""
-    return _samples("drawings", _found(_DRAWINGS, without=()))
-
-
-def _found(patterns: tuple[str, ...], without: tuple[str, ...]) -> Iterator[Path]:
-    for pattern in patterns:
+def _found() -> Iterator[Path]:
+    for pattern in _PHOTOGRAPHS:
         for path in sorted(_unpacked().glob(pattern)):
-            if not _name_of(path).startswith(without):
+            if not _name_of(path).startswith(_DRAWN):
                 yield path
 
 
@@ -101,21 +97,6 @@ def _unpack(package: str, target: Path) -> None:
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         subprocess.run(["dpkg-deb", "-x", archive, partial], check=True)
         partial.rename(target)
-
-
-def _samples(kind: str, sources: Iterator[Path]) -> list[Sample]:
-    folder = FOLDER / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    samples = []
-    for source in sources:
-        name = _name_of(source)
-        sample = Sample(name, folder / f"{name}.png", folder / f"{name}.jpg")
-        if not sample.jpeg.exists():
-            small = _scaled_down(source)
-            small.save(sample.original, compress_level=1)
-            small.save(sample.jpeg, quality=SHOP_QUALITY)
-        samples.append(sample)
-    return sorted(samples, key=lambda sample: sample.name)
 
 
 def _scaled_down(path: Path) -> Image.Image:

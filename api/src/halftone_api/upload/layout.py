@@ -71,12 +71,8 @@ class Layout:
         """
         return self.profile not in (NATIVE, MAPPED)
 
-    @property
-    def output_column(self) -> int | None:
-        """The file's existing column for output URLs, if any; the last one if there are several."""
-        return self.column_named(OUTPUT_COLUMN)
-
     def column_named(self, name: str) -> int | None:
+        """The column with this name, such as one for output URLs; the last one of several."""
         wanted = normal_name(name)
         found = [at for at, cell in enumerate(self.header) if normal_name(cell) == wanted]
         return found[-1] if found else None
