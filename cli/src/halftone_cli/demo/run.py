@@ -50,8 +50,8 @@ def run_demo(*, keep: bool) -> int:
 
     Raises DemoFailed and HalftoneError.
     """
-    # Like Ctrl-C: stop whatever was started.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    # Like Ctrl-C, which a shell's background job ignores: stop everything that was started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     secret = new_secret()
