@@ -50,12 +50,20 @@ def test_demo_in_json_is_the_status_and_the_webhook(tmp_path: Path) -> None:
     assert shown["request"]["failed_images"] == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo_that_is_kept_runs_until_it_is_interrupted(tmp_path: Path, number: int) -> None:
+# A shell's background job ignores SIGINT.
+IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGINT, []), (signal.SIGTERM, IN_THE_BACKGROUND)]
+)
+def test_demo_that_is_kept_runs_until_it_is_interrupted(
+    tmp_path: Path, number: int, how: list[str]
+) -> None:
     output = tmp_path / "demo.log"
     with output.open("w") as log:
         demo = subprocess.Popen(
-            [*COMMAND, "--keep"],
+            [*how, *COMMAND, "--keep"],
             cwd=tmp_path,
             env=environment(tmp_path) | {"PYTHONUNBUFFERED": "1"},
             stdout=log,
