@@ -140,7 +140,7 @@ def test_worker_lives_until_it_says_nothing_or_signs_off(engine: Engine) -> None
             report_worker(connection, report)
         assert [row.pid for row in live_workers(connection)] == [1, 2]
         assert read_backlog(connection).live_workers == 2
-        assert [row.products_in_hand for row in live_workers(connection)] == [3, 3]
+        assert [row.products_active for row in live_workers(connection)] == [3, 3]
         execute(engine, "UPDATE workers SET last_seen_at = now() - interval '31 s' WHERE pid = 1")
         assert [row.pid for row in live_workers(connection)] == [2]
         forget_worker(connection, second.id)

@@ -885,7 +885,7 @@ class Worker:
     id: str
     host: str
     pid: int
-    products_in_hand: int
+    products_active: int
     codec_processes: int
     codec_processes_busy: int
     images: int
@@ -905,7 +905,7 @@ class Worker:
             id=text_or_empty(data.get("id")),
             host=text_or_empty(data.get("host")),
             pid=number_or_zero(data.get("pid")),
-            products_in_hand=number_or_zero(data.get("products_in_hand")),
+            products_active=number_or_zero(data.get("products_active")),
             codec_processes=number_or_zero(data.get("codec_processes")),
             codec_processes_busy=number_or_zero(data.get("codec_processes_busy")),
             images=number_or_zero(data.get("images")),

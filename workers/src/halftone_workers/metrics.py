@@ -61,7 +61,7 @@ STORAGE_AWAY = Gauge(
     "halftone_storage_away",
     "1 while this worker cannot write the storage, so that its products wait; otherwise 0.",
 )
-PRODUCTS_ACTIVE = Gauge("halftone_products_in_hand", "Products that this worker works on now.")
+PRODUCTS_ACTIVE = Gauge("halftone_products_active", "Products that this worker works on now.")
 WEBHOOK_ATTEMPTS = Counter(
     "halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"]
 )

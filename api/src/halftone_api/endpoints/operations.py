@@ -48,7 +48,7 @@ class WorkerObject(TypedDict):
     id: Uuid
     host: str
     pid: int
-    products_in_hand: Count
+    products_active: Count
     codec_processes: Count
     codec_processes_busy: Count
     images: Annotated[Count, Field(description="Attempts that succeeded since it started.")]
@@ -178,7 +178,7 @@ def operations_now(request: Request) -> Operations:
                 "id": str(worker.id),
                 "host": worker.host,
                 "pid": worker.pid,
-                "products_in_hand": worker.products_in_hand,
+                "products_active": worker.products_active,
                 "codec_processes": worker.codec_processes,
                 "codec_processes_busy": worker.codec_processes_busy,
                 "images": worker.images,

@@ -187,7 +187,7 @@ def _workers(workers: "Sequence[LiveWorker]", now: "Totals") -> Table:
         table.add_row(
             escape(worker.host),
             str(worker.pid),
-            str(worker.products_in_hand),
+            str(worker.products_active),
             busy,
             _ago(worker.started_at, now),
         )

@@ -428,7 +428,8 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     _time("started_at", nullable=False),
     _time("last_seen_at", nullable=False),
-    Column("products_in_hand", Integer, nullable=False),
+    # The column keeps the name that workers of earlier versions write.
+    Column("products_in_hand", Integer, key="products_active", nullable=False),
     Column("codec_processes", Integer, nullable=False),
     Column("codec_processes_busy", Integer, nullable=False),
     # Since migration 0006: the worker's version, its image libraries' versions, its clock at the

@@ -32,7 +32,7 @@ class WorkerReport:
     id: UUID
     host: str
     pid: int
-    products_in_hand: int
+    products_active: int
     codec_processes: int
     codec_processes_busy: int
     version: str | None = None
@@ -70,7 +70,8 @@ class LiveWorker(WorkerReport):
 def live_workers(connection: Connection) -> list[LiveWorker]:
     """Workers that reported within ALIVE_SECONDS, the oldest first."""
     alive = workers.c.last_seen_at > func.now() - text(f"interval '{ALIVE_SECONDS} seconds'")
+    columns = (column.label(column.key) for column in workers.c)
     rows = connection.execute(
-        select(workers).where(alive).order_by(workers.c.started_at, workers.c.id)
+        select(*columns).where(alive).order_by(workers.c.started_at, workers.c.id)
     )
     return [LiveWorker(**row) for row in rows.mappings()]
