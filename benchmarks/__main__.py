@@ -5,12 +5,13 @@ results/SECTION.json.
 import argparse
 from collections.abc import Callable
 
-from benchmarks import beside, codec, page, quality, scale, stages, throughput, uploads
+from benchmarks import beside, codec, delta, page, quality, scale, stages, throughput, uploads
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "end-to-end": throughput.end_to_end,
     "beside": beside.beside_the_codec,
+    "delta": delta.unchanged_catalogue,
     "stages": stages.stages,
     "codec": codec.jpegs,
     "codec-png": codec.pngs,
