@@ -26,7 +26,10 @@ def test_database_holds_no_key_and_no_secret(api: Api) -> None:
         made = create_key(connection, "anna")
     answer = api.upload(
         ONE_ROW,
-        fields={"webhook_url": "http://shop.example/hook", "webhook_secret": secret},
+        fields={
+            "webhook_url": "http://bob:hunter2@shop.example/hook",
+            "webhook_secret": secret,
+        },
         headers={"Authorization": f"Bearer {made.secret}", "Idempotency-Key": "once"},
     )
     assert answer.status_code == 202
@@ -37,11 +40,14 @@ def test_database_holds_no_key_and_no_secret(api: Api) -> None:
         made.secret.removeprefix("ht_"),
         secret,
         secret.removeprefix("whsec_"),
+        "hunter2",
     ):
         assert told not in dump
         assert told.encode().hex() not in dump
-    (row,) = query(api.engine, "SELECT webhook_secret FROM requests")
-    assert SecretBox(api.settings.webhook_secret).open(row.webhook_secret) == secret
+    (row,) = query(api.engine, "SELECT webhook_secret, webhook_sealed_url FROM requests")
+    box = SecretBox(api.settings.webhook_secret)
+    assert box.open(row.webhook_secret) == secret
+    assert box.open(row.webhook_sealed_url) == "http://bob:hunter2@shop.example/hook"
 
 
 def test_secret_is_sealed_otherwise_each_time_and_opens_under_its_key_alone() -> None:

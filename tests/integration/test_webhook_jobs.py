@@ -11,15 +11,18 @@ from sqlalchemy import Engine
 from halftone_shared.db.outbox import EventKey, take_due_events
 from halftone_shared.db.webhook_events import Delivery, claim_event, record_delivery, replay_event
 from halftone_shared.model.addresses import FetchRule, parse_networks
+from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.states import WebhookStatus
+from halftone_shared.model.urls import without_password
 from halftone_workers.jobs import webhook
 from halftone_workers.jobs.active_product import ActiveProduct
 from halftone_workers.jobs.webhook import deliver_webhook
 from halftone_workers.sharing import NOBODY
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server, response
+from tests.support.origin import Origin
 from tests.support.runtime import running_runtime
-from tests.support.stored import claimed, finish, query, store_request
+from tests.support.stored import claimed, execute, finish, query, store_request
 
 LOOPBACK = FetchRule(parse_networks(["127.0.0.0/8"]))
 
@@ -71,6 +74,27 @@ def test_unexpected_failure_counts_as_an_attempt(
         deliver_webhook(runtime, due.event_id, due.attempt)
     (event,) = query(engine, "SELECT status, step, lease_until, last_error FROM webhook_events")
     assert tuple(event) == ("pending", 1, None, "Something went wrong on our side.")
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_password_in_the_url_reaches_the_receiver(
+    database_url: str, engine: Engine, tmp_path: Path, origin: Origin, is_sealed: bool
+) -> None:
+    """Requests of versions before 0006 hold it in the clear."""
+    url = origin.serve("/hook", b"").replace("http://", "http://anna:hunter2@")
+    with running_runtime(database_url, tmp_path, fetch_allow=LOOPBACK) as runtime:
+        due = _due_event(engine, url)
+        if is_sealed:
+            execute(
+                engine,
+                "UPDATE requests SET webhook_url = :shown, webhook_sealed_url = :sealed",
+                shown=without_password(url),
+                sealed=SecretBox(runtime.settings.webhook_secret).seal(url),
+            )
+        deliver_webhook(runtime, due.event_id, due.attempt)
+    ((_, headers, body),) = origin.posts
+    assert headers["authorization"] == "Basic YW5uYTpodW50ZXIy"
+    assert b"hunter2" not in body
 
 
 def test_delivery_is_recorded_once_however_often_it_is_told(engine: Engine) -> None:

@@ -190,6 +190,9 @@ CREATE TABLE paused_hosts (
     CONSTRAINT pk_paused_hosts PRIMARY KEY (host)
 );
 
+-- The whole webhook URL, sealed, if it contains a password. Requests of before keep it in the URL.
+ALTER TABLE requests ADD COLUMN webhook_sealed_url TEXT;
+
 -- The marker of each storage folder.
 CREATE TABLE storages (
     url TEXT NOT NULL,
@@ -211,6 +214,7 @@ CREATE TABLE host_figures (
 
 # Before 0006 the column was written but never read.
 DOWNGRADE = """
+ALTER TABLE requests DROP COLUMN webhook_sealed_url;
 DROP TABLE storages;
 DROP TABLE paused_hosts;
 DROP TABLE host_figures;

@@ -33,6 +33,7 @@ from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.states import Status
 from halftone_shared.model.status_object import RequestLinks, request_links
+from halftone_shared.model.urls import without_password
 from halftone_shared.presets import contradictions, load_presets
 from halftone_shared.runtime.tracing import span
 
@@ -119,6 +120,7 @@ class Intake:
     ) -> Accepted:
         """Write each row as soon as it is checked."""
         sample = None if upload.sample is None else self._measure(table, layout, upload)
+        webhook_url = upload.webhook_url and without_password(upload.webhook_url)
         request = NewRequest(
             id=uuid4(),
             owner_id=owner_id,
@@ -128,7 +130,10 @@ class Intake:
             csv_delimiter=layout.delimiter,
             csv_layout=layout.to_json(),
             sample=None if sample is None else sample.to_json(),
-            webhook_url=upload.webhook_url,
+            webhook_url=webhook_url,
+            webhook_sealed_url=None
+            if webhook_url == upload.webhook_url
+            else self.secret_box.seal(upload.webhook_url or ""),
             webhook_secret=None
             if upload.webhook_secret is None
             else self.secret_box.seal(upload.webhook_secret),

@@ -54,6 +54,7 @@ class NewRequest:
     image_key: UUID = field(default_factory=uuid4)
     csv_layout: dict[str, Any] | None = None
     sample: dict[str, int] | None = None
+    webhook_sealed_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ def insert_request(connection: Connection, request: NewRequest) -> Iterator[Prod
             total_images=0,
             open_shards=1,
             webhook_url=request.webhook_url,
+            webhook_sealed_url=request.webhook_sealed_url,
             webhook_secret=request.webhook_secret,
             trace_id=request.trace_id,
             fresh=request.fresh,

@@ -154,8 +154,11 @@ requests = Table(
     # Set by a cancellation: no more products are handed out or claimed, and unfinished ones become
     # CANCELLED.
     _time("cancel_requested_at"),
+    # With its password hidden; the whole URL is then sealed (secret_box.py). Requests of versions
+    # before 0006 have their password here.
     Column("webhook_url", Text),
-    # Sealed: see secret_box.py.
+    Column("webhook_sealed_url", Text),
+    # Sealed.
     Column("webhook_secret", Text),
     # The upload's X-Request-Id: one ID to grep for, from the upload to the webhook.
     Column("trace_id", Text),

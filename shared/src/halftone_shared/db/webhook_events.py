@@ -29,7 +29,7 @@ DELIVERY_LEASE_SECONDS = 20
 class DueEvent:
     """An event that this worker claimed at `claimed_at`. `attempt` counts all attempts from 1,
     `step` those of the current schedule from 0. `due_at` is when this attempt was due: a replay
-    changes it.
+    changes it. `sealed_url` is set if the URL has a password, which `url` then does not show.
     """
 
     id: UUID
@@ -42,6 +42,7 @@ class DueEvent:
     sealed_secret: str | None
     body: str
     trace_id: str | None = None
+    sealed_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ _CLAIM = text(
       AND request.id = event.request_id
     RETURNING event.id, event.request_id, event.attempts, event.step, event.next_attempt_at,
               now() AS claimed_at,
-              event.body, request.webhook_url, request.webhook_secret, request.trace_id
+              event.body, request.webhook_url, request.webhook_sealed_url, request.webhook_secret,
+              request.trace_id
     """
 )
 
@@ -118,6 +120,7 @@ def claim_event(
         sealed_secret=row.webhook_secret,
         body=row.body,
         trace_id=row.trace_id,
+        sealed_url=row.webhook_sealed_url,
     )
 
 

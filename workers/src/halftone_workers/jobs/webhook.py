@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID
 
 import httpx
@@ -22,6 +23,7 @@ from halftone_shared.errors import SecretUnreadable
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.signing import signed_headers
 from halftone_shared.model.states import WebhookStatus
+from halftone_shared.model.urls import without_password
 from halftone_shared.runtime.tracing import mark_failed, span
 from halftone_workers.errors import BadHttp, BlockedAddress, HostBusy, HostDown, HostNotFound
 from halftone_workers.http.client import OutgoingHttp
@@ -151,17 +153,16 @@ def _hand_back(runtime: Runtime, event: DueEvent, seconds: float) -> None:
     delay = seconds * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
     runtime.persist(lambda connection: hand_back_event(connection, event, delay))
     count_waiting_delivery()
-    log.info("webhook waits", seconds=round(delay, 1), url=event.url)
+    log.info("webhook waits", seconds=round(delay, 1), url=without_password(event.url))
 
 
 def _deliver(runtime: Runtime, event: DueEvent, who: Who) -> tuple[Delivery, float | None]:
     own_secret = runtime.settings.webhook_secret
+    box = SecretBox(own_secret)
     try:
-        secret = (
-            own_secret
-            if event.sealed_secret is None
-            else SecretBox(own_secret).open(event.sealed_secret)
-        )
+        secret = own_secret if event.sealed_secret is None else box.open(event.sealed_secret)
+        if event.sealed_url is not None:
+            event = replace(event, url=box.open(event.sealed_url))
     except SecretUnreadable:
         error = (
             "The client's secret was sealed under another HALFTONE_WEBHOOK_SECRET than this"
