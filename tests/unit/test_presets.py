@@ -100,6 +100,37 @@ def test_product_that_cannot_be_measured_is_a_warning_that_says_so(name: str) ->
     assert all(check.message.startswith("Not measured, because") for check in shares)
 
 
+@pytest.mark.parametrize(
+    ("quality", "optimised", "action", "outcome"),
+    [
+        (92, False, "compressed", "pass"),
+        (60, False, "compressed", "warn"),
+        (60, True, "kept_original", "warn"),
+    ],
+)
+def test_quality_is_at_most_that_of_the_source_jpeg(
+    quality: int, optimised: bool, action: str, outcome: str
+) -> None:
+    source = encoded(picture((900, 900)), quality=quality, optimize=optimised)
+    result = made(source, "ebay", quality=95)
+    assert result.action == action
+    (check,) = (check for check in result.checks if check.rule == "quality")
+    assert check.result == outcome
+    assert f"Its quality is {quality};" in check.message
+
+
+def test_quality_of_another_kept_original_is_a_warning_that_says_so() -> None:
+    (check,) = (
+        check
+        for check in check_image(
+            replace(GOOD, quality=None, format="GIF"), load_presets()["ebay"], TODAY
+        )
+        if check.rule == "quality"
+    )
+    assert check.result == "warn"
+    assert check.message.startswith("Not measured, because the original was kept as GIF")
+
+
 def test_wrong_file_is_named() -> None:
     with pytest.raises(ValueError, match="'mine' is wrong"):
         read_preset("mine", 'title = "x"')

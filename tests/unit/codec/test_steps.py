@@ -3,6 +3,7 @@ them.
 """
 
 import io
+import itertools
 from typing import Any
 
 import pytest
@@ -262,6 +263,42 @@ def test_trimmed_box_is_that_of_libvips() -> None:
     assert abs(result.height - height) <= 2
     assert left
     assert top
+
+
+def _with_soft_shadow(mode: str) -> Image.Image:
+    """A dark square of 100 pixels, and right of it a shadow that fades over 160 pixels."""
+    fading = Image.linear_gradient("L").rotate(-90).resize((160, 100))
+    darkness = Image.new("L", (400, 200))
+    darkness.paste(fading.point([level // 4 for level in range(256)]), (150, 50))
+    darkness.paste(255, (50, 50, 150, 150))
+    if mode == "RGBA":
+        clear = Image.new("RGBA", darkness.size)
+        clear.putalpha(darkness)
+        return clear
+    return ImageChops.invert(darkness).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_soft_shadow_fades_out_where_trim_cuts_it(mode: str) -> None:
+    source = _with_soft_shadow(mode)
+    result = made(encoded(source, "PNG"), trim=20, quality=95)
+    image = on_ground("white", shown(result).convert("RGBA")).convert("L")
+    # The box at this tolerance is 210 pixels wide; the shadow gets a margin of 4 % at the right.
+    assert image.height == 100
+    assert 210 <= image.width <= 222
+    levels = image.crop((0, 50, image.width, 51)).tobytes()
+    assert levels[-1] >= 253
+    steps = [abs(a - b) for a, b in itertools.pairwise(levels[105:])]
+    assert max(steps) <= 6
+    assert difference(image.crop((0, 0, 100, 100)), Image.new("L", (100, 100))) < 3
+
+
+def test_noise_in_the_border_is_no_shadow() -> None:
+    noise = Image.effect_noise((400, 200), 5).point([240 + (n - 128) // 2 for n in range(256)])
+    noise.paste(240, (0, 0, 1, 1))
+    noise.paste(0, (50, 50, 150, 150))
+    result = made(encoded(noise, "PNG"), trim=20, format="webp", quality=95)
+    assert (result.width, result.height) == (100, 100)
 
 
 def test_image_of_one_colour_is_not_trimmed_away() -> None:

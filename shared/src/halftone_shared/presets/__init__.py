@@ -151,7 +151,8 @@ class Measured:
 
     `white_share`: the share of its outermost pixels that are white, 0–1. `product_share`: the
     larger of the shares of width and height inside a border of one colour; None without such a
-    border. `quality`: the encoder's, None if the original was kept.
+    border. `quality`: the encoder's, or that of a kept JPEG's tables; None if another original was
+    kept.
     """
 
     width: int
@@ -265,12 +266,11 @@ def _srgb(measured: Measured, _: Rule) -> Judgement:
 
 
 def _min_quality(measured: Measured, rule: Rule) -> Judgement:
+    wanted = f"at least {int(rule.value)} is advised"
     if measured.quality is None:
-        return True, "The original was kept, in its own quality."
-    message = (
-        f"It was written at quality {measured.quality}; at least {int(rule.value)} is advised."
-    )
-    return measured.quality >= rule.value, message
+        kept = f"the original was kept as {measured.format}, which does not tell its quality"
+        return None, f"Not measured, because {kept}; {wanted}."
+    return measured.quality >= rule.value, f"Its quality is {measured.quality}; {wanted}."
 
 
 _JUDGES: dict[RuleKind, Callable[[Measured, Rule], Judgement]] = {

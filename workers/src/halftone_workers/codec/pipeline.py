@@ -25,16 +25,17 @@ from halftone_workers.codec.decoding import decode
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.encoding import Encoded, encode_frames, requantise_jpeg
 from halftone_workers.codec.exif import read_exif
-from halftone_workers.codec.measuring import measure
+from halftone_workers.codec.measuring import jpeg_quality, measure
 from halftone_workers.codec.opening import Source, decoding, opened
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.processed import judged
-from halftone_workers.codec.steps.crop import crop, trim
+from halftone_workers.codec.steps.crop import crop
 from halftone_workers.codec.steps.filters import apply_filters
 from halftone_workers.codec.steps.job import Job, in_mixable_colours
 from halftone_workers.codec.steps.pad import flatten, pad
 from halftone_workers.codec.steps.preset import to_srgb, whiten
 from halftone_workers.codec.steps.resize import resize, target_size
+from halftone_workers.codec.steps.trim import trim
 from halftone_workers.codec.steps.watermark import watermark
 from halftone_workers.codec.stripping import strip, tells_place
 from halftone_workers.errors import ImageRefused
@@ -257,6 +258,10 @@ class _Image:
         quality = None if is_kept else plan.options.quality
         with decoding():
             measured = measure(data, result.format, quality)
+            if quality is not None and plan.stays_jpeg(self.source):
+                # Writing a JPEG again does not bring back what its first encoder left out.
+                quality = min(quality, jpeg_quality(self.source.image))
+                measured = replace(measured, quality=quality)
         # A white frame around a picture does not count as a white background.
         measured = replace(measured, white_share=min(measured.white_share, most_white_share))
         today = datetime.now(UTC).date()
