@@ -5,7 +5,6 @@ import csv
 import io
 import re
 import time
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -95,31 +94,6 @@ def test_missing_columns_are_named() -> None:
     }
     shown = '{"key": "S. No", "name": "Name", "images": ["Input Image Urls"]}'
     assert f"columns={shown}" in refused.detail
-
-
-@pytest.mark.parametrize(
-    ("table", "suggested", "said"),
-    [
-        ("Price list\n\nCode,Title,Foto\nA,Mug,{url}\n",
-         {"key": "Code", "name": "Title", "images": ["Foto"]}, "on line 3"),
-        ("A,Mug,{url}\nB,Cup,{url}\n", {"key": 1, "images": [3]}, "the file has no header"),
-        ("Code,Link,Foto\nA,http://shop.example/p/1,{url}\n",
-         {"key": "Code", "images": ["Foto"]}, "Cells with URLs are in 'Link', 'Foto'"),
-        ("Product Name,Input Image Urls\nMug,{url}\n",
-         {"name": "Product Name", "images": ["Input Image Urls"]}, "no column 'Serial Number'"),
-        ("Code,Foto\nA,img/a.jpg\n", {"key": "Code", "images": ["Foto"]}, "also send base_url"),
-        ("Code|Title|Foto\nA|Mug|{url}\n", None, "separated by '|'"),
-        ("Code,Title\nA,Mug\n", None, "No column has image URLs in the first 200 rows"),
-    ],
-    ids=["title above", "no header", "links to pages", "no serial", "paths", "bars", "no images"],
-)  # fmt: skip
-def test_misfit_is_refused_with_the_columns_that_would_take_it(
-    table: str, suggested: dict[str, Any] | None, said: str
-) -> None:
-    refused = refusal_of(table.replace("{url}", URL))
-    assert refused.code == "missing_columns"
-    assert refused.members["suggested_columns"] == suggested
-    assert said in refused.detail
 
 
 @pytest.mark.parametrize(

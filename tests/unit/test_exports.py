@@ -20,8 +20,8 @@ from halftone_api.upload.layout import Layout
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
 from halftone_api.upload.profiles import PROFILES
-from halftone_api.upload.recognition import MappedColumns, Wanted
 from halftone_api.upload.table import Row
+from halftone_api.upload.wanted import MappedColumns, Wanted
 from halftone_shared.db.other_rows import OtherRowAt
 from halftone_shared.db.products import ProductRow
 from halftone_shared.db.requests import NewProduct, OtherRow

@@ -19,8 +19,8 @@ from halftone_api.output.workbook import DoesNotFit, write_workbook
 from halftone_api.upload.layout import Layout
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
-from halftone_api.upload.recognition import Wanted
 from halftone_api.upload.table import Row, Table
+from halftone_api.upload.wanted import Wanted
 from halftone_shared.db.requests import NewProduct
 from tests.support.workbooks import handmade, rows_of_workbook, sheet_xml, text_cell, workbook
 

@@ -39,6 +39,9 @@ _PARTS = re.compile(
 _LINE_BREAKS = re.compile(r"[\t\r\n]+")
 _PATH = re.compile(r"[^,|;]*\.[A-Za-z0-9]{2,5}", re.ASCII)
 _PATH_SEPARATOR = re.compile(r"[,|;\r\n]")
+_WEB_ADDRESS = re.compile(r"(?:https?|ftp)://|^\s*//[^\s/.]+\.[^\s/]", re.IGNORECASE)
+# Pictures embedded in a cell instead of a URL, as Odoo exports them.
+_IMAGE_DATA = re.compile(r"data:image/|[A-Za-z0-9+/\r\n]{200}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,12 @@ def replace_urls(cell: str, replacements: Sequence[str | None], rules: CellRules
 
 def has_url(cell: str) -> bool:
     """Whether a web address begins somewhere in the cell."""
-    return "://" in cell and bool(re.search(r"(?:https?|ftp)://", cell, re.IGNORECASE))
+    return "//" in cell and bool(_WEB_ADDRESS.search(cell))
+
+
+def is_image_data(cell: str) -> bool:
+    """Whether the cell holds a picture itself, not its URL."""
+    return bool(_IMAGE_DATA.match(cell))
 
 
 def is_path(cell: str) -> bool:

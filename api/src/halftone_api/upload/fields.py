@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from halftone_api.upload.layout import NATIVE
 from halftone_api.upload.profiles import PROFILES
-from halftone_api.upload.recognition import AUTO
 from halftone_api.upload.text_rows import ENCODINGS
+from halftone_api.upload.wanted import AUTO
 from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.options import IMAGE_OPTIONS, default_of
 from halftone_shared.model.signing import MIN_SECRET_BYTES

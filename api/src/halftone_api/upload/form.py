@@ -19,9 +19,10 @@ from halftone_api.endpoints.parameters import whole_number
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.fields import FIELDS, MAX_SAMPLE, PROFILE_CHOICES
 from halftone_api.upload.opening import Reading
-from halftone_api.upload.recognition import AUTO, MAX_COLUMNS, MappedColumns, Wanted
+from halftone_api.upload.recognition import MAX_COLUMNS
 from halftone_api.upload.space import UploadRoom
 from halftone_api.upload.text_rows import ENCODINGS
+from halftone_api.upload.wanted import AUTO, MappedColumns, Wanted
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.options import (
     ImageOptions,

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from halftone_api.upload.cells import NO_RULES, CellRules
 from halftone_api.upload.profiles.profile import normal_name
-from halftone_api.upload.table import FileKind, Row
+from halftone_api.upload.table import Beginning, FileKind, Row
 
 NATIVE = "native"
 MAPPED = "columns"
@@ -115,6 +115,23 @@ class Layout:
             "above": [Row(**row) for row in stored["above"]],
         }
         return cls(**{**stored, **rebuilt, "header": header, "delimiter": delimiter})
+
+
+def header_layout(beginning: Beginning, at: int) -> Layout:
+    """The layout of a table whose header is this row; its columns are still to be found."""
+    row = beginning.rows[at]
+    return Layout(
+        profile=MAPPED,
+        kind=beginning.kind,
+        delimiter=beginning.delimiter,
+        header=row.cells,
+        header_kinds=row.kinds,
+        header_line=row.line,
+        above=tuple(beginning.rows[:at]),
+        keys=(),
+        names=(),
+        images=(),
+    )
 
 
 def column_reference(header: Sequence[str], column: int) -> str | int:

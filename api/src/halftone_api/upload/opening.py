@@ -8,9 +8,10 @@ from typing import BinaryIO
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.layout import Layout
-from halftone_api.upload.recognition import Wanted, fits, recognise
+from halftone_api.upload.recognition import fits, recognise
 from halftone_api.upload.table import Table
 from halftone_api.upload.text_rows import TextTable
+from halftone_api.upload.wanted import Wanted
 from halftone_api.upload.workbook import Workbook
 
 _ZIP = b"PK\x03\x04"

@@ -14,9 +14,9 @@ from itertools import dropwhile
 from typing_extensions import TypedDict
 
 from halftone_api.errors import Problem, ProblemCode
-from halftone_api.upload.cells import read_urls
+from halftone_api.upload.cells import is_image_data, read_urls
 from halftone_api.upload.layout import Layout
-from halftone_api.upload.recognition import refuse_duplicate_columns
+from halftone_api.upload.native_columns import refuse_duplicate_columns
 from halftone_api.upload.table import FileKind, Row, Table
 from halftone_shared.db.requests import NewProduct, OtherRow
 from halftone_shared.model.image_formats import EXTENSIONS
@@ -40,8 +40,6 @@ _TWO_URLS = (
     "It is read as one URL. If it is several, write each with https:// in front, or send base_url"
     " where they are paths."
 )
-# Pictures embedded in a cell instead of a URL, as Odoo exports them.
-_IMAGE_DATA = re.compile(r"(?:data:image/|[A-Za-z0-9+/\r\n]{200})")
 
 
 @dataclass(frozen=True)
@@ -254,7 +252,7 @@ class ProductFile:
         self, line: int, cell: str, wrong: Sequence[tuple[int, str, str]], urls: int
     ) -> None:
         for column, url, _ in wrong:
-            if len(url) > MAX_URL_CHARACTERS and not _IMAGE_DATA.match(url):
+            if len(url) > MAX_URL_CHARACTERS and not is_image_data(url):
                 message = f"A URL has at most {MAX_URL_CHARACTERS} characters, this one {len(url)}."
                 self.error(line, column, "field_too_long", message, url)
                 return
@@ -284,7 +282,7 @@ def no_images(layout: Layout, file: ProductFile) -> Problem:
 
 def _better_advice(url: str) -> str | None:
     """Advice for a cell that holds something other than a URL."""
-    if _IMAGE_DATA.match(url):
+    if is_image_data(url):
         return "The cell holds the picture itself. Export URLs instead of images."
     if "://" in url and not _STARTS_WITH_SCHEME.match(url):
         return "There is other text around the URL. Leave only the URL in the cell."

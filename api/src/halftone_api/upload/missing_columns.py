@@ -1,0 +1,248 @@
+"""The refusal of a table whose header is not known: what it has, and what to send so that it is
+read.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from halftone_api.errors import Problem, ProblemCode
+from halftone_api.upload.cells import has_url
+from halftone_api.upload.column_contents import ColumnContents, contents_of
+from halftone_api.upload.layout import NATIVE, Layout, column_reference, header_layout
+from halftone_api.upload.likely_header import likely_header
+from halftone_api.upload.listing import MAX_SHOWN_COLUMNS, cut, listed
+from halftone_api.upload.native_columns import NATIVE_COLUMNS, native_name
+from halftone_api.upload.profiles.profile import normal_name
+from halftone_api.upload.table import Beginning, Table
+from halftone_api.upload.wanted import AUTO, Wanted, positions
+
+# Columns that usually identify a product, best first.
+_LIKELY_KEYS = (
+    "sku", "handle", "product code", "code", "reference", "article number", "artikelnummer",
+    "item number", "product id", "id", "ean", "gtin", "key",
+)  # fmt: skip
+_LIKELY_NAMES = (
+    "title", "name", "product name", "product title", "titel", "description", "bezeichnung",
+    "product", "nombre", "nom", "nome",
+)  # fmt: skip
+_PICTURE_NAME = re.compile(
+    r"image|img|pic|photo|foto|bild|imagen|afbeelding|immagin|zdj|media", re.IGNORECASE
+)
+_BAR = "|"
+
+# Recognises these rows as a known export.
+Recognise = Callable[[Sequence[Beginning]], Layout | None]
+
+
+def missing_columns(
+    table: Table, beginnings: Sequence[Beginning], wanted: Wanted, recognise: Recognise
+) -> Problem:
+    """The problem to raise: the missing columns, the columns found, those with URLs, and a
+    suggested `columns`.
+    """
+    misfit = _misfit(table, beginnings, wanted, recognise)
+    suggestion = misfit.suggestion
+    header = misfit.layout.header
+    return Problem(
+        ProblemCode.MISSING_COLUMNS,
+        " ".join([_what_is_missing(misfit), f"It has {listed(header)}.", _advice(misfit)]),
+        columns=misfit.missing,
+        found_columns=[cut(cell) for cell in header[:MAX_SHOWN_COLUMNS]],
+        url_columns=[cut(header[at]) for at in misfit.contents.images[:MAX_SHOWN_COLUMNS]],
+        suggested_columns=suggestion,
+    )
+
+
+@dataclass(frozen=True)
+class _Misfit:
+    """A table without a known header. `layout` is that of its likeliest header, and `known` the
+    layout of a known export if the form asked for something else.
+    """
+
+    sheet: str | None
+    wanted: Wanted
+    layout: Layout
+    contents: ColumnContents
+    known: Layout | None
+    separated_by_bars: bool
+
+    @property
+    def missing(self) -> list[str]:
+        names = [normal_name(cell) for cell in self.layout.header]
+        wanted = self.wanted
+        if wanted.columns is not None:
+            absent = [one for one in wanted.columns.all if positions(names, one) is None]
+            return [cut(str(one)) for one in absent]
+        if wanted.profile not in (AUTO, NATIVE):
+            return []
+        standard = set(map(native_name, names))
+        return [name for name in NATIVE_COLUMNS if name not in standard]
+
+    @property
+    def separated_by_spaces(self) -> bool:
+        header = self.layout.header
+        return len(header) == 1 and len(re.findall(r" {2,}", header[0].strip())) > 1
+
+    @property
+    def has_header(self) -> bool:
+        return not any(map(has_url, self.layout.header))
+
+    @property
+    def suggestion(self) -> dict[str, Any] | None:
+        """The `columns` that read the table; None if it has no images."""
+        header = self.layout.header
+        images = self._likely_images()
+        if not images or self.separated_by_spaces:
+            return None
+        names = [normal_name(cell) for cell in header]
+        others = [at for at in range(len(names)) if at not in images and names[at]]
+        key = _likely(names, others, _LIKELY_KEYS)
+        name = _likely(names, [at for at in others if at != key], _LIKELY_NAMES)
+        if key is None:
+            key = min((at for at in others if at != name), default=None)
+        shown = {
+            role: self._reference(column)
+            for role, column in (("key", key), ("name", name))
+            if column is not None
+        }
+        return {**shown, "images": [self._reference(at) for at in images[:MAX_SHOWN_COLUMNS]]}
+
+    def _likely_images(self) -> Sequence[int]:
+        """The columns that are called or look like images, not like links to pages; all columns
+        with URLs if none does.
+        """
+        header, contents = self.layout.header, self.contents
+        likely = [
+            at
+            for at in contents.images
+            if at in contents.pictures or at in contents.paths or _PICTURE_NAME.search(header[at])
+        ]
+        return likely or contents.images
+
+    def _reference(self, column: int) -> str | int:
+        # A file without a header gets one first, so only numbers can be right.
+        return column_reference(self.layout.header, column) if self.has_header else column + 1
+
+
+def _misfit(
+    table: Table, beginnings: Sequence[Beginning], wanted: Wanted, recognise: Recognise
+) -> _Misfit:
+    beginning, at = likely_header(beginnings)
+    known = recognise(beginnings)
+    bars = None if len(beginning.rows[at].cells) > 1 else _split_by_bars(table, len(beginning.rows))
+    if bars is not None:
+        known = recognise([bars])
+        beginning, at = likely_header([bars])
+    layout = header_layout(beginning, at)
+    return _Misfit(
+        sheet=table.sheet,
+        wanted=wanted,
+        layout=layout,
+        contents=contents_of(table, layout),
+        known=known,
+        separated_by_bars=bars is not None,
+    )
+
+
+def _split_by_bars(table: Table, rows: int) -> Beginning | None:
+    """The first rows if bars separate their columns, as in some exports."""
+    try:
+        first = list(islice((row for row in table.rows(_BAR) if not row.is_blank), rows))
+    except Problem:
+        return None
+    with_bars = sum(len(row.cells) > 2 for row in first)
+    return Beginning(table.kind, _BAR, first) if 2 * with_bars > len(first) else None
+
+
+def _likely(names: Sequence[str], among: Sequence[int], words: Sequence[str]) -> int | None:
+    return next((at for word in words for at in among if names[at] == word), None)
+
+
+def _what_is_missing(misfit: _Misfit) -> str:
+    wanted = misfit.wanted
+    sheet = "" if misfit.sheet is None else f" of the sheet {misfit.sheet!r}"
+    header = f"The header on line {misfit.layout.header_line}{sheet}"
+    if not misfit.has_header:
+        return f"The file has no header: line {misfit.layout.header_line}{sheet} has a URL."
+    if wanted.columns is not None:
+        missing = listed(misfit.missing)
+        return f"{header} has no column {missing}, which the form field 'columns' names."
+    if wanted.profile not in (AUTO, NATIVE):
+        return f"{header} is not that of the profile {wanted.profile!r}."
+    if not misfit.missing:
+        return f"{header} has every column of the native CSV, but must be the first row."
+    return (
+        f"{header} has no column {listed(misfit.missing)}. halftone needs"
+        f" {listed(NATIVE_COLUMNS)}, or the columns of an export that it knows."
+    )
+
+
+def _advice(misfit: _Misfit) -> str:
+    steps = [*_changes_of_the_file(misfit), *_fields_to_send(misfit)]
+    if not steps:
+        return _without_images(misfit)
+    named = misfit.contents.images if misfit.suggestion and misfit.known is None else []
+    found = listed([misfit.layout.header[at] for at in named])
+    where = f"Cells with URLs are in {found}. " if named and misfit.has_header else ""
+    return f"{where}To take the file, {', and '.join(steps)}."
+
+
+def _changes_of_the_file(misfit: _Misfit) -> list[str]:
+    changes = []
+    if misfit.separated_by_bars:
+        changes.append("write the line sep=| above the first one, since '|' separates its columns")
+    if not misfit.has_header:
+        changes.append("write a line with the names of the columns above its first row")
+    if misfit.contents.without_scheme and not misfit.contents.urls:
+        changes.append("write https:// in front of each URL, which begins with www. now")
+    return changes
+
+
+def _fields_to_send(misfit: _Misfit) -> list[str]:
+    wanted, contents = misfit.wanted, misfit.contents
+    if misfit.known is not None:
+        return [f"send profile={misfit.known.profile}, or no profile"]
+    suggestion = misfit.suggestion
+    if suggestion is None:
+        return []
+    alone = "" if wanted.profile == AUTO else f", without profile={wanted.profile}"
+    fields = [f"send the form field columns={json.dumps(suggestion, ensure_ascii=False)}{alone}"]
+    if not contents.urls and not contents.without_scheme:
+        fields.append(
+            "send base_url with the address that the paths in these cells are below, such as"
+            " https://shop.example/media/"
+        )
+    return fields
+
+
+def _without_images(misfit: _Misfit) -> str:
+    layout, contents = misfit.layout, misfit.contents
+    if contents.data:
+        holding = listed([layout.header[at] for at in sorted(contents.data)])
+        return f"{holding} holds the pictures themselves. Export their URLs instead."
+    if misfit.separated_by_spaces:
+        return (
+            "Its columns seem to be separated by spaces. Separate them by commas, semicolons or"
+            " tabs."
+        )
+    if contents.rows == 0:
+        return "It has no row below the header."
+    return (
+        f"None of its {contents.rows} rows has an image URL or a path to a picture. Add a column"
+        " with the URLs, such as 'Image', and send the form field"
+        f" columns={_with_an_image_column(misfit)}."
+    )
+
+
+def _with_an_image_column(misfit: _Misfit) -> str:
+    """`columns` for the table when it has got the image column that it lacks."""
+    header = [normal_name(cell) for cell in misfit.layout.header]
+    named = [at for at in range(len(header)) if header[at]]
+    key = _likely(header, named, _LIKELY_KEYS)
+    key = min(named, default=None) if key is None else key
+    known = {} if key is None else {"key": cut(str(column_reference(misfit.layout.header, key)))}
+    return json.dumps({**known, "images": ["Image"]}, ensure_ascii=False)
