@@ -1,6 +1,7 @@
 # Four images from one file: api, workers, migrate, commands. Each holds its own distribution, what
 # that needs, and nothing else.
 #   docker build --target api -t halftone-api .
+# Two builds of one commit on one base give the same layers (docs/how-to/operate.md, Images).
 # Another base with the same Python works too: --build-arg PYTHON_IMAGE=…
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
@@ -11,7 +12,10 @@ ENV UV_PROJECT_ENVIRONMENT=/app \
     UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    UV_NO_CACHE=1
+    UV_NO_CACHE=1 \
+    UV_NO_INSTALLER_METADATA=1 \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
+    CFLAGS=-g0
 COPY pyproject.toml uv.lock ./
 COPY shared shared
 COPY db db
@@ -25,8 +29,16 @@ COPY samples samples
 FROM build AS build-api
 RUN uv sync --frozen --no-dev --no-editable --package halftone-api
 
+# The JPEG accelerator is compiled here. The workers' image gets the library that it uses, and no
+# compiler.
 FROM build AS build-workers
-RUN uv sync --frozen --no-dev --no-editable --package halftone-workers
+# hadolint ignore=DL3008
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends gcc libc6-dev libjpeg62-turbo-dev \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+RUN LDFLAGS=-Wl,-rpath,/app/lib \
+    uv sync --frozen --no-dev --no-editable --package halftone-workers --extra jpeg \
+    && install --mode 644 /usr/lib/*/libjpeg.so.62 /app/lib/
 
 FROM build AS build-migrate
 RUN uv sync --frozen --no-dev --no-editable --package halftone-db
@@ -35,15 +47,10 @@ FROM build AS build-commands
 RUN uv sync --frozen --no-dev --no-editable --package halftone
 
 FROM ${PYTHON_IMAGE} AS runtime
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="halftone" \
-      org.opencontainers.image.description="Makes the images of product catalogues smaller" \
-      org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 # The storage volume is made with this owner, so that API and workers may both use it.
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin halftone \
+# SOURCE_DATE_EPOCH keeps the date of the build out of /etc/shadow.
+RUN SOURCE_DATE_EPOCH=0 useradd --uid 10001 --no-create-home --no-log-init \
+        --shell /usr/sbin/nologin halftone \
     && install --directory --owner halftone --group halftone /storage
 ENV PATH=/app/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -51,6 +58,13 @@ ENV PATH=/app/bin:$PATH \
 USER 10001:10001
 WORKDIR /
 STOPSIGNAL SIGTERM
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="halftone" \
+      org.opencontainers.image.description="Makes the images of product catalogues smaller" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
 FROM runtime AS api
 COPY --from=build-api /app /app

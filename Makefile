@@ -5,7 +5,7 @@ RUN := .venv/bin/
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos containers bench profile chart check generate format secrets clean
+.PHONY: help setup demo up test chaos containers bench profile chart check generate sbom format secrets clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ generate: setup ## Write the generated files again: the client library's declara
 
 secrets: ## Make random passwords for docker-compose.yml, once
 	@sh scripts/make_secrets.sh
+
+sbom: setup ## Write the images' bills of materials (CycloneDX) into sbom/
+	@sh scripts/bills_of_materials.sh
 
 format: setup ## Format the code and fix what the linter can
 	$(RUN)ruff check --fix .

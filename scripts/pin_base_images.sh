@@ -13,7 +13,7 @@ transport=${TRANSPORT:-docker://}
 pin() {
   name=${2%%@*}
   case $name in */*) reference=$name ;; *) reference=docker.io/library/$name ;; esac
-  digest=$(skopeo inspect --format '{{.Digest}}' "$transport$reference")
+  digest=$(skopeo inspect --no-tags --format '{{.Digest}}' "$transport$reference")
   sed -i "s|$name\(@sha256:[0-9a-f]*\)\{0,1\}|$name@$digest|" "$1"
   echo "$1: $name@$digest"
 }

