@@ -14,6 +14,7 @@ import structlog
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.cells import has_url
+from halftone_api.upload.other_files import zip_kind
 from halftone_api.upload.table import Beginning, FileKind, Row
 
 log = structlog.get_logger(__name__)
@@ -23,7 +24,7 @@ _CHILD = "halftone_api.upload.workbook_child"
 _TOO_LARGE = {
     "too_large": "it is too large when it is unpacked",
     "too_many_cells": "the cells of a sheet span more than 8 million",
-    "too_many_sheets": "it has too many sheets",
+    "too_many_sheets": "it has too many sheets or other parts",
 }
 
 
@@ -154,7 +155,7 @@ class _Child:
         if "error" not in answer:
             return answer
         log.info("workbook refused", reason=answer["error"])
-        raise _refused(answer["error"])
+        raise _refused(answer["error"], answer.get("names", []))
 
 
 def _named(sheets: Sequence[str], wanted: str) -> str:
@@ -169,13 +170,9 @@ def _named(sheets: Sequence[str], wanted: str) -> str:
     )
 
 
-def _refused(code: str) -> Problem:
+def _refused(code: str, names: Sequence[str]) -> Problem:
     if code == "not_a_workbook":
-        return Problem(
-            ProblemCode.NOT_CSV,
-            "The file is a ZIP archive without an Excel workbook in it. Upload the CSV or the .xlsx"
-            " file itself.",
-        )
+        return Problem(ProblemCode.NOT_CSV, zip_kind(names))
     if code in _TOO_LARGE:
         return Problem(
             ProblemCode.TOO_LARGE,

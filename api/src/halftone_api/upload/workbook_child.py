@@ -20,7 +20,7 @@ import signal
 import struct
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import IO, Any
 
@@ -39,6 +39,8 @@ MAX_RATIO = 300
 # Cells of the smallest rectangle around all cells: calamine takes 32 bytes for each.
 MAX_CELLS = 8 * 1024 * 1024
 FIRST_ROWS = 12
+# Of a name in an archive that is no workbook.
+MAX_NAME = 200
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
 # Fast path: a sheet without cells beyond column Z or row 299,999 has fewer than MAX_CELLS. Most
@@ -53,11 +55,12 @@ _KINDS = {int: NUMBER, float: NUMBER, bool: BOOLEAN, date: DATE, datetime: DATE,
 
 
 class Refused(Exception):
-    """The workbook is refused. The code is one of workbook.py."""
+    """The workbook is refused. The code is one of workbook.py; `names` are names in the archive."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, names: Sequence[str] = ()) -> None:
         super().__init__(code)
         self.code = code
+        self.names = names
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def main() -> None:
     try:
         _serve(f"/dev/fd/{sys.argv[1]}", int(sys.argv[2]))
     except Refused as refused:
-        _say({"error": refused.code})
+        _say({"error": refused.code, "names": list(refused.names)})
     except MemoryError:
         _say({"error": "too_large"})
     except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
@@ -119,7 +122,7 @@ def check_sizes(path: str) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if not any(part.filename == "xl/workbook.xml" for part in parts):
-            raise Refused("not_a_workbook")
+            raise Refused("not_a_workbook", [part.filename[-MAX_NAME:] for part in parts])
         if sum(part.file_size for part in parts) > MAX_UNPACKED_BYTES:
             raise Refused("too_large")
         for part in parts:
