@@ -45,26 +45,29 @@ def missing_columns(
     suggested `columns`.
     """
     misfit = _misfit(table, beginnings, wanted, recognise)
-    suggestion = misfit.suggestion
-    header = misfit.layout.header
+    header = misfit.header
     return Problem(
         ProblemCode.MISSING_COLUMNS,
         " ".join([_what_is_missing(misfit), f"It has {listed(header)}.", _advice(misfit)]),
         columns=misfit.missing,
         found_columns=[cut(cell) for cell in header[:MAX_SHOWN_COLUMNS]],
-        url_columns=[cut(header[at]) for at in misfit.contents.images[:MAX_SHOWN_COLUMNS]],
-        suggested_columns=suggestion,
+        url_columns=misfit.columns_with_urls[:MAX_SHOWN_COLUMNS],
+        suggested_columns=misfit.suggestion,
     )
 
 
 @dataclass(frozen=True)
 class _Misfit:
-    """A table without a known header. `layout` is that of its likeliest header, and `known` the
-    layout of a known export if the form asked for something else.
+    """A table without a known header.
+
+    `header` is the likeliest row, as a comma, semicolon or tab splits it; `layout` splits it by
+    bars if they separate its columns. `known` is the layout of a known export if the form asked
+    for something else.
     """
 
     sheet: str | None
     wanted: Wanted
+    header: Sequence[str]
     layout: Layout
     contents: ColumnContents
     known: Layout | None
@@ -72,7 +75,7 @@ class _Misfit:
 
     @property
     def missing(self) -> list[str]:
-        names = [normal_name(cell) for cell in self.layout.header]
+        names = [normal_name(cell) for cell in self.header]
         wanted = self.wanted
         if wanted.columns is not None:
             absent = [one for one in wanted.columns.all if positions(names, one) is None]
@@ -81,6 +84,10 @@ class _Misfit:
             return []
         standard = set(map(native_name, names))
         return [name for name in NATIVE_COLUMNS if name not in standard]
+
+    @property
+    def columns_with_urls(self) -> list[str]:
+        return [cut(self.layout.header[at]) for at in self.contents.images]
 
     @property
     def separated_by_spaces(self) -> bool:
@@ -132,8 +139,9 @@ def _misfit(
     table: Table, beginnings: Sequence[Beginning], wanted: Wanted, recognise: Recognise
 ) -> _Misfit:
     beginning, at = likely_header(beginnings)
+    header = beginning.rows[at].cells
     known = recognise(beginnings)
-    bars = None if len(beginning.rows[at].cells) > 1 else _split_by_bars(table, len(beginning.rows))
+    bars = None if len(header) > 1 else _split_by_bars(table, len(beginning.rows))
     if bars is not None:
         known = recognise([bars])
         beginning, at = likely_header([bars])
@@ -141,6 +149,7 @@ def _misfit(
     return _Misfit(
         sheet=table.sheet,
         wanted=wanted,
+        header=header,
         layout=layout,
         contents=contents_of(table, layout),
         known=known,
@@ -165,9 +174,11 @@ def _likely(names: Sequence[str], among: Sequence[int], words: Sequence[str]) ->
 def _what_is_missing(misfit: _Misfit) -> str:
     wanted = misfit.wanted
     sheet = "" if misfit.sheet is None else f" of the sheet {misfit.sheet!r}"
-    header = f"The header on line {misfit.layout.header_line}{sheet}"
+    line = misfit.layout.header_line
+    header = f"The header on line {line}{sheet}"
+    needs = f"halftone needs {listed(NATIVE_COLUMNS)}, or the columns of an export that it knows."
     if not misfit.has_header:
-        return f"The file has no header: line {misfit.layout.header_line}{sheet} has a URL."
+        return f"The file has no header: line {line}{sheet} has a URL. {needs}"
     if wanted.columns is not None:
         missing = listed(misfit.missing)
         return f"{header} has no column {missing}, which the form field 'columns' names."
@@ -175,19 +186,15 @@ def _what_is_missing(misfit: _Misfit) -> str:
         return f"{header} is not that of the profile {wanted.profile!r}."
     if not misfit.missing:
         return f"{header} has every column of the native CSV, but must be the first row."
-    return (
-        f"{header} has no column {listed(misfit.missing)}. halftone needs"
-        f" {listed(NATIVE_COLUMNS)}, or the columns of an export that it knows."
-    )
+    return f"{header} has no column {listed(misfit.missing)}. {needs}"
 
 
 def _advice(misfit: _Misfit) -> str:
     steps = [*_changes_of_the_file(misfit), *_fields_to_send(misfit)]
     if not steps:
         return _without_images(misfit)
-    named = misfit.contents.images if misfit.suggestion and misfit.known is None else []
-    found = listed([misfit.layout.header[at] for at in named])
-    where = f"Cells with URLs are in {found}. " if named and misfit.has_header else ""
+    shown = misfit.suggestion is not None and misfit.known is None and misfit.has_header
+    where = f"Cells with URLs are in {listed(misfit.columns_with_urls)}. " if shown else ""
     return f"{where}To take the file, {', and '.join(steps)}."
 
 
