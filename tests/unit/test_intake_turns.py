@@ -3,6 +3,10 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import pytest
+
+from halftone_api.errors import Problem
+from halftone_api.upload import intake_turns
 from halftone_api.upload.intake_turns import UPLOADS_AT_ONCE_PER_OWNER, IntakeTurns
 
 FIRST, SECOND = uuid4(), uuid4()
@@ -55,3 +59,19 @@ async def _gone() -> None:
 
 def test_place_of_a_client_that_has_gone_goes_to_the_next() -> None:
     asyncio.run(_gone())
+
+
+async def _waited_for_nothing() -> None:
+    uploads = _Uploads()
+    tasks = await uploads.begin(FIRST, 3)
+    with pytest.raises(Problem, match="Nothing was stored"):
+        await tasks[2]
+    uploads.end.set()
+    await asyncio.gather(*tasks[:2])
+    await asyncio.gather(*await uploads.begin(FIRST, 3))
+    assert len(uploads.begun) == 5
+
+
+def test_upload_that_has_waited_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_turns, "PATIENCE_SECONDS", 0.01)
+    asyncio.run(_waited_for_nothing())

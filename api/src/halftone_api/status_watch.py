@@ -3,16 +3,30 @@ statement, and the keys that opened them in another.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from halftone_shared.db.api_keys import valid_keys
 from halftone_shared.db.requests import get_statuses
 from halftone_shared.model.request_status import RequestStatus
+
+# Streams that go on at once. Others' calls come between these groups: each stream may render and
+# send an event, half a millisecond of the event loop.
+STREAMS_PER_TURN = 10
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Waits for the next look at its request. `key_id`: the key that opened it."""
+
+    request_id: UUID
+    key_id: UUID | None
+    found: asyncio.Future[RequestStatus | None]
 
 
 @dataclass(frozen=True)
@@ -22,11 +36,10 @@ class _Look:
     requests: Mapping[UUID, RequestStatus]
     keys: frozenset[UUID]
 
-
-@dataclass
-class _Wanted:
-    request_ids: set[UUID] = field(default_factory=set)
-    key_ids: set[UUID] = field(default_factory=set)
+    def of(self, stream: _Stream) -> RequestStatus | None:
+        if stream.key_id is not None and stream.key_id not in self.keys:
+            return None
+        return self.requests.get(stream.request_id)
 
 
 class StatusWatch:
@@ -37,30 +50,42 @@ class StatusWatch:
     def __init__(self, engine: Engine, every_seconds: float) -> None:
         self._engine = engine
         self._every_seconds = every_seconds
-        self._wanted = _Wanted()
-        self._next: asyncio.Task[_Look] | None = None
+        self._waiting: list[_Stream] = []
+        self._next: asyncio.Task[None] | None = None
 
     async def look(self, request_id: UUID, key_id: UUID | None) -> RequestStatus | None:
         """The request at the next look; None if it is gone, or if the key was revoked. `key_id` is
         None for a caller without a key. Raises SQLAlchemyError.
         """
-        self._wanted.request_ids.add(request_id)
-        if key_id is not None:
-            self._wanted.key_ids.add(key_id)
+        stream = _Stream(request_id, key_id, asyncio.get_running_loop().create_future())
+        self._waiting.append(stream)
         if self._next is None:
             self._next = asyncio.create_task(self._look())
-        # Many streams wait for the same task: one that ends must not cancel it.
-        found = await asyncio.shield(self._next)
-        if key_id is not None and key_id not in found.keys:
-            return None
-        return found.requests.get(request_id)
+        return await stream.found
 
-    async def _look(self) -> _Look:
+    async def _look(self) -> None:
         await asyncio.sleep(self._every_seconds)
-        wanted, self._wanted, self._next = self._wanted, _Wanted(), None
-        return await run_in_threadpool(self._read, wanted)
+        waiting, self._waiting, self._next = self._waiting, [], None
+        try:
+            found = await run_in_threadpool(self._read, waiting)
+        except SQLAlchemyError as error:
+            async for stream in _in_turns(waiting):
+                stream.found.set_exception(error)
+        else:
+            async for stream in _in_turns(waiting):
+                stream.found.set_result(found.of(stream))
 
-    def _read(self, wanted: _Wanted) -> _Look:
+    def _read(self, waiting: Sequence[_Stream]) -> _Look:
+        key_ids = {stream.key_id for stream in waiting if stream.key_id is not None}
         with self._engine.connect() as connection:
-            keys = valid_keys(connection, list(wanted.key_ids)) if wanted.key_ids else frozenset()
-            return _Look(get_statuses(connection, list(wanted.request_ids)), keys)
+            keys = valid_keys(connection, list(key_ids)) if key_ids else frozenset()
+            request_ids = {stream.request_id for stream in waiting}
+            return _Look(get_statuses(connection, list(request_ids)), keys)
+
+
+async def _in_turns(waiting: Sequence[_Stream]) -> AsyncIterator[_Stream]:
+    for number, stream in enumerate(waiting, 1):
+        if not stream.found.done():  # its client has not gone
+            yield stream
+        if number % STREAMS_PER_TURN == 0:
+            await asyncio.sleep(0)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -16,7 +17,7 @@ from halftone_api.endpoints import events
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.services import Services
 from halftone_api.settings import ApiSettings
-from halftone_api.status_watch import StatusWatch
+from halftone_api.status_watch import STREAMS_PER_TURN, StatusWatch
 from halftone_api.upload.intake_turns import IntakeTurns
 from halftone_api.upload.space import UploadSpace
 from halftone_shared.db.api_keys import create_key, find_key, revoke_key
@@ -132,3 +133,24 @@ def test_streams_share_their_looks_at_the_database(
     with _services(api_settings(database_url, tmp_path, auth="keys")) as found:
         asyncio.run(told(found))
     assert 1 <= len(statements) < 10
+
+
+def test_other_calls_get_their_turns_while_many_streams_go_on(engine: Engine) -> None:
+    request_id = store_request(engine, 1)
+    order: list[str] = []
+
+    async def stream(watch: StatusWatch) -> None:
+        await watch.look(request_id, None)
+        order.append("stream")
+
+    async def work() -> None:
+        watch = StatusWatch(engine, 0.05)
+        streams = [asyncio.create_task(stream(watch)) for _ in range(100)]
+        while order.count("stream") < len(streams):
+            await asyncio.sleep(0)
+            if "stream" in order:
+                order.append("call")
+
+    asyncio.run(work())
+    most = max(len(list(run)) for who, run in groupby(order) if who == "stream")
+    assert most <= STREAMS_PER_TURN
