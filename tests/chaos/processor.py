@@ -3,6 +3,7 @@ out of order, late, or with garbage, loses its jobs, and may be killed.
 """
 
 import importlib.util
+import io
 import json
 import random
 import threading
@@ -16,12 +17,15 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from PIL import Image
 
 from halftone_shared.model.signing import signed_headers
 from tests.support.http_server import RestartableServer
 
 SECRET = "whsec_" + "C" * 40
 TIMEOUT_SECONDS = 12
+# Larger images are refused: this service shares the machine with all that it tests.
+_MAX_PIXELS = 10_000_000
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "processor" / "processor.py"
 _BEHAVIOURS = {
     "called back": 70,
@@ -45,6 +49,7 @@ class Processor:
         self._life = 0
         self._known: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._working = threading.Lock()
         self._process = _example_process()
 
     def kill(self) -> None:
@@ -61,7 +66,10 @@ class Processor:
             delay = self._random.uniform(0, 1.5)
             self.counts[how] += 1
         if how == "answered at once":
-            return 200, json.dumps({"output_url": self._output(job)}).encode()
+            try:
+                return 200, json.dumps({"output_url": self._output(job)}).encode()
+            except (OSError, ValueError, httpx.HTTPError):
+                return 422, b""
         thread = threading.Thread(
             target=self._call_back, args=(job, how, delay, self._life), daemon=True
         )
@@ -69,19 +77,28 @@ class Processor:
         return 202, b""
 
     def _output(self, job: dict[str, Any]) -> str:
+        """The URL of the output, made once. One image is made at a time. Raises ValueError."""
         key = json.dumps([job["source_url"], job["options"]])
-        if key not in self._known:
-            data = httpx.get(job["source_url"], timeout=20, trust_env=False).content
-            name = f"/outputs/{uuid4()}"
-            self.outputs[name] = self._process(data, job["options"])[0]
-            self._known[key] = self.url + name
-        return self._known[key]
+        data = b"" if key in self._known else self._fetched(job["source_url"])
+        with self._working:
+            if key not in self._known:
+                name = f"/outputs/{uuid4()}"
+                self.outputs[name] = self._process(data, job["options"])[0]
+                self._known[key] = self.url + name
+            return self._known[key]
+
+    def _fetched(self, url: str) -> bytes:
+        data = httpx.get(url, timeout=20, trust_env=False).content
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise ValueError(f"The image has more than {_MAX_PIXELS} pixels.")
+        return data
 
     def _call_back(self, job: dict[str, Any], how: str, delay: float, life: int) -> None:
         time.sleep(TIMEOUT_SECONDS + delay if how == "called back too late" else delay)
         try:
             url = self._output(job)
-        except (ValueError, httpx.HTTPError) as error:
+        except (OSError, ValueError, httpx.HTTPError) as error:
             self._deliver(job, {"status": "failed", "error": str(error)}, life)
             return
         if how == "gave an output that is no image":

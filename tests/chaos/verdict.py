@@ -13,13 +13,26 @@ from sqlalchemy import Engine, text
 from halftone_shared.db.invariants import examine
 from halftone_shared.model.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
 from halftone_shared.model.signing import webhook_id
+from halftone_shared.service.dispatcher import REAP_EVERY_SECONDS
+from halftone_workers.jobs.product import FIRST_BACKOFF_SECONDS
 from tests.chaos.load import Load
-from tests.chaos.world import WORKERS, World, command_of
+from tests.chaos.processor import TIMEOUT_SECONDS
+from tests.chaos.world import (
+    DOWNLOAD_TIMEOUT_SECONDS,
+    MAX_ATTEMPTS,
+    WORKERS,
+    World,
+    command_of,
+)
 
 SETTLE_SECONDS = 60
-# For images of hosts that never answer, for the receiver that hangs and for an external processor
-# that loses jobs: pauses double.
+# For images of hosts that never answer and for the receiver that hangs: pauses double.
 SLOW_SETTLE_SECONDS = 240
+# For an external processor that loses every job of a product: each attempt then lasts until its
+# jobs expire and the reaper comes by, and all pauses are 25 % longer than planned.
+PROCESSOR_SETTLE_SECONDS = MAX_ATTEMPTS * (
+    DOWNLOAD_TIMEOUT_SECONDS + TIMEOUT_SECONDS + REAP_EVERY_SECONDS
+) + 1.25 * FIRST_BACKOFF_SECONDS * (2 ** (MAX_ATTEMPTS - 1) - 1)
 # Codes that faults may cause. Others mean that halftone gave up what it should have finished.
 EXPECTED_ERRORS = {
     "http_error",
@@ -45,7 +58,7 @@ def judge(world: World, load: Load) -> dict[str, Any]:
         lambda: not {str(row.id) for row in _rows(engine, _RUNNING)} - load.slow,
         started,
         lambda: _rows(engine, _WAITING),
-        SLOW_SETTLE_SECONDS if world.processor else SETTLE_SECONDS,
+        PROCESSOR_SETTLE_SECONDS if world.processor else SETTLE_SECONDS,
     )
     seconds = time.monotonic() - started
     _wait(

@@ -40,6 +40,7 @@ STOP_SECONDS = 90
 # Longer than the slowest good image takes.
 DOWNLOAD_TIMEOUT_SECONDS = 8
 HANG_SECONDS = 20
+MAX_ATTEMPTS = 5
 
 
 @dataclass
@@ -94,6 +95,7 @@ class World:
             auth="off",
             connections_per_host="32",
             codec_processes="1",
+            max_attempts=str(MAX_ATTEMPTS),
             download_timeout_seconds=str(DOWNLOAD_TIMEOUT_SECONDS),
             **self._parts(),
         )
