@@ -5,7 +5,18 @@ results/SECTION.json.
 import argparse
 from collections.abc import Callable
 
-from benchmarks import beside, codec, delta, page, quality, scale, stages, throughput, uploads
+from benchmarks import (
+    beside,
+    codec,
+    delta,
+    page,
+    processor,
+    quality,
+    scale,
+    stages,
+    throughput,
+    uploads,
+)
 from benchmarks.figures import Figure, save, show
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
@@ -27,6 +38,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "fairness": scale.fairness,
     "status": scale.status_answers,
     "page": page.page,
+    "processor": processor.processor,
     "idle": scale.idle,
     "worker-memory": scale.worker_memory,
 }

@@ -10,11 +10,12 @@ from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.engine import transaction
 from halftone_shared.db.outbox import free_expired, take_due_products
 from halftone_shared.db.processor_jobs import (
+    JobResult,
     JobStatus,
     Recorded,
     add_job,
     read_open_jobs,
-    record_callback,
+    record_callbacks,
     send_away,
     take_jobs,
 )
@@ -40,7 +41,12 @@ def away(engine: Engine, claim: Claim) -> bool:
 
 def called_back(engine: Engine, job_id: UUID, url: str = URL) -> Recorded:
     with transaction(engine) as connection:
-        return record_callback(connection, job_id, JobStatus.COMPLETED, output_url=url)
+        [recorded] = record_callbacks(connection, [completed(job_id, url)])
+    return recorded
+
+
+def completed(job_id: UUID, url: str = URL) -> JobResult:
+    return JobResult(job_id, JobStatus.COMPLETED, url)
 
 
 def results(engine: Engine, claim: Claim) -> dict[int, JobStatus]:
@@ -113,6 +119,59 @@ def test_same_callback_again_changes_nothing_and_another_is_refused(engine: Engi
     assert called_back(engine, uuid4()) is Recorded.UNKNOWN
     settle(engine, claimed(engine, request_id, 1))
     assert called_back(engine, job_id) is Recorded.REPEATED
+
+
+def test_callbacks_of_several_products_are_recorded_together(engine: Engine) -> None:
+    whole, half = (store_request(engine, images=2) for _ in range(2))
+    claims = [claimed(engine, request_id, 1) for request_id in (whole, half)]
+    jobs = [[sent(engine, claim, position) for position in (1, 2)] for claim in claims]
+    assert all(away(engine, claim) for claim in claims)
+    failed = JobResult(jobs[1][0], JobStatus.FAILED, error="The image has no subject.")
+
+    with transaction(engine) as connection:
+        found = record_callbacks(
+            connection,
+            [
+                completed(jobs[0][1]),
+                completed(uuid4()),
+                failed,
+                completed(jobs[0][0]),
+                failed,
+                completed(jobs[0][0], URL + "?other"),
+            ],
+        )
+
+    assert found == [
+        Recorded.RECORDED,
+        Recorded.UNKNOWN,
+        Recorded.RECORDED,
+        Recorded.RECORDED,
+        Recorded.REPEATED,
+        Recorded.ENDED_OTHERWISE,
+    ]
+    assert state(engine, whole) == ("PENDING", False, 0)
+    assert state(engine, half) == ("PROCESSING", True, 0)
+    assert results(engine, claimed(engine, whole, 1)) == dict.fromkeys((1, 2), JobStatus.COMPLETED)
+
+
+def test_batches_of_callbacks_for_the_same_products_take_turns(engine: Engine) -> None:
+    requests = [store_request(engine, images=8) for _ in range(4)]
+    claims = [claimed(engine, request_id, 1) for request_id in requests]
+    jobs = [[sent(engine, claim, position) for position in range(1, 9)] for claim in claims]
+    assert all(away(engine, claim) for claim in claims)
+    # Each batch has one job of every product, in an order of its own.
+    batches = [[of_product[at] for of_product in jobs] for at in range(8)]
+    batches = [batch[at % 4 :] + batch[: at % 4] for at, batch in enumerate(batches)]
+
+    def record(batch: list[UUID]) -> list[Recorded]:
+        with transaction(engine) as connection:
+            return record_callbacks(connection, [completed(job_id) for job_id in batch])
+
+    with ThreadPoolExecutor(8) as pool:
+        recorded = list(pool.map(record, batches))
+
+    assert recorded == [[Recorded.RECORDED] * 4] * 8
+    assert {state(engine, request_id) for request_id in requests} == {("PENDING", False, 0)}
 
 
 def test_overdue_job_gives_the_product_back_and_refuses_its_callback(engine: Engine) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from halftone_api.callback_batches import CallbackBatches
 from halftone_api.endpoints.events import LOOK_EVERY_SECONDS
 from halftone_api.errors import EXCEPTION_HANDLERS
 from halftone_api.metrics import Measured, ServiceGauges
@@ -66,6 +67,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         StatusWatch(engine, LOOK_EVERY_SECONDS),
         IntakeTurns(),
         UploadSpace(max(settings.upload_space_bytes, 2 * max_body_bytes)),
+        CallbackBatches(engine),
     )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(

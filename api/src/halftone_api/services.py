@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from starlette.requests import Request
 
+from halftone_api.callback_batches import CallbackBatches
 from halftone_api.settings import ApiSettings
 from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.intake_turns import IntakeTurns
@@ -34,6 +35,7 @@ class Services:
     status_watch: StatusWatch
     intake_turns: IntakeTurns
     upload_space: UploadSpace
+    callbacks: CallbackBatches
 
     @property
     def image_urls(self) -> ImageUrls:

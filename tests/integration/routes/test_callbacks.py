@@ -1,5 +1,6 @@
 """Callbacks of the image processing service: who may call, with which body, and the responses."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,17 @@ def call(
     secret: str = SECRET,
     seconds_ago: float = 0,
 ) -> httpx.Response:
+    headers, content = signed(job_id, body, secret, seconds_ago)
+    return api.call("POST", f"/api/callbacks/{job_id}", headers=headers, content=content)
+
+
+def signed(
+    job_id: UUID,
+    body: dict[str, Any] | str | None = None,
+    secret: str = SECRET,
+    seconds_ago: float = 0,
+) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of a callback."""
     given = {"job_id": str(job_id), "status": "completed", "output_url": URL}
     content = body if isinstance(body, str) else json.dumps(given if body is None else body)
     at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
@@ -60,7 +72,7 @@ def call(
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": Webhook(secret).sign("msg_1", at, content),
     }
-    return api.call("POST", f"/api/callbacks/{job_id}", headers=headers, content=content.encode())
+    return headers, content.encode()
 
 
 def test_callback_is_recorded_once(api: Api, job_id: UUID) -> None:
@@ -69,6 +81,40 @@ def test_callback_is_recorded_once(api: Api, job_id: UUID) -> None:
     assert [row.status for row in query(api.engine, "SELECT status FROM products")] == ["PENDING"]
     other = {"job_id": str(job_id), "status": "failed", "error": "no"}
     problem_of(call(api, job_id, other), 409, "job_ended")
+
+
+def test_callbacks_at_once_are_each_answered(api: Api) -> None:
+    claim = claimed(api.engine, store_request(api.engine, images=12), 1)
+    jobs = [uuid4() for _ in claim.input_image_urls]
+    with transaction(api.engine) as connection:
+        for position, job_id in enumerate(jobs, 1):
+            add_job(connection, claim, job_id, position=position, variant="", timeout_seconds=60)
+        send_away(connection, claim, [None] * len(jobs))
+    unknown = [uuid4() for _ in jobs]
+
+    async def all_at_once() -> list[httpx.Response]:
+        calls = []
+        for job_id in [*jobs, *unknown]:
+            headers, content = signed(job_id)
+            path = f"/api/callbacks/{job_id}"
+            calls.append(api.http.post(path, headers=headers, content=content))
+        return await asyncio.gather(*calls)
+
+    answers = api.run(all_at_once())
+
+    assert [answer.status_code for answer in answers] == [204] * 12 + [404] * 12
+    assert [row.status for row in query(api.engine, "SELECT status FROM products")] == ["PENDING"]
+
+
+@pytest.mark.parametrize("error", ["nul \0 inside", "half a pair \ud800"])
+def test_error_that_postgresql_cannot_store_is_stored_without_it(
+    api: Api, job_id: UUID, error: str
+) -> None:
+    body = {"job_id": str(job_id), "status": "failed", "error": error}
+    assert call(api, job_id, body).status_code == 204
+    assert call(api, job_id, body).status_code == 204
+    [row] = query(api.engine, "SELECT error FROM processor_jobs")
+    assert row.error.startswith(error[:3])
 
 
 def test_trailing_slash_is_accepted(api: Api, job_id: UUID) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 
+from halftone_api.callback_batches import CallbackBatches
 from halftone_api.endpoints import events
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.services import Services
@@ -45,6 +46,7 @@ def _services(settings: ApiSettings) -> Iterator[Services]:
         StatusWatch(engine, 0.05),
         IntakeTurns(),
         UploadSpace(settings.upload_space_bytes),
+        CallbackBatches(engine),
     )
     engine.dispose()
 

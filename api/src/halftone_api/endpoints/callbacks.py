@@ -5,7 +5,6 @@ from typing import Any, Literal, NotRequired
 from uuid import UUID
 
 import structlog
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -13,9 +12,8 @@ from typing_extensions import TypedDict
 from halftone_api.endpoints.declaration import Answer, Body, Parameter, Tag, endpoint
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.openapi.json_schema import Schemas
-from halftone_api.services import Services, services
-from halftone_shared.db.engine import transaction
-from halftone_shared.db.processor_jobs import JobStatus, Recorded, record_callback
+from halftone_api.services import services
+from halftone_shared.db.processor_jobs import JobResult, JobStatus, Recorded
 from halftone_shared.model.json_types import Url, Uuid
 from halftone_shared.model.signing import BadSignature, verify_signature
 from halftone_shared.model.urls import url_problem
@@ -82,7 +80,7 @@ async def take_callback(request: Request) -> Response:
     except BadSignature as error:
         raise Problem(ProblemCode.BAD_SIGNATURE, str(error)) from None
     callback = _parse(body, job_id)
-    recorded = await run_in_threadpool(_record, found, job_id, callback)
+    recorded = await found.callbacks.record(_result(job_id, callback))
     if recorded is Recorded.UNKNOWN:
         raise _job_not_found(str(job_id))
     if recorded is Recorded.ENDED_OTHERWISE:
@@ -122,20 +120,21 @@ def _parse(body: bytes, job_id: UUID) -> Callback:
     if given.get("status") == "failed":
         error = given.get("error")
         text = error if isinstance(error, str) and error.strip() else "It gave no reason."
-        return {"job_id": str(job_id), "status": "failed", "error": text[:MAX_ERROR_CHARACTERS]}
+        return {"job_id": str(job_id), "status": "failed", "error": _storable(text)}
     raise _malformed("its status is neither 'completed' nor 'failed'")
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores neither NUL nor half a surrogate pair."""
+    shown = text[:MAX_ERROR_CHARACTERS].replace("\0", "\ufffd")
+    return shown.encode("utf-8", "replace").decode()
 
 
 def _malformed(reason: str) -> Problem:
     return Problem(ProblemCode.MALFORMED_CALLBACK, f"The callback cannot be used: {reason}.")
 
 
-def _record(found: Services, job_id: UUID, callback: Callback) -> Recorded:
-    with transaction(found.engine) as connection:
-        return record_callback(
-            connection,
-            job_id,
-            JobStatus(callback["status"]),
-            output_url=callback.get("output_url"),
-            error=callback.get("error"),
-        )
+def _result(job_id: UUID, callback: Callback) -> JobResult:
+    return JobResult(
+        job_id, JobStatus(callback["status"]), callback.get("output_url"), callback.get("error")
+    )

@@ -197,57 +197,107 @@ def send_away(connection: Connection, claim: Claim, done: Sequence[ImageResult |
     return connection.execute(_HAND_BACK, parameters).rowcount == 1
 
 
-_FIND = text("SELECT request_id, seq FROM processor_jobs WHERE id = :id")
+@dataclass(frozen=True)
+class JobResult:
+    """What a callback says about a job: COMPLETED with a URL, or FAILED with an error."""
+
+    job_id: UUID
+    status: JobStatus
+    output_url: str | None = None
+    error: str | None = None
+
+
+# Of simultaneous callbacks for a product's last jobs, one always sees that the others have ended:
+# the statements after this one see what was committed before the product was locked.
+_LOCK_ALL = text(
+    """
+    SELECT FROM products AS product
+    WHERE (request_id, seq) IN (
+        SELECT request_id, seq FROM processor_jobs WHERE id = ANY(:ids))
+    ORDER BY request_id, seq FOR NO KEY UPDATE
+    """
+)
 _RECORD = text(
     """
+    WITH result AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:output_urls AS text[]),
+            CAST(:errors AS text[])) AS result(id, status, output_url, error)
+    ), open_job AS (
+        SELECT job.id FROM processor_jobs AS job
+        JOIN products AS product USING (request_id, seq)
+        WHERE job.id = ANY(:ids) AND job.status = 'sent' AND job.expires_at > now()
+          AND product.status IN ('PENDING', 'PROCESSING')
+        ORDER BY job.id FOR NO KEY UPDATE OF job
+    )
     UPDATE processor_jobs AS job
-    SET status = :status, output_url = :output_url, error = :error, ended_at = now()
-    FROM products AS product
-    WHERE job.id = :id AND job.status = 'sent' AND job.expires_at > now()
-      AND product.request_id = job.request_id AND product.seq = job.seq
-      AND product.status IN ('PENDING', 'PROCESSING')
+    SET status = result.status, output_url = result.output_url, error = result.error,
+        ended_at = now()
+    FROM result JOIN open_job USING (id)
+    WHERE job.id = result.id
+    RETURNING job.id
     """
 )
-_SAME = text(
+_BRING_BACK_ALL = text(
     """
-    SELECT status = :status AND output_url IS NOT DISTINCT FROM :output_url
-           AND error IS NOT DISTINCT FROM :error
-    FROM processor_jobs WHERE id = :id
+    UPDATE products AS product
+    SET status = 'PENDING', away = false, lease_until = NULL, next_attempt_at = now()
+    FROM (SELECT DISTINCT request_id, seq FROM processor_jobs WHERE id = ANY(:ids)) AS called
+    WHERE product.request_id = called.request_id AND product.seq = called.seq
+      AND product.away AND product.status = 'PROCESSING'
+      AND NOT EXISTS (SELECT FROM processor_jobs AS job
+                      WHERE job.request_id = product.request_id AND job.seq = product.seq
+                        AND job.status = 'sent' AND job.expires_at > now())
     """
 )
+_FIND = text("SELECT id, status, output_url, error FROM processor_jobs WHERE id = ANY(:ids)")
 
 
-def record_callback(
-    connection: Connection,
-    job_id: UUID,
-    status: JobStatus,
-    *,
-    output_url: str | None = None,
-    error: str | None = None,
-) -> Recorded:
-    """Record how a job ended, once. If it was the product's last open job, the product becomes due.
+def record_callbacks(connection: Connection, results: Sequence[JobResult]) -> list[Recorded]:
+    """Record how jobs ended, each once, and return what became of each result, in their order.
 
-    Runs in the caller's transaction.
+    A product becomes due with the result of its last open job. Of several results for one job, the
+    first counts. Runs in the caller's transaction.
     """
-    job = connection.execute(_FIND, {"id": job_id}).one_or_none()
-    if job is None:
+    first: dict[UUID, int] = {}
+    for at, result in enumerate(results):
+        first.setdefault(result.job_id, at)
+    jobs = [results[at] for at in first.values()]
+    ids = {"ids": list(first)}
+    connection.execute(_LOCK_ALL, ids)
+    columns = {
+        "statuses": [job.status for job in jobs],
+        "output_urls": [job.output_url for job in jobs],
+        "errors": [job.error for job in jobs],
+    }
+    recorded = {row.id for row in connection.execute(_RECORD, ids | columns)}
+    if recorded and connection.execute(_BRING_BACK_ALL, {"ids": list(recorded)}).rowcount:
+        connection.execute(_NOTIFY)
+    if len(recorded) == len(results):
+        return [Recorded.RECORDED] * len(results)
+    known = {
+        row.id: JobResult(row.id, JobStatus(row.status), row.output_url, row.error)
+        for row in connection.execute(_FIND, ids)
+    }
+    counted = {first[job_id] for job_id in recorded}
+    return [
+        Recorded.RECORDED if at in counted else _compared(result, known.get(result.job_id))
+        for at, result in enumerate(results)
+    ]
+
+
+def _compared(result: JobResult, known: JobResult | None) -> Recorded:
+    if known is None:
         return Recorded.UNKNOWN
-    key = {"request_id": job.request_id, "seq": job.seq}
-    result = {"id": job_id, "status": status, "output_url": output_url, "error": error}
-    connection.execute(_LOCK, key)
-    if connection.execute(_RECORD, result).rowcount == 1:
-        if connection.execute(_BRING_BACK, key).rowcount == 1:
-            connection.execute(_NOTIFY)
-        return Recorded.RECORDED
-    same = connection.execute(_SAME, result).scalar()
-    return Recorded.REPEATED if same else Recorded.ENDED_OTHERWISE
+    return Recorded.REPEATED if result == known else Recorded.ENDED_OTHERWISE
 
 
 _END = text(
     """
     UPDATE processor_jobs
     SET status = :status, output_url = :output_url, used = used OR :used, ended_at = now()
-    WHERE id = ANY(:ids) AND status = 'sent'
+    WHERE id = ANY(ARRAY(SELECT id FROM processor_jobs WHERE id = ANY(:ids) AND status = 'sent'
+                         ORDER BY id FOR NO KEY UPDATE))
     """
 )
 
