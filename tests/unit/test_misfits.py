@@ -1,6 +1,7 @@
 """Tables that fit nothing: the refusal names what was found and what to send, and that is right."""
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,11 @@ MISFITS = {
         {"key": "Code", "images": ["Foto"]},
         "on line 2",
     ),
+    "columns without names": Misfit(
+        f"Code,,\nA,Mug,{URL}\n",
+        {"key": "Code", "images": [3]},
+        "The header on line 1",
+    ),
     "no names at all": Misfit(
         f",,\nA,Mug,{URL}\nB,Cup,{OTHER}\n",
         {"key": 1, "images": [3]},
@@ -128,6 +134,12 @@ MISFITS = {
         "write https:// in front of each URL",
         [["https://www.images.example/1.jpg"]],
         lambda table: table.replace("www.", "https://www."),
+    ),
+    "links of a spreadsheet": Misfit(
+        f'Code;Foto\nA;"=HYPERLINK(""{URL}"";""Foto"")"\n',
+        {"key": "Code", "images": ["Foto"]},
+        "leave only the URLs in the cells of 'Foto'",
+        change=lambda table: re.sub('"=.*"', URL, table),
     ),
     "scheme of the page": Misfit(
         "Code,Foto\nA,//images.example/1.jpg\n",

@@ -114,6 +114,11 @@ def has_url(cell: str) -> bool:
     return "//" in cell and bool(_WEB_ADDRESS.search(cell))
 
 
+def starts_with_url(cell: str) -> bool:
+    """Whether nothing but separators and invisible characters is before the first web address."""
+    return bool(_STARTS_WITH_SCHEME.match(cell, _end_of_edge(cell)))
+
+
 def is_image_data(cell: str) -> bool:
     """Whether the cell holds a picture itself, not its URL."""
     return bool(_IMAGE_DATA.match(cell))

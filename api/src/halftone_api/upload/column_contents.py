@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from halftone_api.errors import Problem
-from halftone_api.upload.cells import has_url, is_image_data, is_path
+from halftone_api.upload.cells import has_url, is_image_data, is_path, starts_with_url
 from halftone_api.upload.layout import Layout
 from halftone_api.upload.table import Row, Table
 from halftone_shared.model.image_formats import EXTENSIONS
@@ -17,13 +17,14 @@ _PICTURES = tuple(f".{extension}" for extension in EXTENSIONS)
 @dataclass
 class ColumnContents:
     """Positions of columns. `urls` have a URL, `paths` a path to a picture and no URL, `pictures`
-    a URL that ends like a picture's, and `data` a picture instead of its URL. `rows` is the number
-    of rows that are not blank.
+    a URL that ends like a picture's, `wrapped` other text before a URL, and `data` a picture instead
+    of its URL. `rows` is the number of rows that are not blank.
     """
 
     urls: set[int] = field(default_factory=set)
     paths: set[int] = field(default_factory=set)
     pictures: set[int] = field(default_factory=set)
+    wrapped: set[int] = field(default_factory=set)
     data: set[int] = field(default_factory=set)
     without_scheme: bool = False
     rows: int = 0
@@ -38,6 +39,8 @@ class ColumnContents:
         if has_url(cell):
             self.urls.add(at)
             self.paths.discard(at)
+            if not starts_with_url(cell):
+                self.wrapped.add(at)
             if _PICTURE_URL.search(cell):
                 self.pictures.add(at)
         elif at not in self.urls and _is_picture_path(cell):

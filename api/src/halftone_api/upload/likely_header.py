@@ -23,19 +23,21 @@ def _delimiter_rank(beginning: Beginning) -> tuple[int, int, int]:
     return native, rows, width
 
 
-def header_rank(beginning: Beginning, at: int) -> tuple[int, bool, bool, int, int]:
-    """Sort key: the row with the most native columns; then a row that is not much shorter than the
-    others, as the title of a price list above its columns is; then one without URLs; then one with
-    many rows of its width below it; then the first.
+def header_rank(beginning: Beginning, at: int) -> tuple[int, bool, bool, bool, int, int]:
+    """Sort key: the row with the most native columns; then a row that is as wide as the others,
+    unlike a title above the columns; then one without URLs; then one with few empty cells; then
+    one with many rows of its width below it; then the first.
     """
     cells = beginning.rows[at].cells
+    widest = max(len(row.cells) for row in beginning.rows)
     filled = [sum(bool(cell.strip()) for cell in row.cells) for row in beginning.rows]
     below = beginning.rows[at + 1 :]
     same_width = sum(len(row.cells) == len(cells) for row in below) if len(cells) > 1 else 0
     return (
         sum(map(is_native_name, cells)),
-        2 * filled[at] >= max(filled),
+        2 * len(cells) >= widest,
         not any(map(has_url, cells)),
+        2 * filled[at] >= max(filled),
         same_width,
         -at,
     )

@@ -102,7 +102,7 @@ class _Misfit:
     def suggestion(self) -> dict[str, Any] | None:
         """The `columns` that read the table; None if it has no images."""
         header = self.layout.header
-        images = self._likely_images()
+        images = self.likely_images
         if not images or self.separated_by_spaces:
             return None
         names = [normal_name(cell) for cell in header]
@@ -118,7 +118,8 @@ class _Misfit:
         }
         return {**shown, "images": [self._reference(at) for at in images[:MAX_SHOWN_COLUMNS]]}
 
-    def _likely_images(self) -> Sequence[int]:
+    @property
+    def likely_images(self) -> Sequence[int]:
         """The columns that are called or look like images, not like links to pages; all columns
         with URLs if none does.
         """
@@ -194,7 +195,8 @@ def _advice(misfit: _Misfit) -> str:
     if not steps:
         return _without_images(misfit)
     shown = misfit.suggestion is not None and misfit.known is None and misfit.has_header
-    where = f"Cells with URLs are in {listed(misfit.columns_with_urls)}. " if shown else ""
+    what = "URLs" if misfit.contents.urls else "paths"
+    where = f"Cells with {what} are in {listed(misfit.columns_with_urls)}. " if shown else ""
     return f"{where}To take the file, {', and '.join(steps)}."
 
 
@@ -206,6 +208,10 @@ def _changes_of_the_file(misfit: _Misfit) -> list[str]:
         changes.append("write a line with the names of the columns above its first row")
     if misfit.contents.without_scheme and not misfit.contents.urls:
         changes.append("write https:// in front of each URL, which begins with www. now")
+    wrapped = [at for at in misfit.likely_images if at in misfit.contents.wrapped]
+    if wrapped and misfit.known is None:
+        cells = listed([misfit.layout.header[at] for at in wrapped])
+        changes.append(f"leave only the URLs in the cells of {cells}, without the text around them")
     return changes
 
 
