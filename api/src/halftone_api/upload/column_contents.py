@@ -17,8 +17,8 @@ _PICTURES = tuple(f".{extension}" for extension in EXTENSIONS)
 @dataclass
 class ColumnContents:
     """Positions of columns. `urls` have a URL, `paths` a path to a picture and no URL, `pictures`
-    a URL that ends like a picture's, `wrapped` other text before a URL, and `data` a picture instead
-    of its URL. `rows` is the number of rows that are not blank.
+    a URL that ends like a picture's, `wrapped` other text before a URL, and `data` a picture
+    instead of its URL. `rows` is the number of rows that are not blank.
     """
 
     urls: set[int] = field(default_factory=set)

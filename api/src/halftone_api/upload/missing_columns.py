@@ -103,7 +103,7 @@ class _Misfit:
         """The `columns` that read the table; None if it has no images."""
         header = self.layout.header
         images = self.likely_images
-        if not images or self.separated_by_spaces:
+        if not images:
             return None
         names = [normal_name(cell) for cell in header]
         others = [at for at in range(len(names)) if at not in images and names[at]]
@@ -124,6 +124,8 @@ class _Misfit:
         with URLs if none does.
         """
         header, contents = self.layout.header, self.contents
+        if self.separated_by_spaces:
+            return []
         likely = [
             at
             for at in contents.images
