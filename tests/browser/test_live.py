@@ -7,7 +7,7 @@ import httpx
 import psutil
 from playwright.sync_api import BrowserContext, Page, expect
 
-from halftone_workers.http.paused_hosts import REFRESH_SECONDS
+from halftone_workers.http.refreshed import REFRESH_SECONDS
 from tests.browser.pictures import catalogue
 from tests.support.halftone import Service, wait_for
 from tests.support.origin import Origin

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from halftone_shared.db.paused_hosts import list_paused_hosts, pause_host, paused_name, resume_host
 from halftone_shared.db.requests import get_status
 from halftone_shared.model.results import ProductKey
-from halftone_workers.http.paused_hosts import REFRESH_SECONDS
+from halftone_workers.http.refreshed import REFRESH_SECONDS
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.images import jpeg

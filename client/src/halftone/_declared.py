@@ -182,7 +182,7 @@ class WaitingFor:
     reason: str
     """`slow`: the host takes long to answer. `busy`: all its connections are in use.
     `does_not_answer`: the host is not called for a while. `paused`: an operator has paused
-    the host."""
+    the host. `retry_after`: the host asked to be tried again later."""
     message: str
     """The reason as a sentence."""
     products: int

@@ -193,6 +193,14 @@ CREATE TABLE paused_hosts (
 -- The whole webhook URL, sealed, if it contains a password. Requests of before keep it in the URL.
 ALTER TABLE requests ADD COLUMN webhook_sealed_url TEXT;
 
+-- Hosts that asked an owner's fetches to come back later (Retry-After).
+CREATE UNLOGGED TABLE asked_pauses (
+    payer UUID NOT NULL,
+    host TEXT NOT NULL,
+    until TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_asked_pauses PRIMARY KEY (payer, host)
+);
+
 -- The marker of each storage folder.
 CREATE TABLE storages (
     url TEXT NOT NULL,
@@ -215,6 +223,7 @@ CREATE TABLE host_figures (
 # Before 0006 the column was written but never read.
 DOWNGRADE = """
 ALTER TABLE requests DROP COLUMN webhook_sealed_url;
+DROP TABLE asked_pauses;
 DROP TABLE storages;
 DROP TABLE paused_hosts;
 DROP TABLE host_figures;

@@ -15,11 +15,8 @@ from hypothesis import strategies as st
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http.deadline import Deadline
-from halftone_workers.http.fetching import (
-    MAX_RETRY_AFTER_SECONDS,
-    ImageFetcher,
-    retry_after_seconds,
-)
+from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.retry_after import MAX_RETRY_AFTER_SECONDS, retry_after_seconds
 from tests.support.fetching import BODY, code_of, failure_of, fetch, fetched, fetcher_of, run
 from tests.support.hostile import Visitor, answering, closing_after, hostile_server, response
 from tests.support.origin import Answer, Origin

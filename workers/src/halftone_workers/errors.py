@@ -9,6 +9,7 @@ from collections.abc import Callable
 from halftone_shared.errors import HalftoneError
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.results import ImageError
+from halftone_shared.model.states import WaitReason
 
 
 class BlockedAddress(HalftoneError):
@@ -31,6 +32,8 @@ class HostBusy(HalftoneError):
     `appointment_seconds(images)` returns in how many seconds, for this number of images.
     """
 
+    reason = WaitReason.BUSY
+
     def __init__(self, host: str, appointment_seconds: Callable[[int], float]) -> None:
         super().__init__(f"{host} is busy with other images.")
         self.host = host
@@ -42,9 +45,21 @@ class HostPaused(HostBusy):
     resumed.
     """
 
+    reason = WaitReason.PAUSED
+
     def __init__(self, host: str, seconds: float) -> None:
         super().__init__(host, lambda _: seconds)
         self.args = (f"{host} is paused.",)
+
+
+class HostAsked(HostBusy):
+    """The host asked to be tried again later (Retry-After): the image was not tried."""
+
+    reason = WaitReason.RETRY_AFTER
+
+    def __init__(self, host: str, seconds: float) -> None:
+        super().__init__(host, lambda _: seconds)
+        self.args = (f"{host} asked to be tried again later.",)
 
 
 class MemoryBusy(HalftoneError):
@@ -73,7 +88,8 @@ class NotModified(HalftoneError):
 
 class FetchFailed(HalftoneError):
     """An image could not be fetched. `retry_after_seconds` is the pause that its server asked for,
-    if any. `silent_host` is the host, if it did not answer in time.
+    if any; then `asking_host` is the server. `silent_host` is the host, if it did not answer in
+    time.
     """
 
     def __init__(
@@ -81,11 +97,13 @@ class FetchFailed(HalftoneError):
         error: ImageError,
         retry_after_seconds: float | None = None,
         silent_host: str | None = None,
+        asking_host: str | None = None,
     ) -> None:
         super().__init__(error.message)
         self.error = error
         self.retry_after_seconds = retry_after_seconds
         self.silent_host = silent_host
+        self.asking_host = asking_host
 
 
 class ImageRefused(HalftoneError):

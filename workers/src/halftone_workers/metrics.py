@@ -38,9 +38,10 @@ PRODUCTS = Counter(
 POSTPONED = Counter(
     "halftone_products_postponed_total",
     "Products given back unfinished, by reason: a failure that may pass (retry), their host has no"
-    " place (busy) or does not answer (does_not_answer), no memory (memory), their owner has its"
-    " share of the worker (share), cancelled or taken by another worker (void), an option that this"
-    " worker does not know (newer), with the image processing service (away), a stop (stopping).",
+    " place (busy), does not answer (does_not_answer), asked to be tried again later"
+    " (retry_after) or is paused (paused), no memory (memory), their owner has its share of the"
+    " worker (share), cancelled or taken by another worker (void), an option that this worker does"
+    " not know (newer), with the image processing service (away), a stop (stopping).",
     ["reason"],
 )
 PROCESSOR_JOBS = Counter(
@@ -92,7 +93,8 @@ for _code in ImageErrorCode:
 for _status in (Status.COMPLETED, Status.FAILED):
     PRODUCTS.labels(_status)
 for _reason in (
-    "retry", "busy", "does_not_answer", "memory", "share", "void", "away", "stopping", "newer",
+    "retry", "busy", "does_not_answer", "retry_after", "paused",
+    "memory", "share", "void", "away", "stopping", "newer",
 ):  # fmt: skip
     POSTPONED.labels(_reason)
 for _outcome in ("delivered", "postponed", "failed", "not_tried"):

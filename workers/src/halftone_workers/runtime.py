@@ -33,6 +33,7 @@ from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.heartbeat import Heartbeat
 from halftone_workers.host_counts import HostCounts
+from halftone_workers.http.asked_pauses import AskedPauses
 from halftone_workers.http.client import OutgoingHttp, tls_context
 from halftone_workers.http.fetching import ImageFetcher
 from halftone_workers.http.memory import MemoryBudget
@@ -259,6 +260,7 @@ class Runtime:
             timeout_seconds=settings.download_timeout_seconds,
             origins=self.origins,
             paused_hosts=PausedHosts(self.engine),
+            asked_pauses=AskedPauses(self.engine),
             max_redirects=settings.max_redirects,
         )
         self.watermarks = Watermarks(self.fetcher)

@@ -20,7 +20,7 @@ from halftone_shared.db.tables import COUNTERS, FINAL, request_shards, requests
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_token
 from halftone_shared.model.request_status import RequestStatus
-from halftone_shared.model.states import Outcome, Status, WebhookStatus
+from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
 
 # Dispatchers LISTEN on this channel, so that an upload starts at once and an idle dispatcher rarely
 # polls.
@@ -238,8 +238,10 @@ def _shard_totals(total_products: int) -> dict[int, int]:
 # Hosts that products of a running request wait for, the most products first. ix_products_waiting
 # contains waiting products only.
 _WAITING_FOR = f"""
-    (SELECT coalesce(jsonb_agg(to_jsonb(waiting)), '[]') FROM (
-        SELECT waiting_host AS host, waiting_reason AS reason, count(*) AS products
+    (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(waiting))), '[]') FROM (
+        SELECT waiting_host AS host, waiting_reason AS reason, count(*) AS products,
+               CASE WHEN waiting_reason = '{WaitReason.RETRY_AFTER}'
+                    THEN min(next_attempt_at) END AS until
         FROM products AS p
         WHERE p.request_id = r.id AND p.waiting_host IS NOT NULL AND p.status NOT IN {FINAL}
         GROUP BY waiting_host, waiting_reason ORDER BY count(*) DESC, waiting_host

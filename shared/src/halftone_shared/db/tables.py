@@ -382,6 +382,16 @@ origin_connections = Table(
     prefixes=["UNLOGGED"],
 )
 
+# Hosts that asked an owner's fetches to come back later: see asked_pauses.py. Unlogged.
+asked_pauses = Table(
+    "asked_pauses",
+    metadata,
+    Column("payer", Uuid, primary_key=True),
+    Column("host", Text, primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
+    prefixes=["UNLOGGED"],
+)
+
 # Hosts that an operator has paused: see paused_hosts.py.
 paused_hosts = Table(
     "paused_hosts",

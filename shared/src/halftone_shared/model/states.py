@@ -62,10 +62,12 @@ class WaitReason(StrEnum):
     BUSY = "busy"
     DOES_NOT_ANSWER = "does_not_answer"
     PAUSED = "paused"
+    RETRY_AFTER = "retry_after"
 
-    def sentence(self, host: str) -> str:
-        """What people read about products that wait for this host."""
-        return _WAIT_SENTENCES[self].format(host=host)
+    def sentence(self, host: str, until: str | None = None) -> str:
+        """What people read about products that wait for this host. `until`: an RFC 3339 time."""
+        when = f"at {until}" if until else "later"
+        return _WAIT_SENTENCES[self].format(host=host, when=when)
 
 
 _WAIT_SENTENCES = {
@@ -73,4 +75,5 @@ _WAIT_SENTENCES = {
     WaitReason.BUSY: "All connections to {host} are in use.",
     WaitReason.DOES_NOT_ANSWER: "{host} does not answer. It is tried again in a while.",
     WaitReason.PAUSED: "{host} is paused by an operator.",
+    WaitReason.RETRY_AFTER: "{host} asked to be tried again {when}.",
 }

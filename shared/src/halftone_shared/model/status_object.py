@@ -69,7 +69,7 @@ class WaitingFor(TypedDict):
         Field(
             description="`slow`: the host takes long to answer. `busy`: all its connections are in"
             " use. `does_not_answer`: the host is not called for a while. `paused`: an operator has"
-            " paused the host."
+            " paused the host. `retry_after`: the host asked to be tried again later."
         ),
     ]
     message: Annotated[str, Field(description="The reason as a sentence.")]
@@ -184,7 +184,7 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
             {
                 "host": one["host"],
                 "reason": (reason := WaitReason(one["reason"])),
-                "message": reason.sentence(one["host"]),
+                "message": reason.sentence(one["host"], _until(one)),
                 "products": one["products"],
             }
             for one in row.waiting_for
@@ -237,6 +237,11 @@ def timestamp(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _until(waiting: dict[str, Any]) -> str | None:
+    until: str | None = waiting.get("until")
+    return None if until is None else timestamp(datetime.fromisoformat(until))
 
 
 def _progress(row: RequestStatus) -> float:

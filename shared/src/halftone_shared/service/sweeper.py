@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from halftone_shared.db.asked_pauses import forget_ended_pauses
 from halftone_shared.db.deletion import (
     EXPIRED_AT_ONCE,
     delete_rows,
@@ -101,6 +102,8 @@ class Sweeper:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY_SECONDS
             with self._engine.connect() as connection:
                 forget_old_images(connection)
+        with self._engine.connect() as connection:
+            forget_ended_pauses(connection)
         if deleted := self.sweep():
             log.info("expired requests deleted", count=deleted, retention_days=self._days)
 

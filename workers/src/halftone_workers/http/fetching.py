@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import cast
 
 import httpx
@@ -27,11 +25,13 @@ from halftone_workers.errors import (
     HostNotFound,
     NotModified,
 )
+from halftone_workers.http.asked_pauses import AskedPauses
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.connection import Body
 from halftone_workers.http.content_encoding import Encoding, encoding_of, gunzipped
 from halftone_workers.http.cookies import Cookies
 from halftone_workers.http.deadline import Deadline
+from halftone_workers.http.hosts import host_name
 from halftone_workers.http.memory import MemoryBudget, Reservation
 from halftone_workers.http.origins import (
     NO_ORIGINS,
@@ -42,10 +42,10 @@ from halftone_workers.http.origins import (
 )
 from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.http.paused_hosts import PausedHosts
+from halftone_workers.http.retry_after import retry_after_seconds
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
 
-MAX_RETRY_AFTER_SECONDS = 3600.0
 _NOT_MODIFIED = 304
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Statuses that are worth another attempt; every other one below 200 or above 299 is final.
@@ -88,6 +88,7 @@ class ImageFetcher:
         max_redirects: int = 5,
         origins: Origins | None = None,
         paused_hosts: PausedHosts | None = None,
+        asked_pauses: AskedPauses | None = None,
     ) -> None:
         self._http = http
         self._budget = budget
@@ -96,6 +97,7 @@ class ImageFetcher:
         self._max_redirects = max_redirects
         self._origins = origins or NoOrigins()
         self._paused_hosts = paused_hosts
+        self._asked_pauses = asked_pauses
         # The sum over all fetches, successful or not. Concurrent fetches all count.
         self.seconds = 0.0
 
@@ -110,8 +112,8 @@ class ImageFetcher:
         """Fetch one image. The caller must give `reserved` back.
 
         With `known`, asks the server whether the image has changed since then. `own`: the owner's
-        settings for hosts. Raises FetchFailed; NotModified; HostBusy, HostPaused or MemoryBusy if
-        the image must be tried again later.
+        settings for hosts. Raises FetchFailed; NotModified; HostBusy, HostPaused, HostAsked or
+        MemoryBusy if the image must be tried again later.
         """
         reserved = self._budget.reserve(who)
         started = time.monotonic()
@@ -142,7 +144,7 @@ class ImageFetcher:
                     ImageErrorCode.INVALID_URL,
                     f"The URL {url[:200]!r} cannot be fetched. {problem}",
                 )
-            await self._refuse_paused(url, until)
+            await self._refuse_paused(url, until, reserved.who)
             headers = _HEADERS | cookies.header(url) | conditions
             if is_first_host:
                 headers |= await self._origins.headers(own, url)
@@ -152,6 +154,8 @@ class ImageFetcher:
                     "GET", url, until, headers=headers, who=reserved.who
                 ) as response,
             ):
+                if self._asked_pauses is not None:
+                    await self._asked_pauses.heard(reserved.who, response)
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     if response.status_code == _NOT_MODIFIED and conditions:
                         raise NotModified
@@ -171,10 +175,13 @@ class ImageFetcher:
             f"The URL was redirected more than {self._max_redirects} times.",
         )
 
-    async def _refuse_paused(self, url: str, until: Deadline) -> None:
-        if self._paused_hosts is not None:
-            with until.paused():
-                await self._paused_hosts.refuse(parsed_url(url))
+    async def _refuse_paused(self, url: str, until: Deadline, who: Who) -> None:
+        parsed = parsed_url(url)
+        with until.paused():
+            if self._paused_hosts is not None:
+                await self._paused_hosts.refuse(parsed)
+            if self._asked_pauses is not None:
+                await self._asked_pauses.refuse(who, parsed)
 
     async def _read(
         self, response: httpx.Response, until: Deadline, reserved: Reservation
@@ -219,6 +226,7 @@ class ImageFetcher:
     def _check(self, response: httpx.Response) -> Encoding:
         status = response.status_code
         if not 200 <= status <= 299:
+            asked_seconds = retry_after_seconds(response.headers)
             raise FetchFailed(
                 ImageError(
                     ImageErrorCode.HTTP_ERROR,
@@ -226,7 +234,8 @@ class ImageFetcher:
                     http_status=status,
                     retryable=status in RETRYABLE_STATUSES,
                 ),
-                retry_after_seconds(response.headers),
+                asked_seconds,
+                asking_host=None if asked_seconds is None else host_name(response.url),
             )
         told = response.headers.get("content-encoding", "")
         encoding = encoding_of(told)
@@ -289,33 +298,6 @@ def _refuse_page_of_share_link(response: httpx.Response, is_shared: bool) -> Non
             " everybody. Share it with anyone who has the link.",
             http_status=response.status_code,
         )
-
-
-def retry_after_seconds(headers: httpx.Headers) -> float | None:
-    """An answer's Retry-After in seconds from now (RFC 9110, 10.2.3), at most
-    MAX_RETRY_AFTER_SECONDS.
-
-    A Retry-After that is a date is compared with the server's own clock, from its Date header.
-    """
-    header = headers.get("retry-after")
-    if header is None:
-        return None
-    if header.isascii() and header.isdecimal():
-        seconds = float(header[:10])
-    elif (when := _moment(header)) is None:
-        return None
-    else:
-        seconds = (when - (_moment(headers.get("date", "")) or datetime.now(UTC))).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-def _moment(date: str) -> datetime | None:
-    """All dates in HTTP are in UTC; the oldest form does not say so."""
-    try:
-        when = parsedate_to_datetime(date)
-        return when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 @contextmanager

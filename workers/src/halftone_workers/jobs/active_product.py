@@ -11,7 +11,7 @@ import httpx
 
 from halftone_shared.db.products import Claim
 from halftone_shared.model.states import WaitReason
-from halftone_workers.errors import HostBusy, HostPaused
+from halftone_workers.errors import HostBusy
 from halftone_workers.http.hosts import host_name
 from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.sharing import Who
@@ -105,8 +105,7 @@ class ActiveProduct:
         """
         if busy.host not in self._appointments:
             self._appointments[busy.host] = busy.appointment_seconds(len(self._images))
-        reason = WaitReason.PAUSED if isinstance(busy, HostPaused) else WaitReason.BUSY
-        return Waiting(busy.host, reason, self._appointments[busy.host])
+        return Waiting(busy.host, busy.reason, self._appointments[busy.host])
 
     def waiting_host(self) -> str | None:
         """The host that most images wait for; None before TELL_AFTER_SECONDS. Thread-safe."""

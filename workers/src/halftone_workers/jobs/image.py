@@ -341,6 +341,8 @@ def _not_fetched(failed: FetchFailed) -> ImageAttempt:
     waiting = None
     if failed.silent_host is not None:
         waiting = Waiting(failed.silent_host, WaitReason.DOES_NOT_ANSWER, seconds)
+    elif failed.asking_host is not None:
+        waiting = Waiting(failed.asking_host, WaitReason.RETRY_AFTER, seconds)
     return ImageAttempt(ImageResult(error=failed.error), seconds, waiting)
 
 

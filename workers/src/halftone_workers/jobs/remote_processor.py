@@ -26,7 +26,8 @@ from halftone_shared.model.status_object import timestamp
 from halftone_shared.model.urls import url_problem
 from halftone_workers.errors import BadHttp, BlockedAddress, FetchFailed, HostDown, HostNotFound
 from halftone_workers.http.deadline import Deadline
-from halftone_workers.http.fetching import RETRYABLE_STATUSES, retry_after_seconds
+from halftone_workers.http.fetching import RETRYABLE_STATUSES
+from halftone_workers.http.retry_after import retry_after_seconds
 from halftone_workers.metrics import PROCESSOR_JOBS
 from halftone_workers.runtime import Runtime
 from halftone_workers.sharing import Who

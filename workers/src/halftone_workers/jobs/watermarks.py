@@ -56,6 +56,8 @@ class Watermarks:
             raise FetchFailed(
                 ImageError(error.code, message, error.http_status, error.retryable),
                 failed.retry_after_seconds,
+                failed.silent_host,
+                failed.asking_host,
             ) from None
         try:
             if len(fetched.data) > MAX_WATERMARK_BYTES:

@@ -28,7 +28,7 @@ from halftone_shared.runtime.tracing import mark_failed, span
 from halftone_workers.errors import BadHttp, BlockedAddress, HostBusy, HostDown, HostNotFound
 from halftone_workers.http.client import OutgoingHttp
 from halftone_workers.http.deadline import Deadline
-from halftone_workers.http.fetching import retry_after_seconds
+from halftone_workers.http.retry_after import retry_after_seconds
 from halftone_workers.jobs.product import Owners
 from halftone_workers.metrics import count_delivery, count_waiting_delivery
 from halftone_workers.runtime import Runtime
