@@ -63,15 +63,17 @@ class AskedPauses:
         if (left := until - time.monotonic()) > 0:
             raise HostAsked(key[1], left + random.uniform(0.0, _SPREAD_SECONDS))  # noqa: S311
 
-    async def heard(self, who: Who, response: httpx.Response) -> None:
+    async def heard(
+        self, who: Who, url: httpx.URL, status_code: int, headers: httpx.Headers
+    ) -> None:
         """Take note of an answer. Begins a pause in all workers if the answer asks for one."""
         if who.payer is None:
             return
-        seconds = retry_after_seconds(response.headers) if response.status_code in _STATUSES else 0
+        seconds = retry_after_seconds(headers) if status_code in _STATUSES else None
         if seconds:
-            await self._begin((who.payer, host_name(response.url)), min(seconds, MAX_PAUSE_SECONDS))
+            await self._begin((who.payer, host_name(url)), min(seconds, MAX_PAUSE_SECONDS))
         elif self._of_this:
-            self._of_this.pop((who.payer, host_name(response.url)), None)
+            self._of_this.pop((who.payer, host_name(url)), None)
 
     async def _begin(self, key: _Key, seconds: float) -> None:
         asked = self._of_this.setdefault(key, _Asked())

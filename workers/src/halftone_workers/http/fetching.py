@@ -155,13 +155,15 @@ class ImageFetcher:
                 ) as response,
             ):
                 if self._asked_pauses is not None:
-                    await self._asked_pauses.heard(reserved.who, response)
+                    await self._asked_pauses.heard(
+                        reserved.who, parsed_url(url), response.status_code, response.headers
+                    )
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     if response.status_code == _NOT_MODIFIED and conditions:
                         raise NotModified
                     _refuse_page_of_share_link(response, is_shared)
                     return FetchedImage(
-                        await self._read(response, until, reserved),
+                        await self._read(url, response, until, reserved),
                         reserved,
                         response.headers.get("etag"),
                         response.headers.get("last-modified"),
@@ -184,9 +186,9 @@ class ImageFetcher:
                 await self._asked_pauses.refuse(who, parsed)
 
     async def _read(
-        self, response: httpx.Response, until: Deadline, reserved: Reservation
+        self, url: str, response: httpx.Response, until: Deadline, reserved: Reservation
     ) -> bytes | bytearray:
-        encoding = self._check(response)
+        encoding = self._check(url, response)
         body = cast("Body", response.stream)
         data: bytes | bytearray
         if body.declared_bytes is None:
@@ -223,7 +225,7 @@ class ImageFetcher:
             parts.append(part)
         return b"".join(parts)
 
-    def _check(self, response: httpx.Response) -> Encoding:
+    def _check(self, url: str, response: httpx.Response) -> Encoding:
         status = response.status_code
         if not 200 <= status <= 299:
             asked_seconds = retry_after_seconds(response.headers)
@@ -235,7 +237,7 @@ class ImageFetcher:
                     retryable=status in RETRYABLE_STATUSES,
                 ),
                 asked_seconds,
-                asking_host=None if asked_seconds is None else host_name(response.url),
+                asking_host=None if asked_seconds is None else host_name(parsed_url(url)),
             )
         told = response.headers.get("content-encoding", "")
         encoding = encoding_of(told)
