@@ -18,6 +18,7 @@ from benchmarks import (
     uploads,
 )
 from benchmarks.figures import Figure, save, show
+from tests.support.leftovers import mark_this_run
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "end-to-end": throughput.end_to_end,
@@ -50,11 +51,15 @@ def main() -> None:
         "sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS)
     )
     chosen = parser.parse_args().sections or list(SECTIONS)
-    for name in chosen:
-        measure = SECTIONS[name]
-        figures = measure()
-        show((measure.__doc__ or name).strip(), figures)
-        save(name, figures)
+    run = mark_this_run()
+    try:
+        for name in chosen:
+            measure = SECTIONS[name]
+            figures = measure()
+            show((measure.__doc__ or name).strip(), figures)
+            save(name, figures)
+    finally:
+        run.end()
 
 
 main()

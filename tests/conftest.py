@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from halftone_shared.db.engine import make_engine
 from tests.support import rabbitmq
 from tests.support.halftone import Service, running_separately, running_up
-from tests.support.leftovers import end_leftovers, mark_this_run
+from tests.support.leftovers import MarkedRun, mark_this_run
 from tests.support.origin import Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
@@ -27,9 +27,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str) and _RANDOM.search(val) else None
 
 
+_RUN = pytest.StashKey[MarkedRun]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if _is_controller(config):
-        mark_this_run()
+        config.stash[_RUN] = mark_this_run()
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-xdist has ended its workers
@@ -37,7 +40,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run when it leaves a process behind."""
     if not _is_controller(session.config):
         return
-    if leftovers := end_leftovers():
+    if leftovers := session.config.stash[_RUN].end():
         print("", "The tests left processes behind, now killed:", *leftovers, sep="\n")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -2,6 +2,7 @@
 
 import io
 import string
+import struct
 import time
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -176,6 +177,22 @@ def _cells_at(*references: str) -> bytes:
     return sheet_xml("".join(rows))
 
 
+def _with_directory_of(entries: int, *, zip64: bool = False) -> bytes:
+    """A workbook whose directory has this many entries, and says that it has three."""
+    book = handmade(sheet_xml(ONE_CELL))
+    end = book.rfind(b"PK\x05\x06")
+    (start,) = struct.unpack_from("<I", book, end + 16)
+    name = b"xl/worksheets/sheet1.xml"
+    at = book.index(name, start) - 46
+    directory = book[at : at + 46 + len(name)] * entries
+    record = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 3, 3, len(directory), start, 0)
+    if zip64:
+        large = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, len(directory), start)
+        locator = struct.pack("<4sIQI", b"PK\6\7", 0, start + len(directory), 1)
+        record = large + locator + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 3, 3, 9, start, 0)
+    return book[:start] + directory + record
+
+
 LETTERS = string.ascii_uppercase
 ONE_CELL = f"<row>{text_cell('A1', 'x')}</row>"
 HOSTILE = {
@@ -184,6 +201,8 @@ HOSTILE = {
     "zip bomb": lambda: handmade(sheet_xml(ONE_CELL), further={"xl/bomb.bin": bytes(20 * MIB)}),
     "one long string": lambda: handmade(sheet_xml(f"<row>{text_cell('A1', 'x' * 20 * MIB)}</row>")),
     "many sheets": lambda: handmade(sheet_xml(""), sheets=6000),
+    "a million sheets": lambda: _with_directory_of(1_000_000),
+    "a million sheets in ZIP64": lambda: _with_directory_of(1_000_000, zip64=True),
     "several hundred sheets": lambda: handmade(sheet_xml(""), sheets=300),
     "entity expansion": lambda: handmade(
         sheet_xml(f"<row>{text_cell('A1', '&i;')}</row>", head=_BILLION_LAUGHS)

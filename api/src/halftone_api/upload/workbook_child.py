@@ -32,6 +32,8 @@ WALL_SECONDS = 60
 OUTPUT_BYTES = 2 * 1024 * 1024 * 1024
 MAX_SHEETS = 200
 MAX_PARTS = 5000
+# Of the archive's directory: 800 bytes a part.
+MAX_DIRECTORY_BYTES = 4 * 1024 * 1024
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 # Limit for parts larger than 1 MiB: unpacked to packed size. Sheets of real catalogues have 5 to
 # 40.
@@ -43,6 +45,7 @@ FIRST_ROWS = 12
 MAX_NAME = 200
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
+_END_OF_LARGE_DIRECTORY = b"PK\x06\x06"  # ZIP64
 # Fast path: a sheet without cells beyond column Z or row 299,999 has fewer than MAX_CELLS. Most
 # catalogues have none, and this search takes a sixth of the time of the full one.
 _FAR_REFERENCE = re.compile(rb"""r\s*=\s*["'](?:[A-Z]{2}|[A-Z](?:[3-9][0-9]{5}|[0-9]{7}))""")
@@ -135,15 +138,21 @@ def check_sizes(path: str) -> None:
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """Check the number of parts before zipfile makes an object for each."""
+    """Check the directory before zipfile makes an object for each of its entries.
+
+    zipfile reads entries to the end of the directory, however many the archive says it has.
+    """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 66_000))
     end = file.read()
     at = end.rfind(_END_OF_DIRECTORY)
-    if at < 0 or len(end) < at + 12:
+    if at < 0 or len(end) < at + 16:
         raise Refused("unreadable")
-    (parts,) = struct.unpack_from("<H", end, at + 10)
-    if parts > MAX_PARTS:
+    parts, directory = struct.unpack_from("<HI", end, at + 10)
+    large = end[at - 76 : at - 20] if at >= 76 else b""
+    if large.startswith(_END_OF_LARGE_DIRECTORY):
+        parts, directory = struct.unpack_from("<QQ", large, 32)
+    if parts > MAX_PARTS or directory > MAX_DIRECTORY_BYTES:
         raise Refused("too_many_sheets")
 
 
