@@ -3,22 +3,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from math import log
 
 from PIL import Image
 
 from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES, usable_profile
-from halftone_workers.codec.encoders import OUTPUTS, Frames, encode, fit
+from halftone_workers.codec.encoders import JPEG_GROWTH, OUTPUTS, Frames, encode, fit
 from halftone_workers.codec.exif import read_exif
+from halftone_workers.codec.measuring import jpeg_quality
 from halftone_workers.codec.opening import Source, decoding
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.quality_scale import encoder_parameter
 from halftone_workers.codec.requantising import can_requantise, requantise
-from halftone_workers.codec.search import best_that_fits
+from halftone_workers.codec.search import best_that_fits, grown, quality_at
 from halftone_workers.codec.stripping import strip, tells_place, with_metadata
 from halftone_workers.codec.visual import Scored, reach_score
 from halftone_workers.errors import MustDecode
+
+# How much larger, as a logarithm, a shop's JPEG is than halftone's of the same quality number.
+_TYPICAL_SURPLUS = 0.33
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
 
     try:
         limit = byte_limit(options, len(source.data))
-        encoded = _as_asked(encode_at, image, Format.JPEG, options, limit)
+        first = 50.0 if limit is None else _quality_for(limit, len(source.data), image)
+        encoded = _as_asked(encode_at, image, Format.JPEG, options, limit, first)
     except MustDecode:
         return None
     # The result is the original. It is encoded if its metadata cannot be removed.
@@ -89,14 +95,23 @@ def byte_limit(options: ImageOptions, source_bytes: int) -> int | None:
     return min(limits, default=None)
 
 
+def _quality_for(limit: int, source_bytes: int, image: Image.Image) -> float:
+    """The quality at which a JPEG with the tables of this one typically has so many bytes."""
+    source_growth = grown(JPEG_GROWTH, jpeg_quality(image)) + _TYPICAL_SURPLUS
+    return quality_at(JPEG_GROWTH, log(max(limit, 1) / source_bytes) + source_growth)
+
+
 def _as_asked(
     encode_at: Callable[[float], bytes],
     original: Image.Image,
     output: Format,
     options: ImageOptions,
     limit: int | None,
+    first: float = 50,
 ) -> Encoded:
-    """The output, with a warning if it is over the limit. `encode_at` takes a quality."""
+    """The output, with a warning if it is over the limit. `encode_at` takes a quality. `first`: the
+    quality that the search for the limit begins with.
+    """
     found = Scored(b"")
     if options.mode is Mode.VISUAL:
         with decoding():
@@ -105,7 +120,8 @@ def _as_asked(
     elif options.mode is not Mode.BYTES:
         found = Scored(encode_at(options.quality))
     if limit is not None and (not found.data or len(found.data) > limit):
-        found = Scored(best_that_fits(encode_at, OUTPUTS[output].growth, limit))
+        spec = OUTPUTS[output]
+        found = Scored(best_that_fits(encode_at, spec.growth, limit, first=first, step=spec.step))
         if len(found.data) > limit:
             warning = f"No quality brings the image to {limit} bytes; this is the smallest."
             return Encoded(found.data, original.size, (warning,))
