@@ -1,5 +1,6 @@
 """A request's page follows its request: over a restart of the API, and while a host is paused."""
 
+import re
 import time
 from contextlib import suppress
 
@@ -77,3 +78,59 @@ def test_host_is_paused_by_a_button(page: Page, service: Service, shop: Origin) 
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Paused hosts")).to_be_hidden()
     assert service.http.get("/api/paused-hosts").json()["paused_hosts"] == []
+
+
+def test_charts_show_what_waits_now_and_was_done(
+    page: Page, service: Service, shop: Origin
+) -> None:
+    host = shop.url.removeprefix("http://")
+    service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
+    time.sleep(REFRESH_SECONDS)
+    service.accepted(catalogue(shop.url, 3))
+
+    def waiting() -> int:
+        backlog = service.http.get("/api/operations").json()["backlog"]
+        return sum(backlog[f"{state}_products"] for state in ("waiting", "postponed", "processing"))
+
+    wait_for(lambda: waiting() == 4, what="products that wait for the host")
+    page.goto("/operations")
+    chart = page.get_by_role("img", name="Chart of the products")
+    expect(chart.locator("canvas")).to_be_visible()
+    legend = page.locator("#backlog-chart-legend")
+    shown = legend.locator("[data-series]").all_inner_texts()
+    assert sum(map(int, shown[:3])) == 4, shown
+    assert page.evaluate(_INKS, "backlog-chart") >= 3, "axes and no lines"
+    service.http.delete(f"/api/paused-hosts/{host}").raise_for_status()
+    expect(legend).to_contain_text("products waiting 0")  # the page renews it
+    expect(page.locator("#throughput-words")).to_contain_text("images done")
+    chart.hover(position={"x": 200, "y": 80})
+    expect(legend.locator("[data-when]")).to_have_text(re.compile(r"\d\d:\d\d"))
+
+
+# The number of colours in a chart that cover more than its texts' soft edges do.
+_INKS = """id => {
+  const canvas = document.querySelector(`#${id} canvas`);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const counts = new Map();
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at + 3] < 40) continue;
+    const ink = data.slice(at, at + 4).join();
+    counts.set(ink, (counts.get(ink) ?? 0) + 1);
+  }
+  return [...counts.values()].filter((count) => count > 60).length;
+}"""
+
+
+def test_updates_of_the_operations_page_are_paused(page: Page) -> None:
+    page.clock.install()
+    page.goto("/operations")
+    with page.expect_response("**/operations"):
+        page.clock.run_for(6000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_role("button", name="Pause updates").click()
+    page.clock.run_for(20_000)
+    assert asked == []
+    page.get_by_role("button", name="Pause updates").click()
+    with page.expect_response("**/operations"):
+        page.clock.run_for(6000)

@@ -26,6 +26,7 @@ from halftone_api.upload.space import UploadSpace
 from halftone_shared.db.engine import make_engine
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
+from halftone_shared.service.backlog_recorder import BacklogRecorder, make_backlog_recorder
 from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.service.sweeper import Sweeper, make_sweeper
@@ -33,8 +34,8 @@ from halftone_shared.storage import ImageStore
 
 
 def create_app(settings: ApiSettings) -> ASGIApp:
-    """The API as an ASGI application. With RabbitMQ, its lifespan runs the dispatcher and the
-    sweeper; with an in-process queue, the worker runs them.
+    """The API as an ASGI application. With RabbitMQ, its lifespan runs the dispatcher, the
+    sweeper and the backlog recorder; with an in-process queue, the worker runs them.
     """
     engine = make_engine(settings.database_url, pool_size=settings.database_pool_size)
     store = ImageStore(settings.storage_url)
@@ -88,8 +89,12 @@ def _known_hosts(settings: ApiSettings) -> set[str] | None:
     return {urlsplit(settings.public_url).hostname or "", *settings.allowed_hosts}
 
 
-def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper]":
+def _make_threads(settings: ApiSettings) -> "list[Dispatcher | Sweeper | BacklogRecorder]":
     if settings.rabbitmq_url == IN_PROCESS_QUEUE:
         return []
     queue = RabbitmqPublisher(settings.rabbitmq_url, settings.queue_type)
-    return [make_dispatcher(settings, queue), make_sweeper(settings)]
+    return [
+        make_dispatcher(settings, queue),
+        make_sweeper(settings),
+        make_backlog_recorder(settings),
+    ]

@@ -40,9 +40,9 @@ HAND_BACK_SECONDS = 15.0
 # The API's open calls, its dispatcher and its sweeper have 10 s each.
 API_GRACE_SECONDS = 35.0
 READY_TIMEOUT_SECONDS = 60.0
-# Connections to the database: the API's outside its pool, a worker's with dispatcher and sweeper,
-# and some for commands.
-API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 5, 10, 10
+# Connections to the database: the API's outside its pool, a worker's with those of its
+# background threads, and some for commands.
+API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 5, 11, 10
 
 
 class CannotStart(Exception):

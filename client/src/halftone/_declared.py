@@ -824,6 +824,32 @@ class Backlog:
 
 
 @dataclass(frozen=True)
+class BacklogMinuteObject:
+    """`BacklogMinuteObject` of the OpenAPI document."""
+
+    minute: datetime
+    waiting_products: int
+    postponed_products: int
+    processing_products: int
+    pending_events: int
+    oldest_waiting_seconds: float
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> BacklogMinuteObject:
+        return cls(
+            minute=moment(data["minute"]),
+            waiting_products=number_or_zero(data.get("waiting_products")),
+            postponed_products=number_or_zero(data.get("postponed_products")),
+            processing_products=number_or_zero(data.get("processing_products")),
+            pending_events=number_or_zero(data.get("pending_events")),
+            oldest_waiting_seconds=number_or_zero(data.get("oldest_waiting_seconds")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class MinuteObject:
     """`MinuteObject` of the OpenAPI document."""
 
@@ -925,6 +951,8 @@ class RunningRequest:
     csv_filename: str
     status: Status
     created_at: datetime
+    last_progress_at: datetime
+    """When a product last ended."""
     total_products: int
     ended_products: int
     failed_images: int
@@ -938,6 +966,7 @@ class RunningRequest:
             csv_filename=text_or_empty(data.get("csv_filename")),
             status=Status(data["status"]),
             created_at=moment(data["created_at"]),
+            last_progress_at=moment(data["last_progress_at"]),
             total_products=number_or_zero(data.get("total_products")),
             ended_products=number_or_zero(data.get("ended_products")),
             failed_images=number_or_zero(data.get("failed_images")),
@@ -971,6 +1000,8 @@ class Operations:
 
     paused_hosts: tuple[PausedHost, ...]
     backlog: Backlog
+    history: tuple[BacklogMinuteObject, ...]
+    """The backlog of the last hour, oldest first, by minute."""
     throughput: tuple[MinuteObject, ...]
     """The last hour, oldest first, without idle minutes."""
     hosts: tuple[HostObject, ...]
@@ -990,6 +1021,9 @@ class Operations:
                 PausedHost.from_json(mapping(item)) for item in data.get("paused_hosts") or ()
             ),
             backlog=Backlog.from_json(mapping(data.get("backlog"))),
+            history=tuple(
+                BacklogMinuteObject.from_json(mapping(item)) for item in data.get("history") or ()
+            ),
             throughput=tuple(
                 MinuteObject.from_json(mapping(item)) for item in data.get("throughput") or ()
             ),
@@ -1792,6 +1826,7 @@ __all__ = [
     "UPLOAD_OPTIONS",
     "Accepted",
     "Backlog",
+    "BacklogMinuteObject",
     "Check",
     "Columns",
     "Ending",

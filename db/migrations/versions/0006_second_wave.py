@@ -218,6 +218,18 @@ CREATE TABLE host_figures (
     seconds DOUBLE PRECISION NOT NULL,
     CONSTRAINT pk_host_figures PRIMARY KEY (minute, host)
 );
+
+-- The backlog of each minute, for the operators' chart.
+CREATE TABLE backlog_minutes (
+    minute TIMESTAMP WITH TIME ZONE NOT NULL,
+    recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    waiting_products BIGINT NOT NULL,
+    postponed_products BIGINT NOT NULL,
+    processing_products BIGINT NOT NULL,
+    pending_events BIGINT NOT NULL,
+    oldest_waiting_seconds DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_backlog_minutes PRIMARY KEY (minute)
+);
 """
 
 # Before 0006 the column was written but never read.
@@ -227,6 +239,7 @@ DROP TABLE asked_pauses;
 DROP TABLE storages;
 DROP TABLE paused_hosts;
 DROP TABLE host_figures;
+DROP TABLE backlog_minutes;
 DROP TABLE origin_connections;
 DROP TABLE origins;
 DROP TABLE processor_jobs;

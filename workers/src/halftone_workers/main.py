@@ -30,6 +30,7 @@ from halftone_shared.runtime.settings import (
 )
 from halftone_shared.runtime.supervision import end_with_parent, end_within
 from halftone_shared.runtime.tracing import configure_traces, end_traces
+from halftone_shared.service.backlog_recorder import BacklogRecorder, make_backlog_recorder
 from halftone_shared.service.dispatcher import Dispatcher, make_dispatcher
 from halftone_shared.service.sweeper import Sweeper, make_sweeper
 from halftone_shared.storage import refuse_unusable_storage
@@ -164,11 +165,17 @@ def _serve_metrics(settings: WorkerSettings) -> None:
         raise BadSettings([f"{given}: {getattr(error, 'strerror', error)}."]) from None
 
 
-def _make_broker(settings: WorkerSettings) -> "tuple[Broker, list[Dispatcher | Sweeper]]":
+def _make_broker(
+    settings: WorkerSettings,
+) -> "tuple[Broker, list[Dispatcher | Sweeper | BacklogRecorder]]":
     """Create the broker. For the in-process broker, also create the threads that feed it, which
     otherwise run in the API.
     """
     if settings.rabbitmq_url != IN_PROCESS_QUEUE:
         return RabbitmqWorkerBroker(settings.rabbitmq_url, settings.queue_type), []
     broker = InProcessBroker(middleware=[])
-    return broker, [make_dispatcher(settings, InProcessQueue(broker)), make_sweeper(settings)]
+    return broker, [
+        make_dispatcher(settings, InProcessQueue(broker)),
+        make_sweeper(settings),
+        make_backlog_recorder(settings),
+    ]

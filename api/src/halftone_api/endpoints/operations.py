@@ -13,6 +13,7 @@ from halftone_api.endpoints.paused_hosts import PausedHostObject, paused_host_ob
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.db.backlog import read_backlog, recent_failures, running_requests
+from halftone_shared.db.backlog_minutes import BacklogMinute, backlog_minutes
 from halftone_shared.db.host_figures import busiest_hosts, throughput
 from halftone_shared.db.paused_hosts import list_paused_hosts, paused_name
 from halftone_shared.db.workers import live_workers
@@ -65,6 +66,7 @@ class RunningObject(TypedDict):
     csv_filename: str
     status: Status
     created_at: Time
+    last_progress_at: Annotated[Time, Field(description="When a product last ended.")]
     total_products: Count
     ended_products: Count
     failed_images: Count
@@ -86,6 +88,17 @@ class MinuteObject(TypedDict):
     bytes_out: Count
 
 
+class BacklogMinuteObject(TypedDict):
+    """The highest counts of one minute."""
+
+    minute: Time
+    waiting_products: Count
+    postponed_products: Count
+    processing_products: Count
+    pending_events: Count
+    oldest_waiting_seconds: float
+
+
 class HostObject(TypedDict):
     """One host in the last hour."""
 
@@ -101,6 +114,10 @@ class HostObject(TypedDict):
 class Operations(TypedDict):
     paused_hosts: list[PausedHostObject]
     backlog: BacklogObject
+    history: Annotated[
+        list[BacklogMinuteObject],
+        Field(description="The backlog of the last hour, oldest first, by minute."),
+    ]
     throughput: Annotated[
         list[MinuteObject], Field(description="The last hour, oldest first, without idle minutes.")
     ]
@@ -135,12 +152,14 @@ def operations_now(request: Request) -> Operations:
         workers = live_workers(connection)
         running = running_requests(connection, SHOWN_REQUESTS)
         failures = recent_failures(connection)
+        history = backlog_minutes(connection)
         minutes = throughput(connection)
         hosts = busiest_hosts(connection, SHOWN_HOSTS)
         paused = list_paused_hosts(connection)
     paused_names = {each.host for each in paused}
     return {
         "paused_hosts": paused_host_objects(paused),
+        "history": [_minute_object(each) for each in history],
         "throughput": [
             {
                 "minute": timestamp(each.minute),
@@ -197,6 +216,7 @@ def operations_now(request: Request) -> Operations:
                 "csv_filename": each.csv_filename,
                 "status": Status(each.status),
                 "created_at": timestamp(each.created_at),
+                "last_progress_at": timestamp(each.last_progress_at),
                 "total_products": each.total_products,
                 "ended_products": each.ended_products,
                 "failed_images": each.failed_images,
@@ -207,4 +227,15 @@ def operations_now(request: Request) -> Operations:
             {"code": each.code, "images": each.images, "requests": each.requests}
             for each in failures
         ],
+    }
+
+
+def _minute_object(each: BacklogMinute) -> BacklogMinuteObject:
+    return {
+        "minute": timestamp(each.minute),
+        "waiting_products": each.waiting_products,
+        "postponed_products": each.postponed_products,
+        "processing_products": each.processing_products,
+        "pending_events": each.pending_events,
+        "oldest_waiting_seconds": each.oldest_waiting_seconds,
     }

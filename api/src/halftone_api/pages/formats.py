@@ -65,8 +65,12 @@ def ago_text(timestamp: str | None) -> str:
     """How long ago a moment was."""
     if timestamp is None:
         return "–"
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
+    seconds = age_seconds(timestamp)
     return "just now" if seconds < 5 else f"{duration_text(seconds)} ago"
+
+
+def age_seconds(timestamp: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
@@ -96,6 +100,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration_text,
     "moment": moment_text,
     "ago": ago_text,
+    "age": age_seconds,
     "plural": plural,
     "file_name": file_name,
     "code_marks": code_marks,

@@ -14,6 +14,7 @@ from halftone_api.errors import Problem, ProblemCode
 from halftone_api.pages.forms import read_form, with_parameters
 from halftone_api.pages.rendering import render
 from halftone_api.pages.sign_in import sign_in_redirect
+from halftone_shared.db.backlog import NO_PROGRESS_SECONDS
 from halftone_shared.model.error_codes import ImageErrorCode
 
 
@@ -66,5 +67,6 @@ def _figures(request: Request, template: str) -> Response:
         request,
         template,
         now=operations_now(request),
+        stuck_seconds=NO_PROGRESS_SECONDS,
         codes={code.value: code for code in ImageErrorCode},
     )

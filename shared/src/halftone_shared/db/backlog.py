@@ -163,12 +163,15 @@ def read_totals(connection: Connection, *, hours: int = 24) -> Totals:
 
 @dataclass(frozen=True)
 class RunningRequest:
-    """How far a running request is. `ended_products` leaves out cancelled ones."""
+    """How far a running request is. `ended_products` leaves out cancelled ones. `last_progress_at`:
+    when a product last ended, or else when the request last changed.
+    """
 
     id: UUID
     csv_filename: str
     status: Status
     created_at: datetime
+    last_progress_at: datetime
     total_products: int
     ended_products: int
     failed_images: int
@@ -177,6 +180,7 @@ class RunningRequest:
 _RUNNING = text(
     f"""
     SELECT r.id, r.csv_filename, r.status, r.created_at, r.total_products,
+           greatest(r.updated_at, open.updated_at) AS last_progress_at,
            ({counted("processed_products")} + {counted("failed_products")})::bigint
                AS ended_products,
            {counted("failed_images")}::bigint AS failed_images

@@ -492,3 +492,16 @@ host_figures = Table(
     Column("bytes_out", BigInteger, nullable=False),
     Column("seconds", Double, nullable=False),
 )
+
+# The highest backlog of each minute: see backlog_minutes.py.
+backlog_minutes = Table(
+    "backlog_minutes",
+    metadata,
+    Column("minute", DateTime(timezone=True), primary_key=True),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("waiting_products", BigInteger, nullable=False),
+    Column("postponed_products", BigInteger, nullable=False),
+    Column("processing_products", BigInteger, nullable=False),
+    Column("pending_events", BigInteger, nullable=False),
+    Column("oldest_waiting_seconds", Double, nullable=False),
+)
