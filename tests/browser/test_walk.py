@@ -1,5 +1,6 @@
 """A first-time user's path in a browser, from an export with three faults to the ZIP."""
 
+import csv
 import io
 import zipfile
 from pathlib import Path
@@ -111,3 +112,47 @@ def test_table_of_an_unknown_system_is_read_as_the_person_says(
     expect(page.get_by_text("from no system that is known")).to_be_visible()
     page.get_by_role("button", name="Read it like this").click()
     expect(page.locator("#answer")).to_contain_text("2 rows, 2 images on 1 host")
+
+
+def test_columns_of_a_known_export_are_changed(page: Page, shop: Origin, tmp_path: Path) -> None:
+    """The shop keeps its pictures in a column of its own, beside those of Shopify."""
+    wanted = f"{shop.url}/mug-1.jpg"
+    drop(
+        page,
+        tmp_path,
+        "products_export.csv",
+        "Handle,Title,Body (HTML),Vendor,Variant SKU,Image Src,Image Position,Our Pictures\n"
+        f"mug,Mug,,Acme,M1,{shop.url}/gone.jpg,1,{wanted}\n"
+        f"vase,Vase,,Acme,V1,{shop.url}/gone.jpg,1,{shop.url}/vase-1.jpg\n",
+    )
+    answer = page.locator("#answer")
+    expect(answer).to_contain_text("Shopify")
+    answer.get_by_text("Read other columns").click()
+    images = answer.get_by_role("group", name="Image URLs")
+    expect(images.get_by_label("Image Src")).to_be_checked()
+    expect(answer.get_by_label("Key")).to_have_value('"Handle"')
+    expect(answer.get_by_label("Name", exact=True)).to_have_value('"Title"')
+
+    images.get_by_label("Image Src").uncheck()
+    answer.get_by_role("button", name="Read it like this").click()
+    expect(answer.get_by_role("alert")).to_contain_text("it names no image column")
+    answer.get_by_role("button", name="Forget the columns that you chose").click()
+    expect(answer).to_contain_text("Shopify")
+
+    answer.get_by_text("Read other columns").click()
+    images.get_by_label("Image Src").uncheck()
+    images.get_by_label("Our Pictures").check()
+    answer.get_by_label("Key").select_option("Variant SKU")
+    answer.get_by_role("button", name="Read it like this").click()
+    expect(answer).to_contain_text("Read by the columns that you chose: 2 rows, 2 images on 1 host")
+    expect(images.get_by_label("Our Pictures")).to_be_checked()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/r/*")
+    expect(page.get_by_text(ENDED)).to_be_visible()
+    page.get_by_text("The file in another form").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="image cells replaced").click()
+    _, mug, _ = csv.reader(Path(download.value.path()).read_text().splitlines())
+    assert mug[5] == f"{shop.url}/gone.jpg"
+    assert "/api/image/" in mug[7]
+    assert mug[7] != wanted

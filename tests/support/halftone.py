@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 
 WEBHOOK_SECRET = "whsec_" + "A" * 32
-READY_SECONDS = 60
+READY_SECONDS = 180
 PYTHON = sys.executable
 
 T = TypeVar("T")

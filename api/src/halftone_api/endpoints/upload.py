@@ -16,7 +16,7 @@ from halftone_api.endpoints.rate_limiting import limit_rate
 from halftone_api.errors import ProblemCode
 from halftone_api.server.middleware import call_id
 from halftone_api.services import services
-from halftone_api.upload.check import Check
+from halftone_api.upload.check import Check, Understood
 from halftone_api.upload.fields import form_schema
 from halftone_api.upload.form import Upload, read_upload
 from halftone_api.upload.products import UploadLimits
@@ -107,10 +107,15 @@ async def upload(request: Request) -> Response:
     problems=_FORM_PROBLEMS,
 )
 async def check(request: Request) -> Response:
+    return JSONResponse((await understood(request)).check)
+
+
+async def understood(request: Request) -> Understood:
+    """How the call's file would be read. Raises Problem."""
     owner_id = (await run_in_threadpool(find_caller, request)).owner_id
     await run_in_threadpool(limit_rate, request, owner_id)
     async with _received(request, owner_id) as form:
-        return JSONResponse(await run_in_threadpool(_intake(request).check, form))
+        return await run_in_threadpool(_intake(request).check, form)
 
 
 @asynccontextmanager

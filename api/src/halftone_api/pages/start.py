@@ -10,12 +10,14 @@ from starlette.responses import Response
 from halftone_api.endpoints.authentication import find_caller
 from halftone_api.endpoints.declaration import page
 from halftone_api.endpoints.requests import recent_requests
-from halftone_api.endpoints.upload import check, upload
+from halftone_api.endpoints.upload import understood, upload
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.pages.columns import column_choices
 from halftone_api.pages.rendering import base_path, render
 from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_api.services import services
 from halftone_api.upload.fields import form_schema
+from halftone_api.upload.layout import MAPPED
 from halftone_api.upload.profiles import PROFILES
 from halftone_shared.model.options import IMAGE_OPTIONS, Mode
 from halftone_shared.presets import load_presets
@@ -59,7 +61,7 @@ async def start(request: Request) -> Response:
     try:
         answer = await upload(request)
     except Problem as problem:
-        return render(request, "refusal.html", problem=problem)
+        return _refusal(request, problem)
     accepted = json.loads(bytes(answer.body))
     base = base_path(services(request).settings.public_url)
     return Response(status_code=204, headers={"HX-Redirect": f"{base}/r/{accepted['request_id']}"})
@@ -95,14 +97,29 @@ def _option_fields() -> list[dict[str, Any]]:
 async def check_file(request: Request) -> Response:
     """What `POST /api/check` says of the file that was dropped."""
     try:
-        answer = await check(request)
+        found = await understood(request)
     except Problem as problem:
-        return render(request, "refusal.html", problem=problem)
-    found = json.loads(bytes(answer.body))
-    profile = PROFILES.get(found["profile"])
+        return _refusal(request, problem)
     return render(
         request,
         "check.html",
-        check=found,
-        title=profile.title if profile else "A table of products",
+        check=found.check,
+        title=_title(found.check["profile"]),
+        is_mapped=found.check["profile"] == MAPPED,
+        columns=column_choices(found.header, found.check["columns"]),
     )
+
+
+def _title(profile: str) -> str:
+    """What the file is, in words."""
+    if profile == MAPPED:
+        return "Read by the columns that you chose"
+    return PROFILES[profile].title if profile in PROFILES else "A table of products"
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    """Why the file is refused. If its columns are unknown, the person can choose them."""
+    members = problem.members
+    chosen = members.get("suggested_columns") or {"images": members.get("url_columns", [])}
+    columns = column_choices(members.get("found_columns", []), chosen)
+    return render(request, "refusal.html", problem=problem, columns=columns)

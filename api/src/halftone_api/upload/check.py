@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -43,6 +44,14 @@ class Check(TypedDict):
     warnings: Annotated[list[RowError], Field(max_length=100)]
     warning_count: Count
     preview: Annotated[list[PreviewedProduct], Field(description="The first five products.")]
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The answer to a check, and the header of the file."""
+
+    check: Check
+    header: Sequence[str]
 
 
 class Understanding:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 MAX_SHOWN_CHARACTERS = 200
+# In a sentence, and in a list of a JSON answer.
 MAX_SHOWN_COLUMNS = 20
+MAX_LISTED_COLUMNS = 300
 
 
 def listed(names: Sequence[str]) -> str:

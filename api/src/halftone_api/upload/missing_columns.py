@@ -14,7 +14,7 @@ from halftone_api.upload.cells import has_url
 from halftone_api.upload.column_contents import ColumnContents, contents_of
 from halftone_api.upload.layout import NATIVE, Layout, column_reference, header_layout
 from halftone_api.upload.likely_header import likely_header
-from halftone_api.upload.listing import MAX_SHOWN_COLUMNS, cut, listed
+from halftone_api.upload.listing import MAX_LISTED_COLUMNS, MAX_SHOWN_COLUMNS, cut, listed
 from halftone_api.upload.native_columns import NATIVE_COLUMNS, native_name
 from halftone_api.upload.profiles.profile import normal_name
 from halftone_api.upload.table import Beginning, Table
@@ -50,8 +50,8 @@ def missing_columns(
         ProblemCode.MISSING_COLUMNS,
         " ".join([_what_is_missing(misfit), f"It has {listed(header)}.", _advice(misfit)]),
         columns=misfit.missing,
-        found_columns=[cut(cell) for cell in header[:MAX_SHOWN_COLUMNS]],
-        url_columns=misfit.columns_with_urls[:MAX_SHOWN_COLUMNS],
+        found_columns=[cut(cell) for cell in header[:MAX_LISTED_COLUMNS]],
+        url_columns=misfit.columns_with_urls[:MAX_LISTED_COLUMNS],
         suggested_columns=misfit.suggestion,
     )
 

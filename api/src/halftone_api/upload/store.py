@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.metrics import UPLOADED_IMAGES, UPLOADED_PRODUCTS, UPLOADED_REQUESTS
-from halftone_api.upload.check import Check, Understanding
+from halftone_api.upload.check import Understanding, Understood
 from halftone_api.upload.form import Upload
 from halftone_api.upload.layout import Columns, Layout
 from halftone_api.upload.opening import open_table
@@ -191,7 +191,7 @@ class Intake:
         _refuse_invalid_rows(file)
         return Sample(min(upload.sample or products, products), products, images)
 
-    def check(self, upload: Upload) -> Check:
+    def check(self, upload: Upload) -> Understood:
         """How an upload would be understood; stores nothing. Raises Problem as `store` does."""
         with open_table(upload.file, upload.reading) as (table, layout):
             file = self._products(table, layout, upload)
@@ -201,7 +201,7 @@ class Intake:
         _refuse_invalid_rows(file)
         if not found.products:
             raise no_images(layout, file)
-        return found.to_json(layout, file)
+        return Understood(found.to_json(layout, file), layout.header)
 
 
 def _contradictions(options: ImageOptions) -> Iterator[RowProblem]:

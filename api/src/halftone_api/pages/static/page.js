@@ -69,9 +69,14 @@ if (drop) {
     again();
   });
   function mapping() {
-    const chosen = (role) => [...document.querySelector(`[data-role=${role}]`).selectedOptions].map((option) => option.value);
-    return JSON.stringify({ key: chosen("key")[0] || null, name: chosen("name")[0] || null, images: chosen("images") });
+    const chosen = (role) => JSON.parse(document.querySelector(`select[data-role=${role}]`).value);
+    const ticked = [...document.querySelectorAll("[data-role=images] input:checked")];
+    return JSON.stringify({ key: chosen("key"), name: chosen("name"), images: ticked.map((box) => JSON.parse(box.value)) });
   }
+  document.body.addEventListener("htmx:afterSwap", () => {
+    const mapped = document.getElementById("columns").value !== "";
+    for (const place of document.querySelectorAll("[data-if-mapped]")) place.hidden = !mapped;
+  });
 
   const preset = document.querySelector("select#preset");
   preset?.addEventListener("change", () => {
