@@ -27,9 +27,9 @@ Every command takes `--help`, `--json` (JSON for programs; a list is one object 
 `--quiet` (errors, and what a script needs). Commands that call the service take `--url` or
 `HALFTONE_URL`, and the API key from `HALFTONE_API_KEY`. Commands that work with the database take
 `HALFTONE_DATABASE_URL`, or `--home`, the folder of `halftone up`; they say first which database and
-storage they use. Colours and progress bars are left out where the output is not a terminal;
-`NO_COLOR` leaves out colours everywhere. `halftone --install-completion` sets up completion for
-your shell.
+storage they use. If the output is not a terminal, it has no colours and no progress bars;
+`NO_COLOR` turns colours off everywhere. `halftone --install-completion` sets up completion for your
+shell.
 
 | exit code | meaning |
 | --- | --- |

@@ -101,7 +101,7 @@ def test_answers_to_a_file_keep_nobody_out(
     unknown = f"Thing;Picture\nA;{shop.url}/mug-1.jpg\n"
     for name, text, shown in (
         ("faulty.csv", faulty(shop.url), "3 errors"),
-        ("unknown.csv", unknown, "no system that is known"),
+        ("unknown.csv", unknown, "columns of this file are not known"),
         ("good.csv", catalogue(shop.url, 2), "4 images"),
     ):
         file = FilePayload(name=name, mimeType="text/csv", buffer=text.encode())

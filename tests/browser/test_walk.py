@@ -109,7 +109,7 @@ def test_table_of_an_unknown_system_is_read_as_the_person_says(
 ) -> None:
     url = f"{shop.url}/mug-1.jpg"
     drop(page, tmp_path, "list.csv", f"Ding;Bild;Preis\nA;{url};3\nB;{url};4\n")
-    expect(page.get_by_text("from no system that is known")).to_be_visible()
+    expect(page.get_by_text("columns of this file are not known")).to_be_visible()
     page.get_by_role("button", name="Read it like this").click()
     expect(page.locator("#answer")).to_contain_text("2 rows, 2 images on 1 host")
 

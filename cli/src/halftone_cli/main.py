@@ -81,7 +81,7 @@ def up(
         Path, typer.Option("--home", help="The folder for database, images and secrets.")
     ] = DEFAULT_HOME,
     workers: Annotated[
-        int, typer.Option("--workers", help="How many worker processes.", min=1, max=64)
+        int, typer.Option("--workers", help="The number of worker processes.", min=1, max=64)
     ] = 1,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C.
@@ -119,7 +119,7 @@ def demo(
 
 
 def migrate(home: HomeOption = DEFAULT_HOME) -> None:
-    """Bring the database to the newest schema."""
+    """Update the database to the newest schema."""
     from halftone_cli.local_database import database_url, failing_on_bad_database
     from halftone_cli.places import announce
     from halftone_db import migrate as run_migrations

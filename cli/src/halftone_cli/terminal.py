@@ -28,7 +28,9 @@ EXIT_INTERRUPTED = 130
 
 HomeOption = Annotated[
     Path,
-    typer.Option("--home", help="The folder of `halftone up`; used where no database is named."),
+    typer.Option(
+        "--home", help="The folder of `halftone up`. Used if HALFTONE_DATABASE_URL is not set."
+    ),
 ]
 
 

@@ -1238,9 +1238,9 @@ class UploadOptions(TypedDict, total=False):
     ]
     """The part that `fit=cover` keeps."""
     enlarge: bool
-    """Make images that are smaller than `width` and `height` larger."""
+    """Enlarge images that are smaller than `width` and `height`."""
     background: str
-    """The colour that `fit=pad` adds, and the one for transparency if the format has none."""
+    """The colour that `fit=pad` adds. It also replaces transparency if the format has none."""
     filters: Sequence[str] | str
     """Filters, applied in this order: `grayscale`, `sharpen`, `blur:N`, `brightness:N`,
     `contrast:N`, `saturation:N`, `autocontrast`."""
@@ -1263,7 +1263,7 @@ class UploadOptions(TypedDict, total=False):
     """The opacity of the watermark; 1 is opaque."""
     variants: Sequence[Mapping[str, Any]] | str
     """Further outputs of each image: a JSON array of objects with a `name` and image options. A
-    variant has the request's options except those of size, and its own."""
+    variant takes over the request's other options, except those of size."""
     preset: str
     """The options and rules of a marketplace. Other options in the upload have precedence."""
     names: str
@@ -1333,7 +1333,8 @@ class UploadOptions(TypedDict, total=False):
     webhook_url: str
     """The URL that is called when the request has ended."""
     webhook_secret: str
-    """Signs the webhook: whsec_ and at least 24 bytes in base64. Never shown."""
+    """The secret that signs the webhook: `whsec_` and at least 24 bytes in base64. It is never
+    shown."""
 
 
 @dataclass(frozen=True)
@@ -1496,7 +1497,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "enlarge",
         True,
         "boolean",
-        description="Make images that are smaller than `width` and `height` larger.",
+        description="Enlarge images that are smaller than `width` and `height`.",
         default=False,
     ),
     UploadOption(
@@ -1504,7 +1505,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         True,
         "text",
         description=(
-            "The colour that `fit=pad` adds, and the one for transparency if the format has none."
+            "The colour that `fit=pad` adds. It also replaces transparency if the format has none."
         ),
         default="#ffffff",
     ),
@@ -1555,8 +1556,8 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "json",
         description=(
             "Further outputs of each image: a JSON array of objects with a `name` and image"
-            " options. A variant has the request's options except those of size, and its "
-            "own."
+            " options. A variant takes over the request's other options, except those of "
+            "size."
         ),
     ),
     UploadOption(
@@ -1695,7 +1696,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "webhook_secret",
         False,
         "text",
-        description="Signs the webhook: whsec_ and at least 24 bytes in base64. Never shown.",
+        description=(
+            "The secret that signs the webhook: `whsec_` and at least 24 bytes in base64. "
+            "It is never shown."
+        ),
     ),
 )
 
@@ -1746,7 +1750,11 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "http_error": ErrorCode(
         "The server answered with an error, such as 404 or 403.",
         True,
-        "Open the URL in a browser. 404: correct it. 401 or 403: let the service in.",
+        (
+            "Open the URL in a browser. Correct it if it is wrong (404). If the shop "
+            "refuses the service (401, 403), set a password for its host under origins, or "
+            "let the service's address in."
+        ),
     ),
     "bad_http": ErrorCode(
         "The server's answer is not valid HTTP.",

@@ -218,6 +218,28 @@ def test_retry_calls_the_service_that_is_named(origin: Origin) -> None:
     assert run("retry", "--all", "--code", "no_such_code").exit_code == 2
 
 
+def test_every_request_is_retried_through_the_service_that_is_named(origin: Origin) -> None:
+    answers = [
+        answer({"request_ids": ["1", "2"], "more": True}, 202),
+        answer({"request_ids": ["3"], "more": False}, 202),
+    ]
+    asked = "/api/retry?error_code=storage_failed&since_seconds=7200.0"
+    origin.serve(asked, lambda: answers.pop(0))
+    shown = run(
+        "retry", "--all", "--code", "storage_failed", "--since", "2h", "--quiet", url=origin.url
+    )
+    assert shown.stdout.split() == ["1", "2", "3"]
+    assert origin.hits[asked] == 2
+
+
+def test_retry_of_every_request_needs_an_admin_key(origin: Origin) -> None:
+    refusal = problem(403, "forbidden", "This call needs an admin key.")
+    origin.serve("/api/retry?since_seconds=86400.0", refusal)
+    refused = run("retry", "--all", "--url", origin.url)
+    assert refused.exit_code == 1
+    assert "admin key" in refused.stderr
+
+
 def test_missing_key_names_the_variable_and_how_to_make_one(origin: Origin) -> None:
     origin.serve("/api/status/1", problem(401, "unauthorized", "This call needs a key."))
     refused = run("status", "1", url=origin.url)

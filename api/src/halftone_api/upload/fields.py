@@ -89,7 +89,8 @@ UPLOAD_FIELDS = (
     FormField(
         "webhook_secret",
         {"type": "string"},
-        f"Signs the webhook: whsec_ and at least {MIN_SECRET_BYTES} bytes in base64. Never shown.",
+        f"The secret that signs the webhook: `whsec_` and at least {MIN_SECRET_BYTES} bytes in"
+        " base64. It is never shown.",
     ),
 )
 

@@ -34,7 +34,7 @@ def _api(url: str, own: str) -> Finding:
         with halftone.Client(url, retries=0, timeout_seconds=5) as client:
             found = client.service().get("version", "unknown")
     except halftone.HalftoneError as error:
-        return warning(AREA, f"API: {error}", "Name it by --url or HALFTONE_URL.")
+        return warning(AREA, f"API: {error}", "Give its URL with --url or HALFTONE_URL.")
     if found != own:
         return warning(AREA, f"API at {url}: {found}, this command: {own}.", "Update the older.")
     return ok(AREA, f"API at {url}: {found}.")

@@ -34,7 +34,9 @@ def doctor(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            "--bundle", dir_okay=False, help="Write a ZIP for an issue report; it has no secrets."
+            "--bundle",
+            dir_okay=False,
+            help="Also write a ZIP for an issue report, without secrets.",
         ),
     ] = None,
     url: Annotated[
@@ -43,8 +45,7 @@ def doctor(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Try database, broker and storage; compare versions; find what is stuck, broken or wrongly
-    set.
+    """Check database, broker, storage, versions and settings, and look for work that is stuck.
 
     Exit code 0: nothing is broken, though there may be warnings. 1: something is broken. 2: the
     settings of the database are missing or invalid.

@@ -33,14 +33,14 @@ keys = typer.Typer(no_args_is_help=True, help="API keys and their owners: create
 def create(
     owner: Annotated[str, typer.Argument(metavar="OWNER", help="Who the key belongs to.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="The key's name, if not the owner's.")
+        str | None, typer.Option("--name", help="The key's name. Without it, the owner's name.")
     ] = None,
     is_admin: Annotated[
-        bool, typer.Option("--admin", help="The key sees all owners' requests.")
+        bool, typer.Option("--admin", help="The key may see and change the requests of all owners.")
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Create an API key for OWNER and print it. It is shown only now: the database has its hash.
+    """Create an API key for OWNER and print it. It cannot be shown again: only its hash is stored.
 
     All keys of an owner see the same requests.
     """
@@ -70,10 +70,10 @@ def create(
     if not mode.quiet:
         what = f"Key {key.name!r} ({key.id}) of {key.owner!r}"
         say(
-            f"{what}, shown only now. Commands take it from HALFTONE_API_KEY; other programs",
+            f"{what}. It cannot be shown again. Put it into HALFTONE_API_KEY for commands;",
             to=error_console,
         )
-        say("send it as 'Authorization: Bearer KEY'.", to=error_console)
+        say("other programs send it as 'Authorization: Bearer KEY'.", to=error_console)
     print(key.secret)
 
 
@@ -82,7 +82,7 @@ def _is_name(text: str) -> bool:
 
 
 def list_(home: HomeOption = DEFAULT_HOME) -> None:
-    """List the keys with owner, name, creation and last use; the keys themselves are not stored."""
+    """List the keys with owner, name, creation and last use, but not the keys themselves."""
     from halftone_cli.local_database import local_engine
     from halftone_cli.places import announce
     from halftone_shared.db.api_keys import list_keys
@@ -112,11 +112,11 @@ def _minute(moment: "datetime | None") -> str:
 
 def revoke(
     name_or_id: Annotated[
-        str, typer.Argument(metavar="NAME|ID", help="As `halftone keys list` shows them.")
+        str, typer.Argument(metavar="NAME|ID", help="The name or ID that `keys list` shows.")
     ],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Make the key with this name or ID invalid from now on."""
+    """Revoke the key with this name or ID: calls with it are refused from now on."""
     from halftone_cli.local_database import local_engine
     from halftone_cli.places import announce
     from halftone_shared.db.api_keys import revoke_key

@@ -25,11 +25,14 @@ def set_(
         list[str] | None,
         typer.Option("--header", help='A header to send, as "Name: value". May be repeated.'),
     ] = None,
-    username: Annotated[str | None, typer.Option("--username", help="For HTTP Basic.")] = None,
+    username: Annotated[
+        str | None, typer.Option("--username", help="The user name for HTTP Basic.")
+    ] = None,
     password: Annotated[
         str | None,
         typer.Option(
-            "--password", help="For HTTP Basic. Without it, the password is read from the terminal."
+            "--password",
+            help="Its password. Without it, the command asks or reads a line of its input.",
         ),
     ] = None,
     requests_per_second: Annotated[
@@ -41,7 +44,7 @@ def set_(
         typer.Option("--connections", min=1, help="The most connections of all workers."),
     ] = None,
 ) -> None:
-    """Set what image fetches send to a host, and how fast they come. Replaces what was set."""
+    """Set credentials and limits for fetching images from a host. Replaces earlier settings."""
     if username is not None and password is None:
         password = _read_password()
     found = client.set_origin(
@@ -53,7 +56,10 @@ def set_(
         connections=connections,
     )
     print_json(found.raw)
-    say(f"Set for {host}. Passwords and header values are stored encrypted and never shown.")
+    say(
+        f"The settings of {host} are saved. Passwords and header values are stored encrypted and"
+        " never shown."
+    )
 
 
 def _read_password() -> str:
@@ -70,14 +76,14 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def list_(client: halftone.Client) -> None:
-    """List the hosts with settings of their own; secrets are not shown."""
+    """List the hosts that have settings, without their secrets."""
     found = client.origins()
     for origin in found:
         print_json(origin.raw)
         print_quiet(origin.host)
         say(f"{origin.host}: {_settings_text(origin)}")
     if not found:
-        say("No host has settings of its own.")
+        say("No host has settings.")
 
 
 def _settings_text(origin: halftone.Origin) -> str:
@@ -94,14 +100,14 @@ def _settings_text(origin: halftone.Origin) -> str:
 
 
 def remove(client: halftone.Client, host: HostArgument) -> None:
-    """Forget what was set for a host."""
+    """Delete the settings of a host."""
     client.remove_origin(host)
     print_json({"host": host, "removed": True})
-    say(f"Nothing is set for {host} any more.")
+    say(f"The settings of {host} are deleted.")
 
 
 def presets(client: halftone.Client) -> None:
-    """List the presets of marketplaces: options and rules that `submit --preset` takes."""
+    """List the marketplace presets of `submit --preset`, with their options and rules."""
     for preset in client.presets():
         print_json(preset.raw)
         print_quiet(preset.name)

@@ -32,7 +32,7 @@ def queues(
         bool,
         typer.Option(
             "--once",
-            help="Print once and exit. The default without a terminal.",
+            help="Print once and exit, as always if the output is not a terminal.",
         ),
     ] = False,
     every: Annotated[

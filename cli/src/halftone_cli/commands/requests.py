@@ -72,10 +72,10 @@ def status(
     client: halftone.Client,
     request_id: IdArgument,
     watching: Annotated[
-        bool, typer.Option("--watch", help="Show the progress until the end.")
+        bool, typer.Option("--watch", help="Show the progress until the request has ended.")
     ] = False,
 ) -> None:
-    """Show how a request is going, and what failed in it."""
+    """Show a request's progress, and why images failed."""
     found = watch(client, request_id) if watching else client.status(request_id)
     print_json(found.raw)
     print_quiet(found.status)
@@ -91,14 +91,14 @@ def details(
         halftone.Status | None, typer.Option("--status", help="Only products in this state.")
     ] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only failed images, and the products that have any.")
+        bool, typer.Option("--failed", help="Only failed images and their products.")
     ] = False,
     code: Annotated[
         str | None,
         typer.Option("--code", help="Only products with an image that failed with this code."),
     ] = None,
 ) -> None:
-    """List a request's products with their images: output URL, or why the image failed."""
+    """List a request's products and images: each image's output URL, or why it failed."""
     for product in client.products(request_id, status=status, error_code=code):
         if failed and not any(image.error for image in product.images):
             continue
@@ -119,7 +119,7 @@ def _writable(output: Path | None) -> Path | None:
 
 
 OutputOption = typer.Option(
-    "--output", "-o", dir_okay=False, callback=_writable, help="Write the file here."
+    "--output", "-o", dir_okay=False, callback=_writable, help="Save the file here."
 )
 
 
@@ -144,10 +144,13 @@ def download(
     ] = None,
     as_: Annotated[
         Literal["csv", "xlsx"] | None,
-        typer.Option("--as", help="The kind of file, if not that of the upload."),
+        typer.Option("--as", help="The kind of file. Without it, the kind that was uploaded."),
     ] = None,
     safe: Annotated[
-        bool, typer.Option("--safe", help="Keep spreadsheets from reading a cell as a formula.")
+        bool,
+        typer.Option(
+            "--safe", help="Write the cells so that no spreadsheet reads one as a formula."
+        ),
     ] = False,
 ) -> None:
     """Save the output file of a request that has ended, its report, or a ZIP of its images."""

@@ -24,7 +24,9 @@ from halftone_cli.terminal import (
 
 FileArgument = Annotated[
     Path,
-    typer.Argument(exists=True, dir_okay=False, help="The file of products, such as a CSV."),
+    typer.Argument(
+        metavar="FILE", exists=True, dir_okay=False, help="The file of products, such as a CSV."
+    ),
 ]
 
 
@@ -32,19 +34,20 @@ def submit(
     client: halftone.Client,
     file: FileArgument,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Show the progress and wait for the end.")
+        bool,
+        typer.Option("--wait", help="Wait until the request has ended, and show its progress."),
     ] = False,
     output: Annotated[Path | None, OutputOption] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
             "--idempotency-key",
-            help="Uploads with the same key and content within 24 hours are one request.",
+            help="Sent again with this key within 24 hours, an upload makes no second request.",
         ),
     ] = None,
     **options: Any,
 ) -> None:
-    """Upload a file of products; its images are compressed. --output waits for the end, too.
+    """Upload a file of products and compress its images. --wait and --output wait for the end.
 
     Exit codes: 0 all images succeeded, or the upload was accepted (without --wait and --output);
     1 the request failed or was cancelled; 2 the upload was refused, and nothing was stored;
@@ -58,7 +61,7 @@ def submit(
     print_quiet(request.id)
     if not wait and output is None:
         print_json(accepted.raw)
-        say(f"`{hint(client.url, 'status', request.id, '--watch')}` shows how it goes.")
+        say(f"`{hint(client.url, 'status', request.id, '--watch')}` shows its progress.")
         return
     ended = watch(client, request.id)
     print_json(ended.raw)
@@ -73,9 +76,9 @@ def submit(
 
 
 def check(client: halftone.Client, file: FileArgument, **options: Any) -> None:
-    """Show what the service understands of a file, and what is wrong with it. Stores nothing.
+    """Show how the service reads a file, and which rows are wrong. Nothing is stored.
 
-    Exit code 2 where an upload of the file would be refused, with every wrong row on a line.
+    Exits with 2 if an upload of the file would be refused, and prints a line for each wrong row.
     """
     with errors_reported(client.url, refused=EXIT_REFUSED):
         found = client.check(file, **options)

@@ -13,7 +13,7 @@ def webhooks(
     client: halftone.Client,
     request_id: IdArgument,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Send the newest event again first.")
+        bool, typer.Option("--replay", help="Send the newest event again, then show all.")
     ] = False,
 ) -> None:
     """Show the webhook events of a request and every attempt to deliver them."""

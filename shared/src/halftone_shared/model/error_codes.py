@@ -71,7 +71,9 @@ class ImageErrorCode(StrEnum):
         "http_error",
         "The server answered with an error, such as 404 or 403.",
         True,
-        "Open the URL in a browser. 404: correct it. 401 or 403: let the service in.",
+        "Open the URL in a browser. Correct it if it is wrong (404). If the shop refuses the"
+        " service (401, 403), set a password for its host under origins, or let the service's"
+        " address in.",
     )
     BAD_HTTP = (
         "bad_http",

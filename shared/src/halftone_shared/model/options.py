@@ -302,12 +302,12 @@ class ImageOptions:
     )
     gravity: Gravity = _option(Gravity.CENTER, Choice(Gravity), "The part that `fit=cover` keeps.")
     enlarge: bool = _option(
-        False, Flag(), "Make images that are smaller than `width` and `height` larger."
+        False, Flag(), "Enlarge images that are smaller than `width` and `height`."
     )
     background: Colour = _option(
         WHITE,
         Text("a colour name, #rrggbb or transparent", parse_colour, "#ffffff"),
-        "The colour that `fit=pad` adds, and the one for transparency if the format has none.",
+        "The colour that `fit=pad` adds. It also replaces transparency if the format has none.",
     )
     filters: tuple[Filter, ...] = _option(
         (),
@@ -337,7 +337,7 @@ class ImageOptions:
         (),
         VariantsKind(),
         "Further outputs of each image: a JSON array of objects with a `name` and image options. A"
-        " variant has the request's options except those of size, and its own.",
+        " variant takes over the request's other options, except those of size.",
         in_variants=False,
     )
     preset: str | None = _option(
