@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.db.deletion import mark_deleted
+from halftone_shared.db.details import ProductRow, product_page
 from halftone_shared.db.known_images import forget_old_images
-from halftone_shared.db.products import ProductRow, product_page
 from halftone_shared.model.results import ImageResult, ProductKey
 from halftone_shared.service.sweeper import Sweeper
 from halftone_workers.jobs import unchanged

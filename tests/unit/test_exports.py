@@ -22,8 +22,8 @@ from halftone_api.upload.products import ProductFile, UploadLimits
 from halftone_api.upload.profiles import PROFILES
 from halftone_api.upload.table import Row
 from halftone_api.upload.wanted import MappedColumns, Wanted
+from halftone_shared.db.details import ProductRow
 from halftone_shared.db.other_rows import OtherRowAt
-from halftone_shared.db.products import ProductRow
 from halftone_shared.db.requests import NewProduct, OtherRow
 from halftone_shared.model.states import Status
 from tests.support.exports import EXPORTS, Export

@@ -15,7 +15,7 @@ from halftone_api.output.csv_file import csv_pieces
 from halftone_api.output.report import REPORT_COLUMNS, report_rows
 from halftone_api.output.rows import Images, OutputRows
 from halftone_api.upload.layout import Layout
-from halftone_shared.db.products import ProductRow
+from halftone_shared.db.details import ProductRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.facts_object import FactsObject, facts_object
 from halftone_shared.model.image_names import ImageUrls

@@ -27,11 +27,11 @@ from halftone_shared.db.processor_jobs import OpenJobs, read_open_jobs
 
 log = structlog.get_logger(__name__)
 
-# However often scrapers ask, the database gets one query in this time.
+# The database is read at most once in this time, however often scrapers ask.
 KEPT_SECONDS = 5.0
 STATEMENT_TIMEOUT_MS = 2000
-# Less than scrapers wait: 10 s, or 5 s if they scrape that often. So they also see that PostgreSQL
-# has stalled.
+# Scrapers wait 10 s, or 5 s if they scrape that often. An answer within 4 s also tells them that
+# PostgreSQL has stalled.
 ANSWER_SECONDS = 4.0
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -42,7 +42,7 @@ _REQUESTS = Counter(
 )
 _DURATION = Histogram(
     "halftone_http_request_duration_seconds",
-    "Time from a call's head to the head of its answer, an upload's body included.",
+    "Seconds from a call's headers to those of its answer, with the time to receive an upload.",
     ["route", "method"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
@@ -144,7 +144,7 @@ class ServiceGauges(Collector):
         figures = self._figures
         yield _gauge(
             "halftone_database_up",
-            "1 when PostgreSQL answered the last look.",
+            "1 if PostgreSQL answered the last time it was read, else 0.",
             float(figures is not None),
         )
         pool = cast("QueuePool", self._pool_of_calls.pool)
@@ -178,7 +178,7 @@ class ServiceGauges(Collector):
 def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     requests = GaugeMetricFamily(
         "halftone_requests",
-        "Requests by status; those that have ended for 24 hours afterwards.",
+        "Requests by status. An ended request counts for 24 hours.",
         labels=["status"],
     )
     for status, count in backlog.requests.items():
@@ -186,8 +186,8 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     yield requests
     products = GaugeMetricFamily(
         "halftone_products",
-        "Products that have not ended: waiting for a worker, postponed to a time of their own,"
-        " or processing.",
+        "Products that have not ended: waiting for a worker, postponed until a set time, or"
+        " processing.",
         labels=["state"],
     )
     products.add_metric(["waiting"], backlog.waiting_products)
@@ -196,13 +196,12 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     yield products
     yield _gauge(
         "halftone_oldest_waiting_product_age_seconds",
-        "How long the oldest product has waited that may be worked on; 0 where none does.",
+        "How long the oldest waiting product has waited for a worker; 0 if none waits.",
         backlog.oldest_waiting_seconds,
     )
     yield _gauge(
         "halftone_requests_without_progress",
-        "Running requests of which no product has ended for 10 minutes,"
-        " and none waits for a time of its own.",
+        "Running requests in which no product has ended for 10 minutes and none is postponed.",
         backlog.requests_without_progress,
     )
     yield _gauge(
@@ -212,16 +211,20 @@ def _families(backlog: Backlog) -> Iterable[GaugeMetricFamily]:
     )
     yield _gauge(
         "halftone_oldest_due_webhook_event_age_seconds",
-        "How long the oldest webhook event has been due; 0 where none is.",
+        "How long the oldest webhook event has been due; 0 if none is due.",
         backlog.oldest_due_event_seconds,
     )
-    yield _gauge("halftone_workers", "Worker processes that live.", backlog.live_workers)
+    yield _gauge(
+        "halftone_workers",
+        "Worker processes that have reported within 30 seconds.",
+        backlog.live_workers,
+    )
 
 
 def _job_family(jobs: OpenJobs) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "halftone_processor_jobs",
-        "Jobs with the external image processing service: open, or past their time.",
+        "Jobs at the external image processing service: open, or past the time of their expiry.",
         labels=["state"],
     )
     family.add_metric(["open"], jobs.open)
@@ -233,7 +236,7 @@ def _image_families(last_hour: Totals) -> Iterable[GaugeMetricFamily]:
     """The workers' own counters say more; these serve installations that do not scrape workers."""
     images = GaugeMetricFamily(
         "halftone_images_last_hour",
-        "Images of ended products, of requests that run or ended in the last hour.",
+        "Images of ended products, in requests that run or ended within the last hour.",
         labels=["outcome"],
     )
     images.add_metric(["succeeded"], last_hour.processed_images)

@@ -39,8 +39,8 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until SIGTERM, SIGINT or SIGHUP arrives; it listens from its construction on.
-    Ctrl-C after that kills the children.
+    """Runs children until SIGTERM, SIGINT or SIGHUP arrives. It handles these signals as soon as it
+    is constructed. A second Ctrl-C kills the children.
     """
 
     def __init__(self, *, grace_seconds: float) -> None:

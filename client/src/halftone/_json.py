@@ -1,7 +1,7 @@
 """Reading JSON answers into typed values.
 
-Answers of an older service lack members, answers of a newer one have more and other words: neither
-is an error. Only an ID, a state or a time that is missing is.
+An older service leaves members out. A newer one sends more members, and words that this version
+does not know. Neither is an error; a missing ID, state or time is one.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 class Word(StrEnum):
-    """A word of a set that may grow: one that this version does not know is kept as it is."""
+    """A word of a set that may grow. A word that this version does not know is kept as it is."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -28,12 +28,12 @@ def moment(text: str) -> datetime:
 
 
 def number_or_zero(value: Any) -> Any:
-    """A count. A service that is older than this library does not send each of them."""
+    """A count; 0 if the service is older than this library and does not send it."""
     return value or 0
 
 
 def text_or_empty(value: str | None) -> str:
-    """A text. A service that is older than this library does not send each of them."""
+    """A text; empty if the service is older than this library and does not send it."""
     return value or ""
 
 

@@ -13,7 +13,7 @@ import pytest
 from halftone_api.endpoints import download
 from halftone_api.output.report import REPORT_COLUMNS
 from halftone_shared.db.cancel_retry import retry_request
-from halftone_shared.db.products import product_page
+from halftone_shared.db.details import product_page
 from tests.support.api import Api, multipart
 from tests.support.csv_files import HEADER
 from tests.support.routes import URL, problem_of, upload

@@ -25,10 +25,10 @@ IMAGE_ERRORS = Counter(
     "halftone_image_errors_total", "Images that ended in an error, by its code.", ["code"]
 )
 INPUT_BYTES = Counter(
-    "halftone_image_input_bytes_total", "Bytes of the images that succeeded, as they came."
+    "halftone_image_input_bytes_total", "Bytes downloaded for the images that succeeded."
 )
 OUTPUT_BYTES = Counter(
-    "halftone_image_output_bytes_total", "Bytes of the images that succeeded, as they were stored."
+    "halftone_image_output_bytes_total", "Bytes stored for the images that succeeded."
 )
 PRODUCTS = Counter(
     "halftone_products_settled_total",
@@ -62,7 +62,7 @@ STORAGE_AWAY = Gauge(
     "halftone_storage_away",
     "1 while this worker cannot write the storage, so that its products wait; otherwise 0.",
 )
-PRODUCTS_ACTIVE = Gauge("halftone_products_active", "Products that this worker works on now.")
+PRODUCTS_ACTIVE = Gauge("halftone_products_active", "Products that this worker processes now.")
 WEBHOOK_ATTEMPTS = Counter(
     "halftone_webhook_attempts_total", "Webhook deliveries attempted, by outcome.", ["outcome"]
 )

@@ -15,7 +15,7 @@ from halftone_api.endpoints.parameters import REQUEST_ID, TEXT
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
-from halftone_shared.db.products import ProductRow
+from halftone_shared.db.details import ProductRow
 from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.results import ImageResult

@@ -17,7 +17,7 @@ from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.endpoints.views import Product, product_view
 from halftone_api.errors import ProblemCode
 from halftone_api.services import Services, services
-from halftone_shared.db.products import product_page, rows_within
+from halftone_shared.db.details import product_page, rows_within
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.states import Status

@@ -26,8 +26,8 @@ from halftone_api.output.workbook import DoesNotFit, write_workbook
 from halftone_api.services import Services, services
 from halftone_api.upload.layout import Layout
 from halftone_api.upload.table import FileKind, Row
+from halftone_shared.db.details import ProductRow, product_page, rows_within
 from halftone_shared.db.other_rows import OtherRowAt, other_row_page
-from halftone_shared.db.products import ProductRow, product_page, rows_within
 from halftone_shared.db.requests import get_layout, get_status
 from halftone_shared.model.request_status import RequestStatus
 

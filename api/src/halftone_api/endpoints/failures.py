@@ -12,7 +12,7 @@ from halftone_api.endpoints.parameters import REQUEST_ID
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
-from halftone_shared.db.products import failures_by_code
+from halftone_shared.db.details import failures_by_code
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.json_types import Count, Uuid
 from halftone_shared.model.request_status import RequestStatus

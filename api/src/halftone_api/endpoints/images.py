@@ -15,7 +15,7 @@ from halftone_api.endpoints.etags import etag_matches
 from halftone_api.endpoints.parameters import TEXT
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.services import Services, services
-from halftone_shared.db.products import image_is_known
+from halftone_shared.db.details import image_is_known
 from halftone_shared.errors import ImageNotStored, StorageUnavailable
 from halftone_shared.model.image_formats import MEDIA_TYPES
 from halftone_shared.model.image_names import parse_image_name

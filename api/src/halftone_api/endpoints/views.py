@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from halftone_shared.db.products import ProductRow
+from halftone_shared.db.details import ProductRow
 from halftone_shared.db.webhook_events import WebhookAttemptRow, WebhookEventRow
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.facts_object import FactsObject, facts_object

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from halftone_api.endpoints.views import Image, image_views, product_key
-from halftone_shared.db.products import ProductRow
+from halftone_shared.db.details import ProductRow
 from halftone_shared.model.image_names import ImageUrls
 
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from halftone_api.upload.cells import find_urls, replace_urls
 from halftone_api.upload.layout import OUTPUT_COLUMN, Layout
 from halftone_api.upload.table import Row
+from halftone_shared.db.details import ProductRow
 from halftone_shared.db.other_rows import OtherRowAt
-from halftone_shared.db.products import ProductRow
 
 # Joins the URLs of an image column whose cell shows no separator to copy.
 _SEPARATOR = ","

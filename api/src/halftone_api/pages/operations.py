@@ -20,7 +20,7 @@ from halftone_shared.model.error_codes import ImageErrorCode
 
 @page("GET", "/operations")
 def operations_page(request: Request) -> Response:
-    """The page, or for its own script the figures alone."""
+    """The page. For htmx, which renews the figures, only the figures."""
     try:
         find_admin(request)
     except Problem as problem:

@@ -33,7 +33,7 @@ def open_table(file: BinaryIO, reading: Reading) -> Iterator[tuple[Table, Layout
     file.seek(0)
     start = file.read(START_BYTES)
     with closing(_open(file, start, reading)) as table:
-        with _told_by_kind(start):
+        with _kind_explained(start):
             layout = recognise(table, reading.wanted)
         yield table, layout
 
@@ -49,12 +49,12 @@ def _open(file: BinaryIO, start: bytes, reading: Reading) -> Table:
             "The form field 'sheet' cannot be used: the file is a text, not a workbook.",
             option="sheet",
         )
-    with _told_by_kind(start):
+    with _kind_explained(start):
         return TextTable(file, reading.encoding)
 
 
 @contextmanager
-def _told_by_kind(start: bytes) -> Iterator[None]:
+def _kind_explained(start: bytes) -> Iterator[None]:
     """Replace a refusal by one that says what the file is, if it is another kind of text.
 
     The kind counts only after the file is refused: any text may be the header of a table.

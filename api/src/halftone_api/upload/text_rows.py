@@ -136,7 +136,7 @@ class TextTable:
         if self.separator_line is not None:
             read_line()
             return iter(read_line, "")
-        # There may be several marks: some programs add one to a text that already has one.
+        # There may be several BOMs: some programs add one to a text that already has one.
         first = read_line().lstrip("\ufeff")
         return itertools.chain([first] if first else [], iter(read_line, ""))
 

@@ -1,4 +1,4 @@
-"""Queries on products: claiming, renewing leases, postponing, and reading pages.
+"""Queries of workers on products: claiming, renewing leases, postponing, handing back.
 
 A product goes PENDING → (claim) PROCESSING → (barrier.py) COMPLETED | FAILED | CANCELLED. Each
 claim has a fencing token. Once a product is claimed again or cancelled, every change under an older
@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
+from sqlalchemy import ARRAY, Connection, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from halftone_shared.db.engine import driver_statement
-from halftone_shared.db.tables import products
-from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.results import ImageResult, ProductKey
-from halftone_shared.model.states import FINAL_STATUSES, Status, WaitReason
+from halftone_shared.model.states import WaitReason
 
 # A worker that does not renew its lease for this long counts as dead; it renews after a quarter of
 # that time. Leases start at clock_timestamp(), not now(), because the statement may have waited for
@@ -252,164 +249,3 @@ def hand_back_product(connection: Connection, claim: Claim, *, delay_seconds: fl
         },
     )
     return handed_back.rowcount == 1
-
-
-@dataclass(frozen=True)
-class ProductRow:
-    """A product as its request's owner reads it: the uploaded row and its results.
-
-    `files` has the output image's name for each input URL, None for a URL without an output.
-    """
-
-    seq: int
-    line: int
-    serial_number: int | None
-    product_key: str | None
-    product_name: str | None
-    cells: list[str]
-    kinds: str
-    status: Status
-    attempts: int
-    input_image_urls: list[str]
-    files: list[str | None]
-    _stored: list[dict[str, Any] | None] | None
-
-    @property
-    def images(self) -> list[ImageResult | None]:
-        """Each image's result, None if it has not ended. The output CSV needs only `files`."""
-        return stored_results(self.input_image_urls, self._stored, self.files)
-
-    @property
-    def has_ended(self) -> bool:
-        return self.status in FINAL_STATUSES
-
-
-_PAGE_COLUMNS = (
-    products.c.seq,
-    products.c.line,
-    products.c.serial_number,
-    products.c.product_key,
-    products.c.product_name,
-    products.c.cells,
-    products.c.cell_kinds,
-    products.c.status,
-    products.c.attempts,
-    products.c.input_image_urls,
-    products.c.output_files,
-    products.c.images,
-)
-
-
-# Characters of all rows held in memory for one answer. A row's characters are counted at upload.
-PAGE_CHARACTERS = 8 * 1024 * 1024
-
-
-def rows_within(largest_row_characters: int, limit: int) -> int:
-    """How many rows of a request may be read at once: `limit`, or fewer if rows are large."""
-    return max(1, min(limit, PAGE_CHARACTERS // max(1, largest_row_characters)))
-
-
-def product_page(
-    connection: Connection,
-    request_id: UUID,
-    *,
-    after_seq: int,
-    limit: int,
-    status: Status | None = None,
-    error_code: ImageErrorCode | None = None,
-) -> list[ProductRow]:
-    """At most `limit` products after `after_seq`, in the order of the file. `status` selects
-    products with that status, `error_code` those with an image that failed with that code.
-    """
-    query = select(*_PAGE_COLUMNS).where(
-        products.c.request_id == request_id, products.c.seq > after_seq
-    )
-    if status is not None:
-        query = query.where(products.c.status == status)
-    if error_code is not None:
-        query = query.where(products.c.images.contains([{"error": {"code": error_code}}]))
-    if status is Status.FAILED or error_code is not None:
-        # Lets PostgreSQL use ix_products_failed, for a few among a million.
-        query = query.where(products.c.failed_images > 0)
-    rows = connection.execute(query.order_by(products.c.seq).limit(limit))
-    return [
-        ProductRow(
-            row.seq,
-            row.line,
-            row.serial_number,
-            row.product_key,
-            row.product_name,
-            row.cells,
-            row.cell_kinds or "",
-            Status(row.status),
-            row.attempts,
-            row.input_image_urls,
-            row.output_files or [None] * len(row.input_image_urls),
-            row.images,
-        )
-        for row in rows
-    ]
-
-
-# Failures are counted in at most this many failed products: a request may have a million.
-COUNTED_PRODUCTS = 10_000
-_FAILURES = text(
-    f"""
-    SELECT image #>> '{{error,code}}' AS code, count(*) AS images,
-           count(DISTINCT failed.seq) AS products, min(image #>> '{{error,message}}') AS message,
-           bool_or((image #>> '{{error,retryable}}')::boolean) AS retried
-    FROM (
-        SELECT seq, images FROM products
-        WHERE request_id = :request_id AND failed_images > 0 ORDER BY seq LIMIT {COUNTED_PRODUCTS}
-    ) AS failed
-    CROSS JOIN LATERAL jsonb_array_elements(failed.images) AS image
-    WHERE image ->> 'status' = 'FAILED'
-    GROUP BY 1 ORDER BY images DESC, 1
-    """  # noqa: S608 - the parts are constants
-)
-
-
-@dataclass(frozen=True)
-class Failures:
-    """How many images of a request failed with one code, in how many products. `message` is one
-    image's message.
-    """
-
-    code: ImageErrorCode
-    images: int
-    products: int
-    message: str
-    retried: bool
-
-
-def failures_by_code(connection: Connection, request_id: UUID) -> list[Failures]:
-    """Failures in the first COUNTED_PRODUCTS products that have any, most frequent code first."""
-    rows = connection.execute(_FAILURES, {"request_id": request_id})
-    return [
-        Failures(ImageErrorCode(row.code), row.images, row.products, row.message, row.retried)
-        for row in rows
-    ]
-
-
-_IMAGE_OWNER = text(
-    """
-    SELECT product.output_files[:position] = :name
-           OR EXISTS (SELECT FROM jsonb_each(product.images -> (:position - 1) -> 'variants') AS one
-                      WHERE one.value ->> 'file' = :name)
-    FROM requests AS request
-    JOIN products AS product ON product.request_id = request.id AND product.seq = :seq
-    WHERE request.image_token = :token AND request.expired_at IS NULL
-    """
-)
-
-
-def image_is_known(connection: Connection, name: str) -> bool:
-    """Whether this is an output image of a finished slot. Only such files may be served."""
-    slot = parse_image_name(name)
-    if slot is None:
-        return False
-    found = connection.execute(
-        _IMAGE_OWNER,
-        {"token": slot.token, "seq": slot.seq, "position": slot.position, "name": name},
-    ).scalar()
-    return found is True

@@ -94,7 +94,9 @@ def storage_folder(token: str) -> str:
 
 
 def storage_path(name: str) -> str:
-    """An image's place in the store: a folder per request, and in it one per thousand products."""
+    """An image's path in the storage: a folder for each request, and in it one for each thousand
+    products.
+    """
     slot = parse_image_name(name)
     if slot is None:
         raise ValueError(f"{name!r} is not the name of an output image")
