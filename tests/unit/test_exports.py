@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from halftone_api.output.csv_file import csv_pieces
 from halftone_api.output.rows import Images, OutputRows
 from halftone_api.output.workbook import write_workbook
+from halftone_api.upload.column_choice import ColumnChoice, MappedColumns
 from halftone_api.upload.layout import Layout
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
 from halftone_api.upload.profiles import PROFILES
 from halftone_api.upload.table import Row
-from halftone_api.upload.wanted import MappedColumns, Wanted
 from halftone_shared.db.details import ProductRow
 from halftone_shared.db.other_rows import OtherRowAt
 from halftone_shared.db.requests import NewProduct, OtherRow
@@ -35,7 +35,7 @@ each_export = pytest.mark.parametrize(
 
 
 def read(export: Export) -> tuple[ProductFile, list[NewProduct | OtherRow]]:
-    wanted = Wanted(base_url=export.fields.get("base_url"))
+    wanted = ColumnChoice(base_url=export.fields.get("base_url"))
     with open_table(io.BytesIO(export.content), Reading(wanted)) as (table, layout):
         file = ProductFile(table, layout, UploadLimits(1000, 100))
         return file, list(file)
@@ -184,7 +184,7 @@ def test_any_workbook_comes_back_with_the_same_urls_in_the_same_order(rows: list
 
 
 def read_products(content: bytes) -> tuple[Layout, list[NewProduct]]:
-    with open_table(io.BytesIO(content), Reading(Wanted(columns=COLUMNS))) as (table, layout):
+    with open_table(io.BytesIO(content), Reading(ColumnChoice(columns=COLUMNS))) as (table, layout):
         file = ProductFile(table, layout, UploadLimits(1000, 100))
         return layout, [row for row in file if isinstance(row, NewProduct)]
 

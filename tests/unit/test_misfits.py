@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from halftone_api.errors import Problem
+from halftone_api.upload.column_choice import ColumnChoice, MappedColumns
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
-from halftone_api.upload.wanted import MappedColumns, Wanted
 from halftone_shared.db.requests import NewProduct
 from tests.support.exports import EXPORTS
 from tests.support.workbooks import workbook
@@ -23,7 +23,7 @@ SHOP = "https://shop.example/media/"
 BASE = f"{SHOP}a.jpg"
 
 
-def read(content: bytes, wanted: Wanted) -> list[list[str]]:
+def read(content: bytes, wanted: ColumnChoice) -> list[list[str]]:
     """The image URLs of each product. Raises Problem."""
     with open_table(io.BytesIO(content), Reading(wanted)) as (table, layout):
         file = ProductFile(table, layout, UploadLimits(10_000, 100))
@@ -32,9 +32,9 @@ def read(content: bytes, wanted: Wanted) -> list[list[str]]:
     return [list(product.input_image_urls) for product in products]
 
 
-def refusal_of(content: bytes, wanted: Wanted | None = None) -> Problem:
+def refusal_of(content: bytes, wanted: ColumnChoice | None = None) -> Problem:
     with pytest.raises(Problem) as caught:
-        read(content, wanted or Wanted())
+        read(content, wanted or ColumnChoice())
     assert (caught.value.code, caught.value.status) == ("missing_columns", 400)
     return caught.value
 
@@ -191,7 +191,7 @@ def test_misfit_is_read_when_the_advice_of_its_refusal_is_followed(name: str) ->
     content = misfit.content
     if isinstance(misfit.table, str):
         content = misfit.change(misfit.table).encode()
-    assert read(content, Wanted(columns=columns, base_url=misfit.base_url)) == misfit.images
+    assert read(content, ColumnChoice(columns=columns, base_url=misfit.base_url)) == misfit.images
 
 
 @pytest.mark.parametrize("name", WITHOUT_IMAGES)
@@ -202,7 +202,7 @@ def test_table_without_images_is_refused_with_the_reason(name: str) -> None:
 
 
 def test_columns_that_the_form_names_and_the_file_lacks_are_named() -> None:
-    wanted = Wanted(columns=MappedColumns("SKU", None, ("Foto 1",)))
+    wanted = ColumnChoice(columns=MappedColumns("SKU", None, ("Foto 1",)))
     refused = refusal_of(f"Code,Foto\nA,{URL}\n".encode(), wanted)
     assert "has no column 'SKU', 'Foto 1', which the form field 'columns' names" in refused.detail
     assert refused.members["columns"] == ["SKU", "Foto 1"]
@@ -211,20 +211,20 @@ def test_columns_that_the_form_names_and_the_file_lacks_are_named() -> None:
 
 def test_numbers_of_columns_do_not_make_a_product_the_header() -> None:
     """Otherwise the first product of a file without a header would be lost."""
-    wanted = Wanted(columns=MappedColumns(1, None, (3,)))
+    wanted = ColumnChoice(columns=MappedColumns(1, None, (3,)))
     refused = refusal_of(f"A,Mug,{URL}\nB,Cup,{OTHER}\n".encode(), wanted)
     assert "The file has no header" in refused.detail
 
 
 def test_export_of_another_system_than_the_form_says_is_named() -> None:
     shopify = next(export for export in EXPORTS if export.profile == "shopify")
-    refused = refusal_of(shopify.content, Wanted(profile="etsy"))
+    refused = refusal_of(shopify.content, ColumnChoice(profile="etsy"))
     assert "not that of the profile 'etsy'" in refused.detail
     assert "send profile=shopify, or no profile" in refused.detail
 
 
 def test_columns_are_suggested_without_the_profile_that_does_not_fit() -> None:
-    refused = refusal_of(f"Code,Foto\nA,{URL}\n".encode(), Wanted(profile="etsy"))
+    refused = refusal_of(f"Code,Foto\nA,{URL}\n".encode(), ColumnChoice(profile="etsy"))
     assert 'columns={"key": "Code", "images": ["Foto"]}, without profile=etsy' in refused.detail
 
 
@@ -234,7 +234,7 @@ def test_known_export_with_bars_needs_no_columns() -> None:
     refused = refusal_of(table.encode())
     assert "write the line sep=| above the first one" in refused.detail
     assert "send profile=shopify, or no profile" in refused.detail
-    assert read(f"sep=|\n{table}".encode(), Wanted()) == shopify.images
+    assert read(f"sep=|\n{table}".encode(), ColumnChoice()) == shopify.images
 
 
 def test_columns_with_pictures_are_found_however_far_down_they_begin() -> None:
@@ -242,5 +242,5 @@ def test_columns_with_pictures_are_found_however_far_down_they_begin() -> None:
     header = "uuid;sku;categories;enabled;family;name-en_US;side_view\n"
     empty = "5cf4;MUG;mugs;1;mug;Mug;\n" * 1000
     filled = "5cf5;LAMP;lamps;1;lamp;Lamp;files/LAMP/a.png\n"
-    wanted = Wanted(base_url=SHOP)
+    wanted = ColumnChoice(base_url=SHOP)
     assert read((header + empty + filled).encode(), wanted) == [[f"{SHOP}files/LAMP/a.png"]]

@@ -9,8 +9,8 @@ import zipfile
 import pytest
 
 from halftone_api.errors import Problem
+from halftone_api.upload.column_choice import ColumnChoice, MappedColumns
 from halftone_api.upload.opening import Reading, open_table
-from halftone_api.upload.wanted import MappedColumns, Wanted
 from tests.support.images import jpeg
 
 URL = "http://images.example/1.jpg"
@@ -103,6 +103,6 @@ def test_file_that_is_no_table_is_called_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("column", ["<id>", '{"id"', "[1]", "<html>"])
 def test_table_whose_header_begins_like_another_file_is_read(column: str) -> None:
     content = f"{column},Foto\nMUG,{URL}\n".replace('{"id"', '"{""id"""').encode()
-    wanted = Wanted(columns=MappedColumns(1, None, ("Foto",)))
+    wanted = ColumnChoice(columns=MappedColumns(1, None, ("Foto",)))
     with open_table(io.BytesIO(content), Reading(wanted)) as (_, layout):
         assert layout.columns_json()["images"] == ["Foto"]

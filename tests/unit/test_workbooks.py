@@ -17,11 +17,11 @@ from python_calamine import CalamineWorkbook
 
 from halftone_api.errors import Problem
 from halftone_api.output.workbook import DoesNotFit, write_workbook
+from halftone_api.upload.column_choice import ColumnChoice
 from halftone_api.upload.layout import Layout
 from halftone_api.upload.opening import Reading, open_table
 from halftone_api.upload.products import ProductFile, UploadLimits
 from halftone_api.upload.table import Row, Table
-from halftone_api.upload.wanted import Wanted
 from halftone_shared.db.requests import NewProduct
 from tests.support.workbooks import handmade, rows_of_workbook, sheet_xml, text_cell, workbook
 
@@ -33,7 +33,7 @@ MIB = 1024 * 1024
 def opened(
     content: bytes, sheet: str | None = None
 ) -> AbstractContextManager[tuple[Table, Layout]]:
-    return open_table(io.BytesIO(content), Reading(Wanted(), None, sheet))
+    return open_table(io.BytesIO(content), Reading(ColumnChoice(), None, sheet))
 
 
 def refusal_of(content: bytes, sheet: str | None = None) -> Problem:

@@ -5,10 +5,10 @@ The image options are declared in halftone_shared.model.options; the others here
 
 from dataclasses import dataclass
 
+from halftone_api.upload.column_choice import AUTO
 from halftone_api.upload.layout import NATIVE
 from halftone_api.upload.profiles import PROFILES
 from halftone_api.upload.text_rows import ENCODINGS
-from halftone_api.upload.wanted import AUTO
 from halftone_shared.model.option_kinds import JsonSchema
 from halftone_shared.model.options import IMAGE_OPTIONS, default_of
 from halftone_shared.model.signing import MIN_SECRET_BYTES

@@ -17,12 +17,12 @@ from starlette.requests import Request
 
 from halftone_api.endpoints.parameters import whole_number
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.upload.column_choice import AUTO, ColumnChoice, MappedColumns
 from halftone_api.upload.fields import FIELDS, MAX_SAMPLE, PROFILE_CHOICES
 from halftone_api.upload.opening import Reading
 from halftone_api.upload.recognition import MAX_COLUMNS
 from halftone_api.upload.space import UploadRoom
 from halftone_api.upload.text_rows import ENCODINGS
-from halftone_api.upload.wanted import AUTO, MappedColumns, Wanted
 from halftone_shared.model.addresses import FetchRule
 from halftone_shared.model.options import (
     ImageOptions,
@@ -205,7 +205,7 @@ def _reading(fields: dict[str, str]) -> Reading:
     base_url = fields.pop("base_url", None)
     if base_url is not None and (problem := url_problem(base_url)) is not None:
         raise _invalid_option("base_url", f"{base_url[:200]!r} is no http(s) URL. {problem}")
-    return Reading(Wanted(profile, columns, base_url), encoding, fields.pop("sheet", None))
+    return Reading(ColumnChoice(profile, columns, base_url), encoding, fields.pop("sheet", None))
 
 
 def _encoding(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.cells import has_url
+from halftone_api.upload.column_choice import AUTO, ColumnChoice, positions
 from halftone_api.upload.column_contents import ColumnContents, contents_of
 from halftone_api.upload.layout import NATIVE, Layout, column_reference, header_layout
 from halftone_api.upload.likely_header import likely_header
@@ -18,7 +19,6 @@ from halftone_api.upload.listing import MAX_LISTED_COLUMNS, MAX_SHOWN_COLUMNS, c
 from halftone_api.upload.native_columns import NATIVE_COLUMNS, native_name
 from halftone_api.upload.profiles.profile import normal_name
 from halftone_api.upload.table import Beginning, Table
-from halftone_api.upload.wanted import AUTO, Wanted, positions
 
 # Columns that usually identify a product, best first.
 _LIKELY_KEYS = (
@@ -39,7 +39,7 @@ Recognise = Callable[[Sequence[Beginning]], Layout | None]
 
 
 def missing_columns(
-    table: Table, beginnings: Sequence[Beginning], wanted: Wanted, recognise: Recognise
+    table: Table, beginnings: Sequence[Beginning], wanted: ColumnChoice, recognise: Recognise
 ) -> Problem:
     """The problem to raise: the missing columns, the columns found, those with URLs, and a
     suggested `columns`.
@@ -66,7 +66,7 @@ class _Misfit:
     """
 
     sheet: str | None
-    wanted: Wanted
+    wanted: ColumnChoice
     header: Sequence[str]
     layout: Layout
     contents: ColumnContents
@@ -139,7 +139,7 @@ class _Misfit:
 
 
 def _misfit(
-    table: Table, beginnings: Sequence[Beginning], wanted: Wanted, recognise: Recognise
+    table: Table, beginnings: Sequence[Beginning], wanted: ColumnChoice, recognise: Recognise
 ) -> _Misfit:
     beginning, at = likely_header(beginnings)
     header = beginning.rows[at].cells

@@ -7,12 +7,12 @@ from functools import partial
 from typing import BinaryIO
 
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.upload.column_choice import ColumnChoice
 from halftone_api.upload.layout import Layout
 from halftone_api.upload.other_files import START_BYTES, binary_kind, text_kind
 from halftone_api.upload.recognition import fits, recognise
 from halftone_api.upload.table import Table
 from halftone_api.upload.text_rows import TextTable
-from halftone_api.upload.wanted import Wanted
 from halftone_api.upload.workbook import Workbook
 
 _ZIP = b"PK\x03\x04"
@@ -22,7 +22,7 @@ _ZIP = b"PK\x03\x04"
 class Reading:
     """The form fields about how the file is read."""
 
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: ColumnChoice = field(default_factory=ColumnChoice)
     encoding: str | None = None
     sheet: str | None = None
 

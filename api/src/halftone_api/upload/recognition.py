@@ -10,6 +10,7 @@ from functools import partial
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.cells import CellRules, has_url
+from halftone_api.upload.column_choice import AUTO, ColumnChoice, MappedColumns, positions
 from halftone_api.upload.column_contents import contents_of
 from halftone_api.upload.layout import MAPPED, NATIVE, ImageColumn, Layout, header_layout
 from halftone_api.upload.likely_header import header_rank
@@ -24,19 +25,18 @@ from halftone_api.upload.profiles.profile import (
     score,
 )
 from halftone_api.upload.table import Beginning, Table
-from halftone_api.upload.wanted import AUTO, MappedColumns, Wanted, positions
 
 MAX_COLUMNS = 16_384  # a spreadsheet's limit
 # The header is searched in the first 12 rows that are not blank.
 _HEADER_WITHIN = 12
 
 
-def recognise(table: Table, wanted: Wanted) -> Layout:
+def recognise(table: Table, wanted: ColumnChoice) -> Layout:
     """The layout of the file. Raises Problem if none fits."""
     beginnings = table.beginnings(_HEADER_WITHIN)
     layout = _find_layout(beginnings, wanted)
     if layout is None:
-        recognised = partial(_find_layout, wanted=Wanted())
+        recognised = partial(_find_layout, wanted=ColumnChoice())
         raise table.malformed or missing_columns(table, beginnings, wanted, recognised)
     if len(layout.header) > MAX_COLUMNS:
         raise Problem(
@@ -47,7 +47,7 @@ def recognise(table: Table, wanted: Wanted) -> Layout:
     return _complete(layout, table, wanted)
 
 
-def fits(beginnings: Sequence[Beginning], wanted: Wanted) -> bool:
+def fits(beginnings: Sequence[Beginning], wanted: ColumnChoice) -> bool:
     """Whether these rows have a header that `recognise` accepts; used to choose a sheet."""
     return any(
         _fit(beginning, at, wanted) is not None
@@ -56,7 +56,7 @@ def fits(beginnings: Sequence[Beginning], wanted: Wanted) -> bool:
     )
 
 
-def _complete(layout: Layout, table: Table, wanted: Wanted) -> Layout:
+def _complete(layout: Layout, table: Table, wanted: ColumnChoice) -> Layout:
     layout = replace(
         layout,
         kind=table.kind,
@@ -80,7 +80,7 @@ def _rules(rules: CellRules, base_url: str | None) -> CellRules:
 # --- which header ---
 
 
-def _find_layout(beginnings: Sequence[Beginning], wanted: Wanted) -> Layout | None:
+def _find_layout(beginnings: Sequence[Beginning], wanted: ColumnChoice) -> Layout | None:
     """The best fit over all delimiters and rows; the likeliest header, or the first, among equals.
 
     Columns that the form gives by number fit any row that is long enough.
@@ -94,7 +94,7 @@ def _find_layout(beginnings: Sequence[Beginning], wanted: Wanted) -> Layout | No
     return max(fits, key=lambda each: each[:3])[3] if fits else None
 
 
-def _fit(beginning: Beginning, at: int, wanted: Wanted) -> tuple[int, Layout] | None:
+def _fit(beginning: Beginning, at: int, wanted: ColumnChoice) -> tuple[int, Layout] | None:
     """How well a row serves as the header, and the layout it gives."""
     row = beginning.rows[at]
     names = [normal_name(cell) for cell in row.cells]

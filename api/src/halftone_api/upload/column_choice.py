@@ -1,4 +1,4 @@
-"""What the upload form says about the columns of the file. Pure."""
+"""The form's choice of columns: a profile, or the columns by name or number. Without I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class MappedColumns:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The form's choice of columns: a profile's name or AUTO, or `columns`."""
+class ColumnChoice:
+    """A profile's name or AUTO, or the columns themselves."""
 
     profile: str = AUTO
     columns: MappedColumns | None = None
