@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from halftone_api.upload.column_choice import positions
 from halftone_api.upload.layout import column_reference
 from halftone_api.upload.listing import MAX_LISTED_COLUMNS, MAX_SHOWN_CHARACTERS
 from halftone_api.upload.profiles.profile import normal_name
-from halftone_api.upload.wanted import positions
 
 ROLES = ("key", "name", "images")
 
