@@ -14,6 +14,7 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import parse_options
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.pipeline import compress_outputs
+from halftone_workers.codec.steps.trim import inside_border
 from halftone_workers.errors import ImageRefused
 from tests.support.codec import (
     ANIMATED,
@@ -299,6 +300,29 @@ def test_noise_in_the_border_is_no_shadow() -> None:
     noise.paste(0, (50, 50, 150, 150))
     result = made(encoded(noise, "PNG"), trim=20, format="webp", quality=95)
     assert (result.width, result.height) == (100, 100)
+
+
+@pytest.mark.parametrize("tolerance", [5, 20])
+@pytest.mark.parametrize("quality", [40, 75, 95])
+@pytest.mark.parametrize("colour", [(20, 20, 20), (120, 140, 90), (230, 230, 225)])
+def test_noise_of_a_jpeg_is_no_shadow(
+    colour: tuple[int, int, int], quality: int, tolerance: int
+) -> None:
+    image = Image.new("RGB", (600, 500), "white")
+    image.paste(colour, (153, 101, 450, 400))
+    with Image.open(io.BytesIO(encoded(image, "JPEG", quality=quality))) as shown_image:
+        box = inside_border(shown_image, tolerance)
+    assert box is not None
+    result = made(encoded(image, "JPEG", quality=quality), trim=tolerance, format="webp")
+    assert (result.width, result.height) == (box[2] - box[0], box[3] - box[1])
+
+
+def test_border_of_a_second_shade_is_no_shadow() -> None:
+    image = Image.new("RGB", (400, 300), "white")
+    image.paste((249, 249, 249), (20, 20, 380, 280))
+    image.paste("black", (100, 100, 200, 180))
+    result = made(encoded(image, "PNG"), trim=10)
+    assert (result.width, result.height) == (100, 80)
 
 
 def test_image_of_one_colour_is_not_trimmed_away() -> None:

@@ -13,7 +13,8 @@ Box = tuple[int, int, int, int]
 # product that fills 92 % of its frame, as the presets pad it, above the 85 % that they require.
 _SHADOW_MARGIN = 0.04
 # Averages of so many pixels along and away from an edge tell a shadow from the noise of a JPEG.
-_RUN, _DEPTH = 16, 3
+# That noise ends with its block of 8 pixels, so a shadow must still be there beyond it.
+_RUN, _DEPTH, _BEYOND_BLOCK = 16, 3, 10
 
 
 def trim(frames: Frames, job: Job) -> Frames:
@@ -92,13 +93,20 @@ def _with_shadow(border: _Border, box: Box, tolerance: int) -> Box:
     left, upper, right, lower = box
     width, height = border.shown.size
     margin = max(1, round(_SHADOW_MARGIN * max(right - left, lower - upper)))
-    strips = (
-        (max(0, left - _DEPTH), upper, left, lower),
-        (left, max(0, upper - _DEPTH), right, upper),
-        (right, upper, min(width, right + _DEPTH), lower),
-        (left, lower, right, min(height, lower + _DEPTH)),
-    )
-    add = [margin * _has_shadow(border, strip, tolerance) for strip in strips]
+
+    def strips(distance: int) -> list[list[int]]:
+        near, far = distance, distance + _DEPTH
+        return [
+            _levels(border, (left - far, upper, left - near, lower)),
+            _levels(border, (left, upper - far, right, upper - near)),
+            _levels(border, (right + near, upper, right + far, lower)),
+            _levels(border, (left, lower + near, right, lower + far)),
+        ]
+
+    add = [
+        margin * _is_shadow(beside, beyond, tolerance)
+        for beside, beyond in zip(strips(0), strips(_BEYOND_BLOCK), strict=True)
+    ]
     return (
         max(0, left - add[0]),
         max(0, upper - add[1]),
@@ -107,19 +115,26 @@ def _with_shadow(border: _Border, box: Box, tolerance: int) -> Box:
     )
 
 
-def _has_shadow(border: _Border, strip: Box, tolerance: int) -> bool:
-    """Whether some run of pixels beside the cut differs from the border by half the tolerance."""
+def _levels(border: _Border, strip: Box) -> list[int]:
+    """How far the averages of runs of a strip's pixels are from the border's colour; none if the
+    strip is not wholly in the picture.
+    """
+    width, height = border.shown.size
+    if strip[0] < 0 or strip[1] < 0 or strip[2] > width or strip[3] > height:
+        return []
     part = border.shown.crop(strip)
-    if 0 in part.size:
-        return False
     along = max(1, max(part.size) // _RUN)
-    averages = part.resize(
-        (along, 1) if part.width > part.height else (1, along), Image.Resampling.BOX
-    )
-    level = max(1, tolerance // 2)
-    return (
-        border.difference(averages).point([255 * (n > level) for n in range(256)]).getbbox()
-        is not None
+    size = (along, 1) if part.width > part.height else (1, along)
+    return list(border.difference(part.resize(size, Image.Resampling.BOX)).tobytes())
+
+
+def _is_shadow(beside: list[int], beyond: list[int], tolerance: int) -> bool:
+    """Whether some run beside the cut differs from the border by half the tolerance, and goes on
+    fading beyond.
+    """
+    least, rest = max(1, tolerance // 2), max(1, tolerance // 6)
+    return any(
+        near > least and near > far > rest for near, far in zip(beside, beyond, strict=False)
     )
 
 
