@@ -10,12 +10,10 @@ import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from typing import cast
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 
 import aiohttp
 import httpcore
-import httpx
 import uvloop
 
 from benchmarks.origin import running_origin
@@ -23,9 +21,10 @@ from benchmarks.photos import LARGE, SMALL, photos
 from halftone_shared.model.addresses import FetchRule, parse_networks
 from halftone_workers.errors import BlockedAddress
 from halftone_workers.http.client import OutgoingHttp, tls_context
-from halftone_workers.http.connection import Body
+from halftone_workers.http.connection import Body, request_bytes
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import Hosts
+from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.http.pool import ConnectionPool
 from halftone_workers.sharing import NOBODY
 
@@ -50,7 +49,7 @@ async def _whole_client() -> AsyncIterator[Fetch]:
             Deadline(30) as until,
             http.request("GET", url, until, headers=HEADERS) as answer,
         ):
-            return await _read(answer)
+            return await _read(answer.body)
 
     yield fetch
     await http.close()
@@ -65,18 +64,18 @@ async def _own_connections() -> AsyncIterator[Fetch]:
     hosts = Hosts(AT_ONCE)
 
     async def fetch(url: str) -> int:
-        request = httpx.Request("GET", url, headers=HEADERS)
+        parsed = parsed_url(url)
+        request = request_bytes("GET", parsed, {"Host": parsed.netloc, **HEADERS}, None)
         async with Deadline(30) as until:
-            answer = await pool.exchange(request, hosts.of(request.url), until, NOBODY)
-            async with aclosing(answer):
-                return await _read(answer)
+            answer = await pool.exchange(parsed, request, hosts.of(parsed), until, NOBODY)
+            with closing(answer):
+                return await _read(answer.body)
 
     yield fetch
     await pool.close()
 
 
-async def _read(answer: httpx.Response) -> int:
-    body = cast("Body", answer.stream)
+async def _read(body: Body) -> int:
     data = bytearray(body.declared_bytes or 0)
     await body.read_into(memoryview(data))
     return len(data)

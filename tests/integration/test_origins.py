@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 from sqlalchemy import Engine
 
@@ -18,6 +17,7 @@ from halftone_shared.model.origins import BadOrigin, Credentials, OriginSettings
 from halftone_shared.model.results import ProductKey
 from halftone_shared.model.secret_box import SecretBox
 from halftone_workers.http.origins import OwnOrigins, is_same_host
+from halftone_workers.http.parsed_url import parsed_url
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.images import jpeg
@@ -121,7 +121,7 @@ def test_credentials_are_not_sent_over_http_to_a_network_that_is_not_allowed(
     ],
 )
 def test_what_counts_as_the_same_host(one: str, other: str, same: bool) -> None:
-    assert is_same_host(httpx.URL(one), httpx.URL(other)) is same
+    assert is_same_host(parsed_url(one), parsed_url(other)) is same
 
 
 def test_database_holds_credentials_sealed(runtime: Runtime, engine: Engine) -> None:

@@ -8,7 +8,6 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import ImageFetcher
+from halftone_workers.http.response_head import Headers
 from halftone_workers.http.retry_after import MAX_RETRY_AFTER_SECONDS, retry_after_seconds
 from tests.support.fetching import BODY, code_of, failure_of, fetch, fetched, fetcher_of, run
 from tests.support.hostile import Visitor, answering, closing_after, hostile_server, response
@@ -244,10 +244,14 @@ def test_retry_after_is_read_as_seconds_and_as_a_date(
     assert least <= asked <= most
 
 
+def _headers(headers: dict[str, str]) -> Headers:
+    return Headers((name.encode(), value.encode()) for name, value in headers.items())
+
+
 def test_retry_after_is_read_in_each_form_of_a_date() -> None:
     when = datetime.now(UTC) + timedelta(seconds=300)
     for form in ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"):
-        asked = retry_after_seconds(httpx.Headers({"Retry-After": when.strftime(form)}))
+        asked = retry_after_seconds(_headers({"Retry-After": when.strftime(form)}))
         assert asked is not None
         assert 200 <= asked <= 300
 
@@ -258,7 +262,7 @@ def test_date_of_retry_after_is_by_the_server_s_clock() -> None:
         "Date": "Thu, 27 Nov 2025 10:00:00 GMT",
         "Retry-After": "Thu, 27 Nov 2025 10:01:30 GMT",
     }
-    assert retry_after_seconds(httpx.Headers(headers)) == 90
+    assert retry_after_seconds(_headers(headers)) == 90
 
 
 @pytest.mark.parametrize(
@@ -284,13 +288,13 @@ def test_answer_without_retry_after_asks_for_nothing() -> None:
     )
 )
 def test_retry_after_is_a_number_within_its_bounds_or_nothing(header: str) -> None:
-    asked = retry_after_seconds(httpx.Headers([(b"Retry-After", header.encode())]))
+    asked = retry_after_seconds(_headers({"Retry-After": header}))
     assert asked is None or 0 <= asked <= MAX_RETRY_AFTER_SECONDS
 
 
 def test_date_in_a_time_zone_that_cannot_be_says_nothing() -> None:
     date = "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"
-    assert retry_after_seconds(httpx.Headers({"Retry-After": date})) is None
+    assert retry_after_seconds(_headers({"Retry-After": date})) is None
 
 
 # --- encodings and sizes ---

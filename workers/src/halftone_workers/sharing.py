@@ -5,10 +5,10 @@ depend on the resource.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -24,6 +24,15 @@ class Who:
 
     owner: UUID | None
     request_id: UUID | None
+    # Computed once: an image looks up what its owner and request hold about 40 times, and the
+    # hash of a UUID is a Python function.
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.owner, self.request_id)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def payer(self) -> UUID | None:
@@ -38,30 +47,36 @@ class Held:
     """How much each owner and each request holds of something."""
 
     def __init__(self) -> None:
-        self._by_owner: Counter[UUID | None] = Counter()
-        self._by_request: Counter[Who] = Counter()
+        self._by_owner: dict[UUID | None, int] = {}
+        self._by_request: dict[Who, int] = {}
+        self._total = 0
 
     def add(self, who: Who, amount: int = 1) -> None:
         """A negative amount takes away."""
-        self._by_owner[who.owner] += amount
-        self._by_request[who] += amount
-        if not self._by_owner[who.owner]:
-            del self._by_owner[who.owner]
-        if not self._by_request[who]:
-            del self._by_request[who]
+        self._total += amount
+        _add(self._by_owner, who.owner, amount)
+        _add(self._by_request, who, amount)
 
     def by_owner(self, owner: UUID | None) -> int:
-        return self._by_owner[owner]
+        return self._by_owner.get(owner, 0)
 
     def by_request(self, who: Who) -> int:
-        return self._by_request[who]
+        return self._by_request.get(who, 0)
 
     def by_payer(self, who: Who) -> int:
         """By owner, and by request where the service knows no owners."""
-        return self._by_request[who] if who.owner is None else self._by_owner[who.owner]
+        return self.by_request(who) if who.owner is None else self.by_owner(who.owner)
 
     def total(self) -> int:
-        return self._by_owner.total()
+        return self._total
+
+
+def _add(held: dict[T, int], holder: T, amount: int) -> None:
+    """Change what a holder holds. Holders of nothing are not kept."""
+    if now := held.get(holder, 0) + amount:
+        held[holder] = now
+    else:
+        held.pop(holder, None)
 
 
 class Share:
@@ -178,10 +193,16 @@ class Places:
         """Whether acquire() would not wait."""
         return not self._turns and self._may_take(who)
 
+    def take_free(self, who: Who) -> bool:
+        """Take a place if that needs no wait. Returns whether it was taken."""
+        if not self.has_place(who):
+            return False
+        self._take(who)
+        return True
+
     async def acquire(self, who: Who, patience_seconds: float) -> None:
         """Take a place, waiting at most this long. Raises NoPlace."""
-        if self.has_place(who):
-            self._take(who)
+        if self.take_free(who):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.push(who, turn)

@@ -13,7 +13,7 @@ MAX_URL_CHARACTERS = 4096
 # Matches the URLs of nearly every catalogue; other URLs take the slower check below. Files may have
 # a million rows.
 _PLAIN_URL = re.compile(
-    r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[1-9][0-9]{0,3})?(?:[/?#][!#-\[\]-~]*)?",
+    r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?(?:[/?#][!#-\[\]-~]*)?",
     re.ASCII,
 )
 # urlsplit drops text beside the brackets of an IPv6 address.

@@ -9,15 +9,17 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
 
-import httpx
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.asked_pauses import ask_pause, list_asked_pauses
 from halftone_workers.errors import HostAsked
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import REMEMBERED, host_name
+from halftone_workers.http.parsed_url import ParsedUrl
 from halftone_workers.http.refreshed import Refreshed
+from halftone_workers.http.response_head import Headers
 from halftone_workers.http.retry_after import retry_after_seconds
 from halftone_workers.sharing import Who
 
@@ -52,20 +54,18 @@ class AskedPauses:
         self._of_all = Refreshed(engine, _ends, dict[_Key, float]())
         self._of_this: OrderedDict[_Key, _Asked] = OrderedDict()
 
-    async def refuse(self, who: Who, url: httpx.URL) -> None:
+    async def refuse(self, who: Who, url: ParsedUrl, until: Deadline) -> None:
         """Raises HostAsked if the URL's host is in a pause that it asked for."""
-        of_all = await self._of_all.value()
+        of_all = await self._of_all.value(until)
         if who.payer is None or not (of_all or self._of_this):
             return
         key = (who.payer, host_name(url))
         asked = self._of_this.get(key)
-        until = max(of_all.get(key, 0.0), asked.until if asked else 0.0)
-        if (left := until - time.monotonic()) > 0:
+        end = max(of_all.get(key, 0.0), asked.until if asked else 0.0)
+        if (left := end - time.monotonic()) > 0:
             raise HostAsked(key[1], left + random.uniform(0.0, _SPREAD_SECONDS))  # noqa: S311
 
-    async def heard(
-        self, who: Who, url: httpx.URL, status_code: int, headers: httpx.Headers
-    ) -> None:
+    async def heard(self, who: Who, url: ParsedUrl, status_code: int, headers: Headers) -> None:
         """Take note of an answer. Begins a pause in all workers if the answer asks for one."""
         if who.payer is None:
             return

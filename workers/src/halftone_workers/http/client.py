@@ -8,15 +8,15 @@ it would share cookies between unrelated owners, and prepare redirects by itself
 import base64
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import certifi
-import httpx
 
 from halftone_shared.model.addresses import FetchRule
+from halftone_workers.http.connection import Response, request_bytes
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import PATIENCE_SECONDS, Host, Hosts
-from halftone_workers.http.parsed_url import parsed_url
+from halftone_workers.http.parsed_url import ParsedUrl, parsed_url
 from halftone_workers.http.pool import ConnectionPool
 from halftone_workers.sharing import NOBODY, NoPlace, Places, Who
 
@@ -61,41 +61,46 @@ class OutgoingHttp:
         headers: dict[str, str],
         content: bytes | None = None,
         who: Who = NOBODY,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[Response]:
         """Send one request. Does not follow redirects or read the body.
 
-        Use `response.aiter_raw()`: httpx would decode any encoding that the answer claims, without
-        a size limit. Waiting for a free connection, of the host or in total, does not count against
-        the deadline; after PATIENCE_SECONDS it raises HostBusy. Raises httpx.HTTPError,
-        httpx.InvalidURL, BadHttp, BlockedAddress, HostNotFound, HostBusy, HostDown.
+        Waiting for a free connection, of the host or in total, does not count against the deadline;
+        after PATIENCE_SECONDS it raises HostBusy. Raises httpx.HTTPError, httpx.InvalidURL,
+        BadHttp, BlockedAddress, HostNotFound, HostBusy, HostDown.
         """
         parsed = parsed_url(url)
         headers = _headers(parsed, self._user_agent) | headers
-        request = httpx.Request(method, parsed, headers=headers, content=content)
+        request = request_bytes(method, parsed, headers, content)
         host = self.hosts.of(parsed)
         with self.hosts.watched(who, parsed, lambda: until.has_passed):
-            with until.paused():
-                await host.place(who)
+            await self._place(host, until, who)
             with host.kept(who):
-                with until.paused():
-                    await self._take_connection(host, who)
+                await self._take_connection(host, until, who)
                 with self._connections.taken(who):
-                    response = await self._pool.exchange(request, host, until, who)
-                    async with aclosing(response):
+                    response = await self._pool.exchange(parsed, request, host, until, who)
+                    try:
                         yield response
+                    finally:
+                        response.close()
 
-    async def _take_connection(self, host: Host, who: Who) -> None:
+    async def _place(self, host: Host, until: Deadline, who: Who) -> None:
+        if host.places.take_free(who):
+            return
+        with until.paused():
+            await host.place(who)
+
+    async def _take_connection(self, host: Host, until: Deadline, who: Who) -> None:
+        if self._connections.take_free(who):
+            return
         try:
-            await self._connections.acquire(who, PATIENCE_SECONDS)
+            with until.paused():
+                await self._connections.acquire(who, PATIENCE_SECONDS)
         except NoPlace:
             raise host.busy() from None
 
 
-def _headers(url: httpx.URL, user_agent: str) -> dict[str, str]:
-    # httpx would decode the host's name to build this header, and raise an error if the name is
-    # invalid by IDNA 2008.
-    host = url.netloc.decode("ascii")
-    common = {"Host": host, "User-Agent": user_agent, "Accept-Encoding": "identity"}
+def _headers(url: ParsedUrl, user_agent: str) -> dict[str, str]:
+    common = {"Host": url.netloc, "User-Agent": user_agent, "Accept-Encoding": "identity"}
     if url.username or url.password:
         common["Authorization"] = (
             "Basic " + base64.b64encode(f"{url.username}:{url.password}".encode()).decode()

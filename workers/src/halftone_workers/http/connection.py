@@ -8,14 +8,16 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
 
 from halftone_workers.errors import BadHttp
 from halftone_workers.http.chunked_body import ChunkedBody
-from halftone_workers.http.response_head import ResponseHead, head_length, parse_head
+from halftone_workers.http.parsed_url import ParsedUrl
+from halftone_workers.http.response_head import Headers, ResponseHead, head_length, parse_head
 
 # uvloop decrypts up to 256 KiB and one TLS record at once. Data that does not fit in the buffer
 # would be lost if the connection ends.
@@ -68,21 +70,16 @@ class HttpConnection(asyncio.BufferedProtocol):
                 raise httpx.ConnectError(str(error)) from error
             raise
 
-    async def exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the answer's head. The response's stream is a Body.
+    async def exchange(self, request: bytes) -> "Response":
+        """Send a request and read the answer's head.
 
         Raises httpx.HTTPError and BadHttp; `has_answered` then tells whether any byte of an answer
         arrived.
         """
         self.has_answered = False
-        self._transport.write(_request_bytes(request))
+        self._transport.write(request)
         head, early = await self._head()
-        return httpx.Response(
-            head.status_code,
-            headers=head.headers,
-            stream=Body(self, head, early),
-            request=request,
-        )
+        return Response(head.status_code, head.headers, Body(self, head, early))
 
     async def _head(self) -> tuple[ResponseHead, bytes]:
         """Read the answer's head, and the part of the body that arrived with it."""
@@ -222,7 +219,24 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._wake()
 
 
-class Body(httpx.AsyncByteStream):
+@dataclass(frozen=True)
+class Response:
+    """An answer whose body has not been read."""
+
+    status_code: int
+    headers: Headers
+    body: "Body"
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code <= 299
+
+    def close(self) -> None:
+        """Return the connection."""
+        self.body.close()
+
+
+class Body:
     """An answer's body. `declared_bytes`: its length, if the head declares one. `read_into` is then
     the fast way to read it.
     """
@@ -286,7 +300,7 @@ class Body(httpx.AsyncByteStream):
             yield received
             received = await self._connection.receive()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Return the connection. It is reused if no data of this exchange is left in it."""
         on_close, self.on_close = self.on_close, lambda _: None
         on_close(self._is_whole and self._head.keeps_alive and self._connection.is_quiet())
@@ -296,10 +310,16 @@ def _broken_off() -> httpx.RemoteProtocolError:
     return httpx.RemoteProtocolError("The connection was closed before the body was whole.")
 
 
-def _request_bytes(request: httpx.Request) -> bytes:
+def request_bytes(
+    method: str, url: ParsedUrl, headers: Mapping[str, str], content: bytes | None
+) -> bytes:
     """Serialize a request. Raises httpx.LocalProtocolError for a header with a line break."""
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%b: %b" % header for header in request.headers.raw]
-    if any(separator in line for line in lines for separator in (b"\r", b"\n", b"\0")):
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if content is not None:
+        lines.append(f"Content-Length: {len(content)}")
+    head = "\n".join(lines)
+    if head.count("\n") >= len(lines) or "\r" in head or "\0" in head:
         raise httpx.LocalProtocolError("A header has a line break or a NUL in it.")
-    return b"\r\n".join((*lines, b"", request.content))
+    first = b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), url.target)
+    rest = "\r\n".join((*lines, "", "")).encode("utf-8")
+    return first + rest + (content or b"")

@@ -5,9 +5,8 @@ A cookie is sent only to the host that set it, and only within the same fetch.
 
 import re
 
-import httpx
-
 from halftone_workers.http.parsed_url import parsed_url
+from halftone_workers.http.response_head import Headers
 
 MAX_COOKIES = 50
 MAX_COOKIE_BYTES = 4096
@@ -21,11 +20,11 @@ class Cookies:
     """
 
     def __init__(self) -> None:
-        self._by_host: dict[bytes, dict[str, tuple[str, bool]]] = {}
+        self._by_host: dict[str, dict[str, tuple[str, bool]]] = {}
 
-    def take(self, url: str, headers: httpx.Headers) -> None:
+    def take(self, url: str, headers: Headers) -> None:
         """Store the cookies of the answer from `url`, except those that cannot be sent back."""
-        cookies = self._by_host.setdefault(parsed_url(url).raw_host, {})
+        cookies = self._by_host.setdefault(parsed_url(url).host, {})
         for header in headers.get_list("set-cookie"):
             pair, *attributes = (part.strip() for part in header.split(";"))
             if not _PAIR.fullmatch(pair) or len(pair) > MAX_COOKIE_BYTES:
@@ -40,10 +39,12 @@ class Cookies:
 
     def header(self, url: str) -> dict[str, str]:
         """The Cookie header of a request to `url`; empty if its host has set no cookie."""
+        if not self._by_host:
+            return {}
         asked = parsed_url(url)
         sent = [
             f"{name}={value}"
-            for name, (value, is_secure) in self._by_host.get(asked.raw_host, {}).items()
+            for name, (value, is_secure) in self._by_host.get(asked.host, {}).items()
             if asked.scheme == "https" or not is_secure
         ]
         return {"Cookie": "; ".join(sent)} if sent else {}

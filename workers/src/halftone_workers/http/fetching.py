@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
 
 import httpx
 
@@ -27,7 +26,7 @@ from halftone_workers.errors import (
 )
 from halftone_workers.http.asked_pauses import AskedPauses
 from halftone_workers.http.client import OutgoingHttp
-from halftone_workers.http.connection import Body
+from halftone_workers.http.connection import Body, Response
 from halftone_workers.http.content_encoding import Encoding, encoding_of, gunzipped
 from halftone_workers.http.cookies import Cookies
 from halftone_workers.http.deadline import Deadline
@@ -137,7 +136,7 @@ class ImageFetcher:
     ) -> FetchedImage:
         is_first_host = True
         cookies = Cookies()
-        is_shared = _is_share_link(url)
+        asked_url = url
         for _ in range(self._max_redirects + 1):
             if problem := image_url_problem(url):
                 raise _failed(
@@ -158,10 +157,11 @@ class ImageFetcher:
                     await self._asked_pauses.heard(
                         reserved.who, parsed_url(url), response.status_code, response.headers
                     )
-                if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                location = response.headers.get("location")
+                if response.status_code not in _REDIRECTS or location is None:
                     if response.status_code == _NOT_MODIFIED and conditions:
                         raise NotModified
-                    _refuse_page_of_share_link(response, is_shared)
+                    _refuse_page_of_share_link(response, asked_url)
                     return FetchedImage(
                         await self._read(url, response, until, reserved),
                         reserved,
@@ -169,9 +169,10 @@ class ImageFetcher:
                         response.headers.get("last-modified"),
                     )
                 cookies.take(url, response.headers)
-                location = response.url.join(response.headers["location"])
-                is_first_host = is_first_host and is_same_host(response.url, location)
-                url = str(location)
+                here = parsed_url(url)
+                there = here.join(location)
+                is_first_host = is_first_host and is_same_host(here, there)
+                url = there.text
         raise _failed(
             ImageErrorCode.TOO_MANY_REDIRECTS,
             f"The URL was redirected more than {self._max_redirects} times.",
@@ -179,17 +180,16 @@ class ImageFetcher:
 
     async def _refuse_paused(self, url: str, until: Deadline, who: Who) -> None:
         parsed = parsed_url(url)
-        with until.paused():
-            if self._paused_hosts is not None:
-                await self._paused_hosts.refuse(parsed)
-            if self._asked_pauses is not None:
-                await self._asked_pauses.refuse(who, parsed)
+        if self._paused_hosts is not None:
+            await self._paused_hosts.refuse(parsed, until)
+        if self._asked_pauses is not None:
+            await self._asked_pauses.refuse(who, parsed, until)
 
     async def _read(
-        self, url: str, response: httpx.Response, until: Deadline, reserved: Reservation
+        self, url: str, response: Response, until: Deadline, reserved: Reservation
     ) -> bytes | bytearray:
         encoding = self._check(url, response)
-        body = cast("Body", response.stream)
+        body = response.body
         data: bytes | bytearray
         if body.declared_bytes is None:
             data = await self._read_to_its_end(body, until, reserved)
@@ -225,9 +225,9 @@ class ImageFetcher:
             parts.append(part)
         return b"".join(parts)
 
-    def _check(self, url: str, response: httpx.Response) -> Encoding:
+    def _check(self, url: str, response: Response) -> Encoding:
         status = response.status_code
-        if not 200 <= status <= 299:
+        if not response.is_success:
             asked_seconds = retry_after_seconds(response.headers)
             raise FetchFailed(
                 ImageError(
@@ -239,7 +239,7 @@ class ImageFetcher:
                 asked_seconds,
                 asking_host=None if asked_seconds is None else host_name(parsed_url(url)),
             )
-        told = response.headers.get("content-encoding", "")
+        told = response.headers.get("content-encoding") or ""
         encoding = encoding_of(told)
         if encoding is Encoding.UNREADABLE:
             raise _failed(
@@ -287,13 +287,13 @@ async def _read_declared(
 
 def _is_share_link(url: str) -> bool:
     with suppress(httpx.InvalidURL):
-        return _SHARING_HOSTS.fullmatch(parsed_url(url).raw_host.decode("ascii")) is not None
+        return _SHARING_HOSTS.fullmatch(parsed_url(url).host) is not None
     return False
 
 
-def _refuse_page_of_share_link(response: httpx.Response, is_shared: bool) -> None:
-    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if is_shared and response.is_success and media_type == "text/html":
+def _refuse_page_of_share_link(response: Response, url: str) -> None:
+    media_type = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    if media_type == "text/html" and response.is_success and _is_share_link(url):
         raise _failed(
             ImageErrorCode.NOT_AN_IMAGE,
             "The link leads to a web page, not to the image: the file is not shared with"

@@ -20,6 +20,7 @@ import httpx
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.errors import HostBusy, HostDown, HostNotFound
+from halftone_workers.http.parsed_url import ParsedUrl
 from halftone_workers.sharing import NoPlace, Places, Who
 
 # An image waits this long for a place at its host; then its product is handed back.
@@ -99,12 +100,14 @@ class Hosts:
     """All hosts of a worker's images, or of its webhooks."""
 
     places_each: int
-    _hosts: OrderedDict[tuple[bytes, int | None], Host] = field(default_factory=OrderedDict)
+    _hosts: OrderedDict[tuple[str, int], Host] = field(default_factory=OrderedDict)
     _circuits: OrderedDict[tuple[UUID | None, str], _Circuit] = field(default_factory=OrderedDict)
 
-    def of(self, url: httpx.URL) -> Host:
-        key = (url.raw_host, url.port)
-        host = self._hosts.setdefault(key, Host(host_name(url), self.places_each))
+    def of(self, url: ParsedUrl) -> Host:
+        key = (url.host, url.port)
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = Host(host_name(url), self.places_each)
         self._hosts.move_to_end(key)
         while len(self._hosts) > REMEMBERED:
             if next(iter(self._hosts.values())).places.in_use:
@@ -119,7 +122,7 @@ class Hosts:
 
     @contextmanager
     def watched(
-        self, who: Who, url: httpx.URL, has_timed_out: Callable[[], bool]
+        self, who: Who, url: ParsedUrl, has_timed_out: Callable[[], bool]
     ) -> Iterator[None]:
         """Record whether the host answers in this block. Raises HostDown if its circuit is open."""
         key = (who.payer, host_name(url))
@@ -171,6 +174,6 @@ class Hosts:
             circuit.trial_until = 0.0
 
 
-def host_name(url: httpx.URL) -> str:
+def host_name(url: ParsedUrl) -> str:
     """The host's name, with its port unless that is the scheme's default."""
-    return url.netloc.decode("ascii").lower()
+    return url.netloc.lower()

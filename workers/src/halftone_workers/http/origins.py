@@ -15,7 +15,6 @@ from ipaddress import ip_address
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +33,7 @@ from halftone_shared.model.secret_box import SecretBox
 from halftone_workers.errors import HostBusy
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import PATIENCE_SECONDS
-from halftone_workers.http.parsed_url import parsed_url
+from halftone_workers.http.parsed_url import ParsedUrl, parsed_url
 from halftone_workers.http.resolver import Resolver
 
 log = structlog.get_logger(__name__)
@@ -59,14 +58,12 @@ class OwnOrigins:
     owner_id: UUID | None
     by_host: dict[str, OriginSettings]
 
-    def at(self, url: httpx.URL) -> tuple[str, OriginSettings] | None:
+    def at(self, url: ParsedUrl) -> tuple[str, OriginSettings] | None:
         """The settings for a URL's host and port, or else for its host."""
         if not self.by_host:
             return None
-        host = url.raw_host.decode("ascii").lower()
-        host = f"[{host}]" if ":" in host else host
-        port = url.port or (443 if url.scheme == "https" else 80)
-        for name in (f"{host}:{port}", host):
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        for name in (f"{host}:{url.port}", host):
             if (settings := self.by_host.get(name)) is not None:
                 return name, settings
         return None
@@ -85,11 +82,11 @@ class NoOrigins:
         return nullcontext()
 
 
-def is_same_host(one: httpx.URL, other: httpx.URL) -> bool:
+def is_same_host(one: ParsedUrl, other: ParsedUrl) -> bool:
     """Whether a redirect keeps host and port. A change from http to https is allowed."""
-    ports = [url.port or (443 if url.scheme == "https" else 80) for url in (one, other)]
-    is_upgrade = ports == [80, 443] and (one.scheme, other.scheme) == ("http", "https")
-    return one.raw_host == other.raw_host and (ports[0] == ports[1] or is_upgrade)
+    default = (("http", 80), ("https", 443))
+    is_upgrade = ((one.scheme, one.port), (other.scheme, other.port)) == default
+    return one.host == other.host and (one.port == other.port or is_upgrade)
 
 
 class Origins:
@@ -161,32 +158,35 @@ class Origins:
             return {}
         return headers
 
-    async def _is_allowed(self, url: httpx.URL) -> bool:
+    async def _is_allowed(self, url: ParsedUrl) -> bool:
         """Whether the operator has allowed every address of the host."""
         if not self._rule.allowed_networks:
             return False
-        host = url.raw_host.decode("ascii")
+        host = url.host
         try:
             addresses = [str(ip_address(host))]
         except ValueError:
             self._resolver = self._resolver or Resolver()
-            addresses = await self._resolver.look_up(host, url.port or 80)
+            addresses = await self._resolver.look_up(host, url.port)
         return bool(addresses) and all(self._rule.allows(address) for address in addresses)
 
     async def close(self) -> None:
         if self._resolver is not None:
             await self._resolver.close()
 
-    @asynccontextmanager
-    async def turn(self, own: OwnOrigins, url: str, until: Deadline) -> AsyncIterator[None]:
+    def turn(self, own: OwnOrigins, url: str, until: Deadline) -> AbstractAsyncContextManager[None]:
         """Wait until the owner's limits allow a request to the URL's host, and count the connection
         until the block ends. Raises HostBusy.
         """
         found = own.at(parsed_url(url))
         if found is None or not (found[1].requests_per_second or found[1].connections):
-            yield
-            return
-        host, settings = found
+            return nullcontext()
+        return self._limited_turn(own, *found, until)
+
+    @asynccontextmanager
+    async def _limited_turn(
+        self, own: OwnOrigins, host: str, settings: OriginSettings, until: Deadline
+    ) -> AsyncIterator[None]:
         name = f"origin {own.owner_id} {host}"
         holder = uuid4()
         with until.paused():

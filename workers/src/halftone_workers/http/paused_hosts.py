@@ -1,11 +1,12 @@
 """Refuses fetches from hosts that an operator has paused."""
 
-import httpx
 from sqlalchemy import Connection, Engine
 
 from halftone_shared.db.paused_hosts import PAUSED_SECONDS, list_paused_hosts, paused_name
 from halftone_workers.errors import HostPaused
+from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import host_name
+from halftone_workers.http.parsed_url import ParsedUrl
 from halftone_workers.http.refreshed import Refreshed
 
 
@@ -15,9 +16,9 @@ class PausedHosts:
     def __init__(self, engine: Engine) -> None:
         self._paused = Refreshed(engine, _paused, frozenset[str]())
 
-    async def refuse(self, url: httpx.URL) -> None:
+    async def refuse(self, url: ParsedUrl, until: Deadline) -> None:
         """Raises HostPaused if the URL's host is paused."""
-        paused = await self._paused.value()
+        paused = await self._paused.value(until)
         if paused and (name := paused_name(paused, host_name(url))) is not None:
             raise HostPaused(name, PAUSED_SECONDS)
 

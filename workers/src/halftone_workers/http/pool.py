@@ -4,19 +4,19 @@ import ssl
 import time
 from collections import defaultdict
 from functools import partial
-from typing import cast
 
 import httpx
 
 from halftone_shared.model.addresses import FetchRule
-from halftone_workers.http.connection import SCRATCH_BYTES, Body, HttpConnection
+from halftone_workers.http.connection import SCRATCH_BYTES, HttpConnection, Response
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.guard import GuardedNetwork
 from halftone_workers.http.hosts import Host
+from halftone_workers.http.parsed_url import ParsedUrl
 from halftone_workers.sharing import Who
 
 KEEPALIVE_SECONDS = 15.0
-Origin = tuple[str, bytes, int]
+Origin = tuple[str, str, int]
 
 
 class ConnectionPool:
@@ -46,15 +46,14 @@ class ConnectionPool:
         self._in_use = 0
 
     async def exchange(
-        self, request: httpx.Request, host: Host, until: Deadline, who: Who
-    ) -> httpx.Response:
+        self, url: ParsedUrl, request: bytes, host: Host, until: Deadline, who: Who
+    ) -> Response:
         """Send a request over an idle or a new connection, and read the answer's head.
 
         Closing the response returns the connection to the pool. Raises httpx.HTTPError, BadHttp,
         BlockedAddress, HostNotFound, HostBusy.
         """
-        url = request.url
-        origin = (url.scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80))
+        origin = (url.scheme, url.host, url.port)
         self._in_use += 1
         try:
             while kept := self._take(origin):
@@ -72,14 +71,14 @@ class ConnectionPool:
             raise
 
     async def _exchange(
-        self, connection: HttpConnection, origin: Origin, request: httpx.Request
-    ) -> httpx.Response:
+        self, connection: HttpConnection, origin: Origin, request: bytes
+    ) -> Response:
         try:
             response = await connection.exchange(request)
         except BaseException:
             connection.close()
             raise
-        cast("Body", response.stream).on_close = partial(self._give_back, connection, origin)
+        response.body.on_close = partial(self._give_back, connection, origin)
         return response
 
     async def close(self) -> None:
@@ -90,8 +89,7 @@ class ConnectionPool:
     async def _open(self, origin: Origin, host: Host, until: Deadline, who: Who) -> HttpConnection:
         if self._idle and len(self._idle) + self._in_use > self._max_connections:
             self._drop(next(iter(self._idle)))
-        scheme, raw_host, port = origin
-        name = raw_host.decode("ascii")
+        scheme, name, port = origin
         connected = await self.network.connect(name, port, host, until, who)
         connection = HttpConnection(self._scratch, connected.address, connected.on_close)
         tls = self._tls if scheme == "https" else None

@@ -9,6 +9,8 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from halftone_workers.http.deadline import Deadline
+
 log = structlog.get_logger(__name__)
 
 # A change takes effect in every worker within this time.
@@ -27,14 +29,20 @@ class Refreshed(Generic[T]):
         self._fresh_until = 0.0
         self._reading = asyncio.Lock()
 
-    async def value(self) -> T:
-        """The value, at most REFRESH_SECONDS old. The last one while the database is away."""
+    async def value(self, until: Deadline) -> T:
+        """The value, at most REFRESH_SECONDS old. The last one while the database is away. Reading
+        it does not count against the deadline.
+        """
         if time.monotonic() >= self._fresh_until:
-            async with self._reading:
-                # Another fetch may have read it meanwhile.
-                if time.monotonic() >= self._fresh_until:
-                    await self._refresh()
+            with until.paused():
+                await self._read_once()
         return self._value
+
+    async def _read_once(self) -> None:
+        async with self._reading:
+            # Another fetch may have read it meanwhile.
+            if time.monotonic() >= self._fresh_until:
+                await self._refresh()
 
     async def _refresh(self) -> None:
         try:

@@ -7,6 +7,7 @@ strictly.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from halftone_workers.errors import BadHttp
@@ -27,7 +28,7 @@ class ResponseHead:
     """
 
     status_code: int
-    headers: list[tuple[bytes, bytes]]
+    headers: "Headers"
     body_bytes: int | None
     is_chunked: bool
     keeps_alive: bool
@@ -35,6 +36,41 @@ class ResponseHead:
     @property
     def is_informational(self) -> bool:
         return self.status_code < 200
+
+
+class Headers:
+    """An answer's headers, by name in any case."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._values: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            self._values.setdefault(name.lower(), []).append(value)
+
+    def get(self, name: str) -> str | None:
+        """The header's value. The values of repeated headers are joined by commas."""
+        values = self._values.get(name.lower().encode("latin-1"))
+        return None if values is None else _text(b", ".join(values))
+
+    def get_list(self, name: str) -> list[str]:
+        """The value of each header of this name."""
+        return [_text(value) for value in self._values.get(name.lower().encode("latin-1"), ())]
+
+    def members(self, name: bytes) -> list[bytes]:
+        """The list members of all headers of this name, in lower case, without empty ones. `name`
+        is in lower case.
+        """
+        values = self._values.get(name)
+        if values is None:
+            return []
+        members = (member.strip(b" \t").lower() for value in values for member in value.split(b","))
+        return [member for member in members if member]
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def head_length(received: bytes | bytearray, start: int = 0) -> int | None:
@@ -56,7 +92,8 @@ def parse_head(head: bytes) -> ResponseHead:
     status = _STATUS_LINE.fullmatch(first)
     if status is None or b"\0" in head:
         raise BadHttp(f"The server's answer is not HTTP. It begins with {_shown(first)}.")
-    headers, is_exact = _headers(lines)
+    pairs, is_exact = _headers(lines)
+    headers = Headers(pairs)
     is_exact = is_exact and _EXACT_STATUS_LINE.fullmatch(first) is not None
     status_code = int(status[2])
     is_chunked = _is_chunked(headers)
@@ -67,7 +104,7 @@ def parse_head(head: bytes) -> ResponseHead:
         # RFC 9112, 6.3: Transfer-Encoding overrides Content-Length, and the connection is closed
         # afterwards.
         is_exact, length = False, None
-    closes = b"close" in _values(headers, b"connection")
+    closes = b"close" in headers.members(b"connection")
     return ResponseHead(
         status_code, headers, length, is_chunked, is_exact and status[1] == b"1" and not closes
     )
@@ -92,15 +129,8 @@ def _headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
     return headers, is_exact
 
 
-def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """The list members of all headers of this name, in lower case, without empty ones."""
-    values = (value for one, value in headers if one.lower() == name)
-    members = (member.strip(b" \t").lower() for value in values for member in value.split(b","))
-    return [member for member in members if member]
-
-
-def _is_chunked(headers: list[tuple[bytes, bytes]]) -> bool:
-    codings = [c for c in _values(headers, b"transfer-encoding") if c != b"identity"]
+def _is_chunked(headers: Headers) -> bool:
+    codings = [c for c in headers.members(b"transfer-encoding") if c != b"identity"]
     if codings not in ([], [b"chunked"]):
         raise BadHttp(
             f"The server sends its answer in a transfer encoding that is not read:"
@@ -109,8 +139,8 @@ def _is_chunked(headers: list[tuple[bytes, bytes]]) -> bool:
     return bool(codings)
 
 
-def _content_length(headers: list[tuple[bytes, bytes]]) -> int | None:
-    lengths = set(_values(headers, b"content-length"))
+def _content_length(headers: Headers) -> int | None:
+    lengths = set(headers.members(b"content-length"))
     if not lengths:
         return None
     length = lengths.pop()

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import httpx
+from halftone_workers.http.response_head import Headers
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
-def retry_after_seconds(headers: httpx.Headers) -> float | None:
+def retry_after_seconds(headers: Headers) -> float | None:
     """An answer's Retry-After in seconds from now (RFC 9110, 10.2.3), at most
     MAX_RETRY_AFTER_SECONDS.
 
@@ -22,7 +22,7 @@ def retry_after_seconds(headers: httpx.Headers) -> float | None:
     elif (when := _moment(header)) is None:
         return None
     else:
-        seconds = (when - (_moment(headers.get("date", "")) or datetime.now(UTC))).total_seconds()
+        seconds = (when - (_moment(headers.get("date") or "") or datetime.now(UTC))).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 

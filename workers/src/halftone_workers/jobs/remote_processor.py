@@ -157,7 +157,7 @@ class RemoteProcessor:
                 who=self.who,
             ) as response,
         ):
-            async for chunk in response.stream:  # type: ignore[union-attr]
+            async for chunk in response.body:
                 answer += chunk
                 if len(answer) > MAX_ANSWER_BYTES:
                     break

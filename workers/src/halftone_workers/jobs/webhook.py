@@ -27,6 +27,7 @@ from halftone_shared.model.urls import without_password
 from halftone_shared.runtime.tracing import mark_failed, span
 from halftone_workers.errors import BadHttp, BlockedAddress, HostBusy, HostDown, HostNotFound
 from halftone_workers.http.client import OutgoingHttp
+from halftone_workers.http.connection import Response
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.retry_after import retry_after_seconds
 from halftone_workers.jobs.product import Owners
@@ -224,9 +225,9 @@ async def post_event(
     return Delivery(round((time.monotonic() - started) * 1000), status_code, error), asked
 
 
-async def _read_a_little(response: httpx.Response) -> None:
+async def _read_a_little(response: Response) -> None:
     received = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in response.body:
         received += len(chunk)
         if received > MAX_ANSWER_BYTES:
             return
