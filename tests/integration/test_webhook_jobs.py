@@ -11,11 +11,13 @@ from sqlalchemy import Engine
 from halftone_shared.db.outbox import EventKey, take_due_events
 from halftone_shared.db.webhook_events import Delivery, claim_event, record_delivery, replay_event
 from halftone_shared.model.addresses import FetchRule, parse_networks
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.model.states import WebhookStatus
 from halftone_shared.model.urls import without_password
 from halftone_workers.jobs import webhook
-from halftone_workers.jobs.active_product import ActiveProduct
+from halftone_workers.jobs.active_product import ActiveProduct, Claimed
+from halftone_workers.jobs.unchanged import Unchanged
 from halftone_workers.jobs.webhook import deliver_webhook
 from halftone_workers.sharing import NOBODY
 from tests.support.halftone import wait_for
@@ -51,7 +53,10 @@ def test_webhook_does_not_wait_for_images_from_its_host(
         ) as runtime,
     ):
         due = _due_event(engine, f"{server.url}/hook")
-        product = ActiveProduct(claimed(engine, store_request(engine, 1), 1), NOBODY, lambda: None)
+        claim, options = claimed(engine, store_request(engine, 1), 1), ImageOptions()
+        product = ActiveProduct(
+            Claimed(claim, options, Unchanged(claim, options)), NOBODY, lambda: None
+        )
         images = {0: runtime.fetcher.fetch(f"{server.url}/image.jpg")}
         ended = threads.submit(list, runtime.run_images(product, images))
         wait_for(lambda: server.requests)

@@ -12,10 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import structlog
@@ -52,6 +52,9 @@ log = structlog.get_logger(__name__)
 DATABASE_CONNECTIONS = 6
 MAX_DATABASE_PAUSE_SECONDS = 5.0
 PUTS_AT_ONCE = 32
+# Ended images wait this long for others of their product: waking the product's thread for each
+# one takes longer than storing a small image.
+HAND_OVER_SECONDS = 0.02
 # To the external image processing service.
 PROCESSOR_CONNECTIONS = 16
 # More products are admitted if codec processes are idle for more than MOST_IDLE of the time and
@@ -126,12 +129,15 @@ class Runtime:
     def run_images(
         self, product: ActiveProduct, work: Mapping[int, Coroutine[Any, Any, T]]
     ) -> Iterator[Sequence[tuple[int, asyncio.Task[T]]]]:
-        """Run the tasks of a product's images concurrently on the event loop, and yield each ended
-        task with its key.
+        """Run the tasks of a product's images concurrently on the event loop, and yield the ended
+        tasks with their keys: all that ended within HAND_OVER_SECONDS at once, and the last ones
+        without delay.
 
         abort() cancels the tasks; so does ActiveProduct.cancel().
         """
-        ended: SimpleQueue[tuple[int, asyncio.Task[T]]] = SimpleQueue()
+        handed_over: SimpleQueue[list[tuple[int, asyncio.Task[T]]]] = SimpleQueue()
+        ended: list[tuple[int, asyncio.Task[T]]] = []
+        running = len(work)
 
         def start() -> None:
             tasks = {self._loop.create_task(one): key for key, one in work.items()}
@@ -146,15 +152,23 @@ class Runtime:
             self._images.discard(task)
             self._image_seconds += time.monotonic() - started
             product.image_ended(task)
-            ended.put((key, task))
+            ended.append((key, task))
+            nonlocal running
+            running -= 1
+            if not running:
+                hand_over()
+            elif len(ended) == 1:
+                self._loop.call_later(HAND_OVER_SECONDS, hand_over)
+
+        def hand_over() -> None:
+            if ended:
+                handed_over.put(ended.copy())
+                ended.clear()
 
         self._loop.call_soon_threadsafe(start)
         left = len(work)
         while left:
-            some = [ended.get()]
-            with suppress(Empty):
-                while True:
-                    some.append(ended.get_nowait())
+            some = handed_over.get()
             left -= len(some)
             yield some
 

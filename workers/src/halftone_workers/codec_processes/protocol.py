@@ -89,7 +89,7 @@ def read_answer(head: Head, data: bytes) -> Compressed:
         outputs[name] = Compressed(None if size is None else data[start : start + size], **facts)
         start += size or 0
     main = outputs.pop("")
-    return replace(main, variants=outputs)
+    return replace(main, variants=outputs) if outputs else main
 
 
 def _facts(name: str, output: Compressed) -> Head:

@@ -10,16 +10,27 @@ from dataclasses import dataclass
 import httpx
 
 from halftone_shared.db.products import Claim
+from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.states import WaitReason
 from halftone_workers.errors import HostBusy
 from halftone_workers.http.hosts import host_name
 from halftone_workers.http.parsed_url import parsed_url
+from halftone_workers.jobs.unchanged import Unchanged
 from halftone_workers.sharing import Who
 
 # A product that only waits for the network gives up its place after this time.
 PARK_AFTER_SECONDS = 0.25
 # After this time the status names the host that the product waits for.
 TELL_AFTER_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A claim, its options, and the earlier results of its images."""
+
+    claim: Claim
+    options: ImageOptions
+    unchanged: Unchanged
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,10 @@ class ActiveProduct:
     Use it on the event loop, except where a method says otherwise.
     """
 
-    def __init__(self, claim: Claim, who: Who, leave_place: Callable[[], None]) -> None:
-        self.claim = claim
+    def __init__(self, claimed: Claimed, who: Who, leave_place: Callable[[], None]) -> None:
+        self.claim = claimed.claim
+        self.options = claimed.options
+        self.unchanged = claimed.unchanged
         self.who = who
         self.is_void = False
         self.is_late = False

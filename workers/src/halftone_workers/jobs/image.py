@@ -29,7 +29,13 @@ from halftone_workers.http.fetching import FetchedImage
 from halftone_workers.http.origins import OwnOrigins
 from halftone_workers.jobs.active_product import ActiveProduct, Waiting
 from halftone_workers.jobs.remote_processor import Away, RemoteProcessor
-from halftone_workers.jobs.unchanged import Unchanged, outputs_of, sha256_of, taken_over
+from halftone_workers.jobs.unchanged import (
+    Unchanged,
+    forget,
+    outputs_of,
+    sha256_of,
+    taken_over,
+)
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.runtime import Runtime
 from halftone_workers.storage_gate import RETURN_SECONDS
@@ -66,9 +72,7 @@ def attempt_images(runtime: Runtime, product: ActiveProduct) -> list[ImageAttemp
     Images are fetched and compressed on the event loop, and stored in this thread, where waiting
     for a disk delays only this product.
     """
-    claim = product.claim
-    options = ImageOptions.from_json(claim.options)
-    unchanged = Unchanged(runtime.engine, claim, options)
+    claim, options, unchanged = product.claim, product.options, product.unchanged
     uses_remote = runtime.settings.processor_url is not None
     remote = RemoteProcessor(runtime, claim, options, product.who) if uses_remote else None
     how = _How(options, unchanged, runtime.origins.of(claim.owner_id), remote)
@@ -88,7 +92,6 @@ def attempt_images(runtime: Runtime, product: ActiveProduct) -> list[ImageAttemp
     for at, url in enumerate(claim.input_image_urls):
         if attempts[at] is None and (first := attempts[first_with_url[url]]) is not None:
             attempts[at] = _same_url(runtime, claim, at + 1, first)
-    unchanged.remember()
     return list(attempts.values())
 
 
@@ -263,7 +266,7 @@ def _ended(
         is_ours = unchanged.is_of_this_request(made.known)
         attempt = _copied(runtime, claim, made.position, made.known.result, same_request=is_ours)
         if attempt.result.error:
-            unchanged.forget(made.known)
+            forget(runtime.engine, made.known)
     else:
         attempt = _stored(runtime, made)
     if attempt.result.output:

@@ -25,14 +25,15 @@ from halftone_shared.db.processor_jobs import send_away
 from halftone_shared.db.products import Claim, claim_products, hand_back_product, postpone_product
 from halftone_shared.db.requests import owner_of
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.options import UnknownOption
+from halftone_shared.model.options import ImageOptions, UnknownOption
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
 from halftone_shared.model.states import Status, WaitReason
 from halftone_shared.runtime.tracing import mark_failed, span
-from halftone_workers.jobs.active_product import ActiveProduct, Waiting
+from halftone_workers.jobs.active_product import ActiveProduct, Claimed, Waiting
 from halftone_workers.jobs.admission import MAX_ACTIVE, Admission, Place
 from halftone_workers.jobs.batching import Batched, Call
 from halftone_workers.jobs.image import ImageAttempt, attempt_images
+from halftone_workers.jobs.unchanged import Unchanged, find_earlier, remember
 from halftone_workers.metrics import POSTPONED, PRODUCTS, WAITING_FOR_NETWORK, count_images
 from halftone_workers.runtime import Runtime, Stopping
 from halftone_workers.sharing import Who
@@ -125,11 +126,14 @@ class ProductJobs:
         try:
             if not self._runtime.storage_gate.wait(lambda: self._is_stopping):
                 raise Stopping
-            claim: Claim | None = self._statements.do(
-                _Statement(claim_products, key.request_id, key)
+            claimed: Claimed | _NewerThanWorker | None = self._statements.do(
+                _Statement(_claim_together, key.request_id, key)
             )
-            if claim is not None:
-                self._attempt(ActiveProduct(claim, place.who, place.leave))
+            if isinstance(claimed, Claimed):
+                self._attempt(ActiveProduct(claimed, place.who, place.leave))
+            elif claimed is not None:
+                with _bound(claimed.claim):
+                    self._leave_to_a_newer_worker(claimed)
         except Stopping:
             raise
         except Exception:
@@ -149,28 +153,27 @@ class ProductJobs:
             _bound(claim),
             span("product", key.request_id, **facts),
         ):
-            try:
-                attempts = attempt_images(self._runtime, product)
-            except UnknownOption as newer:
-                self._leave_to_a_newer_worker(claim, newer)
-                return
+            attempts = attempt_images(self._runtime, product)
             if product.is_void:
+                self._remember(product)
                 _log_void()
                 POSTPONED.labels("void").inc()
                 return
             if product.is_late:
                 attempts = [attempt or self._late() for attempt in attempts]
             if any(attempt is not None and attempt.is_away for attempt in attempts):
-                self._let_go(claim, attempts)
+                self._let_go(product, attempts)
             elif (delay := self._delay_seconds(claim, attempts)) is None:
                 self._settle(
-                    claim, ProductResult([attempt.result for attempt in attempts if attempt])
+                    product, ProductResult([attempt.result for attempt in attempts if attempt])
                 )
             else:
-                self._postpone(claim, attempts, delay)
+                self._postpone(product, attempts, delay)
 
-    def _let_go(self, claim: Claim, attempts: Attempts) -> None:
+    def _let_go(self, product: ActiveProduct, attempts: Attempts) -> None:
         """Release the product until the external service has finished its images."""
+        claim = product.claim
+        self._remember(product)
         done = [
             None if attempt is None or attempt.is_away or attempt.may_pass else attempt.result
             for attempt in attempts
@@ -185,15 +188,19 @@ class ProductJobs:
         POSTPONED.labels("away").inc()
         log.info("product is with the image processing service")
 
+    def _remember(self, product: ActiveProduct) -> None:
+        self._runtime.persist(lambda connection: remember(connection, [product.unchanged]))
+
     def _late(self) -> ImageAttempt:
         seconds = self._runtime.settings.product_timeout_seconds
         message = f"The product's images were not done within {seconds:g} s."
         error = ImageError(ImageErrorCode.TIMEOUT, message, retryable=True)
         return ImageAttempt(ImageResult(error=error))
 
-    def _settle(self, claim: Claim, result: ProductResult) -> None:
+    def _settle(self, product: ActiveProduct, result: ProductResult) -> None:
+        claim = product.claim
         settled: Settled = self._statements.do(
-            _Statement(settle_products, claim.key.request_id, (claim, result))
+            _Statement(_settle_together, claim.key.request_id, (product, result))
         )
         if result.status is Status.FAILED:
             mark_failed("No image succeeded.")
@@ -213,8 +220,9 @@ class ProductJobs:
         if settled.ended:
             log.info("request ended")
 
-    def _leave_to_a_newer_worker(self, claim: Claim, newer: UnknownOption) -> None:
+    def _leave_to_a_newer_worker(self, newer: "_NewerThanWorker") -> None:
         """Hand the product back: an API newer than this worker has stored an option for it."""
+        claim = newer.claim
         delay = NEWER_WORKER_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         self._runtime.persist(
             lambda connection: hand_back_product(connection, claim, delay_seconds=delay)
@@ -238,8 +246,9 @@ class ProductJobs:
             return None
         return max(backoff_seconds(claim.attempt), asked)
 
-    def _postpone(self, claim: Claim, attempts: Attempts, delay: float) -> None:
+    def _postpone(self, product: ActiveProduct, attempts: Attempts, delay: float) -> None:
         """Hand the product back: some of its images should be tried again, or the worker stops."""
+        claim = product.claim
         is_stopping = None in attempts
         may_pass = _may_pass(attempts)
         done = [
@@ -254,6 +263,7 @@ class ProductJobs:
         hold_seconds = self._fruitless.hold_seconds(claim.key.request_id, waiting, ended_now)
 
         def write(connection: Connection) -> bool:
+            remember(connection, [product.unchanged])
             is_postponed = postpone_product(
                 connection,
                 claim,
@@ -311,6 +321,41 @@ class ProductJobs:
         else:
             for call, result in zip(calls, results, strict=True):
                 call.set_result(result)
+
+
+class _NewerThanWorker(NamedTuple):
+    """A claim with an option that this worker does not know."""
+
+    claim: Claim
+    option: str
+
+
+def _claim_together(
+    connection: Connection, keys: Sequence[ProductKey]
+) -> list[Claimed | _NewerThanWorker | None]:
+    """Claim products of one request, and look up the earlier results of their images."""
+    claimed = [
+        None if claim is None else _with_options(claim)
+        for claim in claim_products(connection, keys)
+    ]
+    find_earlier(connection, [one.unchanged for one in claimed if isinstance(one, Claimed)])
+    return claimed
+
+
+def _with_options(claim: Claim) -> Claimed | _NewerThanWorker:
+    try:
+        options = ImageOptions.from_json(claim.options)
+    except UnknownOption as newer:
+        return _NewerThanWorker(claim, newer.option)
+    return Claimed(claim, options, Unchanged(claim, options))
+
+
+def _settle_together(
+    connection: Connection, settlements: Sequence[tuple[ActiveProduct, ProductResult]]
+) -> list[Settled]:
+    """Settle products of one request. Remember their images first: see remember()."""
+    remember(connection, [product.unchanged for product, _ in settlements])
+    return settle_products(connection, [(product.claim, result) for product, result in settlements])
 
 
 def _ended_now(claim: Claim, results: Sequence[ImageResult | None]) -> list[ImageResult]:

@@ -8,11 +8,12 @@ not, or the server sends the same bytes, the earlier files are copied to names o
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.known_images import (
@@ -38,31 +39,34 @@ _HASH_AT_ONCE_BYTES = 1024 * 1024
 
 
 class Unchanged:
-    """Earlier results for the images of one product, and the new ones to remember."""
+    """Earlier results for the images of one product, and the new ones to remember.
 
-    def __init__(self, engine: Engine, claim: Claim, options: ImageOptions) -> None:
-        self._engine = engine
+    find_earlier() reads the earlier results, and remember() saves the new ones, each for several
+    products in one statement.
+    """
+
+    def __init__(self, claim: Claim, options: ImageOptions) -> None:
         self._claim = claim
         self._keys = _keys_of(claim, options)
         # The watermark may have changed although its URL is the same.
         self._is_possible = options.watermark_url is None
-        self._found = self._find() if self._is_possible else {}
-        self._made: list[KnownImage] = []
+        self._found: dict[bytes, KnownImage] = {}
+        self.new: list[KnownImage] = []
 
-    def _find(self) -> dict[bytes, KnownImage]:
-        """With `fresh`, only use results of this request itself."""
-        wanted = [
-            key for key, done in zip(self._keys, self._claim.done, strict=True) if done is None
-        ]
-        try:
-            with self._engine.connect() as connection:
-                found = find_known_images(connection, wanted)
-        except SQLAlchemyError as error:
-            log.warning("known images not read", error=str(error).splitlines()[0])
-            return {}
-        if not self._claim.fresh:
-            return found
-        return {key: known for key, known in found.items() if self.is_of_this_request(known)}
+    def wanted(self) -> list[bytes]:
+        """The keys of the images that have not ended."""
+        if not self._is_possible:
+            return []
+        return [key for key, done in zip(self._keys, self._claim.done, strict=True) if done is None]
+
+    def use(self, found: Mapping[bytes, KnownImage]) -> None:
+        """Use the results among `found` that are this product's. With `fresh`, only those of this
+        request itself.
+        """
+        for key in self.wanted():
+            known = found.get(key)
+            if known and (not self._claim.fresh or self.is_of_this_request(known)):
+                self._found[key] = known
 
     def at(self, position: int) -> KnownImage | None:
         """The earlier result of the image at this position, counted from 1."""
@@ -75,36 +79,60 @@ class Unchanged:
         """Remember that the image at this position has succeeded."""
         if self._is_possible:
             key, request_id = self._keys[position - 1], self._claim.key.request_id
-            self._made.append(KnownImage(key, request_id, source, result))
+            self.new.append(KnownImage(key, request_id, source, result))
 
-    def forget(self, known: KnownImage) -> None:
-        """Forget the earlier result: its files are missing."""
-        try:
-            with self._engine.connect() as connection:
-                forget_image(connection, known.key)
-        except SQLAlchemyError as error:
-            log.warning("missing image not forgotten", error=str(error).splitlines()[0])
 
-    def remember(self) -> None:
-        """Save the new results. Call it before the product is settled, so that a request that
-        starts after this one has ended finds them all. A result that is not saved only costs
-        another compression next time.
-        """
-        if not self._made:
-            return
-        try:
-            with self._engine.connect() as connection:
-                remember_images(connection, self._made)
-        except SQLAlchemyError as error:
-            log.warning("images not remembered", error=str(error).splitlines()[0])
+def find_earlier(connection: Connection, products: Sequence[Unchanged]) -> None:
+    """Look up the earlier results of these products' images. If that fails, they are compressed
+    again.
+    """
+    wanted = [key for product in products for key in product.wanted()]
+    if not wanted:
+        return
+    try:
+        found = find_known_images(connection, wanted)
+    except SQLAlchemyError as error:
+        log.warning("known images not read", error=str(error).splitlines()[0])
+        return
+    for product in products:
+        product.use(found)
+
+
+def remember(connection: Connection, products: Sequence[Unchanged]) -> None:
+    """Save the new results of these products. Call it before they are settled, so that a request
+    that starts after theirs has ended finds them all. A result that is not saved only costs another
+    compression next time.
+    """
+    new = [image for product in products for image in product.new]
+    if not new:
+        return
+    try:
+        remember_images(connection, new)
+    except SQLAlchemyError as error:
+        log.warning("images not remembered", error=str(error).splitlines()[0])
+
+
+def forget(engine: Engine, known: KnownImage) -> None:
+    """Forget an earlier result whose files are missing."""
+    try:
+        with engine.connect() as connection:
+            forget_image(connection, known.key)
+    except SQLAlchemyError as error:
+        log.warning("missing image not forgotten", error=str(error).splitlines()[0])
 
 
 def _keys_of(claim: Claim, options: ImageOptions) -> list[bytes]:
-    """The lookup key of each input URL's image. File names are not part of it."""
-    made_by = json.dumps(
-        [CODEC_VERSION, engine_versions(), replace(options, names=None).to_json()], sort_keys=True
-    ).encode()
+    """The lookup key of each input URL's image."""
+    made_by = _made_by(options, CODEC_VERSION)
     return [image_key(claim.owner_id, url, made_by) for url in claim.input_image_urls]
+
+
+@lru_cache
+def _made_by(options: ImageOptions, codec_version: int) -> bytes:
+    """Identifies the options and the codec. File names are not part of it."""
+    return json.dumps(
+        [codec_version, engine_versions(), replace(options, names=None).to_json()], sort_keys=True
+    ).encode()
 
 
 async def sha256_of(data: bytes | bytearray) -> bytes:
