@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 
 from halftone_shared.db.asked_pauses import ask_pause, list_asked_pauses
 from halftone_shared.db.requests import get_status
+from halftone_shared.model.request_status import WaitingHost
 from halftone_shared.model.results import ProductKey
+from halftone_shared.model.states import WaitReason
 from halftone_shared.service.sweeper import Sweeper
 from halftone_workers.http import asked_pauses
 from halftone_workers.http.refreshed import REFRESH_SECONDS
@@ -79,9 +81,9 @@ def test_status_names_the_host_and_the_time_that_it_asked_for(
         found = get_status(connection, request_id, owner=None)
     assert found is not None
     ((waiting),) = found.waiting_for
-    due = query(engine, "SELECT to_jsonb(next_attempt_at) AS due FROM products")[0].due
+    due = query(engine, "SELECT next_attempt_at AS due FROM products")[0].due
     host = origin.url.removeprefix("http://")
-    assert waiting == {"host": host, "reason": "retry_after", "products": 1, "until": due}
+    assert waiting == WaitingHost(host, WaitReason.RETRY_AFTER, 1, due)
 
 
 def test_pause_holds_for_its_owner_alone(runtime: Runtime, engine: Engine, origin: Origin) -> None:

@@ -10,7 +10,9 @@ from sqlalchemy import Engine
 
 from halftone_shared.db.paused_hosts import list_paused_hosts, pause_host, paused_name, resume_host
 from halftone_shared.db.requests import get_status
+from halftone_shared.model.request_status import WaitingHost
 from halftone_shared.model.results import ProductKey
+from halftone_shared.model.states import WaitReason
 from halftone_workers.http.refreshed import REFRESH_SECONDS
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
@@ -65,7 +67,7 @@ def test_product_of_a_paused_host_waits_without_an_attempt_and_says_why(
     with engine.connect() as connection:
         found = get_status(connection, request_id, owner=None)
     assert found is not None
-    assert found.waiting_for == [{"host": name_of(origin), "reason": "paused", "products": 1}]
+    assert found.waiting_for == [WaitingHost(name_of(origin), WaitReason.PAUSED, 1)]
 
 
 def test_resumed_host_is_due_at_once(runtime: Runtime, engine: Engine, origin: Origin) -> None:

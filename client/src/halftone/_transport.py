@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
@@ -35,7 +35,16 @@ FAILURES = (httpx.TransportError,)
 UNUSABLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 
 
-def client_options(url: str | None, key: str | None, timeout_seconds: float) -> dict[str, Any]:
+class ClientOptions(TypedDict):
+    """The arguments of an httpx client that depend on the service."""
+
+    base_url: str
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+    trust_env: bool
+
+
+def client_options(url: str | None, key: str | None, timeout_seconds: float) -> ClientOptions:
     """The arguments of an httpx client for a halftone at `url`. Raises InvalidSetting."""
     base = (url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
     try:

@@ -10,6 +10,7 @@ from halftone_api.openapi.document import describe_api
 from halftone_api.openapi.version import VERSION
 from halftone_api.pages.docs import docs_page
 from halftone_api.services import services
+from halftone_shared.model.option_kinds import JsonSchema
 
 
 @endpoint(
@@ -37,5 +38,5 @@ async def docs(request: Request) -> Response:
     return docs_page(request, _document(request))
 
 
-def _document(request: Request) -> dict[str, Any]:
+def _document(request: Request) -> JsonSchema:
     return describe_api(VERSION, services(request).settings.public_url)

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from halftone_api.endpoints.authentication import find_caller
 from halftone_api.endpoints.declaration import Answer, Tag, endpoint
-from halftone_shared.presets import load_presets
+from halftone_shared.presets import Preset, Rule, RuleKind, load_presets
 
 
 class PresetRule(TypedDict):
@@ -55,4 +55,27 @@ class Presets(TypedDict):
 )
 def list_presets(request: Request) -> Response:
     find_caller(request)
-    return JSONResponse({"presets": [preset.to_json() for preset in load_presets().values()]})
+    presets: Presets = {"presets": [preset_object(preset) for preset in load_presets().values()]}
+    return JSONResponse(presets)
+
+
+def preset_object(preset: Preset) -> PresetObject:
+    return {
+        "name": preset.name,
+        "title": preset.title,
+        "as_of": preset.as_of.isoformat(),
+        "sources": list(preset.sources),
+        "options": dict(preset.options),
+        "rules": [_rule_object(rule) for rule in preset.rules],
+    }
+
+
+def _rule_object(rule: Rule) -> PresetRule:
+    return {
+        "rule": rule.name,
+        "kind": rule.kind,
+        "value": list(rule.formats) if rule.kind is RuleKind.FORMATS else rule.value,
+        "level": rule.level,
+        "enforced_from": rule.enforced_from.isoformat() if rule.enforced_from else None,
+        "source": rule.source,
+    }

@@ -1,7 +1,6 @@
 """`/docs`: the OpenAPI document for people."""
 
 import re
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,9 +10,10 @@ from halftone_api.output.report import REPORT_COLUMNS
 from halftone_api.pages.rendering import render
 from halftone_api.services import services
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_shared.model.option_kinds import JsonSchema
 
 
-def _example(base: str, operation: dict[str, Any], *, signs_in: bool) -> str:
+def _example(base: str, operation: JsonSchema, *, signs_in: bool) -> str:
     """The operation as a curl command, with its path's parameters as words in capitals."""
     words = ["curl"]
     if operation["method"] != "GET":
@@ -27,9 +27,9 @@ def _example(base: str, operation: dict[str, Any], *, signs_in: bool) -> str:
     return " ".join([*words, f"{base}{path}"])
 
 
-def docs_page(request: Request, document: dict[str, Any]) -> Response:
+def docs_page(request: Request, document: JsonSchema) -> Response:
     settings = services(request).settings
-    operations: list[dict[str, Any]] = [
+    operations: list[JsonSchema] = [
         {"method": method.upper(), "path": path, **operation}
         for path, methods in document["paths"].items()
         for method, operation in methods.items()

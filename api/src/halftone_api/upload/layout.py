@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from typing_extensions import TypedDict
 
 from halftone_api.upload.cells import NO_RULES, CellRules
 from halftone_api.upload.profiles.profile import normal_name
 from halftone_api.upload.table import Beginning, FileKind, Row
+from halftone_shared.model.stored_json import StoredJson
 
 NATIVE = "native"
 MAPPED = "columns"
@@ -88,7 +88,7 @@ class Layout:
     def _shown(self, column: int) -> str | int:
         return column_reference(self.header, column)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StoredJson:
         """The JSON stored with the request; header and delimiter are stored beside it."""
         stored = asdict(self)
         del stored["header"], stored["delimiter"]
@@ -99,7 +99,7 @@ class Layout:
 
     @classmethod
     def from_json(
-        cls, stored: dict[str, Any] | None, header: Sequence[str], delimiter: str
+        cls, stored: StoredJson | None, header: Sequence[str], delimiter: str
     ) -> "Layout":
         """The layout of a stored request; the native one for requests stored before layouts
         existed.

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 from uuid import UUID, uuid4
 
 import structlog
@@ -97,9 +97,7 @@ class Intake:
                 with open_table(upload.file, upload.reading) as (table, layout):
                     answer = self._store(connection, upload, table, layout, owner_id, trace_id)
                 if idempotency_key is not None:
-                    keep_answer(
-                        connection, owner_id, idempotency_key, cast("dict[str, Any]", answer)
-                    )
+                    keep_answer(connection, owner_id, idempotency_key, answer)
         except KeyUsedOtherwise:
             raise Problem(
                 ProblemCode.IDEMPOTENCY_KEY_REUSED,

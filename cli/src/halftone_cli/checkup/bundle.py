@@ -24,7 +24,7 @@ def write_bundle(
 ) -> None:
     """Write findings, settings, workers and a description of this machine. Raises OSError."""
     files: dict[str, Any] = {
-        "findings.json": [finding.to_json() for finding in findings],
+        "findings.json": [asdict(finding) for finding in findings],
         "settings.json": [asdict(setting) for setting in settings],
         "workers.json": [asdict(worker) for worker in workers],
         "machine.json": _machine(),

@@ -1,8 +1,7 @@
 """The findings of a check-up."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class Level(StrEnum):
@@ -22,9 +21,6 @@ class Finding:
     text: str
     remedy: str = ""
     examples: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def ok(area: str, text: str) -> Finding:

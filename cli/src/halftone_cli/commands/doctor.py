@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,7 +130,7 @@ def _schema(engine: "Engine") -> str | None:
 
 def _show(finding: "Finding") -> None:
     mark, style = _MARKS[finding.level]
-    print_json(finding.to_json())
+    print_json(asdict(finding))
     if finding.level != "ok":
         print_quiet(f"{finding.level}: {finding.text}")
     say(f"{mark} {finding.text}", style=style)

@@ -1,7 +1,6 @@
 """Queries for what the owner of a request reads: pages of products, failures, existing images."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select, text
@@ -12,6 +11,7 @@ from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import parse_image_name
 from halftone_shared.model.results import ImageResult
 from halftone_shared.model.states import FINAL_STATUSES, Status
+from halftone_shared.model.stored_json import StoredJson
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ProductRow:
     attempts: int
     input_image_urls: list[str]
     files: list[str | None]
-    _stored: list[dict[str, Any] | None] | None
+    _stored: list[StoredJson | None] | None
 
     @property
     def images(self) -> list[ImageResult | None]:

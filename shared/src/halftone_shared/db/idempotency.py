@@ -1,6 +1,6 @@
 """Queries on idempotency keys: uploads with the same key within 24 hours make one request."""
 
-from typing import Any
+from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select, text, update
@@ -8,13 +8,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from halftone_shared.db.tables import idempotency_keys
 from halftone_shared.errors import KeyUsedOtherwise
+from halftone_shared.model.stored_json import StoredJson
 
 KEPT = text("interval '24 hours'")
 
 
 def claim_key(
     connection: Connection, owner_id: UUID | None, key: str, fingerprint: bytes
-) -> dict[str, Any] | None:
+) -> StoredJson | None:
     """Claim a key in this transaction. Returns None if the key is new, and the stored answer if the
     same upload came before.
 
@@ -44,12 +45,12 @@ def claim_key(
         ).one_or_none()
     if before.fingerprint != fingerprint:
         raise KeyUsedOtherwise
-    answer: dict[str, Any] = before.answer
+    answer: StoredJson = before.answer
     return answer
 
 
 def keep_answer(
-    connection: Connection, owner_id: UUID | None, key: str, answer: dict[str, Any]
+    connection: Connection, owner_id: UUID | None, key: str, answer: Mapping[str, object]
 ) -> None:
     """Store the upload's answer, to repeat it if the upload comes again."""
     connection.execute(

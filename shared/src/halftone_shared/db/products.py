@@ -7,7 +7,6 @@ token is refused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Connection, Text, bindparam, text
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from halftone_shared.db.engine import driver_statement
 from halftone_shared.model.results import ImageResult, ProductKey
 from halftone_shared.model.states import WaitReason
+from halftone_shared.model.stored_json import StoredJson
 
 # A worker that does not renew its lease for this long counts as dead; it renews after a quarter of
 # that time. Leases start at clock_timestamp(), not now(), because the statement may have waited for
@@ -37,7 +37,7 @@ class Claim:
     attempt: int
     input_image_urls: list[str]
     done: list[ImageResult | None]
-    options: dict[str, Any]
+    options: StoredJson
     image_key: UUID
     output_names: list[str] | None = None
     trace_id: str | None = None
@@ -112,7 +112,7 @@ def claim_products(connection: Connection, keys: Sequence[ProductKey]) -> list[C
 
 def stored_results(
     input_image_urls: Sequence[str],
-    images: Sequence[dict[str, Any] | None] | None,
+    images: Sequence[StoredJson | None] | None,
     files: Sequence[str | None] | None,
 ) -> list[ImageResult | None]:
     """Results from a product's columns `images` and `output_files`: one entry per input URL, None

@@ -19,8 +19,9 @@ from halftone_shared.db.fragments import OPEN_SHARDS, counted
 from halftone_shared.db.tables import COUNTERS, FINAL, request_shards, requests
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.image_names import image_token
-from halftone_shared.model.request_status import RequestStatus
+from halftone_shared.model.request_status import RequestStatus, WaitingHost
 from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
+from halftone_shared.model.stored_json import StoredJson
 
 # Dispatchers LISTEN on this channel, so that an upload starts at once and an idle dispatcher rarely
 # polls.
@@ -43,7 +44,7 @@ class NewRequest:
 
     id: UUID
     owner_id: UUID | None
-    options: dict[str, Any]
+    options: StoredJson
     csv_filename: str
     csv_header: Sequence[str]
     csv_delimiter: str
@@ -52,7 +53,7 @@ class NewRequest:
     trace_id: str | None = None
     fresh: bool = False
     image_key: UUID = field(default_factory=uuid4)
-    csv_layout: dict[str, Any] | None = None
+    csv_layout: StoredJson | None = None
     sample: dict[str, int] | None = None
     webhook_sealed_url: str | None = None
 
@@ -356,14 +357,25 @@ def _request_status(row: RowMapping) -> RequestStatus:
             **row,
             "status": Status(row["status"]),
             "outcome": row["outcome"] and Outcome(row["outcome"]),
+            "waiting_for": [_waiting_host(one) for one in row["waiting_for"]],
             "webhook_status": row["webhook_status"] and WebhookStatus(row["webhook_status"]),
         }
     )
 
 
-def get_layout(connection: Connection, request_id: UUID) -> dict[str, Any] | None:
+def _waiting_host(found: StoredJson) -> WaitingHost:
+    until = found.get("until")
+    return WaitingHost(
+        found["host"],
+        WaitReason(found["reason"]),
+        found["products"],
+        None if until is None else datetime.fromisoformat(until),
+    )
+
+
+def get_layout(connection: Connection, request_id: UUID) -> StoredJson | None:
     """The layout of the request's file, as the API stored it; None for native CSV before migration
     0006.
     """
     query = select(requests.c.csv_layout).where(requests.c.id == request_id)
-    return cast("dict[str, Any] | None", connection.execute(query).scalar())
+    return cast("StoredJson | None", connection.execute(query).scalar())

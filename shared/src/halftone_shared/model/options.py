@@ -39,6 +39,7 @@ from halftone_shared.model.option_values import (
     parse_url,
     parse_word,
 )
+from halftone_shared.model.stored_json import StoredJson
 
 MAX_VARIANTS = 10
 # The `format` that keeps the format of the input.
@@ -355,7 +356,7 @@ class ImageOptions:
         in_variants=False,
     )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StoredJson:
         """The mode's options, and all others that differ from their defaults, in order."""
         written = {}
         for name, option in IMAGE_OPTIONS.items():

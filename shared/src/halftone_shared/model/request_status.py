@@ -2,10 +2,20 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from halftone_shared.model.states import Outcome, Status, WebhookStatus
+from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
+from halftone_shared.model.stored_json import StoredJson
+
+
+@dataclass(frozen=True)
+class WaitingHost:
+    """A host that products of a request wait for, and until when, if the host named a time."""
+
+    host: str
+    reason: WaitReason
+    products: int
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +31,7 @@ class RequestStatus:
     status: Status
     outcome: Outcome | None
     run: int
-    options: dict[str, Any]
+    options: StoredJson
     csv_filename: str
     csv_header: list[str]
     csv_delimiter: str
@@ -44,7 +54,7 @@ class RequestStatus:
     started_at: datetime | None
     updated_at: datetime
     completed_at: datetime | None
-    waiting_for: list[dict[str, Any]] = field(default_factory=list)
+    waiting_for: list[WaitingHost] = field(default_factory=list)
     webhook_url: str | None = None
     webhook_status: WebhookStatus | None = None
     webhook_attempts: int | None = None

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.states import Action, Status
+from halftone_shared.model.stored_json import StoredJson
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ImageError:
     http_status: int | None = None
     retryable: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StoredJson:
         return {
             "code": self.code,
             "message": self.message,
@@ -72,7 +73,7 @@ class ImageFacts:
     checks: tuple[Check, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StoredJson:
         """Every field, in the order of the declaration."""
         lists = {"checks": [asdict(check) for check in self.checks], "warnings": [*self.warnings]}
         return {name: getattr(self, name) for name in FACT_NAMES} | lists
@@ -122,14 +123,14 @@ class ImageResult:
     def facts(self) -> ImageFacts | None:
         return self.output.facts if self.output else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> StoredJson:
         """The JSON stored in `products.images`. The name of the main output's file is stored beside
         it, in `products.output_files`.
         """
         if self.output is None:
             assert self.error is not None  # noqa: S101 - a slot has an output or an error
             return {"status": self.status, "error": self.error.to_json()}
-        stored = {"status": self.status} | self.output.facts.to_json()
+        stored: StoredJson = {"status": self.status} | self.output.facts.to_json()
         if self.variants:
             stored["variants"] = {
                 name: {"file": one.file} | one.facts.to_json()

@@ -182,10 +182,10 @@ def status_object(row: RequestStatus, public_url: str, retention_days: int = 0) 
         "estimate": _estimate(row),
         "waiting_for": [
             {
-                "host": one["host"],
-                "reason": (reason := WaitReason(one["reason"])),
-                "message": reason.sentence(one["host"], _until(one)),
-                "products": one["products"],
+                "host": one.host,
+                "reason": one.reason,
+                "message": one.reason.sentence(one.host, timestamp(one.until)),
+                "products": one.products,
             }
             for one in row.waiting_for
         ],
@@ -237,11 +237,6 @@ def timestamp(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def _until(waiting: dict[str, Any]) -> str | None:
-    until: str | None = waiting.get("until")
-    return None if until is None else timestamp(datetime.fromisoformat(until))
 
 
 def _progress(row: RequestStatus) -> float:

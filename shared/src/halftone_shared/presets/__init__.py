@@ -91,29 +91,6 @@ class Preset:
     def _conditions(self, kind: RuleKind) -> list[Rule]:
         return [rule for rule in self.rules if rule.kind is kind and rule.level == "fail"]
 
-    def to_json(self) -> dict[str, Any]:
-        """The preset as in `GET /api/presets`."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "as_of": self.as_of.isoformat(),
-            "sources": list(self.sources),
-            "options": dict(self.options),
-            "rules": [_rule_json(rule) for rule in self.rules],
-        }
-
-
-def _rule_json(rule: Rule) -> dict[str, Any]:
-    value: Any = list(rule.formats) if rule.kind is RuleKind.FORMATS else rule.value
-    return {
-        "rule": rule.name,
-        "kind": rule.kind,
-        "value": value,
-        "level": rule.level,
-        "enforced_from": rule.enforced_from.isoformat() if rule.enforced_from else None,
-        "source": rule.source,
-    }
-
 
 @cache
 def load_presets() -> Mapping[str, Preset]:
