@@ -1,5 +1,6 @@
 """File names chosen by the client: made from a template, safe everywhere, unique in a request."""
 
+import random
 import unicodedata
 
 import pytest
@@ -97,6 +98,27 @@ def test_no_two_names_are_alike_without_regard_to_case(names: list[str]) -> None
 
     assert len({name.casefold() for name in given_names}) == len(names)
     assert all(one.startswith(name) for one, name in zip(given_names, names, strict=True))
+
+
+HOSTILE = [
+    "..", ".", "/", "\\", "\x00", "\n", "\u202e", "\u200b", "%2e%2e%2f", "~", "$HOME", "`id`", "|",
+    "CON", "con.", "nul.jpg", "LPT1", ":", "*", "?", '"', "<", ">", " ", "\u0301", "e\u0301",
+    "\u00e9", "\u212a", "K", "k", "\u00df", "ss", "\U0001f600", "\ufb01", "-", "a" * 130,
+    "\u4e2d" * 50,
+]  # fmt: skip
+
+
+def test_ten_thousand_hostile_names_stay_in_their_folder_and_do_not_collide() -> None:
+    rng = random.Random(1)
+    texts = ["".join(rng.choices(HOSTILE, k=rng.randint(1, 6))) for _ in range(10_000)]
+    with unique_names() as taken:
+        names = taken.claim_all(safe_name(text) for text in texts)
+
+    paths = {storage_path(image_name(REQUEST_KEY, 1, 1, "jpg", own_name=name)) for name in names}
+    assert len({path.casefold() for path in paths}) == 10_000
+    folder = storage_path(image_name(REQUEST_KEY, 1, 1, "jpg", own_name="a")).rpartition("/")[0]
+    assert {path.rpartition("/")[0] for path in paths} == {folder}
+    assert max(len(name.encode()) for name in names) <= MAX_NAME_BYTES
 
 
 def test_ten_thousand_equal_names_are_numbered() -> None:
