@@ -5,7 +5,7 @@
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
@@ -135,7 +135,7 @@ class ImageStore:
 
     def copy(self, name: str, copy_name: str) -> None:
         """Store a file under a second name without transferring it: by a hard link in a folder, by
-        the server in a bucket. Deleting one name keeps the other.
+        the server in a bucket. Deleting one name keeps the other. Call sync_copies() afterwards.
 
         Raises ImageNotStored or StorageUnavailable.
         """
@@ -144,10 +144,22 @@ class ImageStore:
                 obstore.copy(self._store, storage_path(name), storage_path(copy_name))
                 return
             self._check_marker()
-            self._refuse_link(name)
             source, target = (f"{self._folder}/{storage_path(one)}" for one in (name, copy_name))
             if not _link(source, target):
+                self._refuse_link(name)
                 _write_file(target, Path(source).read_bytes())
+
+    def sync_copies(self, names: Iterable[str]) -> None:
+        """On return these copies are on the disk. One call for many files costs little more than
+        one for a single file. Raises StorageUnavailable.
+        """
+        if self._folder is None:
+            return
+        try:
+            for path in {os.path.dirname(storage_path(name)) for name in names}:  # noqa: PTH120
+                _sync_folder(f"{self._folder}/{path}")
+        except OSError as error:
+            raise StorageUnavailable(f"The images could not be stored: {error}") from error
 
     def get(self, name: str) -> bytes:
         """A whole file. Raises ImageNotStored or StorageUnavailable."""
@@ -263,35 +275,51 @@ def _probe_folder(folder: Path, size: int) -> None:
 
 def _link(source: str, target: str) -> bool:
     """Make a hard link; False if the file system has none or allows no more for this file."""
-    unfinished = f"{target}#{_OURS}{next(_numbers)}"
     try:
-        _link_into_folder(source, unfinished)
+        try:
+            _link_into_folder(source, target)
+        except FileExistsError:
+            _replace_by_link(source, target)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             return False
         raise
+    return True
+
+
+def _replace_by_link(source: str, target: str) -> None:
+    unfinished = f"{target}#{_OURS}{next(_numbers)}"
+    _link_into_folder(source, unfinished)
     try:
         os.rename(unfinished, target)  # noqa: PTH104
     finally:
         # If the target already is a link to the same file, rename() leaves the source in place.
         with suppress(FileNotFoundError):
             os.unlink(unfinished)  # noqa: PTH108
-    file = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-    return True
 
 
 def _link_into_folder(source: str, target: str) -> None:
+    # A symbolic link is not followed: its link is one too, which nobody may read.
     try:
-        os.link(source, target)
+        os.link(source, target, follow_symlinks=False)
     except FileNotFoundError:
         if not os.path.exists(source):  # noqa: PTH110
             raise
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        os.link(source, target)
+        os.link(source, target, follow_symlinks=False)
+
+
+def _sync_folder(path: str) -> None:
+    """Write the names in a folder to the disk."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        # Some network file systems sync no folders: they write names at once.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(folder)
 
 
 def _create(path: str) -> int:

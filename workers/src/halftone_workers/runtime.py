@@ -40,6 +40,7 @@ from halftone_workers.http.memory import MemoryBudget
 from halftone_workers.http.origins import Origins
 from halftone_workers.http.paused_hosts import PausedHosts
 from halftone_workers.jobs.active_product import ActiveProduct
+from halftone_workers.jobs.copies import Copies
 from halftone_workers.jobs.watermarks import Watermarks
 from halftone_workers.leases import LeaseKeeper
 from halftone_workers.metrics import HOSTS_SILENT, PRODUCTS_ACTIVE
@@ -88,6 +89,7 @@ class Runtime:
         )
         always_by_index(self.engine)
         self.store = ImageStore(settings.storage_url)
+        self.copies = Copies(self.store)
         self.leases = LeaseKeeper(self.engine, self.cancel)
         check = StorageCheck(self.engine, self.store, settings.storage_url)
         self.storage_gate = StorageGate(check)

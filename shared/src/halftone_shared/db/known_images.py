@@ -69,14 +69,16 @@ def find_known_images(connection: Connection, keys: Sequence[bytes]) -> dict[byt
     }
 
 
-# In the order of the keys, so that concurrent statements cannot deadlock.
+# In the order of the keys, so that concurrent statements cannot deadlock. The commit does not wait
+# for the disk: an image that a crash makes unknown again is only compressed once more.
 _REMEMBER = driver_statement(
     """
     INSERT INTO known_images (key, request_id, sha256, etag, last_modified, file, result, used_at)
     SELECT given.*, now()
     FROM unnest(CAST(:keys AS bytea[]), CAST(:request_ids AS uuid[]), CAST(:hashes AS bytea[]),
                 CAST(:etags AS text[]), CAST(:dates AS text[]), CAST(:files AS text[]),
-                CAST(:results AS jsonb[])) AS given(key)
+                CAST(:results AS jsonb[])) AS given(key),
+         (SELECT set_config('synchronous_commit', 'off', true)) AS commits
     ORDER BY given.key
     ON CONFLICT (key) DO UPDATE
     SET request_id = excluded.request_id, sha256 = excluded.sha256, etag = excluded.etag,
@@ -87,7 +89,9 @@ _REMEMBER = driver_statement(
 
 
 def remember_images(connection: Connection, images: Sequence[KnownImage]) -> None:
-    """Store the results of images that succeeded, replacing earlier ones."""
+    """Store the results of images that succeeded, replacing earlier ones. Run it outside of a
+    transaction: the commit does not wait for the disk.
+    """
     by_key = list({image.key: image for image in images}.values())
     if not by_key:
         return

@@ -87,11 +87,17 @@ def attempt_images(runtime: Runtime, product: ActiveProduct) -> list[ImageAttemp
         for url, at in first_with_url.items()
         if attempts[at] is None
     }
+    copied: dict[int, list[str]] = {}
     for some in runtime.run_images(product, work):
-        attempts.update(runtime.for_each(partial(_ended, runtime, claim, unchanged), some))
+        attempts.update(runtime.for_each(partial(_ended, runtime, claim, unchanged, copied), some))
     for at, url in enumerate(claim.input_image_urls):
         if attempts[at] is None and (first := attempts[first_with_url[url]]) is not None:
-            attempts[at] = _same_url(runtime, claim, at + 1, first)
+            attempts[at] = _same_url(runtime, claim, at, first, copied)
+    try:
+        runtime.copies.sync([file for files in copied.values() for file in files])
+    except StorageUnavailable as error:
+        unchanged.new.clear()
+        attempts |= dict.fromkeys(copied, _not_copied(runtime, 0, error))
     return list(attempts.values())
 
 
@@ -254,6 +260,7 @@ def _ended(
     runtime: Runtime,
     claim: Claim,
     unchanged: Unchanged,
+    copied: dict[int, list[str]],
     ended: "tuple[int, asyncio.Task[_Made | _Known | ImageAttempt]]",
 ) -> tuple[int, ImageAttempt | None]:
     at, task = ended
@@ -264,7 +271,7 @@ def _ended(
         return at, made
     if isinstance(made, _Known):
         is_ours = unchanged.is_of_this_request(made.known)
-        attempt = _copied(runtime, claim, made.position, made.known.result, same_request=is_ours)
+        attempt = _copied(runtime, claim, at, made.known.result, copied, same_request=is_ours)
         if attempt.result.error:
             forget(runtime.engine, made.known)
     else:
@@ -274,22 +281,32 @@ def _ended(
     return at, attempt
 
 
-def _same_url(runtime: Runtime, claim: Claim, position: int, first: ImageAttempt) -> ImageAttempt:
+def _same_url(
+    runtime: Runtime, claim: Claim, at: int, first: ImageAttempt, copied: dict[int, list[str]]
+) -> ImageAttempt:
     """The result for a repeated URL in a product, which is fetched and compressed only once."""
     if first.result.error or first.is_away:
         return first
-    return _copied(runtime, claim, position, first.result, same_request=True)
+    return _copied(runtime, claim, at, first.result, copied, same_request=True)
 
 
 def _copied(
-    runtime: Runtime, claim: Claim, position: int, known: ImageResult, *, same_request: bool
+    runtime: Runtime,
+    claim: Claim,
+    at: int,
+    known: ImageResult,
+    copied: dict[int, list[str]],
+    *,
+    same_request: bool,
 ) -> ImageAttempt:
-    """Copy the outputs of an earlier compression of the image to new names."""
+    """Copy the outputs of an earlier compression of the image to new names, and add these to
+    `copied`. They are on the disk only after a sync.
+    """
     outputs = outputs_of(known)
     variants = ["", *known.variants]
     files = [
         _file_name(
-            claim, position, number, len(outputs), variants[number], output.file.rpartition(".")[2]
+            claim, at + 1, number, len(outputs), variants[number], output.file.rpartition(".")[2]
         )
         for number, output in enumerate(outputs)
     ]
@@ -297,15 +314,20 @@ def _copied(
         with STAGE_SECONDS["store"].time():
             for output, file in zip(outputs, files, strict=True):
                 runtime.store.copy(output.file, file)
+        copied[at] = files
         return ImageAttempt(taken_over(known, files, same_request=same_request))
     except ImageNotStored as error:
         log.warning("file of an unchanged image is missing", file=str(error))
         return _not_tried("The file of the earlier request is gone; it is made again.", None)
     except StorageUnavailable as error:
-        if runtime.storage_gate.is_away(known.facts.bytes_out if known.facts else 0):
-            return _storage_away()
-        log.error("image not stored", error=str(error))
-        return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
+        return _not_copied(runtime, known.facts.bytes_out if known.facts else 0, error)
+
+
+def _not_copied(runtime: Runtime, size: int, error: StorageUnavailable) -> ImageAttempt:
+    if runtime.storage_gate.is_away(size):
+        return _storage_away()
+    log.error("image not stored", error=str(error))
+    return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
 
 
 def _stored(runtime: Runtime, made: _Made) -> ImageAttempt:
