@@ -1,17 +1,27 @@
 #!/bin/sh
-# What `make containers` needs of Debian: podman with its network, buildah, and debootstrap.
+# What `make containers` needs of Debian: podman with its network, buildah, debootstrap, and a
+# registry for the test of scripts/pin_base_images.sh.
 set -eu
 missing=
-for program in podman buildah runc debootstrap iptables; do
+for program in podman buildah runc debootstrap iptables skopeo docker-registry; do
   command -v "$program" > /dev/null || missing=yes
 done
 [ "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-  echo "Containers are run as root on Debian, with podman, buildah, runc, debootstrap and iptables." >&2
+  echo "make containers runs as root on Debian, with podman, buildah, runc, debootstrap," \
+    "iptables, skopeo and docker-registry." >&2
   exit 1
 fi
-echo "Installing podman, buildah and debootstrap"
+echo "Installing podman, buildah, debootstrap, skopeo and docker-registry"
+# Only the programs are wanted, not a registry that runs from now on.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' > "$policy"
+  chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends \
-  podman buildah runc debootstrap netavark aardvark-dns iptables catatonit > /dev/null
+  podman buildah runc debootstrap netavark aardvark-dns iptables catatonit skopeo docker-registry \
+  > /dev/null

@@ -7,47 +7,29 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import httpx
 
-from tests.containers.project import TARGETS, Project, build_images, new_project, run
+from tests.containers.callers import calling
+from tests.containers.images import (
+    TARGETS,
+    build_images,
+    check_image,
+    check_labels,
+    layers,
+    megabytes,
+)
+from tests.containers.podman import run
+from tests.containers.project import Project, new_project
+from tests.containers.registry import check_pinning
 from tests.support.csv_files import HEADER
 from tests.support.halftone import wait_for
 
-# Our distributions in each image, and packages of the other side that it must not contain.
-MEMBERS = {
-    "api": {"halftone-api", "halftone-shared"},
-    "workers": {"halftone-workers", "halftone-shared"},
-    "migrate": {"halftone-db", "halftone-shared"},
-    "commands": {
-        *("halftone", "halftone-api", "halftone-client", "halftone-db"),
-        *("halftone-shared", "halftone-workers"),
-    },
-}
-NOT_IN = {"api": ["PIL", "httpx"], "workers": ["starlette", "uvicorn"]}
-UNPRIVILEGED = (
-    *("--rm", "--network", "none", "--read-only", "--cap-drop", "ALL"),
-    *("--security-opt", "no-new-privileges", "--entrypoint", "python"),
-)
-LOOK_INSIDE = """
-import importlib.metadata, importlib.util, json, os
-names = {each.metadata["Name"] for each in importlib.metadata.distributions()}
-def is_there(name):
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
-print(json.dumps({
-    "members": sorted(name for name in names if name.startswith("halftone")),
-    "packages": [name for name in MODULES if is_there(name)],
-    "user": os.getuid(),
-    "capabilities": status["CapEff"].strip(),
-    "writable": os.access("/", os.W_OK) or os.access("/app", os.W_OK),
-}))
-"""
+SHOP = "http://shop:8080"
+Say = Callable[[str], None]
 
 
 def main() -> None:
@@ -56,24 +38,30 @@ def main() -> None:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
-    print(run("sh", "scripts/containers/bases.sh"), end="")
+    print(run("sh", "scripts/containers/bases.sh"), end="", flush=True)
     say("base images are there")
+    say(f"a registry's digests pin {check_pinning()} base images and are renewed")
     build_images()
     for target in TARGETS:
-        say(f"halftone-{target}: {_megabytes(target)} MB, holds {_check_image(target)}")
+        check_labels(target, version="0.1.0")
+        say(f"halftone-{target}: {megabytes(target)} MB, holds {check_image(target)}")
     with new_project() as project:
         project.start(workers=2)
         with httpx.Client(base_url=project.url, timeout=30, trust_env=False) as http:
             _wait_until_ready(http)
             _wait_for_workers(http, 2)
             say("ready, with two workers")
-            _set_key(project, http)
+            _check_running_containers(project)
+            say("API and workers run without privileges, with the memory and time of the file")
+            key = _set_key(project, http)
+            _check_accelerator(project)
+            say("the doctor finds the JPEG accelerator in every worker")
             _do_main_job(project, http, "first.csv")
             say("main job done: upload, progress, images, output file, webhook")
-            project.start_programs("--no-recreate", workers=4)
+            project.start_workers(4, "--no-recreate")
             _wait_for_workers(http, 4)
             say("four workers")
-            _check_restart_of_a_killed_worker(project, http, say)
+            _check_restarts(project, http, say)
             assert project.is_healthy("api")
             say("the API's health check passes")
             first = _requests(http)
@@ -83,32 +71,12 @@ def main() -> None:
             assert _requests(http) == first
             _do_main_job(project, http, "second.csv")
             say("stopped and started: the requests are still there, and new ones are done")
-            _upgrade_under_load(project, http, say)
+            build_images("next", version="0.1.1", cached=False)
+            for target in TARGETS:
+                assert layers(target, "next") == layers(target, "latest"), target
+            say("built again without a cache: the layers are the same")
+            _upgrade_under_load(project, http, key, say)
     say("nothing is left behind")
-
-
-def _megabytes(target: str) -> int:
-    form = ("--format", "{{.Size}}")
-    return round(
-        int(run("podman", "image", "inspect", *form, f"localhost/halftone-{target}")) / 1e6
-    )
-
-
-def _check_image(target: str) -> str:
-    """The image contains only its own distribution, and works as user 10001 without write
-    access.
-    """
-    modules = f"MODULES = {NOT_IN.get(target, [])!r}\n"
-    command = ("podman", "run", *UNPRIVILEGED, f"localhost/halftone-{target}")
-    found = json.loads(run(*command, "-c", modules + LOOK_INSIDE))
-    assert set(found.pop("members")) == MEMBERS[target], (target, found)
-    assert found == {
-        "packages": [],
-        "user": 10001,
-        "capabilities": "0" * 16,
-        "writable": False,
-    }, (target, found)
-    return ", ".join(sorted(MEMBERS[target]))
 
 
 def _wait_until_ready(http: httpx.Client) -> None:
@@ -126,20 +94,42 @@ def _wait_for_workers(http: httpx.Client, count: int) -> None:
     wait_for(lambda: line in http.get("/metrics").text.splitlines(), 90, f"{count} workers", 0.5)
 
 
-def _set_key(project: Project, http: httpx.Client) -> None:
+def _check_running_containers(project: Project) -> None:
+    """The containers have what docker-compose.yml gives them."""
+    for service, megabytes_of_memory, stop_seconds in (("api", 512, 35), ("worker", 4608, 40)):
+        for container in project.containers(service):
+            record = json.loads(run("podman", "inspect", container["Id"]))[0]
+            host = record["HostConfig"]
+            assert host["ReadonlyRootfs"] is True
+            assert host["Memory"] == megabytes_of_memory * 2**20
+            assert record["Config"]["StopTimeout"] == stop_seconds
+            status = run("podman", "exec", container["Id"], "cat", "/proc/self/status").splitlines()
+            lines = dict(line.split(":\t", 1) for line in status)
+            assert (lines["CapBnd"], lines["NoNewPrivs"]) == ("0" * 16, "1")
+            assert lines["Uid"].split() == ["10001"] * 4
+
+
+def _set_key(project: Project, http: httpx.Client) -> str:
     """Uploads need a key. The commands image creates it."""
     assert http.get("/api/requests").status_code == 401
     said = project.compose("run", "--rm", "--no-deps", "commands", "keys", "create", "acceptance")
     key = next(word for word in said.split() if word.startswith("ht_"))
     http.headers["Authorization"] = f"Bearer {key}"
+    return key
+
+
+def _check_accelerator(project: Project) -> None:
+    said = project.compose(
+        *("run", "--rm", "--no-deps", "commands", "doctor", "--url", "http://api:8000")
+    )
+    assert said.count("halftone-jpeg") == 2, said
 
 
 def _do_main_job(project: Project, http: httpx.Client, filename: str) -> None:
     """Twenty products with two images and one with a missing image; ordered output; one webhook."""
-    shop = "http://shop:8080"
-    rows = [f'{n},SKU{n},"{shop}/{n}.jpg,{shop}/{n}-back.jpg"' for n in range(1, 21)]
-    csv = HEADER + "\n".join([*rows, f'21,SKU21,"{shop}/a.jpg,{shop}/missing,{shop}/b.jpg"']) + "\n"
-    request_id = _upload(http, filename, csv, webhook_url=f"{shop}/hook")
+    rows = [f'{n},SKU{n},"{SHOP}/{n}.jpg,{SHOP}/{n}-back.jpg"' for n in range(1, 21)]
+    csv = HEADER + "\n".join([*rows, f'21,SKU21,"{SHOP}/a.jpg,{SHOP}/missing,{SHOP}/b.jpg"']) + "\n"
+    request_id = _upload(http, filename, csv, webhook_url=f"{SHOP}/hook")
     ended = _ended(http, request_id)
     assert (ended["status"], ended["outcome"]) == ("COMPLETED", "partial"), ended
     assert (ended["processed_images"], ended["failed_images"]) == (42, 1), ended
@@ -184,27 +174,32 @@ def _requests(http: httpx.Client) -> list[str]:
     return [each["request_id"] for each in listed]
 
 
-def _check_restart_of_a_killed_worker(project: Project, http: httpx.Client, say: Any) -> None:
-    """Kill the first process of a worker's container, as the kernel does when memory runs out."""
-    container = project.containers("worker")[0]
-    state = json.loads(run("podman", "inspect", container["Id"]))[0]["State"]
-    os.kill(state["Pid"], signal.SIGKILL)
-
-    def is_back() -> bool:
-        now = json.loads(run("podman", "inspect", container["Id"]))[0]["State"]
-        return bool(now["Running"]) and now["Pid"] != state["Pid"]
-
-    wait_for(is_back, 30, "restart of the killed worker", 0.5)
-
-    def works_again() -> bool:  # the killed worker's row still counts for 30 s
-        said = run("sh", "-c", f"podman logs {container['Id']} 2>&1")
-        return said.count("worker started") == 2
-
-    wait_for(works_again, 60, "start of the killed worker", 1)
-    say("a worker that was killed is started again by its policy")
+def _check_restarts(project: Project, http: httpx.Client, say: Say) -> None:
+    """Kill the first process of a container of each service, as the kernel does when memory runs
+    out.
+    """
+    for service in ("worker", "api", "postgres", "rabbitmq"):
+        container = project.containers(service)[0]["Id"]
+        killed = _pid(container)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(partial(_runs_again, container, killed), 30, f"restart of {service}", 0.5)
+        say(f"{service}: killed, and started again by its policy")
+    _wait_until_ready(http)
+    _do_main_job(project, http, "after-the-kills.csv")
+    say("main job done after the kills")
 
 
-def _stop_in_time(project: Project, say: Any) -> None:
+def _pid(container: str) -> int:
+    """The container's first process. 0 if it does not run."""
+    state = json.loads(run("podman", "inspect", container))[0]["State"]
+    return int(state["Pid"]) if state["Running"] else 0
+
+
+def _runs_again(container: str, killed: int) -> bool:
+    return _pid(container) not in (0, killed)
+
+
+def _stop_in_time(project: Project, say: Say) -> None:
     began = time.monotonic()
     project.compose("stop")
     for service in ("api", "worker"):
@@ -213,19 +208,30 @@ def _stop_in_time(project: Project, say: Any) -> None:
     say(f"stopped in {time.monotonic() - began:.1f} s, API and workers with exit code 0")
 
 
-def _upgrade_under_load(project: Project, http: httpx.Client, say: Any) -> None:
-    """New images replace API and workers while a request runs. Nothing of the request is lost."""
-    build_images("next", version="0.1.1")
-    shop = "http://shop:8080"
-    rows = [f"{n},SKU{n},{shop}/{n}.jpg" for n in range(1, 601)]
+def _upgrade_under_load(project: Project, http: httpx.Client, key: str, say: Say) -> None:
+    """New images replace API and workers while a request runs and clients call. Nothing of the
+    request is lost, and no call of a client fails.
+    """
+    rows = [f"{n},SKU{n},{SHOP}/{n}.jpg" for n in range(1, 601)]
     request_id = _upload(http, "load.csv", HEADER + "\n".join(rows) + "\n")
     began = time.monotonic()
-    project.start_programs("--force-recreate", workers=4, tag="next")
-    _wait_until_ready(http)
+    with calling(project.url, key, f"{SHOP}/u.jpg") as calls:
+        project.upgrade("next", workers=4)
+        _wait_until_ready(http)
+        _wait_for_workers(http, 4)
     say(f"upgraded under load in {time.monotonic() - began:.1f} s")
-    ended = _ended(http, request_id)
-    assert ended["outcome"] == "succeeded", ended
-    assert ended["processed_images"] == 600, ended
+    assert calls.failed == []
+    assert calls.uploaded
+    for each in (request_id, *calls.uploaded):
+        assert _ended(http, each)["outcome"] == "succeeded"
+    listed = http.get("/api/requests", params={"limit": 100}).json()["requests"]
+    named = [each for each in listed if each["csv_filename"].startswith("upload-")]
+    assert sorted(each["request_id"] for each in named) == sorted(calls.uploaded)
+    assert _ended(http, request_id)["processed_images"] == 600
+    say(
+        f"the API was away for {calls.away_seconds:.1f} s; of {calls.answered} calls of the library"
+        f" none failed, the slowest took {calls.longest_seconds:.1f} s"
+    )
     images = {container["Image"] for container in project.containers("worker")}
     assert images == {"localhost/halftone-workers:next"}, images
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -14,42 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.containers.podman import CONFIGURATION, ROOT, SCRIPTS, run
 from tests.support.halftone import free_port, wait_for
 from tests.support.images import jpeg
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "scripts" / "containers"
-CONFIGURATION = {"CONTAINERS_CONF": str(SCRIPTS / "containers.conf")}
-TARGETS = ("api", "workers", "migrate", "commands")
-
-
-def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
-    """The program's standard output. Prints it and raises CalledProcessError when the program
-    fails.
-    """
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | CONFIGURATION | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        print(done.stdout[-2000:], done.stderr[-4000:], sep="\n", file=sys.stderr)
-        done.check_returncode()
-    return done.stdout
-
-
-def build_images(tag: str = "latest", *, version: str = "0.1.0") -> None:
-    """All images of the Dockerfile, as localhost/halftone-TARGET:TAG."""
-    for target in TARGETS:
-        run(
-            # Docker's format, because OCI's has no HEALTHCHECK.
-            *("buildah", "bud", "--isolation", "chroot", "--layers", "--format", "docker"),
-            *("--build-arg", f"VERSION={version}", "--target", target),
-            *("--tag", f"localhost/halftone-{target}:{tag}", "."),
-        )
+# The addresses of containers, as podman gives them.
+FETCH_ALLOW = "10.0.0.0/8"
 
 
 @dataclass(frozen=True)
@@ -89,14 +60,20 @@ class Project:
             wait_for(partial(self.is_healthy, service), 120, f"health of {service}", 1)
         self.compose("up", "--detach", "--no-deps", "migrate")
         wait_for(self._is_migrated, 60, "the migration", 0.5)
-        self.start_programs(workers=workers)
+        self.compose("up", "--detach", "--no-deps", "api")
+        self.start_workers(workers)
 
-    def start_programs(self, *options: str, workers: int, tag: str = "latest") -> None:
-        self.compose(
-            *("up", "--detach", "--no-deps", *options, "--scale", f"worker={workers}"),
-            *("api", "worker"),
-            HALFTONE_TAG=tag,
-        )
+    def start_workers(self, count: int, *options: str, tag: str = "latest") -> None:
+        scale = ("--scale", f"worker={count}")
+        self.compose("up", "--detach", "--no-deps", *options, *scale, "worker", HALFTONE_TAG=tag)
+
+    def upgrade(self, tag: str, *, workers: int) -> None:
+        """Migrate, then replace the API, then the workers, by the images of this tag."""
+        new = ("up", "--detach", "--no-deps", "--force-recreate")
+        self.compose(*new, "migrate", HALFTONE_TAG=tag)
+        wait_for(self._is_migrated, 60, "the migration", 0.5)
+        self.compose(*new, "api", HALFTONE_TAG=tag)
+        self.start_workers(workers, "--force-recreate", tag=tag)
 
     def is_healthy(self, service: str) -> bool:
         """Run the health check. Podman has no timers for it without systemd."""
@@ -154,8 +131,10 @@ def new_project() -> Iterator[Project]:
     """
     folder = Path(tempfile.mkdtemp(prefix="halftone-containers-"))
     folder.chmod(0o755)
-    for file in (ROOT / "docker-compose.yml", SCRIPTS / "override.yml"):
-        shutil.copy(file, folder)
+    shutil.copy(SCRIPTS / "override.yml", folder)
+    # The images made here have the tags of the public ones, not their digests.
+    compose_file = re.sub(r"@sha256:[0-9a-f]{64}", "", (ROOT / "docker-compose.yml").read_text())
+    (folder / "docker-compose.yml").write_text(compose_file)
     (folder / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "make_secrets.sh", folder / "scripts")
     run("sh", str(folder / "scripts" / "make_secrets.sh"))
@@ -166,7 +145,7 @@ def new_project() -> Iterator[Project]:
     project = Project(
         f"halftone-{secrets.token_hex(4)}",
         folder,
-        {name: str(free_port()) for name in ports} | {"HALFTONE_FETCH_ALLOW": "10.0.0.0/8"},
+        {name: str(free_port()) for name in ports} | {"HALFTONE_FETCH_ALLOW": FETCH_ALLOW},
     )
     try:
         yield project
