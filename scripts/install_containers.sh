@@ -1,19 +1,19 @@
 #!/bin/sh
-# What `make containers` needs of Debian: podman with its network, buildah, debootstrap, and a
-# registry for the test of scripts/pin_base_images.sh.
+# What `make containers` needs of Debian: podman with its network, buildah, debootstrap, a registry
+# for the test of scripts/pin_base_images.sh, and HAProxy for the upgrade.
 set -eu
 missing=
-for program in podman buildah runc debootstrap iptables skopeo docker-registry; do
+for program in podman buildah runc debootstrap iptables skopeo docker-registry haproxy; do
   command -v "$program" > /dev/null || missing=yes
 done
 [ "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
   echo "make containers runs as root on Debian, with podman, buildah, runc, debootstrap," \
-    "iptables, skopeo and docker-registry." >&2
+    "iptables, skopeo, docker-registry and haproxy." >&2
   exit 1
 fi
-echo "Installing podman, buildah, debootstrap, skopeo and docker-registry"
-# Only the programs are wanted, not a registry that runs from now on.
+echo "Installing podman, buildah, debootstrap, skopeo, docker-registry and haproxy"
+# Only the programs are wanted, not servers that run from now on.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' > "$policy"
@@ -24,4 +24,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends \
   podman buildah runc debootstrap netavark aardvark-dns iptables catatonit skopeo docker-registry \
-  > /dev/null
+  haproxy > /dev/null

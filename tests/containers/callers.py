@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 import halftone
+from tests.support.csv_files import HEADER
 
 # 0.25 s, doubled up to 8 s: the pauses add up to more than the 35 s that an API has for its stop.
 RETRIES = 10
@@ -31,13 +32,16 @@ class Calls:
 
 
 @contextmanager
-def calling(url: str, key: str, image_url: str) -> Iterator[Calls]:
-    """One client uploads, one reads, one call without retries probes, until the block ends."""
+def calling(url: str, proxy_url: str, key: str, image_url: str) -> Iterator[Calls]:
+    """Until the block ends: clients of the library upload and read at the API; a client without
+    retries does so through the proxy; a probe looks how long the API is away.
+    """
     calls = Calls()
     ended = threading.Event()
     threads = [
         threading.Thread(target=_upload, args=(url, key, image_url, calls, ended)),
         threading.Thread(target=_read, args=(url, key, calls, ended)),
+        threading.Thread(target=_call_plainly, args=(proxy_url, key, image_url, calls, ended)),
         threading.Thread(target=_probe, args=(url, calls, ended)),
     ]
     for thread in threads:
@@ -69,14 +73,29 @@ def _read(url: str, key: str, calls: Calls, ended: threading.Event) -> None:
                 client.status(newest.request_id)
 
 
+def _call_plainly(url: str, key: str, image_url: str, calls: Calls, ended: threading.Event) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    uploaded_at = 0.0
+    with httpx.Client(base_url=url, headers=headers, timeout=90, trust_env=False) as http:
+        while not ended.wait(PAUSE_SECONDS):
+            with _counted(calls):
+                http.get("/api/requests").raise_for_status()
+            if time.monotonic() - uploaded_at > UPLOAD_EVERY_SECONDS:
+                uploaded_at = time.monotonic()
+                file = ("upload-plain.csv", f"{HEADER}1,Plain,{image_url}\n", "text/csv")
+                with _counted(calls):
+                    answer = http.post("/api/upload", files={"file": file}).raise_for_status()
+                    calls.uploaded.append(answer.json()["request_id"])
+
+
 @contextmanager
 def _counted(calls: Calls) -> Iterator[None]:
     began = time.monotonic()
     try:
         yield
         calls.answered += 1
-    except halftone.HalftoneError as error:
-        calls.failed.append(str(error))
+    except (halftone.HalftoneError, httpx.HTTPError) as error:
+        calls.failed.append(repr(error))
     calls.longest_seconds = max(calls.longest_seconds, time.monotonic() - began)
 
 

@@ -43,19 +43,22 @@ print(json.dumps({
 """
 
 
-def build_images(tag: str = "latest", *, version: str = "0.1.0", cached: bool = True) -> None:
+def build_images(tag: str = "latest", *, version: str = "0.1.0") -> None:
     """All images of the Dockerfile, as localhost/halftone-TARGET:TAG."""
-    commit = run("git", "rev-parse", "HEAD").strip()
     for target in TARGETS:
-        run(
-            # Docker's format, because OCI's has no HEALTHCHECK.
-            *("buildah", "bud", "--isolation", "chroot", "--format", "docker"),
-            "--layers" if cached else "--no-cache",
-            *("--timestamp", run("git", "log", "-1", "--format=%ct").strip()),
-            *("--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={commit}"),
-            *("--build-arg", f"PYTHON_IMAGE={_python_image()}", "--target", target),
-            *("--tag", f"localhost/halftone-{target}:{tag}", "."),
-        )
+        build_image(target, tag, version=version)
+
+
+def build_image(target: str, tag: str, *, version: str = "0.1.0", cached: bool = True) -> None:
+    commit, time = run("git", "log", "-1", "--format=%H %ct").split()
+    run(
+        # Docker's format, because OCI's has no HEALTHCHECK.
+        *("buildah", "bud", "--isolation", "chroot", "--format", "docker", "--timestamp", time),
+        "--layers" if cached else "--no-cache",
+        *("--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={commit}"),
+        *("--build-arg", f"PYTHON_IMAGE={_python_image()}", "--target", target),
+        *("--tag", f"localhost/halftone-{target}:{tag}", "."),
+    )
 
 
 def _python_image() -> str:
