@@ -75,6 +75,19 @@ class Project:
         self.compose(*new, "api", HALFTONE_TAG=tag)
         self.start_workers(workers, "--force-recreate", tag=tag)
 
+    def stop(self) -> None:
+        """Stop everything, with the grace periods of the file. podman-compose's `stop` and `start`
+        alone miss containers added by --scale.
+        """
+        self.compose("stop")
+        for container in self.containers("worker"):
+            run("podman", "stop", "--time", "40", container["Id"])
+
+    def start_again(self) -> None:
+        self.compose("start")
+        for container in self.containers("worker"):
+            run("podman", "start", container["Id"])
+
     def is_healthy(self, service: str) -> bool:
         """Run the health check. Podman has no timers for it without systemd."""
         (container,) = self.containers(service)

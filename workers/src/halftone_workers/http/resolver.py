@@ -16,18 +16,31 @@ from halftone_workers.errors import HostNotFound
 QUERY_SECONDS, TRIES = 2.0, 2
 # The limit for a whole lookup.
 LOOK_UP_SECONDS = 10.0
+# c-ares keeps an answer for its TTL, up to an hour. Name servers of containers say a day, although
+# a container that is started again may have another address.
+CACHE_SECONDS = 60.0
 _NO_SUCH_NAME = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA})
 _NO_NAME = frozenset(
     {pycares.errno.ARES_EBADNAME, pycares.errno.ARES_EBADQUERY, pycares.errno.ARES_EBADSTR}
 )
 
 
-class Resolver:
-    """Opens nothing before the first lookup. `options` are those of aiodns.DNSResolver."""
+class _Channel(aiodns.DNSResolver):
+    def forget(self) -> None:
+        """Empty the cache, soon. Queries under way go on."""
+        self._channel.reinit()
 
-    def __init__(self, **options: object) -> None:
+
+class Resolver:
+    """Opens nothing before the first lookup. Answers are cached for `cache_seconds` at most.
+    `options` are those of aiodns.DNSResolver.
+    """
+
+    def __init__(self, *, cache_seconds: float = CACHE_SECONDS, **options: object) -> None:
         self._options = {"timeout": QUERY_SECONDS, "tries": TRIES} | options
-        self._channel: aiodns.DNSResolver | None = None
+        self._cache_seconds = cache_seconds
+        self._forget_at = 0.0
+        self._channel: _Channel | None = None
 
     async def look_up(self, host: str, port: int) -> list[str]:
         """Every address of a host, IPv4 and IPv6, each once, in the order of preference.
@@ -43,11 +56,10 @@ class Resolver:
             return await self._ask(host)
 
     async def _ask(self, host: str) -> list[str]:
-        if self._channel is None:
-            self._channel = aiodns.DNSResolver(**self._options)  # type: ignore[arg-type]
+        channel = self._channel_of_now()
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                answer = await self._channel.getaddrinfo(
+                answer = await channel.getaddrinfo(
                     host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM
                 )
         except TimeoutError:
@@ -55,6 +67,17 @@ class Resolver:
         except aiodns.error.DNSError as error:
             raise _not_found(host, error) from None
         return list(dict.fromkeys(node.addr[0].decode("ascii") for node in answer.nodes))
+
+    def _channel_of_now(self) -> _Channel:
+        now = asyncio.get_running_loop().time()
+        if self._channel is None:
+            self._channel = _Channel(**self._options)  # type: ignore[arg-type]
+        elif now < self._forget_at:
+            return self._channel
+        else:
+            self._channel.forget()
+        self._forget_at = now + self._cache_seconds
+        return self._channel
 
     async def close(self) -> None:
         if self._channel is not None:
