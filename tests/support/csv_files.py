@@ -6,7 +6,8 @@ import pytest
 
 from halftone_api.errors import Problem
 from halftone_api.upload.opening import Reading, open_table
-from halftone_api.upload.products import ProductFile, RowProblem, UploadLimits
+from halftone_api.upload.products import ProductFile, UploadLimits
+from halftone_api.upload.row_problems import RowProblem
 from halftone_shared.db.requests import NewProduct
 
 HEADER = "Serial Number,Product Name,Input Image Urls\n"

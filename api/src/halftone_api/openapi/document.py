@@ -10,7 +10,7 @@ from halftone_api.endpoints.views import Ending
 from halftone_api.errors import ProblemCode
 from halftone_api.openapi.json_schema import Schemas, component
 from halftone_api.upload.fields import options_schema
-from halftone_api.upload.products import RowError
+from halftone_api.upload.row_problems import RowError
 from halftone_shared.model.json_types import Count
 from halftone_shared.model.option_kinds import JsonSchema
 

@@ -19,6 +19,7 @@ _SCHEME = r"(?:[a-z][a-z0-9+.-]*+:)?//"
 _EDGE = rf"[\s{INVISIBLE}\x00-\x1f,|;]"
 
 _STARTS_WITH_SCHEME = re.compile(_SCHEME, re.ASCII | re.IGNORECASE)
+_ANY_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 _LEADING = re.compile(f"{_EDGE}*+")
 # The same characters for str.rstrip: a regular expression would take quadratic time.
 _EDGE_CHARACTERS = "".join(filter(re.compile(_EDGE).match, map(chr, range(0x10000))))
@@ -112,6 +113,11 @@ def replace_urls(cell: str, replacements: Sequence[str | None], rules: CellRules
 def has_url(cell: str) -> bool:
     """Whether a web address begins somewhere in the cell."""
     return "//" in cell and bool(_WEB_ADDRESS.search(cell))
+
+
+def has_scheme(cell: str) -> bool:
+    """Whether the cell begins with any scheme, such as s3://."""
+    return bool(_ANY_SCHEME.match(cell))
 
 
 def starts_with_url(cell: str) -> bool:

@@ -10,7 +10,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from halftone_api.upload.layout import Columns, Layout
-from halftone_api.upload.products import ProductFile, RowError
+from halftone_api.upload.products import ProductFile
+from halftone_api.upload.row_problems import RowError
 from halftone_shared.db.requests import NewProduct, OtherRow
 from halftone_shared.model.json_types import Count
 

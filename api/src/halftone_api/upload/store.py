@@ -20,7 +20,8 @@ from halftone_api.upload.check import Understanding, Understood
 from halftone_api.upload.form import Upload
 from halftone_api.upload.layout import Columns, Layout
 from halftone_api.upload.opening import open_table
-from halftone_api.upload.products import ProductFile, RowError, RowProblem, UploadLimits, no_images
+from halftone_api.upload.products import ProductFile, UploadLimits, no_images
+from halftone_api.upload.row_problems import RowError, RowProblem
 from halftone_api.upload.sample import Sample
 from halftone_api.upload.table import Table
 from halftone_api.upload.unique_names import output_namer
@@ -155,7 +156,7 @@ class Intake:
                     writer.write_other(row)
             _refuse_invalid_rows(file)
             if not writer.total_products:
-                raise no_images(layout, file)
+                raise no_images(file)
             writer.skipped_rows = file.skipped_rows
         links = request_links(request.id, self.public_url)
         return {
@@ -198,7 +199,7 @@ class Intake:
                 found.add(row)
         _refuse_invalid_rows(file)
         if not found.products:
-            raise no_images(layout, file)
+            raise no_images(file)
         return Understood(found.to_json(layout, file), layout.header)
 
 
