@@ -1,55 +1,32 @@
 """Images compressed by an external service: by callback, in the response, never, and wrongly."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 
+from halftone_shared.model.signing import signed_headers
 from tests.support.csv_files import HEADER
-from tests.support.halftone import (
-    Service,
-    free_port,
-    running_separately,
-    running_up,
-    wait_for,
-)
+from tests.support.halftone import Service, running_separately, running_up, wait_for
 from tests.support.images import encoded, jpeg, opened, picture
 from tests.support.origin import Answer, Origin
+from tests.support.processor import SECRET, running_at_once, running_example
 
-SECRET = "whsec_" + "C" * 40
-EXAMPLE = Path(__file__).parents[2] / "examples" / "processor" / "processor.py"
-
-
-@contextmanager
-def running_example(folder: Path) -> Iterator[str]:
-    """Runs the example service from the documentation; gives its URL."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    variables = {
-        "PROCESSOR_SECRET": SECRET,
-        "PROCESSOR_URL": url,
-        "PROCESSOR_PORT": str(port),
-        "PROCESSOR_FOLDER": str(folder / "outputs"),
-    }
-    process = subprocess.Popen([sys.executable, str(EXAMPLE)], env=variables)
-    try:
-        wait_for(lambda: _answers(url), 30, "the example processor")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+Start = Callable[..., AbstractContextManager[Service]]
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.post(url, content=b"{}", trust_env=False).status_code == 401
-    except httpx.HTTPError:
-        return False
+@pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.broker)])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
+    """Starts a service with settings: embedded, or with RabbitMQ and two workers."""
+    if request.param == "embedded":
+        return partial(running_up, tmp_path)
+    urls = [request.getfixturevalue(name) for name in ("database_url", "rabbitmq_url")]
+    return partial(running_separately, tmp_path, *urls, workers=2)
 
 
 def run_main_job(service: Service, origin: Origin) -> list[dict[str, object]]:
@@ -79,10 +56,14 @@ def expect_outputs_of_the_example(service: Service, images: list[dict[str, objec
         assert opened(service.http.get(thumb["output_url"]).content).size == (80, 60)
 
 
-def test_main_job_by_callbacks(tmp_path: Path, origin: Origin) -> None:
+def test_main_job_by_the_local_codec(service: Service, origin: Origin) -> None:
+    expect_outputs_of_the_example(service, run_main_job(service, origin))
+
+
+def test_main_job_by_callbacks(start: Start, tmp_path: Path, origin: Origin) -> None:
     with (
         running_example(tmp_path) as url,
-        running_up(tmp_path, processor_url=url, processor_secret=SECRET) as service,
+        start(processor_url=url, processor_secret=SECRET) as service,
     ):
         images = run_main_job(service, origin)
         expect_outputs_of_the_example(service, images)
@@ -90,22 +71,68 @@ def test_main_job_by_callbacks(tmp_path: Path, origin: Origin) -> None:
         assert service.http.get(str(images[0]["output_url"])).content in made
 
 
-@pytest.mark.broker
-def test_main_job_by_callbacks_over_rabbitmq(
-    tmp_path: Path, origin: Origin, database_url: str, rabbitmq_url: str
-) -> None:
+def test_main_job_by_a_processor_that_answers_at_once(start: Start, origin: Origin) -> None:
     with (
-        running_example(tmp_path) as url,
-        running_separately(
-            tmp_path,
-            database_url,
-            rabbitmq_url,
-            workers=2,
-            processor_url=url,
-            processor_secret=SECRET,
-        ) as service,
+        running_at_once() as url,
+        start(processor_url=url, processor_secret=SECRET) as service,
     ):
         expect_outputs_of_the_example(service, run_main_job(service, origin))
+
+
+def test_django_document_callbacks_update_the_status(start: Start, origin: Origin) -> None:
+    """The Upload API returns a request ID, the asynchronous image processing service gets the
+    images, its callbacks update the status, and the Status API lists the products. Every path ends
+    with a slash.
+    """
+    origin.serve("/process", Answer(b"", 202))
+    hook = origin.serve("/hook", Answer(status=204))
+    photos = [origin.serve(f"/{number}.jpg", jpeg(seed=number)) for number in range(2)]
+    output = origin.serve("/output.jpg", encoded(picture((320, 240)), "JPEG", quality=20))
+    row = f'1,SKU1,"{",".join(photos)}"\n'
+    with start(processor_url=f"{origin.url}/process", processor_secret=SECRET) as service:
+        uploaded = service.http.post(
+            "/api/upload/",
+            files={"file": ("products.csv", (HEADER + row).encode(), "text/csv")},
+            data={"webhook_url": hook},
+        )
+        assert uploaded.status_code == 202
+        request_id = uploaded.json()["request_id"]
+        jobs = wait_for(lambda: _jobs_of(origin, 2), 60, "jobs")
+        assert {job["source_url"] for job in jobs} == set(photos)
+        assert _status_with_products(service, request_id) == ("PROCESSING", [(photos, [])])
+
+        for job in jobs:
+            done = {"job_id": job["job_id"], "status": "completed", "output_url": output}
+            body = json.dumps(done)
+            headers = signed_headers(SECRET, UUID(job["job_id"]), body)
+            answer = service.http.post(job["callback_url"] + "/", content=body, headers=headers)
+            assert answer.status_code == 204
+
+        service.ended(request_id)
+        status, [(inputs, outputs)] = _status_with_products(service, request_id)
+        assert (status, inputs, len(outputs)) == ("COMPLETED", photos, 2)
+        made = {service.http.get(url).content for url in outputs}
+        assert made == {httpx.get(output, trust_env=False).content}
+        wait_for(lambda: any(path == "/hook" for path, _, _ in origin.posts), what="webhook")
+
+
+def _jobs_of(origin: Origin, count: int) -> "list[dict[str, str]] | None":
+    jobs = [json.loads(body) for path, _, body in list(origin.posts) if path == "/process"]
+    return jobs if len(jobs) == count else None
+
+
+def _status_with_products(
+    service: Service, request_id: str
+) -> "tuple[str, list[tuple[list[str], list[str]]]]":
+    """The status, and each product's input URLs and those of its output URLs that exist."""
+    answer = service.http.get(f"/api/status/{request_id}/", params={"include": "products"})
+    assert answer.status_code == 200
+    assert answer.json()["request_id"] == request_id
+    products = [
+        (product["input_image_urls"], [url for url in product["output_image_urls"] if url])
+        for product in answer.json()["products"]
+    ]
+    return answer.json()["status"], products
 
 
 @pytest.fixture

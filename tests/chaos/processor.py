@@ -2,7 +2,6 @@
 out of order, late, or with garbage, loses its jobs, and may be killed.
 """
 
-import importlib.util
 import io
 import json
 import random
@@ -12,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,12 +19,11 @@ from PIL import Image
 
 from halftone_shared.model.signing import signed_headers
 from tests.support.http_server import RestartableServer
+from tests.support.processor import SECRET, example_process
 
-SECRET = "whsec_" + "C" * 40
 TIMEOUT_SECONDS = 12
 # Larger images are refused: this service shares the machine with all that it tests.
 _MAX_PIXELS = 10_000_000
-_EXAMPLE = Path(__file__).parents[2] / "examples" / "processor" / "processor.py"
 _BEHAVIOURS = {
     "called back": 70,
     "answered at once": 12,
@@ -50,7 +47,7 @@ class Processor:
         self._known: dict[str, str] = {}
         self._lock = threading.Lock()
         self._working = threading.Lock()
-        self._process = _example_process()
+        self._process = example_process()
 
     def kill(self) -> None:
         """Forget all jobs and refuse connections."""
@@ -153,16 +150,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
-
-
-def _example_process() -> Any:
-    """What the example in examples/processor does with an image."""
-    found = importlib.util.spec_from_file_location("example_processor", _EXAMPLE)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module.process
 
 
 @contextmanager

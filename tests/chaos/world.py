@@ -23,7 +23,7 @@ import psutil
 from sqlalchemy import Engine
 
 from halftone_shared.db.engine import make_engine
-from tests.chaos.processor import SECRET, TIMEOUT_SECONDS, Processor, running_processor
+from tests.chaos.processor import TIMEOUT_SECONDS, Processor, running_processor
 from tests.chaos.volume import Volume, mounted_volume
 from tests.support.bucket import Bucket, running_bucket
 from tests.support.halftone import PYTHON, environment, free_port
@@ -31,6 +31,7 @@ from tests.support.hostile import HostileServer, Visitor, hostile_server
 from tests.support.images import encoded, jpeg, picture
 from tests.support.origin import Answer, Origin, running_origin
 from tests.support.postgres import TestPostgres, running_postgres
+from tests.support.processor import SECRET
 from tests.support.rabbitmq import TestRabbitmq, running_rabbitmq
 
 WORKERS = 2
