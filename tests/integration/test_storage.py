@@ -86,8 +86,8 @@ def test_folder_that_another_deletes_too_is_not_gone_before_it_is(
     """
     store, delete = ImageStore(tmp_path.as_uri()), shutil.rmtree
 
-    def meet_the_other(folder: Path) -> None:
-        raise FileNotFoundError(folder / "a file that was there when the folder was listed")
+    def meet_the_other(folder: str, *, dir_fd: int) -> None:
+        raise FileNotFoundError(f"{folder}/a file that was there when the folder was listed")
 
     store.put(NAME, b"image")
     monkeypatch.setattr(shutil, "rmtree", meet_the_other)

@@ -8,17 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
+from halftone_shared.db.deletion import mark_deleted
 from halftone_shared.errors import BadSettings, StorageUnavailable
+from halftone_shared.marked_folder import MARKER_NAME
+from halftone_shared.model.image_names import image_name, storage_path
 from halftone_shared.model.results import ProductKey
 from halftone_shared.service import storage_check
 from halftone_shared.service.storage_check import StorageCheck
-from halftone_shared.storage import MARKER_NAME, ImageStore, refuse_unusable_storage
+from halftone_shared.service.sweeper import Sweeper
+from halftone_shared.storage import ImageStore, refuse_unusable_storage
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.api import api_settings, running_api
@@ -27,7 +31,7 @@ from tests.support.http_server import serving
 from tests.support.images import jpeg
 from tests.support.origin import Origin
 from tests.support.runtime import running_runtime
-from tests.support.stored import execute, query, store_request
+from tests.support.stored import execute, finish, query, store_request
 
 
 @contextmanager
@@ -110,6 +114,63 @@ def test_nothing_is_written_beneath_the_mount_point_of_a_volume_that_is_gone(
         marker = query(engine, "SELECT marker FROM storages")[0].marker
         (folder / MARKER_NAME).write_text(marker)
         _goes_on(runtime, engine, key)
+
+
+def test_volume_that_is_unmounted_in_the_middle_of_a_write_gets_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, name = tmp_path / "storage", image_name(uuid4(), 1, 1, "jpg")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with mounted(folder):
+        store = ImageStore(folder.as_uri())
+        store.write_marker("marker")
+        store.expect_marker("marker")
+        store.put(name, b"first")
+        open_file, was_unmounted = os.open, False
+
+        def unmount_before_the_file(path: str, flags: int, *how: int, **rest: int) -> int:
+            nonlocal was_unmounted
+            if flags & os.O_CREAT and not was_unmounted:
+                was_unmounted = True
+                subprocess.run(["mount", "--bind", folder, kept], check=True)
+                subprocess.run(["umount", "--lazy", folder], check=True)
+            return open_file(path, flags, *how, **rest)
+
+        monkeypatch.setattr(os, "open", unmount_before_the_file)
+        try:
+            store.put(name, b"second")
+            assert was_unmounted
+            assert list(folder.iterdir()) == []
+            assert (kept / storage_path(name)).read_bytes() == b"second"
+            for refused in (lambda: store.put(name, b"third"), lambda: store.get(name)):
+                with pytest.raises(StorageUnavailable, match="volume mounted"):
+                    refused()
+            assert list(folder.iterdir()) == []
+        finally:
+            subprocess.run(["mount", "--bind", kept, folder], check=True)
+            subprocess.run(["umount", kept], check=True)
+        store.put(name, b"fourth")
+        assert store.get(name) == b"fourth"
+
+
+def test_request_is_not_deleted_while_the_volume_with_its_files_is_unmounted(
+    engine: Engine, tmp_path: Path
+) -> None:
+    url = (tmp_path / "storage").as_uri()
+    store = ImageStore(url)
+    sweeper = Sweeper(engine, store, retention_days=0, check=StorageCheck(engine, store, url))
+    assert StorageCheck(engine, ImageStore(url), url).problem() is None
+    request_id = store_request(engine)
+    finish(engine, request_id, 1)
+    (tmp_path / "storage" / MARKER_NAME).rename(tmp_path / "marker")
+    with engine.connect() as connection:
+        mark_deleted(connection, request_id)
+    assert sweeper.sweep() == 0
+    assert query(engine, "SELECT id FROM requests") == [(request_id,)]
+
+    (tmp_path / "marker").rename(tmp_path / "storage" / MARKER_NAME)
+    wait_for(lambda: sweeper.sweep() == 1, what="the sweep")
 
 
 def test_products_wait_before_their_claim(

@@ -64,7 +64,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         intake_engine,
         store,
         SecretBox(settings.webhook_secret),
-        StorageCheck(watch_engine, ImageStore(settings.storage_url), settings.storage_url),
+        StorageCheck(watch_engine, store, settings.storage_url),
         StatusWatch(engine, LOOK_EVERY_SECONDS),
         IntakeTurns(),
         UploadSpace(max(settings.upload_space_bytes, 2 * max_body_bytes)),

@@ -2,13 +2,10 @@
 (obstore).
 """
 
-import errno
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +16,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
+from halftone_shared.marked_folder import MarkedFolder
 from halftone_shared.model.image_formats import MEDIA_TYPES
 from halftone_shared.model.image_names import storage_path
 
@@ -33,14 +31,12 @@ DELETE_PAGE_FILES = 1000
 # Failed calls are retried for this long. A bucket that does not answer then costs one time-out (30
 # s) instead of obstore's default of six.
 RETRY_SECONDS = 10.0
-# Files in a storage folder: the marker that identifies it, and the file that a probe writes.
-MARKER_NAME, _PROBE_NAME = ".halftone-storage", ".halftone-probe"
-PROBE_BYTES, MAX_PROBE_BYTES = 1024 * 1024, 64 * 1024 * 1024
+PROBE_BYTES = 1024 * 1024
+# The object that a probe writes into a bucket.
+_PROBE_NAME = ".halftone-probe"
 # Probing a bucket takes at most this long.
 _PROBE_SECONDS = 4
 _FORBIDDEN = (PermissionError, PermissionDeniedError, UnauthenticatedError)
-# Suffix of an unfinished file: random text that is unique to this process, and a number.
-_OURS, _numbers = f"{os.urandom(6).hex()}-", count()
 # An endpoint given as http:// is intended. Set here and not as a client option: with any client
 # option, obstore reads none from the environment.
 _BUCKET: Any = {"allow_http": True}
@@ -55,9 +51,9 @@ class ImageStore:
         """Raises BadSettings if the folder neither exists nor can be created, or if the bucket's
         settings are wrong.
         """
-        self._store, self._folder = _open_store(storage_url)
-        self._probe_store = self._store if self._folder else _open_probe_store(storage_url)
-        self._expects_marker = False
+        self._store, path = _open_store(storage_url)
+        self._folder = None if path is None else MarkedFolder(path)
+        self._probe_store = self._store if path else _open_probe_store(storage_url)
 
     @property
     def is_remote(self) -> bool:
@@ -68,8 +64,7 @@ class ImageStore:
         """Store a file atomically and durably. Raises StorageUnavailable."""
         try:
             if self._folder is not None:
-                self._check_marker()
-                _write_file(f"{self._folder}/{storage_path(name)}", data)
+                self._folder.write(storage_path(name), data)
                 return
             attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
             obstore.put(
@@ -86,10 +81,7 @@ class ImageStore:
             if self._folder is None:
                 obstore.put(self._probe_store, _PROBE_NAME, b"halftone", use_multipart=False)
                 return
-            self._check_marker()
-            if not self._folder.is_dir():
-                raise FileNotFoundError(f"There is no folder {self._folder}.")
-            _probe_folder(self._folder, min(size, MAX_PROBE_BYTES))
+            self._folder.probe(size)
         except (BaseError, OSError) as error:
             unavailable = StorageUnavailable(f"The storage cannot be written: {error}")
             is_missing = self._folder is None and isinstance(error, FileNotFoundError)
@@ -103,9 +95,7 @@ class ImageStore:
         if self._folder is None:
             return None
         try:
-            return (self._folder / MARKER_NAME).read_text().strip()
-        except FileNotFoundError:
-            return None
+            return self._folder.read_marker()
         except OSError as error:
             raise StorageUnavailable(f"The storage cannot be read: {error}") from error
 
@@ -113,25 +103,20 @@ class ImageStore:
         """Mark a folder. Raises StorageUnavailable."""
         if self._folder is not None:
             try:
-                (self._folder / MARKER_NAME).write_text(marker + "\n")
+                self._folder.write_marker(marker)
             except OSError as error:
                 raise StorageUnavailable(f"The storage cannot be written: {error}") from error
 
-    def expect_marker(self) -> None:
-        """Refuse writes from now on unless the folder has its marker. After its volume is
-        unmounted, nothing is written beneath the mount point.
+    def expect_marker(self, marker: str) -> None:
+        """Use the folder from now on only while it has this marker. After its volume is unmounted,
+        nothing is written beneath the mount point, and no file counts as deleted.
         """
-        self._expects_marker = self._folder is not None
+        if self._folder is not None:
+            self._folder.expect_marker(marker)
 
     @property
     def has_folder(self) -> bool:
         return self._folder is not None
-
-    def _check_marker(self) -> None:
-        if self._expects_marker and not os.path.exists(f"{self._folder}/{MARKER_NAME}"):  # noqa: PTH110
-            raise FileNotFoundError(
-                f"{self._folder} has lost its marker {MARKER_NAME}. Is its volume mounted?"
-            )
 
     def copy(self, name: str, copy_name: str) -> None:
         """Store a file under a second name without transferring it: by a hard link in a folder, by
@@ -139,15 +124,14 @@ class ImageStore:
 
         Raises ImageNotStored or StorageUnavailable.
         """
-        with _read_errors(name):
+        with self._reading(name):
             if self._folder is None:
                 obstore.copy(self._store, storage_path(name), storage_path(copy_name))
                 return
-            self._check_marker()
-            source, target = (f"{self._folder}/{storage_path(one)}" for one in (name, copy_name))
-            if not _link(source, target):
+            source, target = storage_path(name), storage_path(copy_name)
+            if not self._folder.link(source, target):
                 self._refuse_link(name)
-                _write_file(target, Path(source).read_bytes())
+                self._folder.write(target, self._folder.read(source))
 
     def sync_copies(self, names: Iterable[str]) -> None:
         """On return these copies are on the disk. One call for many files costs little more than
@@ -156,20 +140,19 @@ class ImageStore:
         if self._folder is None:
             return
         try:
-            for path in {os.path.dirname(storage_path(name)) for name in names}:  # noqa: PTH120
-                _sync_folder(f"{self._folder}/{path}")
+            self._folder.sync({os.path.dirname(storage_path(name)) for name in names})  # noqa: PTH120
         except OSError as error:
             raise StorageUnavailable(f"The images could not be stored: {error}") from error
 
     def get(self, name: str) -> bytes:
         """A whole file. Raises ImageNotStored or StorageUnavailable."""
-        with _read_errors(name):
+        with self._reading(name):
             self._refuse_link(name)
             return bytes(obstore.get(self._store, storage_path(name)).bytes())
 
     async def size(self, name: str) -> int:
         """The file's size in bytes. Raises ImageNotStored or StorageUnavailable."""
-        with _read_errors(name):
+        with self._reading(name):
             self._refuse_link(name)
             return int((await obstore.head_async(self._store, storage_path(name)))["size"])
 
@@ -178,7 +161,7 @@ class ImageStore:
         return self._chunks(await self._open(name, start, end), name, start, end)
 
     async def _open(self, name: str, start: int, end: int) -> "GetResult":
-        with _read_errors(name):
+        with self._reading(name):
             self._refuse_link(name)
             return await obstore.get_async(
                 self._store, storage_path(name), options={"range": (start, end)}
@@ -210,7 +193,7 @@ class ImageStore:
         try:
             if self._folder is not None:
                 # obstore does not list the unfinished files of a killed worker.
-                shutil.rmtree(self._folder / folder)
+                self._folder.delete(folder)
                 return
             while page := next(
                 iter(obstore.list(self._store, folder, chunk_size=DELETE_PAGE_FILES)), None
@@ -218,7 +201,7 @@ class ImageStore:
                 obstore.delete(self._store, [file["path"] for file in page])
         except FileNotFoundError as error:
             # Another process is deleting the folder, and may not finish.
-            if self._folder is not None and (self._folder / folder).exists():
+            if self._folder is not None and (self._folder.path / folder).exists():
                 raise StorageUnavailable(
                     f"The files under {folder} are being deleted by another."
                 ) from error
@@ -227,118 +210,24 @@ class ImageStore:
                 f"The files under {folder} could not be deleted: {error}"
             ) from error
 
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Raise what read calls raise. A file is missing only if its storage is not."""
+        try:
+            yield
+        except FileNotFoundError:
+            if self._folder is not None:
+                self._folder.check()
+            raise ImageNotStored(name) from None
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable(f"The image could not be read: {error}") from error
+
     def _refuse_link(self, name: str) -> None:
         """Raise FileNotFoundError if an image's path contains a symbolic link."""
         if self._folder is not None:
-            path = self._folder / storage_path(name)
+            path = self._folder.path / storage_path(name)
             if os.path.realpath(path) != str(path):
                 raise FileNotFoundError(path)
-
-
-def _write_file(path: str, data: bytes | bytearray) -> None:
-    """Write a file under a temporary name, then rename it over any existing one. On return it is on
-    the disk.
-
-    Uses bare system calls, and few of them: after each, a thread may wait some milliseconds for the
-    GIL.
-    """
-    unfinished = f"{path}#{_OURS}{next(_numbers)}"
-    file = _create(unfinished)
-    try:
-        try:
-            unwritten = memoryview(data)
-            while unwritten:
-                unwritten = unwritten[os.write(file, unwritten) :]
-            os.rename(unfinished, path)  # noqa: PTH104
-        except BaseException:
-            os.unlink(unfinished)  # noqa: PTH108
-            raise
-        # After the rename, so that one fsync covers the data and the name: ext4, XFS and Btrfs
-        # write both.
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _probe_folder(folder: Path, size: int) -> None:
-    """Write a file of this size: a full disk may still accept an empty one."""
-    path = f"{folder}/{_PROBE_NAME}#{_OURS}{next(_numbers)}"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        unwritten = memoryview(bytes(size))
-        while unwritten:
-            unwritten = unwritten[os.write(file, unwritten) :]
-    finally:
-        os.close(file)
-        os.unlink(path)  # noqa: PTH108
-
-
-def _link(source: str, target: str) -> bool:
-    """Make a hard link; False if the file system has none or allows no more for this file."""
-    try:
-        try:
-            _link_into_folder(source, target)
-        except FileExistsError:
-            _replace_by_link(source, target)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
-            return False
-        raise
-    return True
-
-
-def _replace_by_link(source: str, target: str) -> None:
-    unfinished = f"{target}#{_OURS}{next(_numbers)}"
-    _link_into_folder(source, unfinished)
-    try:
-        os.rename(unfinished, target)  # noqa: PTH104
-    finally:
-        # If the target already is a link to the same file, rename() leaves the source in place.
-        with suppress(FileNotFoundError):
-            os.unlink(unfinished)  # noqa: PTH108
-
-
-def _link_into_folder(source: str, target: str) -> None:
-    # A symbolic link is not followed: its link is one too, which nobody may read.
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except FileNotFoundError:
-        if not os.path.exists(source):  # noqa: PTH110
-            raise
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        os.link(source, target, follow_symlinks=False)
-
-
-def _sync_folder(path: str) -> None:
-    """Write the names in a folder to the disk."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        # Some network file systems sync no folders: they write names at once.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise
-    finally:
-        os.close(folder)
-
-
-def _create(path: str) -> int:
-    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, how, 0o666)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, how, 0o666)
-
-
-@contextmanager
-def _read_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise ImageNotStored(name) from None
-    except (BaseError, OSError) as error:
-        raise StorageUnavailable(f"The image could not be read: {error}") from error
 
 
 def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from halftone_shared.db.engine import transaction
 from halftone_shared.errors import StorageUnavailable
-from halftone_shared.storage import MARKER_NAME, PROBE_BYTES, ImageStore
+from halftone_shared.marked_folder import MARKER_NAME
+from halftone_shared.storage import PROBE_BYTES, ImageStore
 
 # A result is reused for this long, since /readyz may be called often.
 FRESH_SECONDS = 3.0
@@ -81,7 +82,7 @@ class StorageCheck:
                 f" {known}. Is its volume mounted? If the old images are gone for good, write that"
                 " into the file."
             )
-        self._store.expect_marker()
+        self._store.expect_marker(known)
         self._is_identified = True
 
 

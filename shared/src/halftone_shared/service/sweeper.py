@@ -27,6 +27,7 @@ from halftone_shared.errors import StorageUnavailable
 from halftone_shared.model.image_names import storage_folder
 from halftone_shared.runtime.settings import CommonSettings
 from halftone_shared.service.periodic import PeriodicThread
+from halftone_shared.service.storage_check import StorageCheck
 from halftone_shared.storage import ImageStore
 
 log = structlog.get_logger(__name__)
@@ -45,9 +46,17 @@ class Sweeper:
     With 0 days no request expires, but marked requests are still deleted.
     """
 
-    def __init__(self, engine: Engine, store: ImageStore, *, retention_days: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: ImageStore,
+        *,
+        retention_days: int,
+        check: StorageCheck | None = None,
+    ) -> None:
         self._engine = engine
         self._store = store
+        self._check = check
         self._days = retention_days
         self._next_housekeeping = time.monotonic() + SWEEP_EVERY_SECONDS
         self._thread = PeriodicThread("sweeper", self._run, every_seconds=SWEEP_EVERY_SECONDS)
@@ -78,6 +87,8 @@ class Sweeper:
                 while len(kept) < EXPIRED_AT_ONCE and (
                     found := self._next_expired(connection, kept)
                 ):
+                    if self._is_storage_away():
+                        return deleted
                     for request_id in found:
                         if self._thread.stopping.is_set():
                             return deleted
@@ -88,6 +99,15 @@ class Sweeper:
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _SWEEP_LOCK})
         return deleted
+
+    def _is_storage_away(self) -> bool:
+        """Whether files cannot be deleted now. In the empty folder of an unmounted volume they
+        would seem to be deleted already.
+        """
+        problem = None if self._check is None else self._check.problem(1)
+        if problem is not None:
+            log.warning("deleted requests kept", reason=problem.splitlines()[0])
+        return problem is not None
 
     def _next_expired(self, connection: Connection, kept: Collection[UUID]) -> Sequence[UUID]:
         if self._days:
@@ -135,5 +155,7 @@ def _delete_now(connection: Connection, store: ImageStore, request_id: UUID) -> 
 
 def make_sweeper(settings: CommonSettings) -> Sweeper:
     """A sweeper with its own database connection and its own store."""
-    engine = make_engine(settings.database_url, pool_size=1)
-    return Sweeper(engine, ImageStore(settings.storage_url), retention_days=settings.retention_days)
+    engine = make_engine(settings.database_url, pool_size=2)
+    store = ImageStore(settings.storage_url)
+    check = StorageCheck(engine, store, settings.storage_url)
+    return Sweeper(engine, store, retention_days=settings.retention_days, check=check)

@@ -1,0 +1,226 @@
+"""A storage folder on this machine, which a marker file identifies.
+
+Every change opens the folder first, compares it with the one that has the marker, and then works
+relative to that descriptor. So nothing is written beneath the mount point of a volume that is
+unmounted, not even if that happens in the middle of a call.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from halftone_shared.errors import StorageUnavailable
+
+MARKER_NAME, _PROBE_NAME = ".halftone-storage", ".halftone-probe"
+MAX_PROBE_BYTES = 64 * 1024 * 1024
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_MARKER_BYTES = 1024
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
+# Suffix of an unfinished file: random text that is unique to this process, and a number.
+_OURS, _numbers = f"{os.urandom(6).hex()}-", count()
+
+
+class MarkedFolder:
+    """Files by their path within the folder. Methods raise OSError, and StorageUnavailable if the
+    folder is missing or has lost its marker.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._marker: str | None = None
+        # Device and inode of the folder that had the marker.
+        self._identity: tuple[int, int] | None = None
+
+    def expect_marker(self, marker: str) -> None:
+        """Use the folder from now on only while it has this marker."""
+        self._marker, self._identity = marker, None
+
+    def read_marker(self) -> str | None:
+        """The marker; None if the folder has none. Raises OSError."""
+        try:
+            return (self.path / MARKER_NAME).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def write_marker(self, marker: str) -> None:
+        (self.path / MARKER_NAME).write_text(marker + "\n")
+
+    def check(self) -> None:
+        """Raise StorageUnavailable if the folder is missing or is not the one with the marker."""
+        with self._root():
+            pass
+
+    def probe(self, size: int) -> None:
+        """Check the marker, write a file of this size (at most MAX_PROBE_BYTES) and delete it: a
+        full disk may still accept an empty one.
+        """
+        self._identity = None
+        with self._root() as root:
+            path = f"{_PROBE_NAME}#{_OURS}{next(_numbers)}"
+            file = os.open(path, _NEW_FILE, 0o600, dir_fd=root)
+            try:
+                _write_all(file, bytes(min(size, MAX_PROBE_BYTES)))
+            finally:
+                os.close(file)
+                os.unlink(path, dir_fd=root)
+
+    def write(self, path: str, data: bytes | bytearray) -> None:
+        """Write a file atomically and durably, over any existing one."""
+        with self._root() as root:
+            _write_file(root, path, data)
+
+    def read(self, path: str) -> bytes:
+        with self._root() as root, os.fdopen(os.open(path, _READ, dir_fd=root), "rb") as file:
+            return file.read()
+
+    def link(self, source: str, target: str) -> bool:
+        """Make a hard link; False if the file system has none or allows no more for this file. Call
+        sync() afterwards.
+        """
+        with self._root() as root:
+            return _link(root, source, target)
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """On return the names in these folders are on the disk."""
+        with self._root() as root:
+            for path in folders:
+                _sync_folder(root, path)
+
+    def delete(self, path: str) -> None:
+        """Delete a folder with everything in it. Raises FileNotFoundError if it is gone."""
+        with self._root() as root:
+            shutil.rmtree(path, dir_fd=root)
+
+    @contextmanager
+    def _root(self) -> Iterator[int]:
+        """A descriptor of the folder. It is not kept open: nobody could unmount the volume."""
+        try:
+            root = os.open(self.path, _OPEN_FOLDER)
+        except FileNotFoundError:
+            raise StorageUnavailable(f"There is no folder {self.path}.") from None
+        try:
+            self._refuse_another(root)
+            yield root
+        finally:
+            os.close(root)
+
+    def _refuse_another(self, root: int) -> None:
+        if self._marker is None:
+            return
+        found = os.fstat(root)
+        if (found.st_dev, found.st_ino) == self._identity:
+            return
+        if _marker_in(root) != self._marker:
+            raise StorageUnavailable(
+                f"{self.path} has lost its marker {MARKER_NAME}. Is its volume mounted?"
+            )
+        self._identity = found.st_dev, found.st_ino
+
+
+def _marker_in(root: int) -> str | None:
+    try:
+        file = os.open(MARKER_NAME, _READ, dir_fd=root)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(file, _MARKER_BYTES).decode(errors="replace").strip()
+    finally:
+        os.close(file)
+
+
+def _write_file(root: int, path: str, data: bytes | bytearray) -> None:
+    """Write a file under a temporary name, then rename it over any existing one. On return it is on
+    the disk.
+
+    Uses bare system calls, and few of them: after each, a thread may wait some milliseconds for the
+    GIL.
+    """
+    unfinished = f"{path}#{_OURS}{next(_numbers)}"
+    file = _create(root, unfinished)
+    try:
+        try:
+            _write_all(file, data)
+            os.rename(unfinished, path, src_dir_fd=root, dst_dir_fd=root)
+        except BaseException:
+            os.unlink(unfinished, dir_fd=root)
+            raise
+        # After the rename, so that one fsync covers the data and the name: ext4, XFS and Btrfs
+        # write both.
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_folder(root: int, path: str) -> None:
+    folder = os.open(path, _OPEN_FOLDER, dir_fd=root)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        # Some network file systems sync no folders: they write names at once.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(folder)
+
+
+def _write_all(file: int, data: bytes | bytearray) -> None:
+    unwritten = memoryview(data)
+    while unwritten:
+        unwritten = unwritten[os.write(file, unwritten) :]
+
+
+def _create(root: int, path: str) -> int:
+    try:
+        return os.open(path, _NEW_FILE, 0o666, dir_fd=root)
+    except FileNotFoundError:
+        _make_folders_of(root, path)
+        return os.open(path, _NEW_FILE, 0o666, dir_fd=root)
+
+
+def _make_folders_of(root: int, path: str) -> None:
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        with suppress(FileExistsError):
+            os.mkdir("/".join(parts[:depth]), dir_fd=root)
+
+
+def _link(root: int, source: str, target: str) -> bool:
+    try:
+        try:
+            _link_into_folder(root, source, target)
+        except FileExistsError:
+            _replace_by_link(root, source, target)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
+    return True
+
+
+def _replace_by_link(root: int, source: str, target: str) -> None:
+    unfinished = f"{target}#{_OURS}{next(_numbers)}"
+    _link_into_folder(root, source, unfinished)
+    try:
+        os.rename(unfinished, target, src_dir_fd=root, dst_dir_fd=root)
+    finally:
+        # If the target already is a link to the same file, rename() leaves the source in place.
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished, dir_fd=root)
+
+
+def _link_into_folder(root: int, source: str, target: str) -> None:
+    # A symbolic link is not followed: its link is one too, which nobody may read.
+    how: dict[str, Any] = {"src_dir_fd": root, "dst_dir_fd": root, "follow_symlinks": False}
+    try:
+        os.link(source, target, **how)
+    except FileNotFoundError:
+        os.stat(source, dir_fd=root)
+        _make_folders_of(root, target)
+        os.link(source, target, **how)
