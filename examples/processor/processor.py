@@ -5,7 +5,8 @@ where only halftone reaches it.
 
 Variables of the environment: PROCESSOR_SECRET (whsec_…, the same as HALFTONE_PROCESSOR_SECRET),
 PROCESSOR_URL (where halftone reaches this service), PROCESSOR_FOLDER (for outputs, default:
-./outputs), PROCESSOR_WORKERS (images at once, default 2), PROCESSOR_PORT (default 8100).
+./outputs), PROCESSOR_WORKERS (images at once, default 2), PROCESSOR_HOST (default 127.0.0.1),
+PROCESSOR_PORT (default 8100).
 """
 
 import io
@@ -35,11 +36,19 @@ from starlette.routing import Route
 log = logging.getLogger("processor")
 
 MAX_IMAGE_BYTES = 50 * 1024 * 1024
-# Jobs that wait or are worked on. One more is refused with 503, and halftone sends it again.
+# Jobs that wait, are worked on, or are not called back yet. One more is refused with 503, and
+# halftone sends it again.
 MAX_JOBS = 1000
 # Pauses before each callback, in seconds, as Standard Webhooks recommends; with jitter.
 CALLBACK_PAUSES = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "TIFF": "tif"}
+EXTENSIONS = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "AVIF": "avif",
+    "GIF": "gif",
+    "TIFF": "tif",
+}
 
 
 def process(data: bytes, options: dict[str, Any]) -> tuple[bytes, str]:
@@ -105,17 +114,18 @@ class Processor:
         self._http.close()
 
     def _run(self, job: dict[str, Any]) -> None:
-        try:
-            answer = self._answer(job)
-        finally:
-            self._open_jobs.release()
+        answer = self._answer(job)
         threading.Thread(target=self._call_back, args=(job, answer), daemon=True).start()
 
     def _answer(self, job: dict[str, Any]) -> dict[str, str]:
+        failed = {"job_id": job["job_id"], "status": "failed"}
         try:
             output, form = process(self._fetch(job["source_url"]), job["options"])
         except (ValueError, httpx.HTTPError) as error:
-            return {"job_id": job["job_id"], "status": "failed", "error": str(error)}
+            return failed | {"error": str(error)}
+        except Exception:
+            log.exception("job %s failed unexpectedly", job["job_id"])
+            return failed | {"error": "Something went wrong in the service."}
         name = f"{UUID(job['job_id'])}.{EXTENSIONS[form]}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self.output(name).write_bytes(output)
@@ -133,7 +143,13 @@ class Processor:
             return bytes(data)
 
     def _call_back(self, job: dict[str, Any], answer: dict[str, str]) -> None:
-        """Until it is taken (2xx), is not wanted (4xx), or the job has expired."""
+        try:
+            self._repeat(job, answer)
+        finally:
+            self._open_jobs.release()
+
+    def _repeat(self, job: dict[str, Any], answer: dict[str, str]) -> None:
+        """Call back until the answer is 2xx or 4xx, or the job has expired."""
         expires_at = datetime.fromisoformat(job["expires_at"])
         body, message_id = json.dumps(answer), f"msg_{uuid4().hex}"
         for pause in CALLBACK_PAUSES:
@@ -202,7 +218,8 @@ def main() -> None:
         Path(os.environ.get("PROCESSOR_FOLDER", "outputs")),
         int(os.environ.get("PROCESSOR_WORKERS", "2")),
     )
-    uvicorn.run(make_app(processor), host="127.0.0.1", port=port, log_level="warning")
+    host = os.environ.get("PROCESSOR_HOST", "127.0.0.1")
+    uvicorn.run(make_app(processor), host=host, port=port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Images compressed by an external service: by callback, in the response, never, and wrongly."""
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,7 +18,7 @@ from tests.support.csv_files import HEADER
 from tests.support.halftone import Service, running_separately, running_up, wait_for
 from tests.support.images import encoded, jpeg, opened, picture
 from tests.support.origin import Answer, Origin
-from tests.support.processor import SECRET, running_at_once, running_example
+from tests.support.processor import EXAMPLE, SECRET, running_at_once, running_example
 
 Start = Callable[..., AbstractContextManager[Service]]
 
@@ -179,6 +182,30 @@ def test_outputs_in_the_answer_are_used_at_once_and_wrong_ones_are_refused(
             assert image["error"]["code"] == "processor_failed"
             assert expected in image["error"]["message"]
             assert product["attempts"] == 1
+
+
+def test_job_is_answered_by_the_commands_of_the_page(tmp_path: Path, origin: Origin) -> None:
+    page = (EXAMPLE.parents[2] / "docs/how-to/bring-your-own-processor.md").read_text()
+    [script] = [block for block in re.findall(r"```sh\n(.*?)```", page, re.S) if "openssl" in block]
+    url = origin.serve("/process", Answer(b"", 202))
+    photo = origin.serve("/a.jpg", jpeg())
+    with running_up(tmp_path, processor_url=url, processor_secret=SECRET) as service:
+        request_id = service.accepted(f"{HEADER}1,A,{photo}\n")
+        [job] = wait_for(lambda: _jobs_of(origin, 1), 60, "job")
+        script = script.replace("JOB", job["job_id"]).replace("http://127.0.0.1:8000", service.url)
+
+        done = subprocess.run(
+            ["sh", "-c", script],
+            env=os.environ | {"SECRET": SECRET},
+            capture_output=True,
+            check=True,
+        )
+
+        assert b"204 No Content" in done.stdout
+        service.ended(request_id)
+        [image] = service.products(request_id)[0]["images"]
+    assert image["error"]["code"] == "processor_failed"
+    assert "The image has no subject." in image["error"]["message"]
 
 
 def test_service_that_never_calls_back_is_given_up(external: Service, origin: Origin) -> None:
