@@ -15,6 +15,7 @@ from tests.support.csv_files import HEADER
 from tests.support.halftone import free_port, log_lines, running_up, wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin, running_origin
+from tests.support.processor import SECRET, running_example
 
 
 @pytest.fixture
@@ -66,6 +67,34 @@ def test_request_is_one_trace_from_upload_to_webhook(
         ("halftone-worker", "image"): 3,
         ("halftone-worker", "webhook"): 1,
     }
+
+
+def test_jobs_and_callbacks_of_an_external_processor_are_in_the_trace_and_logs(
+    tmp_path: Path, origin: Origin, collector: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    row = f"1,SKU1,{origin.serve('/a.jpg', jpeg())}\n"
+    with (
+        running_example(tmp_path) as url,
+        running_up(tmp_path, processor_url=url, processor_secret=SECRET) as service,
+    ):
+        uploaded = service.upload(HEADER + row)
+        service.ended(uploaded.json()["request_id"])
+    assert Counter((name, one.status.code) for name, one in _names(collector)) == {
+        ("upload", Status.STATUS_CODE_UNSET): 1,
+        ("product", Status.STATUS_CODE_UNSET): 2,
+        ("image", Status.STATUS_CODE_UNSET): 2,
+        ("processor job", Status.STATUS_CODE_UNSET): 1,
+        ("callback", Status.STATUS_CODE_UNSET): 1,
+    }
+    about = {line["event"]: line for line in log_lines(service) if "job_id" in line}
+    assert about.keys() == {"processor job sent", "callback recorded"}
+    uploads_id = uploaded.headers["x-request-id"]
+    assert {line["x_request_id"] for line in about.values()} == {uploads_id}
+
+
+def _names(collector: Origin) -> list[tuple[str, Span]]:
+    return [(one.name, one) for _, one in _received(collector)]
 
 
 def test_what_fails_is_an_error_in_the_trace(

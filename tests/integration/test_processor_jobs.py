@@ -41,8 +41,8 @@ def away(engine: Engine, claim: Claim) -> bool:
 
 def called_back(engine: Engine, job_id: UUID, url: str = URL) -> Recorded:
     with transaction(engine) as connection:
-        [recorded] = record_callbacks(connection, [completed(job_id, url)])
-    return recorded
+        [handled] = record_callbacks(connection, [completed(job_id, url)])
+    return handled.recorded
 
 
 def completed(job_id: UUID, url: str = URL) -> JobResult:
@@ -141,7 +141,7 @@ def test_callbacks_of_several_products_are_recorded_together(engine: Engine) -> 
             ],
         )
 
-    assert found == [
+    assert [handled.recorded for handled in found] == [
         Recorded.RECORDED,
         Recorded.UNKNOWN,
         Recorded.RECORDED,
@@ -149,6 +149,7 @@ def test_callbacks_of_several_products_are_recorded_together(engine: Engine) -> 
         Recorded.REPEATED,
         Recorded.ENDED_OTHERWISE,
     ]
+    assert {handled.product for handled in found} == {None, claims[0].key, claims[1].key}
     assert state(engine, whole) == ("PENDING", False, 0)
     assert state(engine, half) == ("PROCESSING", True, 0)
     assert results(engine, claimed(engine, whole, 1)) == dict.fromkeys((1, 2), JobStatus.COMPLETED)
@@ -165,7 +166,8 @@ def test_batches_of_callbacks_for_the_same_products_take_turns(engine: Engine) -
 
     def record(batch: list[UUID]) -> list[Recorded]:
         with transaction(engine) as connection:
-            return record_callbacks(connection, [completed(job_id) for job_id in batch])
+            handled = record_callbacks(connection, [completed(job_id) for job_id in batch])
+        return [one.recorded for one in handled]
 
     with ThreadPoolExecutor(8) as pool:
         recorded = list(pool.map(record, batches))

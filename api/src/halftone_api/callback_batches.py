@@ -12,11 +12,11 @@ from sqlalchemy.exc import DataError, IntegrityError
 from starlette.concurrency import run_in_threadpool
 
 from halftone_shared.db.engine import transaction
-from halftone_shared.db.processor_jobs import JobResult, Recorded, record_callbacks
+from halftone_shared.db.processor_jobs import Handled, JobResult, record_callbacks
 
 MAX_BATCH = 200
 
-_Call = tuple[JobResult, "asyncio.Future[Recorded]"]
+_Call = tuple[JobResult, "asyncio.Future[Handled]"]
 
 
 class CallbackBatches:
@@ -29,9 +29,9 @@ class CallbackBatches:
         self._waiting: list[_Call] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def record(self, result: JobResult) -> Recorded:
+    async def record(self, result: JobResult) -> Handled:
         """Return when the result is committed. Raises the database's errors."""
-        recorded: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        recorded: asyncio.Future[Handled] = asyncio.get_running_loop().create_future()
         self._waiting.append((result, recorded))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
@@ -60,6 +60,6 @@ class CallbackBatches:
                 if not recorded.done():
                     recorded.set_result(answer)
 
-    def _record(self, results: Sequence[JobResult]) -> list[Recorded]:
+    def _record(self, results: Sequence[JobResult]) -> list[Handled]:
         with transaction(self._engine) as connection:
             return record_callbacks(connection, results)

@@ -13,10 +13,12 @@ from halftone_api.endpoints.declaration import Answer, Body, Parameter, Tag, end
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.openapi.json_schema import Schemas
 from halftone_api.services import services
-from halftone_shared.db.processor_jobs import JobResult, JobStatus, Recorded
+from halftone_shared.db.processor_jobs import Handled, JobResult, JobStatus, Recorded
 from halftone_shared.model.json_types import Url, Uuid
+from halftone_shared.model.results import ProductKey
 from halftone_shared.model.signing import BadSignature, verify_signature
 from halftone_shared.model.urls import url_problem
+from halftone_shared.runtime.tracing import mark_failed, span
 
 log = structlog.get_logger(__name__)
 
@@ -80,17 +82,34 @@ async def take_callback(request: Request) -> Response:
     except BadSignature as error:
         raise Problem(ProblemCode.BAD_SIGNATURE, str(error)) from None
     callback = _parse(body, job_id)
-    recorded = await found.callbacks.record(_result(job_id, callback))
-    if recorded is Recorded.UNKNOWN:
+    handled = await found.callbacks.record(_result(job_id, callback))
+    if handled.product is None:
         raise _job_not_found(str(job_id))
-    if recorded is Recorded.ENDED_OTHERWISE:
+    if handled.recorded is Recorded.ENDED_OTHERWISE:
         raise Problem(
             ProblemCode.JOB_ENDED,
             f"The job {job_id} has ended otherwise: it expired, its request was cancelled or"
             " deleted, or another result came before.",
         )
-    log.info("callback recorded", job_id=str(job_id), status=callback["status"], result=recorded)
+    _report(handled, handled.product, job_id, callback)
     return Response(status_code=204)
+
+
+def _report(handled: Handled, product: ProductKey, job_id: UUID, callback: Callback) -> None:
+    """Log and trace the callback with the upload that the job belongs to."""
+    facts = {"halftone.seq": product.seq, "halftone.job_id": str(job_id)}
+    with span("callback", product.request_id, **facts):
+        log.info(
+            "callback recorded",
+            job_id=str(job_id),
+            status=callback["status"],
+            result=handled.recorded,
+            request_id=str(product.request_id),
+            seq=product.seq,
+            x_request_id=handled.trace_id,
+        )
+        if callback["status"] == "failed":
+            mark_failed(callback["error"])
 
 
 async def _read_body(request: Request) -> bytes:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from halftone_shared.db.products import Claim
 from halftone_shared.db.requests import WORK_CHANNEL
-from halftone_shared.model.results import ImageResult
+from halftone_shared.model.results import ImageResult, ProductKey
 
 
 class JobStatus(StrEnum):
@@ -207,6 +207,17 @@ class JobResult:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Handled:
+    """How a callback was handled. `product`: the job's, None for an unknown job. `trace_id`: the
+    X-Request-Id of its upload.
+    """
+
+    recorded: Recorded
+    product: ProductKey | None = None
+    trace_id: str | None = None
+
+
 # Of simultaneous callbacks for a product's last jobs, one always sees that the others have ended:
 # the statements after this one see what was committed before the product was locked.
 _LOCK_ALL = text(
@@ -250,10 +261,16 @@ _BRING_BACK_ALL = text(
                         AND job.status = 'sent' AND job.expires_at > now())
     """
 )
-_FIND = text("SELECT id, status, output_url, error FROM processor_jobs WHERE id = ANY(:ids)")
+_FIND = text(
+    """
+    SELECT job.id, job.status, job.output_url, job.error, job.request_id, job.seq, request.trace_id
+    FROM processor_jobs AS job JOIN requests AS request ON request.id = job.request_id
+    WHERE job.id = ANY(:ids)
+    """
+)
 
 
-def record_callbacks(connection: Connection, results: Sequence[JobResult]) -> list[Recorded]:
+def record_callbacks(connection: Connection, results: Sequence[JobResult]) -> list[Handled]:
     """Record how jobs ended, each once, and return what became of each result, in their order.
 
     A product becomes due with the result of its last open job. Of several results for one job, the
@@ -273,23 +290,37 @@ def record_callbacks(connection: Connection, results: Sequence[JobResult]) -> li
     recorded = {row.id for row in connection.execute(_RECORD, ids | columns)}
     if recorded and connection.execute(_BRING_BACK_ALL, {"ids": list(recorded)}).rowcount:
         connection.execute(_NOTIFY)
-    if len(recorded) == len(results):
-        return [Recorded.RECORDED] * len(results)
-    known = {
-        row.id: JobResult(row.id, JobStatus(row.status), row.output_url, row.error)
-        for row in connection.execute(_FIND, ids)
-    }
     counted = {first[job_id] for job_id in recorded}
+    known = {job.result.job_id: job for job in _find_jobs(connection, list(first))}
     return [
-        Recorded.RECORDED if at in counted else _compared(result, known.get(result.job_id))
+        _handled(result, known.get(result.job_id), is_counted=at in counted)
         for at, result in enumerate(results)
     ]
 
 
-def _compared(result: JobResult, known: JobResult | None) -> Recorded:
-    if known is None:
-        return Recorded.UNKNOWN
-    return Recorded.REPEATED if result == known else Recorded.ENDED_OTHERWISE
+@dataclass(frozen=True)
+class _KnownJob:
+    result: JobResult
+    product: ProductKey
+    trace_id: str
+
+
+def _find_jobs(connection: Connection, job_ids: Sequence[UUID]) -> list[_KnownJob]:
+    return [
+        _KnownJob(
+            JobResult(row.id, JobStatus(row.status), row.output_url, row.error),
+            ProductKey(row.request_id, row.seq),
+            row.trace_id,
+        )
+        for row in connection.execute(_FIND, {"ids": job_ids})
+    ]
+
+
+def _handled(result: JobResult, job: _KnownJob | None, *, is_counted: bool) -> Handled:
+    if job is None:
+        return Handled(Recorded.UNKNOWN)
+    other = Recorded.REPEATED if result == job.result else Recorded.ENDED_OTHERWISE
+    return Handled(Recorded.RECORDED if is_counted else other, job.product, job.trace_id)
 
 
 _END = text(

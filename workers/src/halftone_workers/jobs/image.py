@@ -175,11 +175,12 @@ async def _attempt_one(
         with span(
             "image", key.request_id, **{"halftone.seq": key.seq, "halftone.position": position}
         ):
-            return await _made(runtime, product, position, url, how)
+            try:
+                return await _made(runtime, product, position, url, how)
+            except Away:  # no error of the span
+                return ImageAttempt(ImageResult(), is_away=True)
     except FetchFailed as failed:
         return _not_fetched(failed)
-    except Away:
-        return ImageAttempt(ImageResult(), is_away=True)
     except HostBusy as busy:
         return _not_tried(str(busy), product.appointment(busy))
     except MemoryBusy as busy:

@@ -24,6 +24,7 @@ from halftone_shared.model.results import ImageError
 from halftone_shared.model.signing import signed_headers
 from halftone_shared.model.status_object import timestamp
 from halftone_shared.model.urls import url_problem
+from halftone_shared.runtime.tracing import span
 from halftone_workers.errors import BadHttp, BlockedAddress, FetchFailed, HostDown, HostNotFound
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.fetching import RETRYABLE_STATUSES
@@ -123,8 +124,10 @@ class RemoteProcessor:
             "callback_url": f"{settings.public_url}/api/callbacks/{job_id}",
             "expires_at": timestamp(expires_at),
         }
+        facts = {"halftone.seq": self.claim.key.seq, "halftone.job_id": str(job_id)}
         try:
-            status, answer, asked = await self._post(job_id, json.dumps(job))
+            with span("processor job", self.claim.key.request_id, **facts):
+                status, answer, asked = await self._post(job_id, json.dumps(job))
         except _UNREACHABLE as error:
             reason = str(error) or type(error).__name__
             raise _failed(f"it cannot be reached ({reason})", retryable=True) from None
