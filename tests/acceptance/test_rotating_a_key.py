@@ -101,4 +101,4 @@ def test_key_is_replaced_under_load(
 
 def _has_ended(service: Service, request_id: str, headers: dict[str, str]) -> bool:
     answer = service.http.get(f"/api/status/{request_id}", headers=headers)
-    return answer.json()["status"] == "COMPLETED"
+    return bool(answer.json()["status"] == "COMPLETED")

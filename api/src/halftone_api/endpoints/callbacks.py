@@ -97,7 +97,7 @@ async def take_callback(request: Request) -> Response:
 
 def _report(handled: Handled, product: ProductKey, job_id: UUID, callback: Callback) -> None:
     """Log and trace the callback with the upload that the job belongs to."""
-    facts = {"halftone.seq": product.seq, "halftone.job_id": str(job_id)}
+    facts: dict[str, str | int] = {"halftone.seq": product.seq, "halftone.job_id": str(job_id)}
     with span("callback", product.request_id, **facts):
         log.info(
             "callback recorded",

@@ -124,7 +124,10 @@ class RemoteProcessor:
             "callback_url": f"{settings.public_url}/api/callbacks/{job_id}",
             "expires_at": timestamp(expires_at),
         }
-        facts = {"halftone.seq": self.claim.key.seq, "halftone.job_id": str(job_id)}
+        facts: dict[str, str | int] = {
+            "halftone.seq": self.claim.key.seq,
+            "halftone.job_id": str(job_id),
+        }
         try:
             with span("processor job", self.claim.key.request_id, **facts):
                 status, answer, asked = await self._post(job_id, json.dumps(job))
