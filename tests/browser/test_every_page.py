@@ -144,3 +144,4 @@ def test_search_finds_a_request_while_typing(page: Page, service: Service, shop:
     page.get_by_role("searchbox").fill("winter")
     expect(page.locator("#rows tr")).to_have_count(1)
     expect(page.locator("#rows")).to_contain_text("winter sale.csv")
+    expect(page.locator("#totals")).to_contain_text("1 request: 3 images")

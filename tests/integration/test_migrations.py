@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from halftone_db import MIGRATIONS, migrate
 from halftone_shared.db.engine import SCHEMA_REVISION, check_database, make_engine
-from halftone_shared.db.requests import list_status
+from halftone_shared.db.requests import RequestSearch, list_status
 from halftone_shared.db.tables import metadata
 from halftone_shared.errors import DatabaseUnavailable
 from tests.support.postgres import TestPostgres
@@ -96,7 +96,7 @@ def test_requests_of_before_survive_the_newest_migration_and_its_way_back(
     migrate(url)
     engine = make_engine(url, pool_size=1)
     with engine.connect() as connection:
-        (found,) = list_status(connection, owner=None, status=None, before=None, limit=2)
+        (found,) = list_status(connection, RequestSearch(owner=None), before=None, limit=2)
     engine.dispose()
     assert found.csv_filename == "a.csv"
 

@@ -18,7 +18,7 @@ from halftone_shared.db import deletion
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
 from halftone_shared.db.deletion import delete_rows, expire_requests, expired_requests
 from halftone_shared.db.invariants import examine
-from halftone_shared.db.requests import list_status
+from halftone_shared.db.requests import RequestSearch, list_status
 from halftone_shared.errors import NotEnded, StorageUnavailable
 from halftone_shared.model.image_names import image_name, image_token, storage_folder, storage_path
 from halftone_shared.service import sweeper as sweeper_module
@@ -133,7 +133,8 @@ def test_marked_request_is_there_for_nobody(api: Api) -> None:
     with api.engine.connect() as connection:
         assert expire_requests(connection, DAYS) == 1
         assert [
-            row.id for row in list_status(connection, owner=None, status=None, before=None, limit=9)
+            row.id
+            for row in list_status(connection, RequestSearch(owner=None), before=None, limit=9)
         ] == [settled]
     for path in ("status", "details", "download", "webhooks"):
         assert api.get(f"/api/{path}/{request_id}").status_code == 404

@@ -22,6 +22,7 @@ from halftone._declared import (
     Preset,
     Product,
     RequestStatus,
+    RequestTotals,
     Retried,
     UploadOptions,
     Webhooks,
@@ -177,6 +178,21 @@ class AsyncClient:
                 yield item
             if (cursor := page.next_cursor) is None:
                 return
+
+    async def request_totals(
+        self,
+        *,
+        status: str | None = None,
+        error_code: str | None = None,
+        search: str | None = None,
+    ) -> RequestTotals:
+        """Sums over the requests that `requests` would find with the same arguments.
+
+        >>> (await client.request_totals(status="COMPLETED")).requests > 0
+        True
+        """
+        call = calls.request_totals(status=status, error_code=error_code, search=search)
+        return await self._send(call)
 
     async def status(self, request_id: str) -> RequestStatus:
         """How a request is going."""

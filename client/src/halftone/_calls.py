@@ -26,6 +26,7 @@ from halftone._declared import (
     Presets,
     Product,
     RequestStatus,
+    RequestTotals,
     Retried,
     Webhooks,
 )
@@ -88,6 +89,16 @@ def requests(
 ) -> Call[Page[RequestStatus]]:
     query = _given(cursor=cursor, limit=limit, status=status, error_code=error_code, q=search)
     return Call("GET", "/api/requests", _page_of("requests", RequestStatus.from_json), query)
+
+
+def request_totals(
+    *, status: str | None, error_code: str | None, search: str | None
+) -> Call[RequestTotals]:
+    def read(data: Json) -> RequestTotals:
+        return RequestTotals.from_json(mapping(mapping(data)["totals"]))
+
+    query = _given(limit=1, include="totals", status=status, error_code=error_code, q=search)
+    return Call("GET", "/api/requests", read, query)
 
 
 def upload(idempotency_key: str) -> Call[Accepted]:

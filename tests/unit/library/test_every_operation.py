@@ -50,8 +50,8 @@ OPERATIONS = {
     "requests": Offered(
         lambda: calls.requests(cursor=None, limit=1, status=None, error_code=None, search=None),
         "requests",
-        "requests",
-        PAGES,
+        "requests --totals",
+        PAGES | {"include"},  # `request_totals` sends it
     ),
     "download": Offered(lambda: calls.download(ID), "download", "download", frozenset({"report"})),
     "archive": Offered(lambda: calls.archive(ID, variant=None), "archive", "download --zip"),

@@ -1,8 +1,12 @@
 """The list of a caller's requests."""
 
+from dataclasses import asdict
+from typing import Annotated
+
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from halftone_api.endpoints.authentication import Caller, find_caller
 from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
@@ -11,11 +15,13 @@ from halftone_api.endpoints.parameters import (
     LIMIT,
     REQUEST_CURSOR,
     STATUS,
+    choice,
     encode_cursor,
 )
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
-from halftone_shared.db.requests import list_status
+from halftone_shared.db.requests import RequestSearch, list_status, sum_requests
+from halftone_shared.model.json_types import Count
 from halftone_shared.model.status_object import StatusObject
 
 MAX_SEARCH_CHARACTERS = 200
@@ -37,9 +43,25 @@ SEARCH = Parameter(
 )
 
 
+INCLUDE = choice("include", ("totals",), "Adds the totals of all requests that are found.")
+
+
+class RequestTotals(TypedDict):
+    """Sums over all requests that a search finds, on all pages."""
+
+    requests: Count
+    total_images: Count
+    processed_images: Count
+    failed_images: Count
+    bytes_in: Count
+    bytes_out: Count
+    bytes_saved: int
+
+
 class RequestsPage(TypedDict):
     requests: list[StatusObject]
     next_cursor: str | None
+    totals: NotRequired[Annotated[RequestTotals, Field(description="With `include=totals`.")]]
 
 
 @endpoint(
@@ -48,7 +70,7 @@ class RequestsPage(TypedDict):
     name="requests",
     tag=Tag.REQUESTS,
     summary="Requests, newest first",
-    parameters=(LIMIT, REQUEST_CURSOR, STATUS, ERROR_CODE, SEARCH),
+    parameters=(LIMIT, REQUEST_CURSOR, STATUS, ERROR_CODE, SEARCH, INCLUDE),
     answers={200: Answer("A page of status objects.", RequestsPage)},
     problems=(ProblemCode.INVALID_PARAMETER,),
 )
@@ -60,30 +82,31 @@ def recent_requests(request: Request, caller: Caller, limit: int) -> list[Status
     """The caller's newest requests."""
     with services(request).engine.connect() as connection:
         rows = list_status(
-            connection, owner=caller.sees_only, status=None, before=None, limit=limit
+            connection, RequestSearch(owner=caller.sees_only), before=None, limit=limit
         )
     return [services(request).status_object(row) for row in rows]
 
 
 def requests_page(request: Request) -> RequestsPage:
     """The requests that the call's parameters select."""
-    owner = find_caller(request).sees_only
-    limit = LIMIT.of(request)
+    search = RequestSearch(
+        owner=find_caller(request).sees_only,
+        status=STATUS.of(request),
+        error_code=ERROR_CODE.of(request),
+        text=SEARCH.of(request),
+    )
+    before, limit = REQUEST_CURSOR.of(request), LIMIT.of(request)
     with services(request).engine.connect() as connection:
-        rows = list_status(
-            connection,
-            owner=owner,
-            status=STATUS.of(request),
-            before=REQUEST_CURSOR.of(request),
-            limit=limit + 1,
-            error_code=ERROR_CODE.of(request),
-            search=SEARCH.of(request),
-        )
+        rows = list_status(connection, search, before=before, limit=limit + 1)
+        sums = sum_requests(connection, search) if INCLUDE.of(request) else None
     page = rows[:limit]
     next_cursor = (
         encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if len(rows) > limit else None
     )
-    return {
+    found: RequestsPage = {
         "requests": [services(request).status_object(row) for row in page],
         "next_cursor": next_cursor,
     }
+    if sums is not None:
+        found["totals"] = {**asdict(sums), "bytes_saved": sums.bytes_in - sums.bytes_out}
+    return found

@@ -25,7 +25,9 @@ def with_parameters(request: Request, parameters: Mapping[str, str]) -> Request:
     return Request({**request.scope, "query_string": urlencode(parameters).encode()})
 
 
-def without_blanks(request: Request) -> Request:
-    """The call without empty parameters: a form sends all its fields, empty ones too."""
-    kept = {name: value for name, value in request.query_params.multi_items() if value}
-    return with_parameters(request, kept)
+def without_blanks(request: Request, **further: str) -> Request:
+    """The call without empty parameters: a form sends all its fields, empty ones too. `further`:
+    parameters to add.
+    """
+    given = {**dict(request.query_params.multi_items()), **further}
+    return with_parameters(request, {name: value for name, value in given.items() if value})

@@ -14,17 +14,21 @@ from halftone_shared.model.error_codes import ImageErrorCode
 
 @page("GET", "/requests")
 def all_requests(request: Request) -> Response:
-    """The page, or for its own script the rows alone."""
+    """The page, or for its own script what is found, or the next rows of it."""
+    is_next = "cursor" in request.query_params
     try:
-        found = requests_page(without_blanks(request))
+        found = requests_page(without_blanks(request, include="" if is_next else "totals"))
     except Problem as problem:
         if problem.code is ProblemCode.UNAUTHORIZED:
             return sign_in_redirect(request)
         raise
-    template = "request_rows.html" if "hx-request" in request.headers else "requests.html"
+    template = "requests.html"
+    if "hx-request" in request.headers:
+        template = "request_rows.html" if is_next else "requests_found.html"
     return render(
         request,
         template,
+        totals=found.get("totals"),
         requests=found["requests"],
         next_cursor=found["next_cursor"],
         q=request.query_params.get("q", ""),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import halftone
-from halftone_cli.progress import gain_text, watch
+from halftone_cli.progress import gain_text, megabytes, watch
 from halftone_cli.request_text import show_failures, show_product, show_status
 from halftone_cli.service import hint
 from halftone_cli.terminal import (
@@ -44,8 +44,14 @@ def requests(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The most requests to list.")] = 20,
+    totals: Annotated[
+        bool, typer.Option("--totals", help="Show the sums over all matching requests instead.")
+    ] = False,
 ) -> None:
     """List requests, newest first."""
+    if totals:
+        _show_totals(client.request_totals(status=status, error_code=code, search=search))
+        return
     listed = client.requests(
         status=status, error_code=code, search=search, page_size=min(limit, 100)
     )
@@ -56,6 +62,16 @@ def requests(
         say(_request_line(one))
     if not found:
         say(f"There are no requests. `{hint(client.url, 'submit', 'FILE')}` makes one.")
+
+
+def _show_totals(found: halftone.RequestTotals) -> None:
+    print_json(found.raw)
+    print_quiet(found.requests)
+    say(
+        f"{found.requests:,} requests: {found.processed_images:,} of {found.total_images:,} images"
+        f" done, {found.failed_images:,} failed, {megabytes(found.bytes_in)} in,"
+        f" {megabytes(found.bytes_out)} out, {megabytes(found.bytes_saved)} saved"
+    )
 
 
 def _request_line(one: halftone.RequestStatus) -> str:

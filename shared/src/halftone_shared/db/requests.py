@@ -275,17 +275,33 @@ _GET_STATUSES = text(
     f"{_SELECT_STATUS} WHERE r.id = ANY(CAST(:request_ids AS uuid[])) AND r.expired_at IS NULL"
 )
 
-_LIST_STATUS = text(
-    f"""{_SELECT_STATUS}
-    WHERE r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_id = :owner)
+# The requests that an owner's search finds: see RequestSearch.
+_FOUND = """
+    r.expired_at IS NULL AND (CAST(:owner AS uuid) IS NULL OR r.owner_id = :owner)
       AND (CAST(:status AS text) IS NULL OR r.status = :status)
-      AND (CAST(:before_time AS timestamptz) IS NULL
-           OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
       AND (CAST(:error_code AS text) IS NULL OR jsonb_exists(r.errors, :error_code)
            OR jsonb_exists(open.errors, :error_code))
       AND (:search = '' OR r.csv_filename ILIKE :pattern OR r.id::text LIKE :prefix)
+"""
+
+_LIST_STATUS = text(
+    f"""{_SELECT_STATUS}
+    WHERE {_FOUND}
+      AND (CAST(:before_time AS timestamptz) IS NULL
+           OR (r.created_at, r.id) < (:before_time, CAST(:before_id AS uuid)))
     ORDER BY r.created_at DESC, r.id DESC LIMIT :limit
     """
+)
+
+_SUM = text(
+    f"""
+    SELECT count(*) AS requests, coalesce(sum(r.total_images), 0)::bigint AS total_images,
+           coalesce(sum({counted("processed_images")}), 0)::bigint AS processed_images,
+           coalesce(sum({counted("failed_images")}), 0)::bigint AS failed_images,
+           coalesce(sum({counted("bytes_in")}), 0)::bigint AS bytes_in,
+           coalesce(sum({counted("bytes_out")}), 0)::bigint AS bytes_out
+    FROM requests AS r {OPEN_SHARDS} WHERE {_FOUND}
+    """  # noqa: S608 - the parts are constants
 )
 
 
@@ -314,33 +330,64 @@ def owner_of(connection: Connection, request_id: UUID) -> UUID | None:
     return owner
 
 
+@dataclass(frozen=True, kw_only=True)
+class RequestSearch:
+    """Which requests to find. `owner`: None finds all owners' requests. `error_code`: only those
+    with an image that failed with it. `text`: part of the file's name, or the start of the ID.
+    """
+
+    owner: UUID | None
+    status: Status | None = None
+    error_code: ImageErrorCode | None = None
+    text: str = ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "owner": self.owner,
+            "status": self.status,
+            "error_code": self.error_code,
+            "search": self.text,
+            "pattern": f"%{_literal(self.text)}%",
+            "prefix": f"{_literal(self.text.lower())}%",
+        }
+
+
+@dataclass(frozen=True)
+class RequestSums:
+    """Sums over requests."""
+
+    requests: int
+    total_images: int
+    processed_images: int
+    failed_images: int
+    bytes_in: int
+    bytes_out: int
+
+
+def sum_requests(connection: Connection, search: RequestSearch) -> RequestSums:
+    """Sums over all requests that are found. Reads each of them."""
+    return RequestSums(**connection.execute(_SUM, search.parameters).mappings().one())
+
+
 def list_status(
     connection: Connection,
+    search: RequestSearch,
     *,
-    owner: UUID | None,
-    status: Status | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
-    error_code: ImageErrorCode | None = None,
-    search: str = "",
 ) -> list[RequestStatus]:
     """The newest requests first, at most `limit`, older than `before` (creation time and ID of the
-    last one seen). `error_code`: only those with an image that failed with it. `search`: part of
-    the file's name, or the start of the ID.
+    last one seen).
     """
     before_time, before_id = before or (None, None)
     rows = connection.execute(
         _LIST_STATUS,
         {
-            "owner": owner,
-            "status": status,
+            **search.parameters,
             "before_time": before_time,
             "before_id": before_id,
             "limit": limit,
-            "error_code": error_code,
-            "search": search,
-            "pattern": f"%{_literal(search)}%",
-            "prefix": f"{_literal(search.lower())}%",
         },
     )
     return [_request_status(row) for row in rows.mappings()]
