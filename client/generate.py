@@ -49,6 +49,7 @@ ANSWERS = {
     "Origins": "Origins",
     "Origin": "Origin",
     "Retried": "Retried",
+    "RequestTotals": "RequestTotals",
     "PausedHosts": "PausedHosts",
     "PausedHostObject": "PausedHost",
 }
@@ -80,6 +81,7 @@ DOCUMENTATION = {
     "Origins": "The hosts with settings of the owner's.",
     "Origin": "What is set for a host; values of headers and passwords are never shown.",
     "Retried": "The requests that are tried again.",
+    "RequestTotals": "Sums over all requests that a search finds.",
     "PausedHosts": "The hosts that are paused.",
     "PausedHost": "A host from which no worker fetches images.",
     "Variant": "A further output of an image.",

@@ -25,6 +25,7 @@ from halftone._declared import (
     Preset,
     Product,
     RequestStatus,
+    RequestTotals,
     Retried,
     UploadOptions,
     Webhooks,
@@ -178,6 +179,21 @@ class Client:
                 yield item
             if (cursor := page.next_cursor) is None:
                 return
+
+    def request_totals(
+        self,
+        *,
+        status: str | None = None,
+        error_code: str | None = None,
+        search: str | None = None,
+    ) -> RequestTotals:
+        """Sums over the requests that `requests` would find with the same arguments.
+
+        >>> (client.request_totals(status="COMPLETED")).requests > 0
+        True
+        """
+        call = calls.request_totals(status=status, error_code=error_code, search=search)
+        return self._send(call)
 
     def status(self, request_id: str) -> RequestStatus:
         """How a request is going."""

@@ -1174,6 +1174,34 @@ class Retried:
 
 
 @dataclass(frozen=True)
+class RequestTotals:
+    """Sums over all requests that a search finds."""
+
+    requests: int
+    total_images: int
+    processed_images: int
+    failed_images: int
+    bytes_in: int
+    bytes_out: int
+    bytes_saved: int
+    raw: Json = field(repr=False, compare=False)
+    """The JSON object as the service sent it."""
+
+    @classmethod
+    def from_json(cls, data: Json) -> RequestTotals:
+        return cls(
+            requests=number_or_zero(data.get("requests")),
+            total_images=number_or_zero(data.get("total_images")),
+            processed_images=number_or_zero(data.get("processed_images")),
+            failed_images=number_or_zero(data.get("failed_images")),
+            bytes_in=number_or_zero(data.get("bytes_in")),
+            bytes_out=number_or_zero(data.get("bytes_out")),
+            bytes_saved=number_or_zero(data.get("bytes_saved")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
 class PausedHosts:
     """The hosts that are paused."""
 
@@ -1861,6 +1889,7 @@ __all__ = [
     "Product",
     "RequestStatus",
     "RequestStatusWebhook",
+    "RequestTotals",
     "Retried",
     "RowError",
     "RuleCheck",

@@ -1,12 +1,12 @@
 """The list of a caller's requests."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from halftone_api.endpoints.authentication import Caller, find_caller
 from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
