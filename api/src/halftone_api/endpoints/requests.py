@@ -1,6 +1,5 @@
 """The list of a caller's requests."""
 
-from dataclasses import asdict
 from typing import Annotated, NotRequired
 
 from pydantic import Field
@@ -108,5 +107,13 @@ def requests_page(request: Request) -> RequestsPage:
         "next_cursor": next_cursor,
     }
     if sums is not None:
-        found["totals"] = {**asdict(sums), "bytes_saved": sums.bytes_in - sums.bytes_out}
+        found["totals"] = {
+            "requests": sums.requests,
+            "total_images": sums.total_images,
+            "processed_images": sums.processed_images,
+            "failed_images": sums.failed_images,
+            "bytes_in": sums.bytes_in,
+            "bytes_out": sums.bytes_out,
+            "bytes_saved": sums.bytes_in - sums.bytes_out,
+        }
     return found
