@@ -25,3 +25,15 @@ def faulty(shop_url: str) -> str:
     """A file with a duplicate number, a word for a number, and a product without a name."""
     url = f"{shop_url}/{NAMES[0]}"
     return f"{HEADER}1,Ball,{url}\n1,Book,{url}\nx,Mug,{url}\n4,,{url}\n5,Vase,{url}\n"
+
+
+def shopify_export(shop_url: str, products: int = 6) -> str:
+    """The same products as an export of Shopify: the second image of the last one is missing."""
+    rows = ["Handle,Title,Body (HTML),Vendor,Variant SKU,Image Src,Image Position,Variant Image"]
+    rows += [
+        f"product-{number},Product {number},,Acme,S{number},{shop_url}/{NAMES[number % len(NAMES)]}"
+        ",1,"
+        for number in range(1, products + 1)
+    ]
+    rows.append(f"lamp,Lamp,,Acme,L1,{shop_url}/{NAMES[0]},1,{shop_url}/gone.jpg")
+    return "\n".join(rows) + "\n"

@@ -71,11 +71,15 @@ def test_page_fits_a_phone(browser: Browser, service: Service, request_id: str, 
     context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_compare_view_is_accessible_and_by_keyboard(
-    browser: Browser, service: Service, request_id: str
+    browser: Browser, service: Service, request_id: str, scheme: str
 ) -> None:
     context = browser.new_context(
-        base_url=service.url, viewport={"width": 1200, "height": 900}, bypass_csp=True
+        base_url=service.url,
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": 1200, "height": 900},
+        bypass_csp=True,
     )
     page = context.new_page()
     page.goto(f"/r/{request_id}")
@@ -84,7 +88,7 @@ def test_compare_view_is_accessible_and_by_keyboard(
     expect(page.get_by_role("dialog")).to_be_visible()
     if PICTURES:
         page.wait_for_timeout(900)
-        page.screenshot(path=Path(PICTURES) / "page-compare.png")
+        page.screenshot(path=Path(PICTURES) / f"page-compare-{scheme}.png")
     assert serious(page) == []
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.classList.contains('shot')"), "focus is lost"
@@ -136,6 +140,38 @@ def test_start_page_by_keyboard_alone(page: Page) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id"))
     assert {"file", "start-button", "sample-button"} <= reached
+
+
+def test_request_is_made_watched_and_compared_by_keyboard_alone(page: Page, shop: Origin) -> None:
+    page.goto("/")
+    page.locator("#file").focus()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    text = catalogue(shop.url, 2).encode()
+    chooser.value.set_files(FilePayload(name="a.csv", mimeType="text/csv", buffer=text))
+    expect(page.locator("#answer")).to_contain_text("4 images")
+    tab_to(page, "#start-button")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/r/*")
+    expect(page.get_by_text("Download the file")).to_be_visible()
+    expect(page.locator("button.shot")).to_have_count(3)
+    tab_to(page, "button.shot")
+    page.keyboard.press("Enter")
+    name = page.locator("#compare-name")
+    first = name.inner_text()
+    page.keyboard.press("n")
+    expect(name).not_to_have_text(first)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until an element is focused that fits the selector."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    pytest.fail(f"Tab does not reach {selector}")
 
 
 def test_search_finds_a_request_while_typing(page: Page, service: Service, shop: Origin) -> None:

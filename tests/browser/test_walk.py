@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.pictures import catalogue, faulty
+from tests.browser.pictures import catalogue, faulty, shopify_export
 from tests.support.halftone import wait_for
 from tests.support.origin import Origin
 
@@ -60,15 +60,15 @@ def test_file_is_corrected_and_chosen_again(page: Page, shop: Origin, tmp_path: 
     expect(page.locator("#answer")).to_contain_text("3 rows, 4 images on 1 host")
 
 
-def test_sample_then_everything_with_a_failure_to_compare_and_retry(
+def test_shopify_export_is_sampled_watched_compared_retried_and_downloaded(
     page: Page, shop: Origin, tmp_path: Path
 ) -> None:
-    drop(page, tmp_path, "catalogue.csv", catalogue(shop.url))
-    expect(page.locator("#answer")).to_contain_text("7 rows, 8 images on 1 host")
+    drop(page, tmp_path, "products_export.csv", shopify_export(shop.url))
+    expect(page.locator("#answer")).to_contain_text("Shopify: 7 rows, 8 images on 1 host")
     page.get_by_role("button", name="Try 20 images first").click()
     page.wait_for_url("**/r/*")
     expect(page.get_by_text("The whole file:")).to_be_visible()
-    drop(page, tmp_path, "catalogue.csv", catalogue(shop.url))
+    drop(page, tmp_path, "products_export.csv", shopify_export(shop.url))
     expect(page.locator("#answer")).to_contain_text("8 images")
     page.get_by_role("button", name="Start", exact=True).click()
     page.wait_for_url("**/r/*")
@@ -102,6 +102,11 @@ def test_sample_then_everything_with_a_failure_to_compare_and_retry(
     page.get_by_role("button", name="Retry what failed").click()
     wait_for(lambda: shop.hits["/gone.jpg"] > hits, what="another attempt")
     expect(page.get_by_text(ENDED)).to_be_visible()
+
+    for link, content in ((ENDED, b"/api/image/"), ("Report", b"http_error"), ("ZIP", b"PK")):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=link).click()
+        assert content in Path(download.value.path()).read_bytes(), link
 
 
 def test_table_of_an_unknown_system_is_read_as_the_person_says(
