@@ -42,6 +42,13 @@ if (drop) {
     show();
   });
 
+  // On a file field, Enter would send the form; only the space bar would open the chooser.
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    input.click();
+  });
+
   // Options that the chosen mode does not take are not sent.
   const adapt = () => {
     const mode = document.querySelector("input[name=mode]:checked")?.value;
