@@ -14,6 +14,7 @@ from halftone_shared.db.details import ProductRow, product_page
 from halftone_shared.db.known_images import forget_old_images
 from halftone_shared.model.results import ImageResult, ProductKey
 from halftone_shared.service.sweeper import Sweeper
+from halftone_workers.codec.options import Compressed
 from halftone_workers.jobs import unchanged
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
@@ -140,6 +141,36 @@ def test_owners_share_nothing(worker: Worker, origin: Origin) -> None:
         assert action_of(worker.run(url, owner_id=owner_id)) == "compressed"
         assert "if-none-match" not in origin.gets[-1][1]
     assert origin.hits["/a.jpg"] == 3
+
+
+def test_second_owner_of_the_same_urls_costs_the_work_of_the_first(
+    worker: Worker, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So neither owner learns by time that the other has the image."""
+    compressed: list[int] = []
+    compress = worker.runtime.codec.compress
+
+    async def counted(data: bytes, *given: Any, **named: Any) -> Compressed:
+        compressed.append(len(data))
+        return await compress(data, *given, **named)
+
+    monkeypatch.setattr(worker.runtime.codec, "compress", counted)
+    images = [jpeg(seed=seed) for seed in range(3)]
+    urls = [
+        origin.serve(f"/{at}.jpg", Answer(image, headers=ETAG)) for at, image in enumerate(images)
+    ]
+    work = []
+    for owner in (uuid4(), uuid4()):
+        execute(worker.engine, "INSERT INTO owners (id, name) VALUES (:id, :id)", id=owner)
+        rows = worker.run(*urls, owner_id=owner)
+        asked = [(path, headers.get("if-none-match")) for path, headers in origin.gets]
+        files = {image.file for row in rows for image in row.images if image}
+        work.append((sorted(asked), sorted(compressed), len(files)))
+        origin.gets.clear()
+        compressed.clear()
+    first, second = work
+    assert first == second
+    assert first[1] == sorted(map(len, images))
 
 
 def test_deleting_either_request_leaves_the_other_s_file(worker: Worker, origin: Origin) -> None:
