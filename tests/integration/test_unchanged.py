@@ -13,11 +13,13 @@ from halftone_shared.db.deletion import mark_deleted
 from halftone_shared.db.details import ProductRow, product_page
 from halftone_shared.db.known_images import forget_old_images
 from halftone_shared.model.results import ImageResult, ProductKey
+from halftone_shared.service import sweeper
 from halftone_shared.service.sweeper import Sweeper
 from halftone_workers.codec.options import Compressed
 from halftone_workers.jobs import unchanged
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.runtime import Runtime
+from tests.support.halftone import wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.runtime import running_runtime
@@ -175,12 +177,12 @@ def test_second_owner_of_the_same_urls_costs_the_work_of_the_first(
 
 def test_deleting_either_request_leaves_the_other_s_file(worker: Worker, origin: Origin) -> None:
     url = origin.serve("/a.jpg", Answer(jpeg(), headers=ETAG))
-    sweeper = Sweeper(worker.engine, worker.runtime.store, retention_days=0)
+    deletes = Sweeper(worker.engine, worker.runtime.store, retention_days=0)
     requests = [worker.run_id(url) for _ in range(3)]
     for gone in (requests[0], requests[2]):
         with worker.engine.connect() as connection:
             mark_deleted(connection, gone)
-    assert sweeper.sweep() == 2
+    assert deletes.sweep() == 2
     assert worker.bytes_of(image_of(worker.rows(requests[1])))
     # The known images were deleted with the newest request, so nothing refers to deleted files.
     assert query(worker.engine, "SELECT FROM known_images") == []
@@ -250,3 +252,21 @@ def test_table_of_known_images_is_bounded(worker: Worker, origin: Origin) -> Non
         )
         assert forget_old_images(connection, rows=2) == 1
     assert len(query(worker.engine, "SELECT FROM known_images")) == 2
+
+
+def test_sweeper_keeps_the_table_of_known_images_bounded(
+    worker: Worker, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.run(*(origin.serve(f"/{n}.jpg", jpeg(seed=n)) for n in range(2)))
+    execute(
+        worker.engine,
+        "UPDATE known_images SET used_at = now() - interval '91 days'"
+        " WHERE key = (SELECT min(key::text)::bytea FROM known_images)",
+    )
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_SECONDS", 0.05)
+    running = Sweeper(worker.engine, worker.runtime.store, retention_days=0)
+    running.start()
+    try:
+        wait_for(lambda: len(query(worker.engine, "SELECT FROM known_images")) == 1)
+    finally:
+        running.stop()
