@@ -11,7 +11,14 @@ import psycopg
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.origin import running_origin
 from benchmarks.processor_double import SECRET, Called, Double, running_double
-from benchmarks.service import catalogue, codecs, family, memory_bytes, new_folder
+from benchmarks.service import (
+    catalogue,
+    codecs,
+    family,
+    memory_bytes,
+    new_folder,
+    processor_seconds,
+)
 from tests.support.halftone import Service, running_separately, wait_for
 from tests.support.images import encoded, picture
 from tests.support.postgres import running_postgres
@@ -44,7 +51,12 @@ def processor() -> list[Figure]:
         sent_seconds = time.monotonic() - started
         away = _Seen.now(service, double, database_url)
         with _paused_worker(service):
+            used = _processor_seconds(service)
             alone = double.call_back(IMAGES // 2)
+            used = [
+                after - before
+                for after, before in zip(_processor_seconds(service), used, strict=True)
+            ]
         started = time.monotonic()
         beside = double.call_back(IMAGES)
         _wait_for_the_end(service, database_url)
@@ -54,6 +66,7 @@ def processor() -> list[Figure]:
         *_Seen.figures(before, away, after),
         Figure("images sent per second", IMAGES / sent_seconds, "images/s"),
         at_least("callbacks taken, workers idle", _per_second(alone), "callbacks/s", 1000),
+        *_shares(used, sum(alone.answers.values())),
         Figure(
             "callbacks taken, workers busy with the outputs", _per_second(beside), "callbacks/s"
         ),
@@ -112,6 +125,7 @@ def _running(double: Double) -> Iterator[tuple[Service, str]]:
             processor_secret=SECRET,
             processor_timeout_seconds="3600",
         ) as service:
+            service.postgres_pid = postgres.pid
             yield service, database_url
 
 
@@ -145,6 +159,25 @@ def _paused_worker(service: Service) -> Iterator[None]:
     finally:
         for process in paused:
             process.send_signal(signal.SIGCONT)
+
+
+def _processor_seconds(service: Service) -> list[float]:
+    """Of the API and of PostgreSQL."""
+    assert service.postgres_pid is not None
+    postgres = psutil.Process(service.postgres_pid)
+    server = [postgres, *postgres.children()]
+    return [
+        processor_seconds([psutil.Process(service.processes["api"].pid)]),
+        processor_seconds(server),
+    ]
+
+
+def _shares(used: list[float], callbacks: int) -> list[Figure]:
+    api, postgres = (1000 * seconds / callbacks for seconds in used)
+    return [
+        at_most("processor time of the API, a callback", api, "ms", 1),
+        at_most("… and of PostgreSQL together", api + postgres, "ms", 2),
+    ]
 
 
 def _per_second(called: Called) -> float:
