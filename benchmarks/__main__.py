@@ -14,22 +14,26 @@ from benchmarks import (
     processor,
     quality,
     scale,
+    scaling,
     stages,
     throughput,
     uploads,
 )
 from benchmarks.figures import Figure, save, show
+from benchmarks.peers import side_by_side
 from tests.support.leftovers import mark_this_run
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "end-to-end": throughput.end_to_end,
     "beside": beside.beside_the_codec,
     "delta": delta.unchanged_catalogue,
+    "scaling": scaling.scaling,
     "stages": stages.stages,
     "codec": codec.jpegs,
     "codec-png": codec.pngs,
     "quality": quality.quality,
     "peer": throughput.against_peer,
+    "peers": side_by_side.peers,
     "slow-shop": throughput.slow_shop,
     "million-rows": scale.million_rows,
     "million-rows-of-an-export": uploads.million_rows_of_an_export,

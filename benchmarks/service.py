@@ -129,7 +129,7 @@ def catalogue(urls: Sequence[str], products: int, images: int) -> str:
 
 
 def run_to_the_end(
-    service: Service, csv: str, seconds: float = 1800
+    service: Service, csv: str, seconds: float = 1800, **options: str
 ) -> tuple[float, dict[str, Any]]:
     """Upload and wait; return the seconds from the upload's first byte to the request's end, and
     the last status object.
@@ -138,7 +138,7 @@ def run_to_the_end(
     polling interval.
     """
     started = time.time()
-    request_id = service.accepted(csv)
+    request_id = service.accepted(csv, **options)
     status = service.ended(request_id, seconds, every_seconds=POLL_SECONDS)
     assert status["failed_images"] == 0, status
     return datetime.fromisoformat(status["completed_at"]).timestamp() - started, status
