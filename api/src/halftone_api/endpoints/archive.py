@@ -1,19 +1,17 @@
 """All output images of a request in one ZIP, streamed as they are read from the storage."""
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
-from stream_zip import NO_COMPRESSION_64, stream_zip
 
 from halftone_api.endpoints.declaration import Answer, Parameter, Tag, endpoint
 from halftone_api.endpoints.download import Download, all_products, attachment, refuse_unended
 from halftone_api.endpoints.parameters import REQUEST_ID, TEXT
 from halftone_api.endpoints.request_lookup import find_request
 from halftone_api.errors import Problem, ProblemCode
+from halftone_api.output.stored_zip import stored_zip
 from halftone_api.services import Services, services
 from halftone_shared.db.details import ProductRow
 from halftone_shared.model.image_names import parse_image_name
@@ -21,8 +19,6 @@ from halftone_shared.model.request_status import RequestStatus
 from halftone_shared.model.results import ImageResult
 
 log = structlog.get_logger(__name__)
-
-_FILE_MODE = 0o100644
 
 VARIANT = Parameter(
     name="variant",
@@ -60,7 +56,9 @@ def archive(request: Request) -> Response:
         )
     refuse_unended(request, found, "The archive")
     return Download(
-        stream_zip(_entries(services(request), found, variant)),
+        stored_zip(
+            _entries(services(request), found, variant), found.completed_at or found.created_at
+        ),
         media_type="application/zip",
         headers={
             "Content-Disposition": attachment(found.csv_filename, "images", "zip"),
@@ -72,13 +70,13 @@ def archive(request: Request) -> Response:
 
 def _entries(
     services: Services, found: RequestStatus, variant: str | None
-) -> Iterator[tuple[str, datetime, int, Any, Iterator[bytes]]]:
-    """One entry per output, in the order of the file. Only one image at a time is in memory."""
-    modified = found.completed_at or found.created_at
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each output, in the order of the file. Only one image at a time is in
+    memory.
+    """
     for product in all_products(services, found):
         for file, name in _files(product, variant):
-            data = iter((services.store.get(file),))
-            yield name, modified, _FILE_MODE, NO_COMPRESSION_64, data
+            yield name, services.store.get(file)
 
 
 def _files(product: ProductRow, variant: str | None) -> Iterator[tuple[str, str]]:

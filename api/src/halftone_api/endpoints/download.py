@@ -34,6 +34,9 @@ from halftone_shared.model.request_status import RequestStatus
 log = structlog.get_logger(__name__)
 
 _PAGE = 1000
+# How many characters of results an output adds for each character of its product's row: up to 600
+# for a URL of 12.
+_RESULT_CHARACTERS = 50
 _CHUNK_BYTES = 64 * 1024
 XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _MEDIA_TYPES = {FileKind.CSV: "text/csv; charset=utf-8", FileKind.XLSX: XLSX_MEDIA_TYPE}
@@ -222,7 +225,9 @@ def all_products(services: Services, ended: RequestStatus) -> Iterator[ProductRo
     """Every product of a request that has ended, page by page, so that a slow reader holds neither
     a connection nor a snapshot. Raises Overtaken.
     """
-    limit = rows_within(ended.largest_row_characters, _PAGE)
+    outputs = 1 + len(ended.options.get("variants", ()))
+    with_results = ended.largest_row_characters * (1 + outputs * _RESULT_CHARACTERS)
+    limit = rows_within(with_results, _PAGE)
     after_seq = 0
     while True:
         with services.engine.connect() as connection:
