@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_request_page_shows_figures_images_and_failures(api: Api) -> None:
     assert "Retry what failed" in page
     [group] = api.get(f"/api/failures/{request_id}").json()["failures"]
     assert group["images"] == 1
-    assert group["remedy"] in page
+    assert group["remedy"] in unescape(page)
     code = group["code"]
     shown = api.get(f"/api/details/{request_id}?error_code={code}").json()["products"]
     assert [product["serial_number"] for product in shown] == [2]
