@@ -225,7 +225,7 @@ def _upgrade_under_load(project: Project, http: httpx.Client, key: str, say: Say
         _wait_until_ready(http)
         _wait_for_workers(http, 4)
     say(f"upgraded under load in {time.monotonic() - began:.1f} s")
-    assert calls.failed == []
+    assert calls.failed == [], calls
     assert calls.uploaded
     for each in (request_id, *calls.uploaded):
         assert _ended(http, each)["outcome"] == "succeeded"
