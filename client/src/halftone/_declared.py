@@ -1781,7 +1781,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         (
             "Open the URL in a browser. Correct it if it is wrong (404). If the shop "
             "refuses the service (401, 403), set a password for its host under origins, or "
-            "let the service's address in."
+            "let the shop allow the address of the service."
         ),
     ),
     "bad_http": ErrorCode(

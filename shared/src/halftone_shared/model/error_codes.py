@@ -72,8 +72,8 @@ class ImageErrorCode(StrEnum):
         "The server answered with an error, such as 404 or 403.",
         True,
         "Open the URL in a browser. Correct it if it is wrong (404). If the shop refuses the"
-        " service (401, 403), set a password for its host under origins, or let the service's"
-        " address in.",
+        " service (401, 403), set a password for its host under origins, or let the shop allow the"
+        " address of the service.",
     )
     BAD_HTTP = (
         "bad_http",
