@@ -1,5 +1,6 @@
 #!/bin/sh
-# RabbitMQ, Prometheus and Chromium for the tests, which start private ones: installed here where that can be done, and said otherwise.
+# Installs RabbitMQ, Prometheus and Chromium for the tests, which start private ones. Where they
+# cannot be installed, prints which are missing.
 set -eu
 missing=
 [ -e /usr/sbin/rabbitmq-server ] || missing="$missing rabbitmq-server"

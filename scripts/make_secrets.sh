@@ -1,5 +1,6 @@
 #!/bin/sh
-# Random passwords for docker-compose.yml, made once into ./secrets. Containers read them as user 10001.
+# Makes random passwords for docker-compose.yml in ./secrets, once. Containers read them as user
+# 10001.
 set -eu
 cd "$(dirname "$0")/.."
 if [ -e secrets/halftone_database_url ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the workspace into .venv: a pinned uv into a folder of its own, then exactly what uv.lock names.
+# Installs a pinned uv into .tools, then the workspace into .venv, exactly as uv.lock names it.
 set -eu
 UV_VERSION=0.13.9
 
@@ -30,7 +30,7 @@ if ! .tools/bin/uv --version 2> /dev/null | grep -q "^uv $UV_VERSION"; then
 fi
 
 export UV_PYTHON_DOWNLOADS=never
-# Where Python may keep no compiled code, it would compile all of a program again at each start.
+# If Python may not keep compiled code, it would compile every program again at each start.
 if [ "${PYTHONDONTWRITEBYTECODE:-}" ]; then
   export UV_COMPILE_BYTECODE=1
 fi
