@@ -70,8 +70,8 @@ class Project:
     def upgrade(self, tag: str, *, workers: int) -> None:
         """Migrate, then replace the API, then the workers, by the images of this tag."""
         new = ("up", "--detach", "--no-deps", "--force-recreate")
-        self.compose(*new, "migrate", HALFTONE_TAG=tag)
-        wait_for(self._is_migrated, 60, "the migration", 0.5)
+        # podman-compose stops the API too when it recreates the container of `migrate`.
+        self.compose("run", "--rm", "--no-deps", "migrate", HALFTONE_TAG=tag)
         self.compose(*new, "api", HALFTONE_TAG=tag)
         self.start_workers(workers, "--force-recreate", tag=tag)
 
