@@ -58,8 +58,8 @@ def test_progress_is_a_bar_on_a_terminal(service: Service, tmp_path: Path, origi
     assert run.returncode == 0, shown.decode()
     text = shown.decode()
     assert "━" in text
-    assert "0/1 products" in text
-    assert re.search(r"COMPLETED.*1/1 products 1 images, \d+ kB saved", text)
+    assert "0/1 product " in text
+    assert re.search(r"COMPLETED.*1/1 product 1 image, \d+ kB saved", text)
 
 
 def test_database_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_upload_may_come_from(service: Service, tmp_path: Path, name: bytes) -> 
     command = [PYTHON, "-m", "halftone_cli", "submit", os.fsdecode(source), "--url", service.url]
     answer = subprocess.run(command, input=content, capture_output=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert b"1 products, 1 images" in answer.stdout
+    assert b"1 product, 1 image" in answer.stdout
 
 
 def test_refused_upload_prints_its_row_errors_one_a_line(service: Service, tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ def ended_products(status: halftone.RequestStatus) -> int:
     return status.processed_products + status.failed_products + status.cancelled_products
 
 
+def plural(count: int, one: str) -> str:
+    """1 image, 2 images."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+
+
 def megabytes(size: int) -> str:
     """A size for people: kB below a megabyte, MB from there."""
     return f"{size / 1e3:,.0f} kB" if abs(size) < 1e6 else f"{size / 1e6:,.1f} MB"
@@ -48,7 +53,7 @@ def duration(seconds: float) -> str:
 
 def gain_text(status: halftone.RequestStatus) -> str:
     """Images done and failed, and the bytes saved."""
-    text = f"{status.processed_images:,} images, {megabytes(status.bytes_saved)} saved"
+    text = f"{plural(status.processed_images, 'image')}, {megabytes(status.bytes_saved)} saved"
     return f"{text}, {status.failed_images:,} failed" if status.failed_images else text
 
 
@@ -103,7 +108,7 @@ class _Bar:
     def update(self, status: halftone.RequestStatus) -> None:
         speed = self._speed.text(status)
         ended = ended_products(status)
-        text = f"{ended:,}/{status.total_products:,} products {gain_text(status)}"
+        text = f"{ended:,}/{plural(status.total_products, 'product')} {gain_text(status)}"
         self._bar.update(
             self._task,
             description=status.status,

@@ -6,24 +6,23 @@ from rich.table import Table
 from rich.text import Text
 
 import halftone
-from halftone_cli.progress import duration, ended_products, megabytes
+from halftone_cli.progress import duration, ended_products, megabytes, plural
 from halftone_cli.service import hint
 from halftone_cli.terminal import console, say
 
 
 def waiting_text(waiting: halftone.WaitingFor) -> str:
     """How many products wait for a host, and why."""
-    products = "1 product" if waiting.products == 1 else f"{waiting.products:,} products"
-    return f"{products}: {waiting.message}"
+    return f"{plural(waiting.products, 'product')}: {waiting.message}"
 
 
 def show_accepted(accepted: halftone.Accepted) -> None:
     say(
-        f"Request {accepted.request_id}: {accepted.total_products:,} products,"
-        f" {accepted.total_images:,} images."
+        f"Request {accepted.request_id}: {plural(accepted.total_products, 'product')},"
+        f" {plural(accepted.total_images, 'image')}."
     )
     if skipped := accepted.raw.get("skipped_rows"):
-        say(f"  {skipped:,} rows were skipped.", style="yellow")
+        say(f"  Skipped {plural(skipped, 'row')}.", style="yellow")
     show_warnings(accepted.warnings, accepted.warning_count)
 
 

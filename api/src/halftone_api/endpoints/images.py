@@ -164,7 +164,7 @@ def _range_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     if start >= end:
         raise Problem(
             ProblemCode.RANGE_NOT_SATISFIABLE,
-            f"The image has {size} bytes.",
+            f"The image has {size:,} bytes.",
             headers={"Content-Range": f"bytes */{size}"},
         )
     return start, end

@@ -164,7 +164,8 @@ async def _settings(request: Request) -> OriginSettings:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise Problem(ProblemCode.TOO_LARGE, f"The body is larger than {MAX_BODY_BYTES} bytes.")
+            detail = f"The body is larger than {MAX_BODY_BYTES:,} bytes."
+            raise Problem(ProblemCode.TOO_LARGE, detail)
     try:
         return parse_origin(json.loads(body))
     except BadOrigin as error:

@@ -115,7 +115,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
-        detail = f"The request line and headers have more than {MAX_HEAD_BYTES} bytes."
+        detail = f"The request line and headers have more than {MAX_HEAD_BYTES:,} bytes."
         self._answer(Problem(ProblemCode.HEADERS_TOO_LARGE, detail))
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine
 
 from halftone_cli.checkup.findings import Finding, broken, ok, warning
 from halftone_cli.program import command_line
-from halftone_cli.progress import duration
+from halftone_cli.progress import duration, plural
 from halftone_shared.db.backlog import (
     NO_PROGRESS_SECONDS,
     Backlog,
@@ -76,8 +76,8 @@ def _failures(failure: FailureCount) -> Iterator[Finding]:
     retry = command_line("retry", "--all", "--code", failure.code, "--since", "24h")
     yield warning(
         WORK,
-        f"{failure.images:,} images of {failure.requests:,} recent requests failed with"
-        f" {failure.code}.",
+        f"{plural(failure.images, 'image')} of {plural(failure.requests, 'recent request')} failed"
+        f" with {failure.code}.",
         f"Once the cause is gone, `{retry}` tries them again.",
     )
 

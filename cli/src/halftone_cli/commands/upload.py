@@ -9,7 +9,7 @@ from rich.text import Text
 
 import halftone
 from halftone_cli.commands.requests import OutputOption, save_output
-from halftone_cli.progress import watch
+from halftone_cli.progress import plural, watch
 from halftone_cli.request_text import show_accepted, show_failures, show_status, show_warnings
 from halftone_cli.service import errors_reported, hint
 from halftone_cli.terminal import (
@@ -84,7 +84,8 @@ def check(client: halftone.Client, file: FileArgument, **options: Any) -> None:
         found = client.check(file, **options)
     print_json(found.raw)
     print_quiet(found.products)
-    say(f"{file.name}: {found.products:,} products, {found.images:,} images", style="bold")
+    content = f"{plural(found.products, 'product')}, {plural(found.images, 'image')}"
+    say(f"{file.name}: {content}", style="bold")
     say(f"  read as   {found.profile}")
     say(f"  rows      {found.rows:,}, of which {found.skipped_rows:,} are skipped")
     for role, column in found.columns.raw.items():

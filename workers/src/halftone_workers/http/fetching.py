@@ -251,7 +251,7 @@ class ImageFetcher:
 
     def _too_large(self) -> FetchFailed:
         return _failed(
-            ImageErrorCode.TOO_LARGE, f"The image has more than {self._max_image_bytes} bytes."
+            ImageErrorCode.TOO_LARGE, f"The image has more than {self._max_image_bytes:,} bytes."
         )
 
 

@@ -82,7 +82,7 @@ def head_length(received: bytes | bytearray, start: int = 0) -> int | None:
     if end is None and len(received) <= MAX_HEAD_BYTES:
         return None
     if end is None or end.end() > MAX_HEAD_BYTES:
-        raise BadHttp(f"The server's answer has a head of more than {MAX_HEAD_BYTES} bytes.")
+        raise BadHttp(f"The server's answer has a head of more than {MAX_HEAD_BYTES:,} bytes.")
     return end.end()
 
 

@@ -61,7 +61,9 @@ class Watermarks:
             ) from None
         try:
             if len(fetched.data) > MAX_WATERMARK_BYTES:
-                message = f"The watermark {url[:200]!r} has more than {MAX_WATERMARK_BYTES} bytes."
+                message = (
+                    f"The watermark {url[:200]!r} has more than {MAX_WATERMARK_BYTES:,} bytes."
+                )
                 raise FetchFailed(ImageError(ImageErrorCode.TOO_LARGE, message))
             return bytes(fetched.data)
         finally:
