@@ -6,17 +6,18 @@ import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.support.halftone import free_port
+from tests.support.halftone import free_port, wait_for
 from tests.support.leftovers import MARK
 
 SERVER = next(
@@ -51,6 +52,7 @@ class TestRabbitmq:
         self._epmd = subprocess.Popen(
             [epmd, "-port", str(self._ports["epmd"])], env=self._environment
         )
+        wait_for(self._has_epmd, START_SECONDS, "epmd")
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,6 +81,12 @@ class TestRabbitmq:
 
     def stop(self) -> None:
         self._end(15)
+
+    def _has_epmd(self) -> bool:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self._ports["epmd"]), timeout=1).close()
+            return True
+        return False
 
     def close(self) -> None:
         if self._server is not None:
@@ -160,7 +168,10 @@ class TestRabbitmq:
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             # No busy waiting, which would take processor time from the tests.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
+            # No epmd of its own, which would outlive it.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "+sbwt none +sbwtdcpu none +sbwtdio none -start_epmd false"
+            ),
         }
 
 
