@@ -1,5 +1,7 @@
 """Presets: their files, values at and beyond each rule's limit, and what the codec corrects."""
 
+import io
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -10,12 +12,14 @@ from PIL import Image
 from halftone_shared.model.options import parse_options
 from halftone_shared.presets import (
     Measured,
+    Rule,
     RuleKind,
     check_image,
     contradictions,
     load_presets,
     read_preset,
 )
+from halftone_workers.codec.measuring import measure
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.pipeline import compress_outputs
 from tests.support.codec import look, swapped_profile
@@ -84,6 +88,88 @@ def test_rule_is_kept_and_broken_at_its_value(name: str, rule_name: str) -> None
         if check.rule == rule_name
     )
     assert check.message.endswith(".")
+
+
+# --- images at and beyond each rule's limit ---
+
+
+def _file(size: tuple[int, int] = (900, 900), form: str = "PNG", **how: Any) -> bytes:
+    return encoded(Image.new("RGB", size, "white"), form, **how)
+
+
+def _gray(width: int) -> bytes:
+    return encoded(Image.new("L", (width, 1000), 255), "PNG", compress_level=1)
+
+
+def _of_bytes(length: int) -> bytes:
+    return (data := _file()) + bytes(length - len(data))
+
+
+def _with_white(share: float) -> bytes:
+    """A picture of 1,000 × 1,000, of whose 40,000 outermost pixels this share is white."""
+    gray = round((1 - share) * 40_000 / 20)  # the top and bottom edges have a depth of 10
+    image = Image.new("RGB", (1000, 1000), "white")
+    for top in (0, 990):
+        image.paste("gray", (10, top, 10 + gray, top + 10))
+    return encoded(image, "PNG")
+
+
+def _with_product(share: float) -> bytes:
+    image = Image.new("RGB", (1000, 1000), "white")
+    image.paste("navy", (10, 300, 10 + round(1000 * share), 600))
+    return encoded(image, "PNG")
+
+
+def _of_format(rule: Rule) -> tuple[bytes, bytes]:
+    other = next(form for form in ("AVIF", "TIFF", "BMP") if form not in rule.formats)
+    return _file(form=rule.formats[0]), _file(form=other)
+
+
+def _format_of(data: bytes) -> str:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.format or ""
+
+
+# For each kind of rule, an image that just keeps it and one that just breaks it.
+IMAGES: dict[RuleKind, Callable[[Rule, int], tuple[bytes, bytes]]] = {
+    RuleKind.MIN_SIDES: lambda _, v: (_file((v, v)), _file((v, v - 1))),
+    RuleKind.MIN_LONGEST_SIDE: lambda _, v: (_file((v, 9)), _file((v - 1, v - 1))),
+    RuleKind.MAX_LONGEST_SIDE: lambda _, v: (_file((v, 9)), _file((v + 1, 9))),
+    RuleKind.MAX_SUM_OF_SIDES: lambda _, v: (_file((v - 9, 9)), _file((v - 8, 9))),
+    RuleKind.MAX_MEGAPIXELS: lambda _, v: (_gray(v * 1000), _gray(v * 1000 + 1)),
+    RuleKind.MAX_BYTES: lambda _, v: (_of_bytes(v), _of_bytes(v + 1)),
+    RuleKind.FORMATS: lambda rule, _: _of_format(rule),
+    RuleKind.SQUARE: lambda _, __: (_file((900, 900)), _file((900, 899))),
+    RuleKind.WHITE_BACKGROUND: lambda rule, _: (
+        _with_white(rule.value),
+        _with_white(rule.value - 0.001),
+    ),
+    RuleKind.MIN_PRODUCT_SHARE: lambda rule, _: (
+        _with_product(rule.value),
+        _with_product(rule.value - 0.001),
+    ),
+    RuleKind.MAX_PRODUCT_SHARE: lambda rule, _: (
+        _with_product(rule.value),
+        _with_product(rule.value + 0.001),
+    ),
+    RuleKind.SRGB: lambda _, __: (_file(), _file(icc_profile=swapped_profile())),
+    RuleKind.MIN_QUALITY: lambda _, v: (
+        _file(form="JPEG", quality=v),
+        _file(form="JPEG", quality=v - 1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "rule_name"), RULES)
+def test_image_at_a_limit_keeps_the_rule_and_one_beyond_it_does_not(
+    name: str, rule_name: str
+) -> None:
+    (rule,) = (rule for rule in load_presets()[name].rules if rule.name == rule_name)
+    outcomes = [
+        results(measure(data, _format_of(data), None), name)[rule_name]
+        for data in IMAGES[rule.kind](rule, int(rule.value))
+    ]
+    assert outcomes == ["pass", rule.level_on(TODAY)]
 
 
 def test_rule_of_the_future_warns_until_its_day() -> None:
