@@ -122,12 +122,12 @@ def _attacked(name: str, world: World) -> list[Figure]:
 
 
 def _with_dead_hosts(world: World) -> list[Figure]:
-    """1,800 images of good hosts, alone and beside 200 of silent hosts in the same catalogue."""
+    """4,500 images of good hosts, alone and beside 500 of silent hosts in the same catalogue."""
     seconds = []
-    for dead in (0, 200):
+    for dead in (0, 500):
         rows = [
             world.shop.urls(f"{'silent' if n % 10 == 9 else 'fine'}{dead}-{n}", 1, n % 50)
-            for n in range(2000)
+            for n in range(5000)
             if dead or n % 10 != 9
         ]
         started = time.perf_counter()
@@ -135,7 +135,7 @@ def _with_dead_hosts(world: World) -> list[Figure]:
 
         def are_done(request_id: str = request_id) -> bool:
             status = world.hog.status(request_id)
-            return bool(status["processed_products"] - status["failed_products"] == 1800)
+            return bool(status["processed_products"] - status["failed_products"] == 4500)
 
         wait_for(are_done, 600, "the good products", 0.02)
         seconds.append(time.perf_counter() - started)

@@ -12,7 +12,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -25,6 +25,9 @@ from halftone_workers.sharing import NoPlace, Places, Who
 
 # An image waits this long for a place at its host; then its product is handed back.
 PATIENCE_SECONDS = 5.0
+# Once a host has answered nobody for this time, and for twice the time that it usually takes, its
+# waiting images are handed back: each product that waits keeps others out of the worker.
+STILL_SECONDS = 1.0
 # An image that got no place is tried again within this time, however slow its host is.
 MAX_APPOINTMENT_SECONDS = 300.0
 OPEN_AFTER = 3
@@ -47,24 +50,45 @@ class Host:
         self.places = Places(places)
         self._kept_seconds = 0.1
         self._next_appointment = 0.0
+        # When each kept place was taken, the oldest first, and when one was last given back.
+        self._taken: dict[object, float] = {}
+        self._freed = 0.0
 
     @contextmanager
     def kept(self, who: Who) -> Iterator[None]:
         """Hold an acquired place until the block ends, and measure how long that took."""
-        started = time.monotonic()
+        started, holder = time.monotonic(), object()
+        self._taken[holder] = started
         try:
             yield
         finally:
+            del self._taken[holder]
             self.places.release(who)
-            kept = time.monotonic() - started
+            self._freed = time.monotonic()
+            kept = self._freed - started
             self._kept_seconds += _NEW_SHARE * (kept - self._kept_seconds)
 
     async def place(self, who: Who) -> None:
-        """Wait for a place. Raises HostBusy."""
-        try:
-            await self.places.acquire(who, PATIENCE_SECONDS)
-        except NoPlace:
-            raise self.busy() from None
+        """Wait for a place, as long as the host answers anybody. Raises HostBusy."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not self._is_still() and (left := until - time.monotonic()) > 0:
+            with suppress(NoPlace):
+                await self.places.acquire(who, min(left, self._still_seconds()))
+                return
+        raise self.busy()
+
+    def _is_still(self) -> bool:
+        """Whether all places have been kept for a while, and none was given back."""
+        return (
+            len(self._taken) >= self._total
+            and time.monotonic() - max(self._freed, self._oldest()) > self._still_seconds()
+        )
+
+    def _still_seconds(self) -> float:
+        return max(STILL_SECONDS, 2 * self._kept_seconds)
+
+    def _oldest(self) -> float:
+        return next(iter(self._taken.values()), time.monotonic())
 
     def busy(self) -> HostBusy:
         return HostBusy(self._name, self.appointment_seconds)
@@ -75,10 +99,11 @@ class Host:
         """
         now = time.monotonic()
         at = max(self._next_appointment, now + 1.0)
-        rounds = 1 + PATIENCE_SECONDS / max(self._kept_seconds, 0.001)
+        kept_seconds = max(self._kept_seconds, now - self._oldest())
+        rounds = 1 + PATIENCE_SECONDS / max(kept_seconds, 0.001)
         served = min(images, self._total * rounds)
         latest = now + MAX_APPOINTMENT_SECONDS
-        self._next_appointment = min(at + served * self._kept_seconds / self._total, latest)
+        self._next_appointment = min(at + served * kept_seconds / self._total, latest)
         return min(at - now, MAX_APPOINTMENT_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
 
 
