@@ -50,7 +50,9 @@ class TestRabbitmq:
         epmd = shutil.which("epmd")
         assert epmd is not None
         self._epmd = subprocess.Popen(
-            [epmd, "-port", str(self._ports["epmd"])], env=self._environment
+            [epmd, "-port", str(self._ports["epmd"])],
+            env=self._environment,
+            stderr=subprocess.DEVNULL,  # it reports the connections of _has_epmd()
         )
         wait_for(self._has_epmd, START_SECONDS, "epmd")
         self._server: subprocess.Popen[bytes] | None = None
