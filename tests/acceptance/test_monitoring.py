@@ -93,21 +93,21 @@ def monitored(
         }
         with running_prometheus(folder / "prometheus", targets) as server:
             # A rate needs two samples, and a series that calls create starts at the first call.
-            for _ in range(2):
-                _work(service, origin)
+            for number in range(2):
+                _work(service, origin, number)
                 _wait_for_scrape(server)
             yield Monitored(service, server, f"http://{worker}")
 
 
-def _work(service: Service, origin: Origin) -> None:
+def _work(service: Service, origin: Origin, number: int) -> None:
     """Images that succeed, fail, and succeed at the second attempt; webhooks that are delivered and
-    webhooks that are not.
+    webhooks that are not. URLs are new for each number: unchanged images are not compressed again.
     """
     again = iter([Answer(status=503), Answer(jpeg())])
     urls = [
-        origin.serve("/good.jpg", jpeg((640, 480))),
-        origin.serve("/again.jpg", lambda: next(again, Answer(jpeg()))),
-        f"{origin.url}/missing.jpg",
+        origin.serve(f"/good-{number}.jpg", jpeg((640, 480))),
+        origin.serve(f"/again-{number}.jpg", lambda: next(again, Answer(jpeg()))),
+        f"{origin.url}/missing-{number}.jpg",
     ]
     csv = HEADER + f'1,SKU1,"{",".join(urls)}"\n2,SKU2,{urls[0]}\n'
     hooks = (origin.serve("/hook", Answer(status=204)), origin.serve("/broken", Answer(status=500)))
