@@ -3,16 +3,14 @@
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from tests.containers.podman import ROOT, run
-from tests.support.halftone import free_port, wait_for
+from tests.support.halftone import free_port
+from tests.support.programs import answering_program
 
 FILES = ("Dockerfile", "docker-compose.yml")
 PINNED = re.compile(r"^(?:ARG PYTHON_IMAGE=| *image: )(\S+)@(sha256:[0-9a-f]{64})$", re.MULTILINE)
@@ -90,20 +88,9 @@ def _registry(folder: Path) -> Iterator[int]:
     (settings / "registries.conf").write_text(
         f'[[registry]]\nprefix = "docker.io"\nlocation = "127.0.0.1:{port}"\ninsecure = true\n'
     )
-    with (folder / "registry.log").open("w") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", str(folder / "registry.yml")], stdout=log, stderr=log
-        )
-    try:
-        wait_for(lambda: _answers(port), 30, "the registry")
+    command = ["docker-registry", "serve", str(folder / "registry.yml")]
+    with (
+        (folder / "registry.log").open("w") as log,
+        answering_program(command, f"http://127.0.0.1:{port}/v2/", 200, log=log),
+    ):
         yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False

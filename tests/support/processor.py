@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from typing import Any
 
 import httpx
 
-from tests.support.halftone import free_port, wait_for
+from tests.support.halftone import free_port
 from tests.support.http_server import serving
+from tests.support.programs import answering_program
 
 SECRET = "whsec_" + "C" * 40
 EXAMPLE = Path(__file__).parents[2] / "examples" / "processor" / "processor.py"
@@ -41,20 +41,10 @@ def running_example(folder: Path) -> Iterator[str]:
         "PROCESSOR_PORT": str(port),
         "PROCESSOR_FOLDER": str(folder / "outputs"),
     }
-    process = subprocess.Popen([sys.executable, str(EXAMPLE)], env=variables)
-    try:
-        wait_for(lambda: _answers(url), 30, "the example processor")
+    command = [sys.executable, str(EXAMPLE)]
+    # It refuses a job without a signature.
+    with answering_program(command, url, 401, method="POST", environment=variables):
         yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.post(url, content=b"{}", trust_env=False).status_code == 401
-    except httpx.HTTPError:
-        return False
 
 
 class _AtOnce(BaseHTTPRequestHandler):
