@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TypedDict
 
 from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.cells import has_url
@@ -56,6 +56,14 @@ def missing_columns(
     )
 
 
+class SuggestedColumns(TypedDict, total=False):
+    """A value for the form field `columns`: names, or numbers from 1 if the names do not tell."""
+
+    key: str | int
+    name: str | int
+    images: list[str | int]
+
+
 @dataclass(frozen=True)
 class _Misfit:
     """A table without a known header.
@@ -99,7 +107,7 @@ class _Misfit:
         return not any(map(has_url, self.layout.header))
 
     @property
-    def suggestion(self) -> dict[str, Any] | None:
+    def suggestion(self) -> SuggestedColumns | None:
         """The `columns` that read the table; None if it has no images."""
         header = self.layout.header
         images = self.likely_images
@@ -111,12 +119,13 @@ class _Misfit:
         name = _likely(names, [at for at in others if at != key], _LIKELY_NAMES)
         if key is None:
             key = min((at for at in others if at != name), default=None)
-        shown = {
-            role: self._reference(column)
-            for role, column in (("key", key), ("name", name))
-            if column is not None
-        }
-        return {**shown, "images": [self._reference(at) for at in images[:MAX_SHOWN_COLUMNS]]}
+        suggested: SuggestedColumns = {}
+        if key is not None:
+            suggested["key"] = self._reference(key)
+        if name is not None:
+            suggested["name"] = self._reference(name)
+        suggested["images"] = [self._reference(at) for at in images[:MAX_SHOWN_COLUMNS]]
+        return suggested
 
     @property
     def likely_images(self) -> Sequence[int]:
