@@ -39,7 +39,7 @@ def test_page_goes_on_after_the_api_was_killed_and_its_host_resumed(
 ) -> None:
     host = shop.url.removeprefix("http://")
     service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
-    time.sleep(REFRESH_SECONDS)
+    time.sleep(REFRESH_SECONDS)  # until the worker has read the pause
     page = context.new_page()
     page.goto(f"/r/{service.accepted(catalogue(shop.url, 3))}")
     expect(page.get_by_text(f"{host} is paused by an operator")).to_be_visible()
@@ -85,7 +85,7 @@ def test_charts_show_what_waits_now_and_was_done(
 ) -> None:
     host = shop.url.removeprefix("http://")
     service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
-    time.sleep(REFRESH_SECONDS)
+    time.sleep(REFRESH_SECONDS)  # until the worker has read the pause
     service.accepted(catalogue(shop.url, 3))
 
     def waiting() -> int:

@@ -17,7 +17,7 @@ import psutil
 # Set in the environment of everything that the run starts, directly or indirectly.
 MARK = "TEST_RUN_OF_PROCESS"
 _LAST_SECONDS = 10.0
-# A supervisor that is still alive may start a server anew while others are killed.
+# A supervisor that is still alive may start a server again while others are killed.
 _ROUNDS = 5
 
 

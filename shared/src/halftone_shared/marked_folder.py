@@ -216,7 +216,7 @@ def _replace_by_link(root: int, source: str, target: str) -> None:
 
 
 def _link_into_folder(root: int, source: str, target: str) -> None:
-    # A symbolic link is not followed: its link is one too, which nobody may read.
+    # A symbolic link is not followed, so that the copy is one as well: no reader opens it.
     how: dict[str, Any] = {"src_dir_fd": root, "dst_dir_fd": root, "follow_symlinks": False}
     try:
         os.link(source, target, **how)
