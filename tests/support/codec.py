@@ -389,12 +389,19 @@ def refusal(data: bytes, limits: CodecLimits | None = None, **options: Any) -> I
 
 
 def is_explained(data: bytes, limits: CodecLimits, **options: Any) -> bool:
-    """Whether the image was compressed or refused. Any other exception passes through."""
+    """Whether the image was compressed, kept or refused. Any other exception passes through.
+
+    A compressed image is smaller than its source. A kept one is never larger: it has the same
+    number of bytes if only a wrong length in its head was corrected.
+    """
     try:
         result = compress_image(data, limits, **options)
     except ImageRefused:
         return True
-    return result.data is None or len(result.data) < len(data)
+    if result.data is None:
+        return True
+    is_kept = result.action is Action.KEPT_ORIGINAL
+    return len(result.data) < len(data) or (is_kept and len(result.data) == len(data))
 
 
 def exif_of(**tags: Any) -> Image.Exif:

@@ -353,6 +353,14 @@ def test_webp_that_says_more_than_its_length_is_compressed(how: Any, excess: int
     assert difference(opened(result.data or longer), opened(data)) < 8
 
 
+def test_webp_that_says_more_than_its_length_is_corrected_where_it_is_kept() -> None:
+    whole = encoded(colourful((24, 18)), "WEBP", quality=30)
+    head = struct.pack("<4sI", b"RIFF", len(whole) + 80)
+    result = compress_image(head + whole[8:], format=Format.AVIF)
+    assert result.action is Action.KEPT_ORIGINAL
+    assert result.data == whole
+
+
 # --- TIFF ---
 
 
