@@ -88,6 +88,9 @@ def page(context: BrowserContext, service: Service, shop: Origin) -> Iterator[Pa
         if message.type == "error" and not missing:
             errors.append(f"{message.text} {message.location['url']}")
 
+    # The test driver asks Chromium for file choosers when the first listener is added, and does not
+    # wait for the answer: on a busy machine a chooser that opens right after is never reported.
+    opened.on("filechooser", lambda _: None)
     opened.on("request", look)
     opened.on("console", hear)
     opened.on("pageerror", lambda error: errors.append(str(error)))
