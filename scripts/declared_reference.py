@@ -9,7 +9,7 @@ from pathlib import Path
 from halftone_api.errors import ProblemCode
 from halftone_api.output.report import REPORT_COLUMNS
 from halftone_shared.model.error_codes import ImageErrorCode
-from halftone_shared.model.options import IMAGE_OPTIONS, MAX_VARIANTS, default_of
+from halftone_shared.model.options import IMAGE_OPTIONS, MAX_VARIANTS, default_text
 from halftone_shared.presets import load_presets
 from scripts.markdown_lines import wrap
 
@@ -22,7 +22,7 @@ def options_page() -> str:
         (
             f"`{name}`",
             option.kind.expected,
-            _default(name),
+            default_text(name) or "none",
             _modes(name),
             option.meaning,
         )
@@ -113,17 +113,6 @@ def _page(title: str, source: str, lines: Iterable[str]) -> str:
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     cells = [header, tuple("---" for _ in header), *rows]
     return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells]
-
-
-def _default(name: str) -> str:
-    option, default = IMAGE_OPTIONS[name], default_of(name)
-    if default is None:
-        return "none"
-    shown = f"`{default}`"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    others = (f"`{value}` with `mode={mode}`" for mode, value in option.default_by_mode.items())
-    return ", ".join([shown, *others])
 
 
 def _modes(name: str) -> str:

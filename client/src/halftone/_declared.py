@@ -1226,14 +1226,15 @@ class UploadOptions(TypedDict, total=False):
     """How the image gets smaller: by the encoder's quality (`quality`), by smaller sides
     (`scale`), to a share of its bytes (`bytes`), or to a visible quality (`visual`)."""
     scale: float
-    """With `mode=scale`: the factor for both sides."""
+    """With `mode=scale`: the factor for both sides. Default: `0.5`."""
     ratio: float
-    """With `mode=bytes`: the output has at most this share of the input's bytes."""
+    """With `mode=bytes`: the output has at most this share of the input's bytes. Default: `0.5`."""
     target: int
     """With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few bytes as
-    possible. 70 is high quality, 90 is visually lossless."""
+    possible. 70 is high quality, 90 is visually lossless. Default: `70`."""
     quality: int
-    """The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes."""
+    """The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes. Default: `50`,
+    `80` with `mode=scale`."""
     format: Literal["keep", "jpeg", "png", "webp", "avif", "gif", "tiff"]
     """The output format. `keep`: the input's format, or JPEG if halftone cannot write it."""
     effort: Literal["fast", "balanced", "best"]
@@ -1286,9 +1287,9 @@ class UploadOptions(TypedDict, total=False):
         "northwest",
         "attention",
     ]
-    """Where the watermark is placed."""
+    """Where the watermark is placed. Default: `southeast`."""
     watermark_opacity: float
-    """The opacity of the watermark; 1 is opaque."""
+    """The opacity of the watermark; 1 is opaque. Default: `0.5`."""
     variants: Sequence[Mapping[str, Any]] | str
     """Further outputs of each image: a JSON array of objects with a `name` and image options. A
     variant takes over the request's other options, except those of size."""
@@ -1397,7 +1398,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "scale",
         True,
         "number",
-        description="With `mode=scale`: the factor for both sides.",
+        description="With `mode=scale`: the factor for both sides. Default: `0.5`.",
         minimum=0,
         maximum=1,
     ),
@@ -1405,7 +1406,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "ratio",
         True,
         "number",
-        description="With `mode=bytes`: the output has at most this share of the input's bytes.",
+        description=(
+            "With `mode=bytes`: the output has at most this share of the input's bytes. "
+            "Default: `0.5`."
+        ),
         minimum=0,
         maximum=1,
     ),
@@ -1415,7 +1419,8 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "integer",
         description=(
             "With `mode=visual`: the SSIMULACRA2 score that the output reaches, with as few"
-            " bytes as possible. 70 is high quality, 90 is visually lossless."
+            " bytes as possible. 70 is high quality, 90 is visually lossless. Default: "
+            "`70`."
         ),
         minimum=30,
         maximum=95,
@@ -1424,7 +1429,10 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "quality",
         True,
         "integer",
-        description="The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes.",
+        description=(
+            "The quality of the JPEG, WebP or AVIF encoder, and of PNG and GIF palettes. "
+            "Default: `50`, `80` with `mode=scale`."
+        ),
         minimum=1,
         maximum=95,
     ),
@@ -1556,7 +1564,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "watermark_position",
         True,
         "choice",
-        description="Where the watermark is placed.",
+        description="Where the watermark is placed. Default: `southeast`.",
         choices=(
             "center",
             "north",
@@ -1574,7 +1582,7 @@ UPLOAD_OPTIONS: tuple[UploadOption, ...] = (
         "watermark_opacity",
         True,
         "number",
-        description="The opacity of the watermark; 1 is opaque.",
+        description="The opacity of the watermark; 1 is opaque. Default: `0.5`.",
         minimum=0,
         maximum=1,
     ),

@@ -1,20 +1,26 @@
 """How a request is going."""
 
+from typing import NotRequired
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from halftone_api.endpoints.declaration import Answer, Tag, endpoint
-from halftone_api.endpoints.details import ProductsPage, products_page
+from halftone_api.endpoints.details import products_page
 from halftone_api.endpoints.etags import etag_matches, etag_of
 from halftone_api.endpoints.parameters import DEFAULT_LIMIT, REQUEST_ID, choice
 from halftone_api.endpoints.request_lookup import find_request
+from halftone_api.endpoints.views import Product
 from halftone_api.errors import ProblemCode
 from halftone_api.services import services
 from halftone_shared.model.status_object import StatusObject
 
 
-class StatusWithProducts(StatusObject, ProductsPage, total=False):
+class StatusWithProducts(StatusObject):
     """The status object; with `include=products` a page of products too."""
+
+    products: NotRequired[list[Product]]
+    next_cursor: NotRequired[str | None]
 
 
 INCLUDE = choice("include", ("products",), "Adds the first page of products.")

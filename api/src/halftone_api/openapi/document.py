@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document, made from the declared endpoints."""
 
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
+from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from halftone_api.endpoints import all_endpoints
@@ -46,9 +47,9 @@ _ENDED: JsonSchema = {
 class Problem(TypedDict):
     """An RFC 9457 problem."""
 
-    type: str
+    type: Annotated[str, WithJsonSchema({"type": "string", "format": "uri-reference"})]
     title: str
-    status: int
+    status: Annotated[int, Field(ge=400, le=599)]
     detail: str
     instance: str
     code: ProblemCode

@@ -10,7 +10,7 @@ from halftone_api.upload.layout import NATIVE
 from halftone_api.upload.profiles import PROFILES
 from halftone_api.upload.text_rows import ENCODINGS
 from halftone_shared.model.option_kinds import JsonSchema
-from halftone_shared.model.options import IMAGE_OPTIONS, default_of
+from halftone_shared.model.options import IMAGE_OPTIONS, default_of, default_text
 from halftone_shared.model.signing import MIN_SECRET_BYTES
 
 
@@ -124,9 +124,12 @@ def _described(field: FormField) -> JsonSchema:
 def _image_option(name: str) -> JsonSchema:
     """An image option as a form field.
 
-    The default is given only if sending it is never refused, because clients fill defaults in.
+    Clients fill in a `default`. Where sending it may be refused, the description has it instead.
     """
     option, default = IMAGE_OPTIONS[name], default_of(name)
-    if default is None or option.modes or option.needs:
+    if default is None:
         return option.schema
+    if option.modes or option.needs:
+        description = f"{option.meaning} Default: {default_text(name)}."
+        return option.schema | {"description": description}
     return option.schema | {"default": default}

@@ -413,6 +413,16 @@ def default_of(name: str, mode: Mode = Mode.QUALITY) -> Any:
     return None if is_unset else option.kind.write(default)
 
 
+def default_text(name: str) -> str | None:
+    """The default of an option for people, in Markdown: "`50`, `80` with `mode=scale`"."""
+    default = default_of(name)
+    if default is None:
+        return None
+    shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    by_mode = IMAGE_OPTIONS[name].default_by_mode.items()
+    return ", ".join([shown, *(f"`{value}` with `mode={mode}`" for mode, value in by_mode)])
+
+
 def parse_options(
     given: Mapping[str, Any], preset: Mapping[str, Any] | None = None
 ) -> ImageOptions:
