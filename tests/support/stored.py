@@ -34,11 +34,12 @@ def store_request(
     webhook_url: str | None = None,
     owner_id: UUID | None = None,
     urls: Sequence[str] | None = None,
+    url_of: Callable[[int, int], str] = lambda seq, at: f"http://127.0.0.1/{seq}-{at}.jpg",
     options: dict[str, Any] | None = None,
     fresh: bool = False,
 ) -> UUID:
     """Create a request with that many products of that many images each, or of these `urls`. Its
-    image key is its ID.
+    image key is its ID. `url_of` gives the URL at a product's `seq` and an image's position.
     """
     request_id = uuid4()
     request = NewRequest(
@@ -55,9 +56,7 @@ def store_request(
     )
     with transaction(engine) as connection, insert_request(connection, request) as writer:
         for seq in range(1, products + 1):
-            given = list(urls or ()) or [
-                f"http://127.0.0.1/{seq}-{at}.jpg" for at in range(1, images + 1)
-            ]
+            given = list(urls or ()) or [url_of(seq, at) for at in range(1, images + 1)]
             cells = [str(seq), f"SKU{seq}", ",".join(given)]
             writer.write(NewProduct(seq + 1, seq, f"SKU{seq}", cells, given))
     return request.id
