@@ -1,6 +1,7 @@
 /*
- * Mutates JPEGs and gives them to requantise_jpeg and ssimulacra2: harness ROUNDS SEED FILE...
- * Built with the sanitizers by run.py. Every result is freed; a crash or a report of theirs ends it.
+ * Mutates JPEGs and passes them to requantise_jpeg and ssimulacra2: harness ROUNDS SEED FILE...
+ * run.py builds it with sanitizers. A crash or a report of a sanitizer ends it. Every result is
+ * freed, so that leaks are found.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -36,7 +37,10 @@ static unsigned char *read_file(const char *path, size_t *bytes) {
   return data;
 }
 
-/* Overwrites, inserts, removes or repeats a few bytes, or cuts the end off; half of it near the headers. */
+/*
+ * Overwrites, inserts, removes or repeats a few bytes, or cuts off the end. Half of the changes are
+ * near the headers.
+ */
 static size_t mutate(unsigned char *data, size_t bytes, size_t room) {
   for (uint32_t changes = random_below(6); changes > 0 && bytes > 8; changes--) {
     uint32_t reach = random_below(2) && bytes > 700 ? 700 : (uint32_t)bytes;
@@ -102,7 +106,8 @@ int main(int count, char **arguments) {
     unsigned char *data = malloc(sizes[seed] + ROOM), *result = NULL;
     memcpy(data, seeds[seed], sizes[seed]);
     size_t bytes = mutate(data, sizes[seed], sizes[seed] + ROOM), result_bytes = 0;
-    data = realloc(data, bytes > 0 ? bytes : 1); /* reading beyond the end is reading beyond the block */
+    /* Exactly as large as the data, so that the sanitizer reports a read beyond its end. */
+    data = realloc(data, bytes > 0 ? bytes : 1);
     requantise_recipe recipe;
     choose(&recipe);
     size_t most = random_below(4) ? 1000000 : random_below(2000);
@@ -112,7 +117,7 @@ int main(int count, char **arguments) {
     outcomes[outcome]++;
     if (outcome == REQUANTISED)
       free(result);
-    if (bytes > 3 * 64) { /* any bytes are pixels */
+    if (bytes > 3 * 64) { /* the end of the data, taken as pixels */
       int width = 1 + (int)random_below(8 + 8 * random_below(2)), height = (int)(64 / width);
       if (height > 0)
         ssimulacra2(data, data + bytes - (size_t)(3 * width * height), width, height);

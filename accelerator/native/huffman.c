@@ -5,7 +5,7 @@
 
 #define SYMBOLS 256
 #define LONGEST_CODE 16
-/* Of 8-bit samples (T.81, F.1.2.1 and F.1.2.2). */
+/* The bits of the largest magnitudes with 8-bit samples (T.81, F.1.2.1 and F.1.2.2). */
 #define MAX_DETAIL_BITS 10
 #define MAX_MEAN_BITS 11
 
@@ -31,13 +31,19 @@ void count_plain_blocks(symbol_counts *means, symbol_counts *details, long block
   details->of[END_OF_BLOCK] += blocks;
 }
 
-/* A leaf of a tree that grows from its leaves. `count` is zero where another leaf stands for its tree. */
+/*
+ * A leaf of a tree that is built from its leaves. One leaf of each tree has the count of the whole
+ * tree; the count of the others is zero.
+ */
 typedef struct {
-  int symbol, depth, next; /* next: of the same tree, -1 at its end */
+  int symbol, depth, next; /* next: the next leaf of the same tree, -1 for the last */
   long count;
 } leaf;
 
-/* The rarest tree other than `other`, the last of several; -1 if no tree is left. */
+/*
+ * The tree with the lowest count, other than `other`; the last one if several have it. -1 if there
+ * is none.
+ */
 static int rarest(const leaf *leaves, int number, int other) {
   int found = -1;
   for (int k = 0; k < number; k++)
@@ -46,7 +52,7 @@ static int rarest(const leaf *leaves, int number, int other) {
   return found;
 }
 
-/* How deep each leaf is in Huffman's tree (T.81, figure K.1). */
+/* Compute the depth of each leaf in the Huffman tree (T.81, figure K.1). */
 static void measure(leaf *leaves, int number) {
   for (;;) {
     int one = rarest(leaves, number, -1), two = rarest(leaves, number, one);
@@ -64,8 +70,9 @@ static void measure(leaf *leaves, int number) {
 }
 
 /*
- * Limit codes to 16 bits: pairs of longer ones move up, beneath a shorter one (T.81, figure K.3). A shorter one
- * always exists: a tree whose 257 leaves were all deeper than 14 would not be full.
+ * Limit codes to 16 bits: of a pair of longer codes, one takes the place of their parent, and the
+ * other shares the place of a shorter code (T.81, figure K.3). A shorter code always exists: a tree
+ * whose 257 leaves were all deeper than 14 would not be full.
  */
 static void shorten(int codes[SYMBOLS + 1]) {
   for (int bits = SYMBOLS; bits > LONGEST_CODE; bits--) {
@@ -87,11 +94,14 @@ void choose_codes(JHUFF_TBL *table, const symbol_counts *counts) {
   for (int symbol = 0; symbol < SYMBOLS; symbol++)
     if (counts->of[symbol] > 0)
       leaves[number++] = (leaf){symbol, 0, -1, counts->of[symbol]};
-  /* The code of all ones is not allowed (T.81, C.2): this leaf, last of the rarest, takes it. */
+  /*
+   * The code of all ones is not allowed (T.81, C.2). This leaf, the last of those with the lowest
+   * count, takes it.
+   */
   leaves[number++] = (leaf){SYMBOLS, 0, -1, 1};
   measure(leaves, number);
 
-  int codes[SYMBOLS + 1] = {0}; /* by their bits */
+  int codes[SYMBOLS + 1] = {0}; /* how many codes have that many bits */
   for (int k = 0; k < number; k++)
     codes[leaves[k].depth]++;
   shorten(codes);

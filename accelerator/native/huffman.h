@@ -7,41 +7,48 @@
 
 #include <jpeglib.h>
 
-/* A symbol of a detail is the number of zeros before it, and of its own bits (ITU-T T.81, F.1.2). */
+/*
+ * A detail is an AC coefficient that is not zero. Its symbol has two halves: the number of zeros
+ * before it, and the number of bits of its magnitude (ITU-T T.81, F.1.2).
+ */
 #define END_OF_BLOCK 0x00
 #define SIXTEEN_ZEROS 0xf0
 
 /*
- * How often each symbol of a Huffman table will be written (ITU-T T.81, F.1.2). libjpeg can count too, but reads
- * every coefficient again for it: a third of all its work where most of them are zero.
+ * How often each symbol of a Huffman table will be written. libjpeg can count too, but it reads
+ * every coefficient once more to do so: a third of all its work if most coefficients are zero.
  */
 typedef struct {
   long of[256];
 } symbol_counts;
 
-/* Bits of a value's magnitude: 0 for 0, 1 for 1, 2 for 2 and 3. */
+/* The number of bits of a value's magnitude: 0 for 0, 1 for 1, 2 for 2 and 3. */
 static inline int bits_of(int value) {
   unsigned size = value < 0 ? 0u - (unsigned)value : (unsigned)value;
   return size == 0 ? 0 : 32 - __builtin_clz(size);
 }
 
 /*
- * Count one detail, `zeros` places after the one before it in its block. Returns 0 where baseline has no symbol
- * for it.
+ * Count one detail, which follows `zeros` zeros in its block. Returns 0 if a baseline JPEG has no
+ * symbol for it.
  */
 int count_detail(symbol_counts *counts, int zeros, int level);
 
-/* Count a block's mean by its difference from the one before it. Returns 0 where baseline has no symbol for it. */
+/*
+ * Count a block's mean (its DC coefficient) by its difference from the mean before it. Returns 0 if
+ * a baseline JPEG has no symbol for it.
+ */
 int count_mean(symbol_counts *counts, int difference);
 
-/* Count blocks whose mean is that of the one before, and that have no details. */
+/* Count blocks without details whose mean is that of the block before. */
 void count_plain_blocks(symbol_counts *means, symbol_counts *details, long blocks);
 
-/* The codes with which all that was counted takes the fewest bits. */
+/* Set the codes with which all counted symbols take the fewest bits. */
 void choose_codes(JHUFF_TBL *table, const symbol_counts *counts);
 
 /*
- * How many bits each symbol takes: its code, 16 bits if it has none, and the bits of its own that follow.
+ * How many bits each symbol takes: its code (16 bits if it has none) and the bits of the magnitude
+ * that follow it.
  */
 void read_lengths(const JHUFF_TBL *table, float lengths[256]);
 

@@ -10,25 +10,42 @@
 #include "huffman.h"
 #include "trellis.h"
 
-/* What libjpeg allocates beside the coefficients, with much room. */
+/*
+ * Words used here. A block's mean is its DC coefficient, its details are its 63 AC coefficients. A
+ * plain block has no detail other than zero. Luma is the first component; blue and red chroma
+ * follow.
+ */
+
+/* An upper bound of what libjpeg allocates in addition to the coefficients. */
 #define OTHER_MEMORY_BYTES (1 << 20)
 
-/* A block whose pixels are all higher by one level has a mean higher by 8; a block of 255s has 127 x 8. */
+/*
+ * One level more in all pixels of a block adds 8 to its mean. A block of 255s has the mean 127 x 8.
+ */
 #define PIXEL 8
 #define HIGHEST (127 * PIXEL)
 
-/* Ratios are fractions of 2^16. The last one below 1 rounds every value that a JPEG holds to itself. */
+/*
+ * Ratios are in units of 2^-16. SAME, the largest ratio below 1, leaves every value that a JPEG can
+ * hold unchanged after rounding.
+ */
 #define HALF 0x8000
 #define SAME 0xffff
 
-/* Where the loader can choose, loops over all coefficients are compiled for newer processors too. */
+/*
+ * Compiles loops over all coefficients a second time, for newer processors, where the dynamic
+ * loader can choose between the two.
+ */
 #if defined(__x86_64__) && defined(__GLIBC__)
 #define SEVERAL_TARGETS __attribute__((target_clones("avx2", "default")))
 #else
 #define SEVERAL_TARGETS
 #endif
 
-/* One call's state. libjpeg sees the first member and leaves by the second. */
+/*
+ * The state of one call. libjpeg gets a pointer to the first member; its error handler jumps out
+ * through the second.
+ */
 typedef struct {
   struct jpeg_error_mgr errors;
   jmp_buf left;
@@ -37,9 +54,9 @@ typedef struct {
   struct jpeg_compress_struct target;
   struct jpeg_destination_mgr destination;
   const requantise_recipe *recipe;
-  size_t blocks, plain_blocks; /* plain: without details */
+  size_t blocks, plain_blocks;
   symbol_counts means[2], details[2];
-  float lengths[2][256]; /* of the symbols of details, as the search assumes */
+  float lengths[2][256]; /* bits of each symbol of details, as the search assumes */
   unsigned char *buffer;
 } job;
 
@@ -52,7 +69,10 @@ static void leave(job *work, requantise_outcome outcome) {
 
 static void on_error(j_common_ptr codec) { leave(job_of(codec), NOT_POSSIBLE); }
 
-/* A warning means damage that libjpeg papers over. The caller's other decoder decides whether to accept it. */
+/*
+ * A warning means damage that libjpeg conceals. Refuse the file: the caller then uses its other
+ * decoder, which decides whether to accept it.
+ */
 static void on_message(j_common_ptr codec, int level) {
   if (level < 0)
     leave(job_of(codec), NOT_POSSIBLE);
@@ -60,7 +80,10 @@ static void on_message(j_common_ptr codec, int level) {
 
 static void say_nothing(j_common_ptr codec) { (void)codec; }
 
-/* A destination of our own, as long as the result may be: libjpeg's leaks when it is left by longjmp. */
+/*
+ * A destination of our own, as large as the result may be: libjpeg's memory destination leaks its
+ * buffer after a longjmp.
+ */
 static void begin_output(j_compress_ptr target) { (void)target; }
 static void end_output(j_compress_ptr target) { (void)target; }
 
@@ -69,7 +92,10 @@ static boolean buffer_is_full(j_compress_ptr target) {
   return FALSE;
 }
 
-/* Gray and 4:2:0, which encoders write at such qualities. Finer chroma would stay, and cost more than decoding saves. */
+/*
+ * Only gray and 4:2:0, which encoders write at the recipe's qualities. Chroma of a higher
+ * resolution would be kept, and its bytes cost more than the skipped decoding saves.
+ */
 static int is_handled(const struct jpeg_decompress_struct *source) {
   const jpeg_component_info *component = source->comp_info;
   if (source->data_precision != 8)
@@ -82,20 +108,21 @@ static int is_handled(const struct jpeg_decompress_struct *source) {
          component[2].h_samp_factor == 1 && component[2].v_samp_factor == 1;
 }
 
-static void read_header(job *work, const unsigned char *data, size_t data_bytes, size_t max_pixels) {
+static void read_header(
+    job *work, const unsigned char *data, size_t data_bytes, size_t max_pixels) {
   struct jpeg_decompress_struct *source = &work->source;
   jpeg_mem_src(source, data, (unsigned long)data_bytes);
   jpeg_read_header(source, TRUE);
   size_t width = source->image_width, height = source->image_height;
   if (!is_handled(source) || width * height > max_pixels)
     leave(work, NOT_POSSIBLE);
-  /* Blocks of 16 x 16 pixels, half as many values again for chroma, two bytes each. */
+  /* MCUs of 16 x 16 pixels; 1.5 values for each pixel (luma and chroma), of two bytes. */
   source->mem->max_memory_to_use = (long)((width + 15) * (height + 15) * 3 + OTHER_MEMORY_BYTES);
 }
 
 /*
- * Set a component's quantisers: the recipe's, or the source's where they are coarser. Returns the table's slot. Blue
- * and red share one if theirs are the same.
+ * Set a component's quantisers: the recipe's, or the source's where those are coarser. Returns the
+ * slot of their table. Blue and red chroma share a table if their quantisers are the same.
  */
 static int choose_quantisers(job *work, int number) {
   struct jpeg_compress_struct *target = &work->target;
@@ -105,7 +132,8 @@ static int choose_quantisers(job *work, int number) {
   UINT16 chosen[DCTSIZE2];
   for (int k = 0; k < DCTSIZE2; k++) {
     UINT16 asked = work->recipe->quantisers[number][k];
-    if (old->quantval[k] < 1 || old->quantval[k] > 255 || asked < 1 || asked > 255) /* baseline holds no more */
+    /* A baseline JPEG has quantisers from 1 to 255. */
+    if (old->quantval[k] < 1 || old->quantval[k] > 255 || asked < 1 || asked > 255)
       leave(work, NOT_POSSIBLE);
     chosen[k] = old->quantval[k] > asked ? old->quantval[k] : asked;
   }
@@ -119,17 +147,18 @@ static int choose_quantisers(job *work, int number) {
 }
 
 /*
- * A component: its blocks, how many of them an MCU has across and down, and how they are divided: by the source's
- * quantisers, the new ones, and their ratios, as floats and as fractions of 2^16.
+ * One component. `width` and `height` count its blocks, `across` and `down` its blocks in an MCU.
+ * `old` and `chosen` are the source's and the new quantisers; `ratio` is old / chosen, `fraction`
+ * the same in units of 2^-16.
  */
 typedef struct {
   jvirt_barray_ptr coefficients;
   JDIMENSION width, height, across, down;
   const UINT16 *old, *chosen;
   uint16_t fraction[DCTSIZE2];
-  uint16_t threshold; /* a remainder above this is rounded up */
+  uint16_t threshold; /* a remainder above this is rounded up, in units of 2^-16 */
   float ratio[DCTSIZE2], weight[DCTSIZE2], bit_price;
-  uint64_t *candidates; /* of one row of blocks */
+  uint64_t *candidates; /* for each block of a row: bit k is set if detail k may stay */
   int last_mean;
   symbol_counts *means, *details;
   const float *lengths;
@@ -143,7 +172,7 @@ static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
   const jpeg_component_info *source = &work->source.comp_info[number];
   jpeg_component_info *target = &work->target.comp_info[number];
   const requantise_recipe *recipe = work->recipe;
-  /* Each block of a single component is an MCU (T.81, A.2.2). */
+  /* If there is only one component, each block is an MCU (T.81, A.2.2). */
   int is_alone = work->source.num_components == 1;
   target->quant_tbl_no = choose_quantisers(work, number);
   plane it = {
@@ -154,7 +183,10 @@ static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
       .down = is_alone ? 1 : (JDIMENSION)source->v_samp_factor,
       .old = source->quant_table->quantval,
       .chosen = work->target.quant_tbl_ptrs[target->quant_tbl_no]->quantval,
-      .threshold = (uint16_t)(HALF + recipe->dead_zone * 2 * HALF), /* SAME rounds up with any up to 0.45 */
+      /*
+       * With a dead zone of at most 0.45, values multiplied by SAME still round up to themselves.
+       */
+      .threshold = (uint16_t)(HALF + recipe->dead_zone * 2 * HALF),
       .bit_price = recipe->bit_price[number > 0],
       .candidates = allocate(work, source->width_in_blocks * sizeof(uint64_t)),
       .means = &work->means[target->dc_tbl_no],
@@ -166,18 +198,21 @@ static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
     int stays = it.old[k] == it.chosen[k];
     it.fraction[k] = stays ? SAME : (uint16_t)(((uint32_t)it.old[k] << 16) / it.chosen[k]);
     it.ratio[k] = (float)it.old[k] / (float)it.chosen[k];
-    /* Errors count by the steps that were asked for, which may be finer. */
+    /* Errors are measured in the recipe's steps, which may be finer than the chosen ones. */
     float coarser = (float)it.chosen[k] / (float)recipe->quantisers[number][k];
     it.weight[k] = coarser * coarser;
     all_stay &= stays;
   }
-  /* A result that is requantised again by the same recipe loses nothing more. */
+  /* Requantising a result again with the same recipe must not lose anything more. */
   if (all_stay)
     it.bit_price = 0;
   return it;
 }
 
-/* Bytes of 0 or 1 as bits. One multiplication moves the bits of eight of them side by side, to its top byte. */
+/*
+ * Pack bytes that are 0 or 1 into bits. One multiplication gathers the bits of eight bytes in the
+ * top byte of the product.
+ */
 static uint64_t as_bits(const uint8_t flags[DCTSIZE2]) {
   uint64_t bits = 0;
   for (int k = 0; k < DCTSIZE2; k += 8) {
@@ -189,28 +224,35 @@ static uint64_t as_bits(const uint8_t flags[DCTSIZE2]) {
   return bits;
 }
 
-/* For each block of a row, which coefficients are not zero when they are divided: bit k for block[k]. */
+/* For each block of a row, find the coefficients that do not round to zero: bit k for block[k]. */
 SEVERAL_TARGETS
 static void find_candidates(
-    JBLOCKROW row, size_t blocks, const uint16_t fraction[DCTSIZE2], uint16_t threshold, uint64_t *candidates) {
+    JBLOCKROW row, size_t blocks, const uint16_t fraction[DCTSIZE2], uint16_t threshold,
+    uint64_t *candidates) {
   for (size_t x = 0; x < blocks; x++) {
     JCOEFPTR value = row[x];
     uint8_t flags[DCTSIZE2];
     for (int k = 0; k < DCTSIZE2; k++) {
       int16_t sign = (int16_t)(value[k] >> 15);
       uint16_t size = (uint16_t)((value[k] ^ sign) - sign);
-      /* The product's halves apart: compilers turn 16-bit multiplications into vector instructions. */
-      uint16_t high = (uint16_t)((uint32_t)size * fraction[k] >> 16), low = (uint16_t)((uint32_t)size * fraction[k]);
+      /*
+       * Both halves of the product: compilers have vector instructions for 16-bit multiplications.
+       */
+      uint16_t high = (uint16_t)((uint32_t)size * fraction[k] >> 16);
+      uint16_t low = (uint16_t)((uint32_t)size * fraction[k]);
       flags[k] = (uint16_t)(high + (low > threshold)) != 0;
     }
     candidates[x] = as_bits(flags);
   }
 }
 
-/* Divide each detail of a row's blocks, rounded with the dead zone, and find which are not zero then. */
+/*
+ * Divide the details of a row's blocks, round with the dead zone, and find those that are not zero.
+ */
 SEVERAL_TARGETS
 static void divide_details(
-    JBLOCKROW row, size_t blocks, const uint16_t fraction[DCTSIZE2], uint16_t threshold, uint64_t *candidates) {
+    JBLOCKROW row, size_t blocks, const uint16_t fraction[DCTSIZE2], uint16_t threshold,
+    uint64_t *candidates) {
   for (size_t x = 0; x < blocks; x++) {
     JCOEFPTR value = row[x];
     JCOEF mean = value[0];
@@ -218,7 +260,8 @@ static void divide_details(
     for (int k = 0; k < DCTSIZE2; k++) {
       int16_t sign = (int16_t)(value[k] >> 15);
       uint16_t size = (uint16_t)((value[k] ^ sign) - sign);
-      uint16_t high = (uint16_t)((uint32_t)size * fraction[k] >> 16), low = (uint16_t)((uint32_t)size * fraction[k]);
+      uint16_t high = (uint16_t)((uint32_t)size * fraction[k] >> 16);
+      uint16_t low = (uint16_t)((uint32_t)size * fraction[k]);
       uint16_t scaled = (uint16_t)(high + (low > threshold));
       value[k] = (JCOEF)((scaled ^ sign) - sign);
       flags[k] = scaled != 0;
@@ -228,9 +271,13 @@ static void divide_details(
   }
 }
 
-/* The variance of each block of a row, in squared levels x 64. Larger values than an image has are cut. */
+/*
+ * The variance of each block of a row, in squared levels x 64. Coefficients beyond those that 8-bit
+ * pixels give are clipped.
+ */
 SEVERAL_TARGETS
-static void measure_activity(JBLOCKROW row, size_t blocks, const UINT16 old[DCTSIZE2], uint32_t *activity) {
+static void measure_activity(
+    JBLOCKROW row, size_t blocks, const UINT16 old[DCTSIZE2], uint32_t *activity) {
   for (size_t x = 0; x < blocks; x++) {
     JCOEFPTR value = row[x];
     uint32_t sum = 0;
@@ -244,7 +291,7 @@ static void measure_activity(JBLOCKROW row, size_t blocks, const UINT16 old[DCTS
   }
 }
 
-/* Quarters of an octave of an activity: 0 for 0, 4 for 1, and then 4 for each time it doubles. */
+/* An activity in quarters of an octave: 0 for 0, 4 for 1, and 4 more each time it doubles. */
 static int octave_quarters(uint32_t activity) {
   if (activity == 0)
     return 0;
@@ -253,7 +300,10 @@ static int octave_quarters(uint32_t activity) {
   return 4 * (octave + 1) + (int)fraction;
 }
 
-/* Divide a block's mean. A block that shows as 255 stays 255: shops check that a ground is pure white. */
+/*
+ * Divide a block's mean. A block that is shown as 255 stays 255, because marketplaces check that a
+ * background is pure white.
+ */
 static void divide_mean(JBLOCK block, const plane *by) {
   int mean = block[0] * by->old[0], half = by->chosen[0] / 2;
   if (mean >= HIGHEST - PIXEL / 2)
@@ -262,7 +312,8 @@ static void divide_mean(JBLOCK block, const plane *by) {
 }
 
 static JBLOCKARRAY rows_of(job *work, const plane *of, JDIMENSION y, JDIMENSION rows) {
-  return work->source.mem->access_virt_barray((j_common_ptr)&work->source, of->coefficients, y, rows, TRUE);
+  return work->source.mem->access_virt_barray(
+      (j_common_ptr)&work->source, of->coefficients, y, rows, TRUE);
 }
 
 static void count_block(job *work, symbol_counts *counts, const block_levels *chosen) {
@@ -283,7 +334,7 @@ static void write_block(JBLOCK block, const block_levels *chosen) {
     block[COEFFICIENT[chosen->turns[at]]] = chosen->levels[at];
 }
 
-/* Which details are not zero, as they are now. */
+/* List the details of a block that has been divided, given which are not zero. */
 static void list_levels(const JBLOCK block, uint64_t nonzero, block_levels *chosen) {
   uint64_t turns = 0;
   for (nonzero &= ~(uint64_t)1; nonzero != 0; nonzero &= nonzero - 1)
@@ -296,8 +347,12 @@ static void list_levels(const JBLOCK block, uint64_t nonzero, block_levels *chos
   }
 }
 
-/* Choose and count the details of a row of blocks; masking[x] is a factor of the bit price. Writes them if asked. */
-static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking, int is_written) {
+/*
+ * Choose and count the details of a row of blocks, and write them if `is_written`. masking[x] is
+ * the factor of the bit price for block x.
+ */
+static void choose_row(
+    job *work, plane *of, JBLOCKROW row, const float *masking, int is_written) {
   block_levels chosen;
   if (of->bit_price == 0) {
     if (!is_written)
@@ -312,14 +367,15 @@ static void choose_row(job *work, plane *of, JBLOCKROW row, const float *masking
   find_candidates(row, of->width, of->fraction, of->threshold, of->candidates);
   for (JDIMENSION x = 0; x < of->width; x++) {
     search_levels(
-        row[x], of->candidates[x], of->ratio, of->weight, of->bit_price * masking[x], of->lengths, &chosen);
+        row[x], of->candidates[x], of->ratio, of->weight, of->bit_price * masking[x], of->lengths,
+        &chosen);
     count_block(work, of->details, &chosen);
     if (is_written)
       write_block(row[x], &chosen);
   }
 }
 
-/* Divide and count the means of a row of MCUs, in the order in which they are written. */
+/* Divide and count the means of a row of MCUs, in the order in which a scan writes them. */
 static void divide_means(job *work, plane *of, JBLOCKARRAY rows, JDIMENSION number) {
   for (JDIMENSION left = 0; left < of->width; left += of->across) {
     JDIMENSION right = left + of->across < of->width ? left + of->across : of->width;
@@ -334,19 +390,23 @@ static void divide_means(job *work, plane *of, JBLOCKARRAY rows, JDIMENSION numb
   }
 }
 
-/* Where the last MCUs across or down are not full, libjpeg fills them up with plain blocks like the one before. */
+/*
+ * Count the blocks with which libjpeg fills up the last MCUs of a row and the last row: plain
+ * blocks with the mean of the block before.
+ */
 static void count_fillers(plane *of) {
-  JDIMENSION across = (of->width + of->across - 1) / of->across, down = (of->height + of->down - 1) / of->down;
+  JDIMENSION across = (of->width + of->across - 1) / of->across;
+  JDIMENSION down = (of->height + of->down - 1) / of->down;
   long all = (long)across * of->across * down * of->down;
   count_plain_blocks(of->means, of->details, all - (long)of->width * of->height);
 }
 
-/* The components, and room for what is known of one row of MCUs. */
+/* The components, and buffers for one row of MCUs. */
 typedef struct {
   int number;
   plane planes[3];
   uint32_t *activity;
-  float *masking[2]; /* factors of the bit price: of up to two rows of luma's blocks */
+  float *masking[2]; /* factors of the bit price, for up to two rows of luma blocks */
   float *chroma_masking;
 } image_planes;
 
@@ -362,8 +422,12 @@ static image_planes open_planes(job *work, jvirt_barray_ptr *coefficients) {
   return image;
 }
 
-/* Busy blocks hide errors, so bits cost more there. Chroma takes the mean of the luma that it colours. */
-static void measure_masking(job *work, image_planes *image, JBLOCKARRAY rows, JDIMENSION number) {
+/*
+ * Busy blocks hide errors, so a bit may cost more error there. The factor of a chroma block is the
+ * mean of those of the luma blocks that it covers.
+ */
+static void measure_masking(
+    job *work, image_planes *image, JBLOCKARRAY rows, JDIMENSION number) {
   const plane *luma = &image->planes[0];
   for (JDIMENSION y = 0; y < number; y++) {
     measure_activity(rows[y], luma->width, luma->old, image->activity);
@@ -380,7 +444,7 @@ static void measure_masking(job *work, image_planes *image, JBLOCKARRAY rows, JD
   }
 }
 
-/* One row of MCUs, whose first row of luma is y. */
+/* Requantise one row of MCUs. y: its first row of luma blocks. `is_written` 0: only count. */
 static void choose_details(job *work, image_planes *image, JDIMENSION y, int is_written) {
   plane *luma = &image->planes[0];
   JDIMENSION rows = y + luma->down <= luma->height ? luma->down : luma->height - y;
@@ -400,7 +464,7 @@ static void choose_details(job *work, image_planes *image, JDIMENSION y, int is_
   }
 }
 
-/* Count the symbols of some rows, for the code lengths that the search then assumes. */
+/* Count the symbols of every n-th row, to get the code lengths that the search assumes. */
 static void sample_codes(job *work, image_planes *image) {
   const plane *luma = &image->planes[0];
   JDIMENSION step = luma->down * (JDIMENSION)work->recipe->sampled_rows;
@@ -434,16 +498,19 @@ static void requantise_blocks(job *work, jvirt_barray_ptr *coefficients) {
 }
 
 /*
- * Means first, then luma's two lowest details, its others, and each chroma: five scans with tables of their own, where
- * libjpeg makes ten. Runs of blocks without details take few bits in them.
+ * Five progressive scans, each with its own Huffman tables: all means, the two lowest details of
+ * luma, its other details, blue chroma, red chroma. libjpeg's own script has ten scans. Progressive
+ * scans write runs of plain blocks in few bits.
  */
 static const jpeg_scan_info COLOUR_SCANS[] = {
     {3, {0, 1, 2}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0},  {1, {0}, 3, 63, 0, 0},
     {1, {1}, 1, 63, 0, 0},      {1, {2}, 1, 63, 0, 0},
 };
-static const jpeg_scan_info GRAY_SCANS[] = {{1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0}, {1, {0}, 3, 63, 0, 0}};
+static const jpeg_scan_info GRAY_SCANS[] = {
+    {1, {0}, 0, 0, 0, 0}, {1, {0}, 1, 2, 0, 0}, {1, {0}, 3, 63, 0, 0},
+};
 
-/* Whether several scans are asked for, and blocks without details are so many that they save bytes. */
+/* Whether the recipe allows progressive scans, and there are enough plain blocks to save bytes. */
 static int pays_progressive(const job *work) {
   const requantise_recipe *recipe = work->recipe;
   size_t pixels = (size_t)work->source.image_width * work->source.image_height;
@@ -455,7 +522,8 @@ static int pays_progressive(const job *work) {
 static void set_scans(struct jpeg_compress_struct *target) {
   int has_colour = target->num_components > 1;
   target->scan_info = has_colour ? COLOUR_SCANS : GRAY_SCANS;
-  target->num_scans = (int)(has_colour ? sizeof COLOUR_SCANS : sizeof GRAY_SCANS) / (int)sizeof(jpeg_scan_info);
+  target->num_scans = (int)(has_colour ? sizeof COLOUR_SCANS : sizeof GRAY_SCANS) /
+                      (int)sizeof(jpeg_scan_info);
 }
 
 static void set_target(job *work, size_t buffer_bytes) {
@@ -472,7 +540,10 @@ static void set_target(job *work, size_t buffer_bytes) {
   work->destination.free_in_buffer = buffer_bytes;
 }
 
-/* Any call of libjpeg's may leave this function. The caller owns the job, which stays valid. */
+/*
+ * Any call of libjpeg may end this function by a longjmp. The job belongs to the caller and stays
+ * valid.
+ */
 static void attempt(
     job *work, const unsigned char *data, size_t data_bytes, size_t max_pixels, size_t buffer_bytes,
     const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes) {
@@ -496,9 +567,9 @@ static void attempt(
 }
 
 requantise_outcome requantise_jpeg(
-    const unsigned char *data, size_t data_bytes, const requantise_recipe *recipe, size_t max_pixels, size_t max_bytes,
-    const unsigned char *icc, size_t icc_bytes, const unsigned char *exif, size_t exif_bytes,
-    unsigned char **result, size_t *result_bytes) {
+    const unsigned char *data, size_t data_bytes, const requantise_recipe *recipe,
+    size_t max_pixels, size_t max_bytes, const unsigned char *icc, size_t icc_bytes,
+    const unsigned char *exif, size_t exif_bytes, unsigned char **result, size_t *result_bytes) {
   job work;
   memset(&work, 0, sizeof work);
   work.source.err = work.target.err = jpeg_std_error(&work.errors);
@@ -507,7 +578,7 @@ requantise_outcome requantise_jpeg(
   work.errors.output_message = say_nothing;
   work.outcome = NOT_POSSIBLE;
   work.recipe = recipe;
-  /* One byte more than may be used: libjpeg flushes a buffer as soon as it is full. */
+  /* One byte more than the result may have: libjpeg flushes a buffer as soon as it is full. */
   size_t buffer_bytes = max_bytes + 1;
   if (buffer_bytes == 0 || (work.buffer = malloc(buffer_bytes)) == NULL)
     return NOT_POSSIBLE;
@@ -518,7 +589,7 @@ requantise_outcome requantise_jpeg(
   } else {
     free(work.buffer);
   }
-  /* Safe for what was never created: it is zero. */
+  /* Safe for codecs that were never created, because they are zero. */
   jpeg_destroy_compress(&work.target);
   jpeg_destroy_decompress(&work.source);
   return work.outcome;

@@ -1,7 +1,8 @@
 /*
- * SSIMULACRA 2.1 after its description and constants in libjxl (tools/ssimulacra2, Copyright (c) Jon Sneyers,
- * Cloudinary, and the JPEG XL Project Authors; BSD-3-Clause). It weighs three errors, at six scales and in three
- * channels of the XYB colour space: structural dissimilarity, edges that were not there, and edges that got lost.
+ * SSIMULACRA 2.1, by its description and with its constants in libjxl (tools/ssimulacra2, Copyright
+ * (c) Jon Sneyers, Cloudinary, and the JPEG XL Project Authors; BSD-3-Clause). It weighs three
+ * kinds of error, at six scales and in the three channels of the XYB colour space: structural
+ * dissimilarity, new edges, and lost edges.
  */
 #include "score.h"
 
@@ -14,7 +15,10 @@
 #define SMALLEST_SIDE 8
 /* The Gaussian window's standard deviation is 1.5 pixels. */
 #define RADIUS 5
-/* Sums are kept in so many parts, which compilers turn into vectors without changing the result. */
+/*
+ * Sums are kept in this many parts. Compilers can use vector instructions for them without changing
+ * the result.
+ */
 #define LANES 8
 #define FAILED -1000.0
 
@@ -24,7 +28,9 @@
 #define SEVERAL_TARGETS
 #endif
 
-/* By channel, scale, norm (mean, fourth power) and error (dissimilarity, new edges, lost edges). */
+/*
+ * By channel, scale, norm (the mean, the 4-norm) and error (dissimilarity, new edges, lost edges).
+ */
 static const double WEIGHTS[CHANNELS][SCALES][2][3] = {
     {
         {{0, 0.0007376606707406586, 0},
@@ -75,7 +81,9 @@ typedef struct {
   size_t pixels;
 } extent;
 
-/* Planes of one size: the two images in linear light and in XYB, and what is derived from one channel. */
+/*
+ * Planes of one size: both images in linear light and in XYB, and what is computed of one channel.
+ */
 typedef struct {
   float *linear[2], *xyb[2];
   float *product, *halfway;
@@ -102,7 +110,10 @@ static void to_linear(const uint8_t *pixels, size_t count, float *linear) {
       linear[(size_t)channel * count + at] = levels[pixels[CHANNELS * at + (size_t)channel]];
 }
 
-/* Newton's method from a guess by the exponent: three steps are as exact as a float. */
+/*
+ * Newton's method. The first guess divides the exponent by 3; three steps then reach the precision
+ * of a float.
+ */
 static inline float cube_root(float value) {
   union {
     float real;
@@ -153,37 +164,48 @@ static int mirrored(int at, int length) {
   return at;
 }
 
-/* Gaussian, in two passes. Beyond the left and right edges all is zero; above and below the image is mirrored. */
+/*
+ * A Gaussian blur in two passes. Beyond the left and right edges, pixels count as zero; beyond the
+ * upper and lower edges, the image is mirrored.
+ */
 static void blur(const float *from, extent size, float *padded, float *halfway, float *to) {
   const float *taps[2 * RADIUS + 1];
   memset(padded, 0, (size_t)(size.width + 2 * RADIUS) * sizeof(float));
   for (int tap = 0; tap <= 2 * RADIUS; tap++)
     taps[tap] = padded + tap;
   for (int y = 0; y < size.height; y++) {
-    memcpy(padded + RADIUS, from + (size_t)y * (size_t)size.width, (size_t)size.width * sizeof(float));
+    memcpy(
+        padded + RADIUS, from + (size_t)y * (size_t)size.width,
+        (size_t)size.width * sizeof(float));
     weigh(taps, size.width, halfway + (size_t)y * (size_t)size.width);
   }
   for (int y = 0; y < size.height; y++) {
     for (int tap = 0; tap <= 2 * RADIUS; tap++)
-      taps[tap] = halfway + (size_t)mirrored(y + tap - RADIUS, size.height) * (size_t)size.width;
+      taps[tap] =
+          halfway + (size_t)mirrored(y + tap - RADIUS, size.height) * (size_t)size.width;
     weigh(taps, size.width, to + (size_t)y * (size_t)size.width);
   }
 }
 
 static inline float positive(float value) { return value > 0 ? value : 0; }
 
-/* Sums of the three errors and of their fourth powers over one row, by lanes. */
+/* Add the three errors and their fourth powers over one row to the sums, by lanes. */
 SEVERAL_TARGETS
-static void add_row(const planes *p, const float *one, const float *other, size_t from, int width, float sums[6][LANES]) {
+static void add_row(
+    const planes *p, const float *one, const float *other, size_t from, int width,
+    float sums[6][LANES]) {
   for (int start = 0; start < width; start += LANES) {
     int lanes = width - start < LANES ? width - start : LANES;
     for (int lane = 0; lane < lanes; lane++) {
       size_t at = from + (size_t)(start + lane);
       float mean1 = p->mean[0][at], mean2 = p->mean[1][at], apart = mean1 - mean2;
       float structure = 2 * (p->cross[at] - mean1 * mean2) + 0.0009f;
-      float spread = (p->square[0][at] - mean1 * mean1) + (p->square[1][at] - mean2 * mean2) + 0.0009f;
+      float spread =
+          (p->square[0][at] - mean1 * mean1) + (p->square[1][at] - mean2 * mean2) + 0.0009f;
       float edges = (1 + fabsf(other[at] - mean2)) / (1 + fabsf(one[at] - mean1)) - 1;
-      float errors[3] = {positive(1 - (1 - apart * apart) * structure / spread), positive(edges), positive(-edges)};
+      float errors[3] = {
+          positive(1 - (1 - apart * apart) * structure / spread), positive(edges), positive(-edges),
+      };
       for (int error = 0; error < 3; error++) {
         float squared = errors[error] * errors[error];
         sums[2 * error][lane] += errors[error];
@@ -195,7 +217,8 @@ static void add_row(const planes *p, const float *one, const float *other, size_
 
 /* The weighted errors of one channel at one scale. */
 static double errors_of(const planes *p, int channel, extent size, const double weights[2][3]) {
-  const float *one = p->xyb[0] + (size_t)channel * size.pixels, *other = p->xyb[1] + (size_t)channel * size.pixels;
+  const float *one = p->xyb[0] + (size_t)channel * size.pixels;
+  const float *other = p->xyb[1] + (size_t)channel * size.pixels;
   double sums[6] = {0};
   for (int y = 0; y < size.height; y++) {
     float row[6][LANES] = {{0}};
@@ -213,7 +236,9 @@ static double errors_of(const planes *p, int channel, extent size, const double 
 }
 
 static void blur_channel(planes *p, int channel, extent size, float *padded) {
-  const float *images[2] = {p->xyb[0] + (size_t)channel * size.pixels, p->xyb[1] + (size_t)channel * size.pixels};
+  const float *images[2] = {
+      p->xyb[0] + (size_t)channel * size.pixels, p->xyb[1] + (size_t)channel * size.pixels,
+  };
   for (int image = 0; image < 2; image++) {
     blur(images[image], size, padded, p->halfway, p->mean[image]);
     multiply(images[image], images[image], size.pixels, p->product);
@@ -223,7 +248,10 @@ static void blur_channel(planes *p, int channel, extent size, float *padded) {
   blur(p->product, size, padded, p->halfway, p->cross);
 }
 
-/* Both sides halved, rounded up, each channel in place: means of two by two pixels. */
+/*
+ * Halve both sides, rounded up, of each channel in place: each pixel is the mean of two by two
+ * pixels.
+ */
 static void halve(float *linear, extent from, extent to) {
   for (int channel = 0; channel < CHANNELS; channel++) {
     const float *source = linear + (size_t)channel * from.pixels;

@@ -5,11 +5,12 @@
 #include "huffman.h"
 
 /*
- * A detail's predecessor is sought among so many candidates before it, and none. Longer gaps of candidates that
- * all become zero are rare; the limit bounds the time of noise (64 candidates a block).
+ * The detail kept before a candidate is one of this many candidates before it, or none. Longer
+ * gaps, in which all candidates become zero, are rare. The limit bounds the time that a block of
+ * noise takes, which has up to 63 candidates.
  */
 #define MAX_LOOK_BACK 4
-/* More than any block costs. */
+/* More than the cost of any block. */
 #define HUGE_COST 1e30f
 
 const uint8_t TURN[DCTSIZE2] = {
@@ -34,7 +35,7 @@ const uint8_t COEFFICIENT[DCTSIZE2] = {
     53, 60, 61, 54, 47, 55, 62, 63,
 };
 
-/* Candidates of a block in the order in which they are written; sizes are in steps of the new quantiser. */
+/* The candidates of a block in zigzag order. size: the magnitude in steps of the new quantiser. */
 typedef struct {
   int number;
   int turn[DCTSIZE2];
@@ -42,7 +43,8 @@ typedef struct {
 } candidate_list;
 
 static void list_candidates(
-    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], candidate_list *list) {
+    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2],
+    candidate_list *list) {
   uint64_t turns = 0;
   for (candidates &= ~(uint64_t)1; candidates != 0; candidates &= candidates - 1)
     turns |= (uint64_t)1 << TURN[__builtin_ctzll(candidates)];
@@ -55,7 +57,7 @@ static void list_candidates(
   list->number = number;
 }
 
-/* The nearest level; an exact half goes towards zero. A candidate's is 1 or more. */
+/* The nearest level of a candidate, at least 1. An exact half is rounded towards zero. */
 static int nearest(float size) {
   int level = (int)size;
   level += size - (float)level > 0.5f;
@@ -68,8 +70,8 @@ static void keep(block_levels *chosen, int at, const JCOEF block[DCTSIZE2], int 
 }
 
 void search_levels(
-    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2], const float weight[DCTSIZE2],
-    float bit_price, const float lengths[256], block_levels *chosen) {
+    const JCOEF block[DCTSIZE2], uint64_t candidates, const float ratio[DCTSIZE2],
+    const float weight[DCTSIZE2], float bit_price, const float lengths[256], block_levels *chosen) {
   candidate_list list;
   list_candidates(block, candidates, ratio, &list);
   int number = list.number;
@@ -77,8 +79,9 @@ void search_levels(
   if (number == 0)
     return;
   /*
-   * Node n is "candidate n - 1 is the last one kept", node 0 "none is kept". Costs are in bits. start[n]: the cost of
-   * the cheapest way there, less zeroed[n]: the errors of candidates 0 to n - 1 if all of them become zero.
+   * Node n means that candidate n - 1 is the last one kept; node 0 means that none is. Costs are in
+   * bits. zeroed[n]: the error if candidates 0 to n - 1 all become zero. start[n]: the cost of the
+   * cheapest way to node n, minus zeroed[n].
    */
   float start[DCTSIZE2], zeroed[DCTSIZE2], bits_of_error = 1 / bit_price;
   int before[DCTSIZE2], level[DCTSIZE2], turn[DCTSIZE2];
@@ -113,7 +116,7 @@ void search_levels(
     zeroed[n] = zeroed[n - 1] + worth * size * size;
     start[n] = least + zeroed[n - 1] - zeroed[n];
   }
-  /* All costs have zeroed[number] in common. */
+  /* zeroed[number] is part of every total and so left out. */
   float least = lengths[END_OF_BLOCK];
   int last = 0;
   for (int n = 1; n <= number; n++) {
