@@ -234,12 +234,12 @@ def test_images_are_stored_side_by_side_where_the_store_is_far_away(
     monkeypatch.setattr(ImageStore, "is_remote", True)
     together = threading.Barrier(4)
 
-    def store(image: int) -> tuple[int, str]:
+    def store(images: Sequence[int]) -> list[tuple[int, str]]:
         together.wait(5)  # no call ends before all four have begun
-        return image, structlog.contextvars.get_contextvars()["request_id"]
+        return [(n, structlog.contextvars.get_contextvars()["request_id"]) for n in images]
 
     with structlog.contextvars.bound_contextvars(request_id="that of the log lines"):
-        assert list(runtime.for_each(store, [1, 2, 3, 4])) == [
+        assert list(runtime.in_parts(store, [1, 2, 3, 4])) == [
             (n, "that of the log lines") for n in (1, 2, 3, 4)
         ]
 

@@ -18,6 +18,7 @@ from obstore.store import MemoryStore
 
 from halftone_shared import storage
 from halftone_shared.errors import BadSettings, ImageNotStored, StorageUnavailable
+from halftone_shared.marked_folder import FILES_AT_ONCE
 from halftone_shared.model.image_names import image_name, image_token, storage_folder, storage_path
 from halftone_shared.storage import ImageStore
 from tests.support.bucket import Bucket, running_bucket
@@ -70,6 +71,54 @@ def test_image_that_the_disk_does_not_take_is_not_stored(
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StorageUnavailable, match="could not be stored"):
         ImageStore(tmp_path.as_uri()).put(NAME, b"image")
+
+
+def _many(count: int) -> list[tuple[str, bytes | bytearray]]:
+    return [(image_name(REQUEST_ID, 1, n, "jpg"), b"image %d" % n) for n in range(1, count + 1)]
+
+
+def test_images_stored_together_are_all_on_the_disk_with_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, synced = _many(2 * FILES_AT_ONCE + 1), []
+    paths = {name: tmp_path / storage_path(name) for name, _ in files}
+
+    def fsync(file: int) -> None:
+        there = [path for path in paths.values() if path.exists()]
+        synced.extend(path for path in there if os.path.samestat(os.fstat(file), path.stat()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert ImageStore(tmp_path.as_uri()).put_all(files) == [None] * len(files)
+    assert synced == list(paths.values())
+    assert [path.read_bytes() for path in synced] == [data for _, data in files]
+
+
+def test_image_that_fails_leaves_those_stored_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, sync, opened = _many(3), os.fsync, len(list(Path("/dev/fd").iterdir()))
+    broken = tmp_path / storage_path(files[1][0])
+    (tmp_path / storage_path(files[2][0])).mkdir(parents=True)
+
+    def fsync(file: int) -> None:
+        if os.path.samestat(os.fstat(file), broken.stat()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    stored, not_on_disk, without_name = ImageStore(tmp_path.as_uri()).put_all(files)
+    assert stored is None
+    assert os.strerror(errno.EIO) in str(not_on_disk)
+    assert "could not be stored" in str(without_name)
+    assert len(list(Path("/dev/fd").iterdir())) == opened
+
+
+def test_images_of_a_volume_that_is_unmounted_are_all_refused(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path.as_uri())
+    store.expect_marker("marker")
+    failures = store.put_all(_many(2))
+    assert ["volume mounted" in str(failure) for failure in failures] == [True, True]
+    assert _files(tmp_path) == []
 
 
 def test_folder_that_cannot_be_made_is_an_unavailable_storage(tmp_path: Path) -> None:

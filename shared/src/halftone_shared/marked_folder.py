@@ -8,7 +8,7 @@ unmounted, not even if that happens in the middle of a call.
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,10 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _MARKER_BYTES = 1024
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
+# A file's path within the folder, and its content.
+File = tuple[str, bytes | bytearray]
+# How many files write_all() keeps open at once.
+FILES_AT_ONCE = 8
 # Suffix of an unfinished file: random text that is unique to this process, and a number.
 _OURS, _numbers = f"{os.urandom(6).hex()}-", count()
 
@@ -73,8 +77,20 @@ class MarkedFolder:
 
     def write(self, path: str, data: bytes | bytearray) -> None:
         """Write a file atomically and durably, over any existing one."""
+        (failed,) = self.write_all([(path, data)])
+        if failed is not None:
+            raise failed
+
+    def write_all(self, files: Sequence[File]) -> list[OSError | None]:
+        """Write files as write() does, with less time spent on waiting for the disk. Returns for
+        each file why it was not written, or None. Raises like the other methods if none was.
+        """
         with self._root() as root:
-            _write_file(root, path, data)
+            return [
+                failed
+                for at in range(0, len(files), FILES_AT_ONCE)
+                for failed in _write_together(root, files[at : at + FILES_AT_ONCE])
+            ]
 
     def read(self, path: str) -> bytes:
         with self._root() as root, os.fdopen(os.open(path, _READ, dir_fd=root), "rb") as file:
@@ -135,27 +151,64 @@ def _marker_in(root: int) -> str | None:
         os.close(file)
 
 
-def _write_file(root: int, path: str, data: bytes | bytearray) -> None:
-    """Write a file under a temporary name, then rename it over any existing one. On return it is on
-    the disk.
+def _write_together(root: int, files: Sequence[File]) -> list[OSError | None]:
+    """Write files, then wait until the disk has all of them. Returns why each one failed, or None.
+
+    The disk is given all data before the first fsync. Otherwise each fsync would start by handing
+    over the data of its file, and would commit the file system's journal for that file alone. For
+    8 files of 4 kB on ext4, that took 100 instead of 40 µs of processor time a file, and three
+    times as long.
+    """
+    written = [_written_file(root, path, data) for path, data in files]
+    if len(files) > 1:
+        for file in written:
+            if isinstance(file, int):
+                _start_writing(file)
+    return [_synced(file) if isinstance(file, int) else file for file in written]
+
+
+def _written_file(root: int, path: str, data: bytes | bytearray) -> int | OSError:
+    """Write a file under a temporary name, then rename it over any existing one. Returns its
+    descriptor, for fsync, or why it failed.
 
     Uses bare system calls, and few of them: after each, a thread may wait some milliseconds for the
     GIL.
     """
     unfinished = f"{path}#{_OURS}{next(_numbers)}"
-    file = _create(root, unfinished)
     try:
+        file = _create(root, unfinished)
         try:
             _write_all(file, data)
             os.rename(unfinished, path, src_dir_fd=root, dst_dir_fd=root)
         except BaseException:
+            os.close(file)
             os.unlink(unfinished, dir_fd=root)
             raise
-        # After the rename, so that one fsync covers the data and the name: ext4, XFS and Btrfs
-        # write both.
+    except OSError as error:
+        return error
+    return file
+
+
+def _start_writing(file: int) -> None:
+    """Have the system start to write the file's data, if it can."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        with suppress(OSError):
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _synced(file: int) -> OSError | None:
+    """Wait until the disk has the file, and close it. Returns why that failed, or None.
+
+    After the rename, so that one fsync covers the data and the name: ext4, XFS and Btrfs write
+    both.
+    """
+    try:
         os.fsync(file)
+    except OSError as error:
+        return error
     finally:
         os.close(file)
+    return None
 
 
 def _sync_folder(root: int, path: str) -> None:

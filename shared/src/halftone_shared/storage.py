@@ -3,7 +3,7 @@
 """
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -62,16 +62,36 @@ class ImageStore:
 
     def put(self, name: str, data: bytes | bytearray) -> None:
         """Store a file atomically and durably. Raises StorageUnavailable."""
+        (failed,) = self.put_all([(name, data)])
+        if failed is not None:
+            raise failed
+
+    def put_all(
+        self, files: Sequence[tuple[str, bytes | bytearray]]
+    ) -> list[StorageUnavailable | None]:
+        """Store files as put() does, in a folder with less time for each. Returns for each file why
+        it was not stored, or None.
+        """
+        if self._folder is None:
+            failures = [self._put_into_bucket(name, data) for name, data in files]
+        else:
+            try:
+                failures = self._folder.write_all(
+                    [(storage_path(name), data) for name, data in files]
+                )
+            except (StorageUnavailable, OSError) as error:
+                failures = [error] * len(files)
+        return [failure and _not_stored(failure) for failure in failures]
+
+    def _put_into_bucket(self, name: str, data: bytes | bytearray) -> Exception | None:
+        attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
         try:
-            if self._folder is not None:
-                self._folder.write(storage_path(name), data)
-                return
-            attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
             obstore.put(
                 self._store, storage_path(name), data, use_multipart=False, attributes=attributes
             )
         except (BaseError, OSError) as error:
-            raise StorageUnavailable(f"The image could not be stored: {error}") from error
+            return error
+        return None
 
     def probe(self, size: int = PROBE_BYTES) -> None:
         """Write a file of this size and delete it. Raises StorageUnavailable if that fails, or if
@@ -228,6 +248,14 @@ class ImageStore:
             path = self._folder.path / storage_path(name)
             if os.path.realpath(path) != str(path):
                 raise FileNotFoundError(path)
+
+
+def _not_stored(failure: Exception) -> StorageUnavailable:
+    if isinstance(failure, StorageUnavailable):
+        return failure
+    error = StorageUnavailable(f"The image could not be stored: {failure}")
+    error.__cause__ = failure
+    return error
 
 
 def _open_store(storage_url: str) -> tuple[ObjectStore, Path | None]:

@@ -20,6 +20,7 @@ import structlog
 from dramatiq import Broker, Worker
 
 from halftone_shared.errors import BadSettings
+from halftone_shared.marked_folder import FILES_AT_ONCE
 from halftone_shared.runtime.gc_tuning import collect_rarely
 from halftone_shared.runtime.logs import configure_logs, warn_of_unknown_variables
 from halftone_shared.runtime.settings import (
@@ -38,6 +39,7 @@ from halftone_workers.brokers import InProcessBroker, InProcessQueue, RabbitmqWo
 from halftone_workers.codec_processes.privileges import forbid_inspection
 from halftone_workers.http.client import MAX_CONNECTIONS
 from halftone_workers.jobs.actors import declare_actors
+from halftone_workers.jobs.admission import MAX_ACTIVE
 from halftone_workers.jobs.product import ProductJobs
 from halftone_workers.jobs.webhook import WebhookJobs
 from halftone_workers.metrics import serve_metrics
@@ -46,8 +48,9 @@ from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
 
 log = structlog.get_logger(__name__)
 
-# Each connection is an open file. Many systems allow 1,024 unless a program asks for more.
-OPEN_FILES = MAX_CONNECTIONS + 1024
+# Each connection is an open file, and each product may be storing some. Many systems allow 1,024
+# unless a program asks for more.
+OPEN_FILES = MAX_CONNECTIONS + MAX_ACTIVE * FILES_AT_ONCE + 1024
 # glibc gives each thread its own memory arena and keeps freed memory there. These threads take
 # turns, so one arena is enough.
 _M_ARENA_MAX, ARENAS = -8, 1

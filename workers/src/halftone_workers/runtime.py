@@ -178,14 +178,17 @@ class Runtime:
         """Cancel a product's running images. Thread-safe."""
         self._loop.call_soon_threadsafe(product.cancel)
 
-    def for_each(self, store: Callable[[Item], T], items: Sequence[Item]) -> Iterable[T]:
-        """Store each item and return the results: one after the other in a folder, concurrently on
-        a storage server.
+    def in_parts(
+        self, store: Callable[[Sequence[Item]], Iterable[T]], items: Sequence[Item]
+    ) -> Iterable[T]:
+        """Call `store` with the items, and return all results: with all items at once in a folder,
+        where files that are written together take less time, and with each item alone, all
+        concurrently, on a storage server.
         """
         if not self.store.is_remote:
-            return map(store, items)
-        stored = [self._storers.submit(copy_context().run, store, item) for item in items]
-        return (one.result() for one in stored)
+            return store(items)
+        parts = [self._storers.submit(copy_context().run, store, [item]) for item in items]
+        return (result for part in parts for result in part.result())
 
     def abort(self) -> None:
         """Cancel all running images. Their products are handed back."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -89,7 +90,7 @@ def attempt_images(runtime: Runtime, product: ActiveProduct) -> list[ImageAttemp
     }
     copied: dict[int, list[str]] = {}
     for some in runtime.run_images(product, work):
-        attempts.update(runtime.for_each(partial(_ended, runtime, claim, unchanged, copied), some))
+        attempts.update(runtime.in_parts(partial(_ended, runtime, claim, unchanged, copied), some))
     for at, url in enumerate(claim.input_image_urls):
         if attempts[at] is None and (first := attempts[first_with_url[url]]) is not None:
             attempts[at] = _same_url(runtime, claim, at, first, copied)
@@ -262,24 +263,40 @@ def _ended(
     claim: Claim,
     unchanged: Unchanged,
     copied: dict[int, list[str]],
-    ended: "tuple[int, asyncio.Task[_Made | _Known | ImageAttempt]]",
-) -> tuple[int, ImageAttempt | None]:
-    at, task = ended
-    if task.cancelled():
-        return at, None
-    made = task.result()
-    if isinstance(made, ImageAttempt):
-        return at, made
-    if isinstance(made, _Known):
-        is_ours = unchanged.is_of_this_request(made.known)
-        attempt = _copied(runtime, claim, at, made.known.result, copied, same_request=is_ours)
-        if attempt.result.error:
-            forget(runtime.engine, made.known)
-    else:
-        attempt = _stored(runtime, made)
-    if attempt.result.output:
-        unchanged.made(made.position, made.source, attempt.result)
-    return at, attempt
+    ended: "Sequence[tuple[int, asyncio.Task[_Made | _Known | ImageAttempt]]]",
+) -> list[tuple[int, ImageAttempt | None]]:
+    """Store what the ended tasks have made. None for cancelled tasks."""
+    outcomes = {at: None if task.cancelled() else task.result() for at, task in ended}
+    made = {at: one for at, one in outcomes.items() if isinstance(one, _Made)}
+    stored = dict(zip(made, _stored(runtime, list(made.values())), strict=True))
+    attempts: list[tuple[int, ImageAttempt | None]] = []
+    for at, outcome in outcomes.items():
+        if outcome is None or isinstance(outcome, ImageAttempt):
+            attempts.append((at, outcome))
+            continue
+        if isinstance(outcome, _Known):
+            attempt = _taken_over(runtime, claim, unchanged, copied, at, outcome.known)
+        else:
+            attempt = stored[at]
+        if attempt.result.output:
+            unchanged.made(outcome.position, outcome.source, attempt.result)
+        attempts.append((at, attempt))
+    return attempts
+
+
+def _taken_over(
+    runtime: Runtime,
+    claim: Claim,
+    unchanged: Unchanged,
+    copied: dict[int, list[str]],
+    at: int,
+    known: KnownImage,
+) -> ImageAttempt:
+    is_ours = unchanged.is_of_this_request(known)
+    attempt = _copied(runtime, claim, at, known.result, copied, same_request=is_ours)
+    if attempt.result.error:
+        forget(runtime.engine, known)
+    return attempt
 
 
 def _same_url(
@@ -331,24 +348,34 @@ def _not_copied(runtime: Runtime, size: int, error: StorageUnavailable) -> Image
     return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
 
 
-def _stored(runtime: Runtime, made: _Made) -> ImageAttempt:
-    """Store every output. If one cannot be stored, the whole image fails."""
-    file = ""
+def _stored(runtime: Runtime, images: Sequence[_Made]) -> list[ImageAttempt]:
+    """Store every output of these images. If one output cannot be stored, its whole image fails."""
+    if not images:
+        return []
+    files = [(file, made.data(output)) for made in images for file, output in made.outputs]
+    started = time.perf_counter()
     try:
-        with STAGE_SECONDS["store"].time():
-            for file, output in made.outputs:
-                runtime.store.put(file, made.data(output))
-        return ImageAttempt(_succeeded(made))
-    except StorageUnavailable as error:
-        if runtime.storage_gate.is_away(max(len(made.data(output)) for _, output in made.outputs)):
-            return _storage_away()
-        log.error("image not stored", file=file, error=str(error))
-        return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
+        failures = dict(zip((file for file, _ in files), runtime.store.put_all(files), strict=True))
+        return [_stored_or_not(runtime, made, failures) for made in images]
     except Exception:
-        log.exception("image failed unexpectedly", file=file)
-        return _failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")
+        log.exception("images failed unexpectedly", files=[file for file, _ in files])
+        return [_failed(ImageErrorCode.INTERNAL, "Something went wrong on our side.")] * len(images)
     finally:
-        made.original.reserved.give_back()
+        for made in images:
+            STAGE_SECONDS["store"].observe(time.perf_counter() - started)
+            made.original.reserved.give_back()
+
+
+def _stored_or_not(
+    runtime: Runtime, made: _Made, failures: Mapping[str, StorageUnavailable | None]
+) -> ImageAttempt:
+    failed = next(((file, failures[file]) for file, _ in made.outputs if failures[file]), None)
+    if failed is None:
+        return ImageAttempt(_succeeded(made))
+    if runtime.storage_gate.is_away(max(len(made.data(output)) for _, output in made.outputs)):
+        return _storage_away()
+    log.error("image not stored", file=failed[0], error=str(failed[1]))
+    return _failed(ImageErrorCode.STORAGE_FAILED, "The compressed image could not be stored.")
 
 
 def _refused(url: str, refused: ImageRefused) -> ImageError:
