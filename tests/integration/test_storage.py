@@ -80,7 +80,8 @@ def _many(count: int) -> list[tuple[str, bytes | bytearray]]:
 def test_images_stored_together_are_all_on_the_disk_with_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, synced = _many(2 * FILES_AT_ONCE + 1), []
+    files = _many(2 * FILES_AT_ONCE + 1)
+    synced: list[Path] = []
     paths = {name: tmp_path / storage_path(name) for name, _ in files}
 
     def fsync(file: int) -> None:

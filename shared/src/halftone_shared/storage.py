@@ -73,24 +73,23 @@ class ImageStore:
         it was not stored, or None.
         """
         if self._folder is None:
-            failures = [self._put_into_bucket(name, data) for name, data in files]
-        else:
-            try:
-                failures = self._folder.write_all(
-                    [(storage_path(name), data) for name, data in files]
-                )
-            except (StorageUnavailable, OSError) as error:
-                failures = [error] * len(files)
-        return [failure and _not_stored(failure) for failure in failures]
+            return [self._put_into_bucket(name, data) for name, data in files]
+        try:
+            failures = self._folder.write_all([(storage_path(name), data) for name, data in files])
+        except StorageUnavailable as error:
+            return [error] * len(files)
+        except OSError as error:
+            failures = [error] * len(files)
+        return [None if failure is None else _not_stored(failure) for failure in failures]
 
-    def _put_into_bucket(self, name: str, data: bytes | bytearray) -> Exception | None:
+    def _put_into_bucket(self, name: str, data: bytes | bytearray) -> StorageUnavailable | None:
         attributes: dict[str, Any] = {"Content-Type": MEDIA_TYPES[name.rpartition(".")[2]]}
         try:
             obstore.put(
                 self._store, storage_path(name), data, use_multipart=False, attributes=attributes
             )
         except (BaseError, OSError) as error:
-            return error
+            return _not_stored(error)
         return None
 
     def probe(self, size: int = PROBE_BYTES) -> None:
@@ -251,8 +250,6 @@ class ImageStore:
 
 
 def _not_stored(failure: Exception) -> StorageUnavailable:
-    if isinstance(failure, StorageUnavailable):
-        return failure
     error = StorageUnavailable(f"The image could not be stored: {failure}")
     error.__cause__ = failure
     return error

@@ -74,10 +74,11 @@ def find_known_images(connection: Connection, keys: Sequence[bytes]) -> dict[byt
 _REMEMBER = driver_statement(
     """
     INSERT INTO known_images (key, request_id, sha256, etag, last_modified, file, result, used_at)
-    SELECT given.*, now()
-    FROM unnest(CAST(:keys AS bytea[]), CAST(:request_ids AS uuid[]), CAST(:hashes AS bytea[]),
-                CAST(:etags AS text[]), CAST(:dates AS text[]), CAST(:files AS text[]),
-                CAST(:results AS jsonb[])) AS given(key),
+    SELECT decode(given.key, 'hex'), request_id, decode(sha256, 'hex'), etag, last_modified, file,
+           result, now()
+    FROM jsonb_to_recordset(:images) AS given(
+             key text, request_id uuid, sha256 text, etag text, last_modified text, file text,
+             result jsonb),
          (SELECT set_config('synchronous_commit', 'off', true)) AS commits
     ORDER BY given.key
     ON CONFLICT (key) DO UPDATE
@@ -95,18 +96,20 @@ def remember_images(connection: Connection, images: Sequence[KnownImage]) -> Non
     by_key = list({image.key: image for image in images}.values())
     if not by_key:
         return
-    connection.exec_driver_sql(
-        _REMEMBER,
+    # One JSON value: psycopg takes five times as long for seven arrays.
+    given = [
         {
-            "keys": [image.key for image in by_key],
-            "request_ids": [image.request_id for image in by_key],
-            "hashes": [image.source.sha256 for image in by_key],
-            "etags": [_bounded(image.source.etag) for image in by_key],
-            "dates": [_bounded(image.source.last_modified) for image in by_key],
-            "files": [image.result.file for image in by_key],
-            "results": [Jsonb(image.result.to_json()) for image in by_key],
-        },
-    )
+            "key": image.key.hex(),
+            "request_id": str(image.request_id),
+            "sha256": image.source.sha256.hex(),
+            "etag": _bounded(image.source.etag),
+            "last_modified": _bounded(image.source.last_modified),
+            "file": image.result.file,
+            "result": image.result.to_json(),
+        }
+        for image in by_key
+    ]
+    connection.exec_driver_sql(_REMEMBER, {"images": Jsonb(given)})
 
 
 def _bounded(validator: str | None) -> str | None:
