@@ -19,13 +19,13 @@ ANOTHER, LAST = Who(uuid4(), uuid4()), Who(uuid4(), uuid4())
 
 
 class Case:
-    """An Admission of 2 to 4 products. `more` is its answer to `wants_more` when a product
+    """An Admission of 2 to `most` products. `more` is its answer to `wants_more` when a product
     leaves.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor, **how: int) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, most: int = 4, **how: int) -> None:
         self.more = False
-        self.admission = Admission(2, 4, lambda: self.more, adapt_every_seconds=0, **how)
+        self.admission = Admission(2, most, lambda: self.more, adapt_every_seconds=0, **how)
         self._pool = pool
         self._entered: list[Future[Place | None]] = []
         self._places: list[Place] = []
@@ -158,18 +158,23 @@ def test_owner_with_its_full_share_is_sent_back(pool: ThreadPoolExecutor) -> Non
     case.drain()
 
 
+@pytest.mark.parametrize(
+    ("most", "may_wait"),
+    [(4, admission.MAX_WAITING), (12, 12 - admission.FREE_FOR_OTHERS)],
+    ids=["all that an owner may", "all that leave room for others"],
+)
 def test_those_that_wait_long_are_sent_back_and_hold_up_no_message(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, most: int, may_wait: int
 ) -> None:
     monkeypatch.setattr(admission, "PATIENCE_SECONDS", patience := 0.5)
-    case = Case(pool)
-    case.bring(LARGE, 12)
+    case = Case(pool, most)
+    case.bring(LARGE, 14)
     until = time.monotonic() + 5
-    while case.sent_back() < 12 - 2 - admission.MAX_WAITING:
+    while case.sent_back() < 14 - 2 - may_wait:
         assert time.monotonic() < until
         time.sleep(0.01)
     started = time.monotonic()
     assert case.admission.enter(LARGE) is None
     assert time.monotonic() - started < patience  # it did not wait for a place
-    assert case.sent_back() == 12 - 2 - admission.MAX_WAITING
+    assert case.sent_back() == 14 - 2 - may_wait
     case.drain()

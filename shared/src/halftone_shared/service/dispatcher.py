@@ -96,13 +96,16 @@ class Window:
             self._slow_down()
         return max(self.size - waiting, 0)
 
-    def filled(self, *, whole: bool) -> None:
-        """Record whether there were enough due products to fill the window. If not, an empty queue
-        says nothing about the workers' speed, and the window starts small again.
+    def filled(self, taken: int, room: int) -> None:
+        """Record how many due products there were for this room. If too few, an empty queue says
+        nothing about the workers' speed, and the window starts small again. If none, the next check
+        comes later: all requests have been handed out, or are held for a moment.
         """
-        self._was_filled = whole
-        if not whole:
+        self._was_filled = taken == room
+        if not self._was_filled:
             self.size = MIN_WINDOW
+        if taken == 0:
+            self.look_seconds = min(2 * self.look_seconds, MAX_LOOK_SECONDS)
 
     def _keep_up(self) -> None:
         if self.look_seconds > MIN_LOOK_SECONDS:
@@ -225,7 +228,7 @@ class Dispatcher:
         elif room < self._window.size // 2:
             return  # taking one product costs as much as taking many
         due = take_due_products(self._engine, room)
-        self._window.filled(whole=len(due) == room)
+        self._window.filled(len(due), room)
         if due:
             self._queue.publish(PRODUCTS_QUEUE, [product_message(key) for key in due])
 

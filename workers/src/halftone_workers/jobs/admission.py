@@ -18,10 +18,12 @@ MAX_ACTIVE = 240
 # An owner with fewer than NEWCOMER_PLACES places does not wait for others to leave theirs: it may
 # use one of EXTRA_PLACES further places.
 NEWCOMER_PLACES, EXTRA_PLACES = 2, 8
-# A message waits this long for a place. If it gets none and its owner has more than MAX_WAITING
-# messages waiting, it is returned, so that it does not hold up the messages behind it.
+# A message waits this long for a place. If it gets none, it is returned, so that it does not hold
+# up the messages behind it: if its owner has more than MAX_WAITING messages waiting, and the worker
+# can take fewer than FREE_FOR_OTHERS further messages.
 PATIENCE_SECONDS = 0.25
 MAX_WAITING = 4
+FREE_FOR_OTHERS = 4
 
 
 class Admission:
@@ -74,14 +76,21 @@ class Admission:
 
     def _waits_long(self, who: Who) -> bool:
         is_slow = self._slow_until.get(who.payer, 0.0) > time.monotonic()
-        return is_slow and self._waiting.by_payer(who) >= MAX_WAITING
+        return is_slow and self._takes_room_of_others(who, 1)
+
+    def _takes_room_of_others(self, who: Who, more: int) -> bool:
+        """Whether the payer has more than its share of the waiting messages, with `more` of its
+        own.
+        """
+        has_many = self._waiting.by_payer(who) + more > MAX_WAITING
+        return has_many and self._waiting.total() + more > self._most - FREE_FOR_OTHERS
 
     def _gives_up(self, who: Who, turn: threading.Lock) -> bool:
         with self._lock:
             if not turn.locked():
                 return False  # it got a place in this moment
             self._slow_until[who.payer] = time.monotonic() + 2 * PATIENCE_SECONDS
-            if self._waiting.by_payer(who) <= MAX_WAITING:
+            if not self._takes_room_of_others(who, 0):
                 return False
             self._turns.remove(who, turn)
             self._waiting.add(who, -1)
