@@ -76,12 +76,13 @@ class Project:
         self.start_workers(workers, "--force-recreate", tag=tag)
 
     def stop(self) -> None:
-        """Stop everything, with the grace periods of the file. podman-compose's `stop` and `start`
-        alone miss containers added by --scale.
+        """Stop everything, with the grace periods of the file: first the workers, because a worker
+        without its database stops late, and podman-compose's `stop` and `start` miss the containers
+        that --scale added.
         """
+        ids = [container["Id"] for container in self.containers("worker")]
+        run("podman", "stop", "--time", "40", *ids)
         self.compose("stop")
-        for container in self.containers("worker"):
-            run("podman", "stop", "--time", "40", container["Id"])
 
     def start_again(self) -> None:
         self.compose("start")

@@ -1,7 +1,8 @@
 """A TCP relay to a server that can go silent: connections stay open, new ones are accepted, and no
-data passes.
+data passes. With several servers it is a load balancer.
 """
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Relay:
-    """Listens on `port` and relays everything to `target`, a TCP port on loopback or a Unix
-    socket's path.
+    """Listens on `port` and relays everything to the targets: TCP ports on loopback or paths of
+    Unix sockets. They get connections in turn, and one that refuses loses its turn.
     """
 
-    def __init__(self, target: "int | str") -> None:
-        self._target = target
+    def __init__(self, *targets: "int | str") -> None:
+        self._targets = itertools.cycle(targets)
+        self._attempts = len(targets)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._is_silent = threading.Event()
@@ -45,11 +47,10 @@ class Relay:
                         ).start()
 
     def _connect(self) -> socket.socket:
-        if isinstance(self._target, int):
-            return socket.create_connection(("127.0.0.1", self._target))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(self._target)
-        return server
+        for target in itertools.islice(self._targets, self._attempts - 1):
+            with suppress(ConnectionRefusedError):
+                return _connected(target)
+        return _connected(next(self._targets))
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
@@ -59,9 +60,17 @@ class Relay:
                 sink.shutdown(socket.SHUT_WR)
 
 
+def _connected(target: "int | str") -> socket.socket:
+    if isinstance(target, int):
+        return socket.create_connection(("127.0.0.1", target))
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(target)
+    return server
+
+
 @contextmanager
-def running_relay(target: "int | str") -> Iterator[Relay]:
-    relay = Relay(target)
+def running_relay(*targets: "int | str") -> Iterator[Relay]:
+    relay = Relay(*targets)
     try:
         yield relay
     finally:

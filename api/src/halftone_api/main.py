@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
 import structlog
@@ -86,15 +88,48 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end_within(STOP_SECONDS)
+        await self._take_last_connections()
         await super().shutdown(sockets)
         end_traces()
         log.info("api stopped")
+
+    async def _take_last_connections(self) -> None:
+        """Stop listening, and take the connections that the kernel has accepted until then. They
+        would be reset, and their calls lost.
+        """
+        listeners = [
+            socket.socket(fileno=os.dup(each.fileno()))
+            for server in self.servers
+            for each in server.sockets
+        ]
+        for server in self.servers:
+            server.close()
+        waiting = [each for listener in listeners for each in _accept_all(listener)]
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._new_protocol, connection)
+        # Until each connection that the event loop accepted before has its protocol.
+        await asyncio.sleep(0.1)
+
+    def _new_protocol(self) -> HttpProtocol:
+        return HttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ctrl-C after a signal ends the process at once."""
         if self.should_exit and sig == signal.SIGINT:
             os._exit(1)
         super().handle_exit(sig, frame)
+
+
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait at the listener, which is closed after the last."""
+    with listener, suppress(OSError):
+        listener.setblocking(False)
+        while True:
+            connection, _ = listener.accept()
+            yield connection
 
 
 async def _check_address(host: str, port: int) -> None:

@@ -329,9 +329,10 @@ class Client:
     ) -> int:
         """Write the output file to a path or an open file; how many bytes it has.
 
-        `images`: output URLs in a column of their own, or in place of the input URLs. `as_`: the
-        kind of file. `safe`: no cell is taken for a formula by a spreadsheet. A file that exists is
-        replaced only by a whole one. Raises Conflict until the request has ended.
+        If `to` is a folder, the file gets the name that the service gives it. `images`: output URLs
+        in a column of their own, or in place of the input URLs. `as_`: the kind of file. `safe`: no
+        cell is taken for a formula by a spreadsheet. A file that exists is replaced only by a whole
+        one. Raises Conflict until the request has ended.
 
         >>> size = client.download(request.id, "output.csv")
         >>> size == Path("output.csv").stat().st_size
@@ -609,7 +610,7 @@ class Client:
         """Write the body of an answer; begin again where the connection breaks."""
         with self._stream(call) as first:
             # The target is opened once there is something to write to it.
-            with writing_to(to) as writing:
+            with writing_to(to, first.headers.get("Content-Disposition", "")) as writing:
                 attempt = 0
                 if self._copied(first, writing, attempt):
                     return writing.size

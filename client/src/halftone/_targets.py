@@ -1,10 +1,11 @@
-"""Where a download is written: to a path or to an open file."""
+"""Where a download is written: to a path, into a folder, or to an open file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from email.message import Message
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -35,16 +36,19 @@ class Writing:
 
 
 @contextmanager
-def writing_to(target: Target) -> Iterator[Writing]:
+def writing_to(target: Target, disposition: str = "") -> Iterator[Writing]:
     """Write to a target. A file that exists is replaced only by a whole one.
 
-    What is not a regular file, as a pipe or a device, is written to directly.
+    `disposition`: the answer's Content-Disposition, which names the file in a folder. What is
+    neither a folder nor a regular file, as a pipe or a device, is written to directly.
     """
     if not isinstance(target, (str, os.PathLike)):
         with nullcontext(target) as file:
             yield Writing(file, restartable=False)
         return
     path = Path(target)
+    if path.is_dir():
+        path /= file_name(disposition)
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield Writing(file, restartable=False)
@@ -57,3 +61,12 @@ def writing_to(target: Target) -> Iterator[Writing]:
         part.replace(final)
     finally:
         part.unlink(missing_ok=True)
+
+
+def file_name(disposition: str) -> str:
+    """The name that a Content-Disposition gives. It has no folder and no control characters."""
+    header = Message()
+    header["Content-Disposition"] = disposition
+    given = (header.get_filename() or "").replace("\\", "/").rpartition("/")[2]
+    name = "".join(each if each.isprintable() else "_" for each in given).lstrip(".")
+    return name or "download"

@@ -169,6 +169,28 @@ def test_download_asks_for_what_it_is_told(
     assert output.read_bytes() == b"content"
 
 
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("attachment; filename=\"K_se-output.csv\"; filename*=UTF-8''K%C3%A4se-output.csv", "Käse"),
+        ('attachment; filename="../../.profile-output.csv"', "profile"),
+    ],
+)
+def test_download_without_a_name_gets_the_one_of_the_service(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disposition: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    origin.serve("/api/download/1", Answer(b"new", headers={"Content-Disposition": disposition}))
+    saved = run("download", "1", url=origin.url)
+    file = f"{name}-output.csv"
+    assert (saved.exit_code, saved.stdout) == (0, f"Written: {file} (3 bytes)\n")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [(file, b"new")]
+    refused = run("download", "1", url=origin.url)
+    assert refused.exit_code == 1
+    assert f"{file!r} exists already. Name a file with --output." in refused.stderr
+    assert [each.name for each in tmp_path.iterdir()] == [file]
+
+
 def test_report_and_zip_together_are_refused(tmp_path: Path) -> None:
     both = run("download", "1", "--report", "--zip", "-o", str(tmp_path / "x"))
     assert both.exit_code == 2

@@ -1,4 +1,4 @@
-"""HTTP/1.1: uvicorn's protocol on httptools, with two changes (see HttpProtocol)."""
+"""HTTP/1.1: uvicorn's protocol on httptools, with three changes (see HttpProtocol)."""
 
 import uuid
 
@@ -17,6 +17,8 @@ from halftone_shared.errors import HalftoneError
 # Limit of the request line and headers together. The parser alone takes 8 s of processor time for a
 # header of 100 MB.
 MAX_HEAD_BYTES = 64 * 1024
+# How long a connection without a call stays open after the server was told to stop.
+LAST_CALL_SECONDS = 0.5
 
 # A call that has no path yet, or none that can be trusted.
 _NO_CALL = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
@@ -27,8 +29,8 @@ class HeadTooLarge(HalftoneError):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, except that it ignores upgrades and answers malformed HTTP with a
-    problem.
+    """uvicorn's protocol, except that it ignores upgrades, answers malformed HTTP with a problem,
+    and loses no call when the server stops.
 
     A server may ignore an Upgrade header (RFC 9110, 7.8). Java's HttpClient and `curl --http2` send
     one with their first call, and httptools would treat the bytes after it as the other protocol's.
@@ -36,7 +38,11 @@ class HttpProtocol(HttpToolsProtocol):
     Malformed HTTP gets a problem like every other error, or nothing if the call's response has
     already started.
 
-    Both changes use private parts of uvicorn, so its minor version is pinned.
+    When uvicorn stops, it closes every connection that has no call. A client may have sent its call
+    already: the bytes wait in the kernel, or the head has arrived in part. Closing would lose the
+    call, and a proxy answers 502, because it must not repeat a POST.
+
+    These changes use private parts of uvicorn, so its minor version is pinned.
     """
 
     # Bytes of the current request line and headers. The count as received limits what the parser
@@ -45,6 +51,29 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _is_refused = False
+    # The current call, or the next one, is the connection's last.
+    _is_ending = False
+
+    def shutdown(self) -> None:
+        self._is_ending = True
+        if self._has_call():
+            self._end_after_call()
+        else:
+            self.loop.call_later(LAST_CALL_SECONDS, self._close_without_call)
+
+    def _has_call(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        has_part_of_head = self._in_head and self._received_bytes > 0
+        return has_part_of_head or (cycle is not None and not cycle.response_complete)
+
+    def _end_after_call(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            cycle.keep_alive = False
+
+    def _close_without_call(self) -> None:
+        if not self._has_call():
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -81,6 +110,8 @@ class HttpProtocol(HttpToolsProtocol):
             raise HeadTooLarge
         self._in_head = False
         super().on_headers_complete()
+        if self._is_ending:
+            self._end_after_call()
 
     def _should_upgrade(self) -> bool:
         """uvicorn asks this when a call offers an upgrade. True: the call starts only after

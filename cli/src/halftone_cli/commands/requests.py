@@ -1,10 +1,12 @@
 """Commands on requests: list, status, details, download, cancel, retry, delete."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -23,6 +25,9 @@ from halftone_cli.terminal import (
     print_quiet,
     say,
 )
+
+# Writes a file of a request to a path, into a folder, or to an open file; returns its bytes.
+Write: TypeAlias = Callable[[Any], int]
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's ID.")]
 
@@ -134,15 +139,18 @@ def _writable(output: Path | None) -> Path | None:
     return output
 
 
-OutputOption = typer.Option(
-    "--output", "-o", dir_okay=False, callback=_writable, help="Save the file here."
-)
+def output_option(what: str) -> Any:
+    """The option --output. `what`: its help."""
+    return typer.Option("--output", "-o", dir_okay=False, callback=_writable, help=what)
 
 
 def download(
     client: halftone.Client,
     request_id: IdArgument,
-    output: Annotated[Path, OutputOption],
+    output: Annotated[
+        Path | None,
+        output_option("Save it here. Without it: in this folder, under the service's name for it."),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Save the report: a row for each image.")
     ] = False,
@@ -174,27 +182,34 @@ def download(
         fail("Name one of --report and --zip.", EXIT_REFUSED)
     request = client.request(request_id)
     if archive:
-        saved = _save(client, request_id, output, partial(request.archive, variant=variant))
+        write: Write = partial(request.archive, variant=variant)
     elif report:
-        saved = _save(client, request_id, output, partial(request.report, safe=safe))
+        write = partial(request.report, safe=safe)
     else:
-        saved = save_output(client, request_id, output, images=images, as_=as_, safe=safe)
-    print_json({"request_id": request_id, "output": str(output), "bytes": saved})
+        write = partial(request.download, images=images, as_=as_, safe=safe)
+    saved, size = _save(client, request_id, output, write)
+    print_json({"request_id": request_id, "output": str(saved), "bytes": size})
 
 
-def save_output(client: halftone.Client, request_id: str, output: Path, **how: Any) -> int:
+def save_output(client: halftone.Client, request_id: str, output: Path) -> int:
     """Write the output file of a request; return its size in bytes."""
-    return _save(client, request_id, output, partial(client.download, request_id, **how))
+    _, size = _save(client, request_id, output, partial(client.download, request_id))
+    return size
 
 
-def _save(client: halftone.Client, request_id: str, output: Path, write: Any) -> int:
+def _save(
+    client: halftone.Client, request_id: str, output: Path | None, write: Write
+) -> tuple[Path, int]:
+    """Write a file of a request; return where, and its size in bytes."""
     with failing_with(EXIT_FAILED, OSError):  # the disk is full
         try:
-            if is_stdout(output):
+            if output is None:
+                output, size = _save_under_its_name(write)
+            elif is_stdout(output):
                 # Write to the open descriptor: opening /dev/stdout by name would truncate a file
                 # that the shell appends to.
                 with open(1, "wb", closefd=False) as file:
-                    size: int = write(file)
+                    size = write(file)
             else:
                 size = write(output)
         except halftone.Conflict as error:
@@ -202,7 +217,21 @@ def _save(client: halftone.Client, request_id: str, output: Path, write: Any) ->
                 raise
             fail(_not_ended_text(client, request_id, error), EXIT_FAILED, code=error.code)
     say(f"Written: {output} ({size:,} bytes)")
-    return size
+    return output, size
+
+
+def _save_under_its_name(write: Write) -> tuple[Path, int]:
+    """Write the file into this folder, under the service's name for it. A file that exists is not
+    replaced, because the user did not name it.
+    """
+    with TemporaryDirectory(prefix=".halftone-", dir=".") as folder:
+        size = write(folder)
+        (written,) = Path(folder).iterdir()
+        output = Path(written.name)
+        if output.exists():
+            fail(f"{str(output)!r} exists already. Name a file with --output.", EXIT_FAILED)
+        written.rename(output)
+    return output, size
 
 
 def _not_ended_text(client: halftone.Client, request_id: str, error: halftone.Conflict) -> str:

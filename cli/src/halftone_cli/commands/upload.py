@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 import halftone
-from halftone_cli.commands.requests import OutputOption, save_output
+from halftone_cli.commands.requests import output_option, save_output
 from halftone_cli.progress import plural, watch
 from halftone_cli.request_text import show_accepted, show_failures, show_status, show_warnings
 from halftone_cli.service import errors_reported, hint
@@ -37,7 +37,7 @@ def submit(
         bool,
         typer.Option("--wait", help="Wait until the request has ended, and show its progress."),
     ] = False,
-    output: Annotated[Path | None, OutputOption] = None,
+    output: Annotated[Path | None, output_option("Save the output file here.")] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
