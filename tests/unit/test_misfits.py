@@ -169,12 +169,16 @@ MISFITS = {
         "The header on line 1 of the sheet 'Data'",
     ),
 }
-# Tables without images: there is nothing to suggest but a column for them.
+# Tables for which there are no columns to suggest.
 WITHOUT_IMAGES = {
     "no images": ("Code,Title\nA,Mug\n", "None of its 1 rows has an image URL"),
     "column to add": ("Code,Title\nA,Mug\n", 'columns={"key": "Code", "images": ["Image"]}'),
     "header alone": ("Code,Foto\n", "It has no row below the header."),
     "pictures": ("Code,Foto\nA,data:image/png;base64 iVBOR\n", "'Foto' holds the pictures"),
+    "products as columns": (
+        f"Serial Number,1,2\nProduct Name,Mug,Vase\nInput Image Urls,{URL},{OTHER}\n",
+        "Transpose the table, so that each product has a row.",
+    ),
     "spaces": (f"Code     Title    Foto\nA        Mug      {URL}\n", "separated by spaces"),
 }  # fmt: skip
 
@@ -199,6 +203,17 @@ def test_table_without_images_is_refused_with_the_reason(name: str) -> None:
     table, said = WITHOUT_IMAGES[name]
     refused = refusal_of(table.encode())
     assert said in refused.detail
+
+
+@pytest.mark.parametrize("name", WITHOUT_IMAGES)
+def test_table_without_images_gets_no_suggestion(name: str) -> None:
+    refused = refusal_of(WITHOUT_IMAGES[name][0].encode())
+    assert refused.members["suggested_columns"] is None
+
+
+def test_keys_that_look_like_images_are_no_names_of_columns() -> None:
+    refused = refusal_of(f"Code,Foto\nimg1,{URL}\nimg2,{OTHER}\n".encode())
+    assert refused.members["suggested_columns"] == {"key": "Code", "images": ["Foto"]}
 
 
 def test_columns_that_the_form_names_and_the_file_lacks_are_named() -> None:

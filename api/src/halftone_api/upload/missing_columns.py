@@ -13,25 +13,15 @@ from halftone_api.errors import Problem, ProblemCode
 from halftone_api.upload.cells import has_url
 from halftone_api.upload.column_choice import AUTO, ColumnChoice, positions
 from halftone_api.upload.column_contents import ColumnContents, contents_of
+from halftone_api.upload.column_words import LIKELY_KEYS, LIKELY_NAMES, PICTURE_NAME
 from halftone_api.upload.layout import NATIVE, Layout, column_reference, header_layout
 from halftone_api.upload.likely_header import likely_header
 from halftone_api.upload.listing import MAX_LISTED_COLUMNS, MAX_SHOWN_COLUMNS, cut, listed
 from halftone_api.upload.native_columns import NATIVE_COLUMNS, native_name
 from halftone_api.upload.profiles.profile import normal_name
 from halftone_api.upload.table import Beginning, Table
+from halftone_api.upload.transposed import is_transposed
 
-# Columns that usually identify a product, best first.
-_LIKELY_KEYS = (
-    "sku", "handle", "product code", "code", "reference", "article number", "artikelnummer",
-    "item number", "product id", "id", "ean", "gtin", "key",
-)  # fmt: skip
-_LIKELY_NAMES = (
-    "title", "name", "product name", "product title", "titel", "description", "bezeichnung",
-    "product", "nombre", "nom", "nome",
-)  # fmt: skip
-_PICTURE_NAME = re.compile(
-    r"image|img|pic|photo|foto|bild|imagen|afbeelding|immagin|zdj|media", re.IGNORECASE
-)
 _BAR = "|"
 
 # Recognises these rows as a known export.
@@ -80,6 +70,7 @@ class _Misfit:
     contents: ColumnContents
     known: Layout | None
     separated_by_bars: bool
+    is_transposed: bool
 
     @property
     def missing(self) -> list[str]:
@@ -111,12 +102,12 @@ class _Misfit:
         """The `columns` that read the table; None if it has no images."""
         header = self.layout.header
         images = self.likely_images
-        if not images:
+        if not images or self.is_transposed:
             return None
         names = [normal_name(cell) for cell in header]
         others = [at for at in range(len(names)) if at not in images and names[at]]
-        key = _likely(names, others, _LIKELY_KEYS)
-        name = _likely(names, [at for at in others if at != key], _LIKELY_NAMES)
+        key = _likely(names, others, LIKELY_KEYS)
+        name = _likely(names, [at for at in others if at != key], LIKELY_NAMES)
         if key is None:
             key = min((at for at in others if at != name), default=None)
         suggested: SuggestedColumns = {}
@@ -138,7 +129,7 @@ class _Misfit:
         likely = [
             at
             for at in contents.images
-            if at in contents.pictures or at in contents.paths or _PICTURE_NAME.search(header[at])
+            if at in contents.pictures or at in contents.paths or PICTURE_NAME.search(header[at])
         ]
         return likely or contents.images
 
@@ -166,6 +157,7 @@ def _misfit(
         contents=contents_of(table, layout),
         known=known,
         separated_by_bars=bars is not None,
+        is_transposed=is_transposed([row.cells for row in beginning.rows]),
     )
 
 
@@ -202,6 +194,11 @@ def _what_is_missing(misfit: _Misfit) -> str:
 
 
 def _advice(misfit: _Misfit) -> str:
+    if misfit.is_transposed and misfit.known is None:
+        return (
+            "Its products seem to be its columns: the names are below each other in the first"
+            " column. Transpose the table, so that each product has a row."
+        )
     steps = [*_changes_of_the_file(misfit), *_fields_to_send(misfit)]
     if not steps:
         return _without_images(misfit)
@@ -266,7 +263,7 @@ def _with_an_image_column(misfit: _Misfit) -> str:
     """`columns` for the table when it has got the image column that it lacks."""
     header = [normal_name(cell) for cell in misfit.layout.header]
     named = [at for at in range(len(header)) if header[at]]
-    key = _likely(header, named, _LIKELY_KEYS)
+    key = _likely(header, named, LIKELY_KEYS)
     key = min(named, default=None) if key is None else key
     known = {} if key is None else {"key": cut(str(column_reference(misfit.layout.header, key)))}
     return json.dumps({**known, "images": ["Image"]}, ensure_ascii=False)
