@@ -70,7 +70,7 @@ def test_proxy_of_the_environment_does_not_stand_between_the_service_and_itself(
         wait_for(lambda: "halftone is ready" in service.log.read_text(), what="announcement")
 
 
-def test_variable_that_is_no_setting_is_warned_of_once(
+def test_port_of_the_environment_is_served_and_a_misspelt_variable_is_warned_of_once(
     tmp_path: Path,
 ) -> None:
     variables = environment(tmp_path, storage_uri="file:///elsewhere", api_port=str(free_port()))

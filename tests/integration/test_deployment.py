@@ -17,12 +17,13 @@ from halftone_api.main import STOP_SECONDS
 from halftone_api.settings import ApiSettings
 from halftone_shared.runtime.variables import PREFIX
 from halftone_workers.codec_processes.child import MEMORY_BYTES
-from halftone_workers.main import HAND_BACK_SECONDS
+from halftone_workers.main import CLOSE_SECONDS, HAND_BACK_SECONDS
 from halftone_workers.settings import WorkerSettings
 from tests.support.stored import claimed, finish, query, settle, store_request
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
+WITHOUT_DOCKER = (ROOT / "docs" / "how-to" / "deploy-without-docker.md").read_text()
 SETTINGS = {
     PREFIX + name.upper()
     for settings in (ApiSettings, WorkerSettings)
@@ -238,6 +239,44 @@ def test_kubernetes_gives_a_worker_the_time_to_stop() -> None:
     variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
     grace = int(variables["HALFTONE_SHUTDOWN_GRACE_SECONDS"])
     assert pod["terminationGracePeriodSeconds"] > grace + HAND_BACK_SECONDS
+
+
+def test_page_without_docker_sets_only_what_the_programs_know() -> None:
+    named = set(re.findall(r"^(HALFTONE_\w+)=", WITHOUT_DOCKER, re.M))
+    assert {"HALFTONE_DATABASE_URL", "HALFTONE_RABBITMQ_URL", "HALFTONE_STORAGE_URL"} <= named
+    assert named <= SETTINGS
+
+
+def test_page_without_docker_gives_the_services_the_time_to_stop() -> None:
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", WITHOUT_DOCKER, re.M)
+    grace = WorkerSettings.model_fields["shutdown_grace_seconds"].default
+    assert int(seconds) > max(STOP_SECONDS, grace + HAND_BACK_SECONDS + CLOSE_SECONDS)
+
+
+def test_commands_of_the_page_without_docker_are_shell() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", WITHOUT_DOCKER, re.M | re.S)
+    assert len(blocks) > 8
+    subprocess.run(["sh", "-n"], input="\n".join(blocks), text=True, check=True)
+
+
+def test_settings_of_the_page_without_docker_reach_the_programs_as_they_are_written(
+    tmp_path: Path,
+) -> None:
+    """The script of the page, without the change of user."""
+    value = """a value with spaces, "quotes" and $signs"""
+    settings = tmp_path / "halftone.env"
+    settings.write_text(f"# a comment\n\nHALFTONE_USER_AGENT={value}\nAWS_REGION=here")
+    (script,) = re.findall(r"/halftone-as-service <<'END'\n(.*?)^END$", WITHOUT_DOCKER, re.M | re.S)
+    script = script.replace("/etc/halftone/halftone.env", str(settings))
+    assert "runuser -u halftone -- " in script
+    told = subprocess.run(
+        ["sh", "-c", script.replace("runuser -u halftone -- ", ""), "sh", "env"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert f"HALFTONE_USER_AGENT={value}" in told
+    assert "AWS_REGION=here" in told
 
 
 def test_ingress_keeps_the_metrics_inside() -> None:

@@ -111,6 +111,14 @@ def test_public_address_is_reached_and_this_machine_where_the_operator_allows_it
     assert world.hits == 1
 
 
+def test_refused_address_names_the_setting_that_allows_it(world: World) -> None:
+    """The first try of most users is a server on their own machine."""
+    with pytest.raises(FetchFailed) as failed:
+        _fetch(world, "http://127.0.0.1:8080/a.jpg")
+    assert "127.0.0.1 port 8080" in failed.value.error.message
+    assert "HALFTONE_FETCH_ALLOW" in failed.value.error.message
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "127.1", "0.0.0.0"])
 def test_rule_without_exceptions_refuses_this_machine_on_the_real_network(
     world: World, host: str
