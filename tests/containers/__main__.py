@@ -75,9 +75,8 @@ def main() -> None:
             _do_main_job(project, http, "second.csv")
             say("stopped and started: the requests are still there, and new ones are done")
             build_images("next", version="0.1.1")
-            build_image("workers", "again", cached=False)
-            assert layers("workers", "again") == layers("workers", "latest")
-            say("workers' image built again without a cache: its layers are the same")
+            _check_layers()
+            say("all images built again without a cache: their layers are the same")
             _upgrade_under_load(project, http, key, say)
         _check_pods(project, say)
     say("nothing is left behind")
@@ -208,6 +207,12 @@ def _stop_in_time(project: Project, say: Say) -> None:
         for container in project.containers(service):
             assert (container["Exited"], container["ExitCode"]) == (True, 0), container
     say(f"stopped in {time.monotonic() - began:.1f} s, API and workers with exit code 0")
+
+
+def _check_layers() -> None:
+    for target in TARGETS:
+        build_image(target, "again", cached=False)
+        assert layers(target, "again") == layers(target, "latest"), target
 
 
 def _upgrade_under_load(project: Project, http: httpx.Client, key: str, say: Say) -> None:
