@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -67,6 +68,14 @@ def file_name(disposition: str) -> str:
     """The name that a Content-Disposition gives. It has no folder and no control characters."""
     header = Message()
     header["Content-Disposition"] = disposition
-    given = (header.get_filename() or "").replace("\\", "/").rpartition("/")[2]
-    name = "".join(each if each.isprintable() else "_" for each in given).lstrip(".")
-    return name or "download"
+    names = [
+        value
+        for parameter, value in header.get_params([], "Content-Disposition")
+        if parameter == "filename"
+    ]
+    # The encoded name, a tuple, wins (RFC 6266, 4.3).
+    names.sort(key=lambda value: isinstance(value, str))
+    given = collapse_rfc2231_value(names[0]) if names else ""
+    name = given.replace("\\", "/").rpartition("/")[2]
+    shown = "".join(each if each.isprintable() else "_" for each in name)
+    return shown.lstrip(".") or "download"

@@ -175,6 +175,7 @@ def test_download_asks_for_what_it_is_told(
         ("attachment; filename=\"K_se-output.csv\"; filename*=UTF-8''K%C3%A4se-output.csv", "Käse"),
         ('attachment; filename="../../.profile-output.csv"', "profile"),
     ],
+    ids=["encoded", "with a folder"],
 )
 def test_download_without_a_name_gets_the_one_of_the_service(
     origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disposition: str, name: str
