@@ -180,8 +180,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 
 async def _read(store: ImageStore, start: int) -> bytes:
-    end = await store.size(NAME)
-    return b"".join([chunk async for chunk in await store.read(NAME, start, end)])
+    size = await store.size(NAME)
+    return b"".join([chunk async for chunk in await store.read(NAME, start, size, size=size)])
 
 
 def test_bucket_takes_gives_and_forgets_an_image(bucket: Bucket) -> None:
@@ -189,6 +189,7 @@ def test_bucket_takes_gives_and_forgets_an_image(bucket: Bucket) -> None:
     store.put(NAME, b"an image")
     assert bucket.files == {f"a prefix/{storage_path(NAME)}": (b"an image", "image/jpeg")}
     assert asyncio.run(_read(store, 3)) == b"image"
+    assert asyncio.run(_read(store, 0)) == b"an image"
     store.delete_folder(storage_folder(image_token(REQUEST_ID)))
     assert bucket.files == {}
     with pytest.raises(ImageNotStored):

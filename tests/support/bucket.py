@@ -82,6 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, facts, data)
             return
         start, last = map(int, wanted.groups())
+        if (start, last) == (0, len(data) - 1):  # as `rclone serve s3` does
+            self._answer(200, facts, data)
+            return
         self._answer(
             206,
             facts | {"Content-Range": f"bytes {start}-{last}/{len(data)}"},

@@ -21,7 +21,7 @@ from halftone_shared.model.image_formats import MEDIA_TYPES
 from halftone_shared.model.image_names import storage_path
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
     from obstore.store import RetryConfig
 
 log = structlog.get_logger(__name__)
@@ -175,16 +175,19 @@ class ImageStore:
             self._refuse_link(name)
             return int((await obstore.head_async(self._store, storage_path(name)))["size"])
 
-    async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to, not including, `end`, in chunks. Raises as size() does."""
-        return self._chunks(await self._open(name, start, end), name, start, end)
+    async def read(self, name: str, start: int, end: int, *, size: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, in chunks. `size` is the file's, from
+        size(). Raises as that does.
+        """
+        # Some buckets answer the range of a whole file with 200, which obstore refuses: rclone's.
+        part = None if (start, end) == (0, size) else (start, end)
+        return self._chunks(await self._open(name, part), name, start, end)
 
-    async def _open(self, name: str, start: int, end: int) -> "GetResult":
+    async def _open(self, name: str, part: tuple[int, int] | None) -> "GetResult":
         with self._reading(name):
             self._refuse_link(name)
-            return await obstore.get_async(
-                self._store, storage_path(name), options={"range": (start, end)}
-            )
+            options: GetOptions = {} if part is None else {"range": part}
+            return await obstore.get_async(self._store, storage_path(name), options=options)
 
     async def _chunks(
         self, result: "GetResult", name: str, at: int, end: int
@@ -203,7 +206,7 @@ class ImageStore:
                     raise
             else:
                 return
-            result = await self._open(name, at, end)
+            result = await self._open(name, (at, end))
 
     def delete_folder(self, folder: str) -> None:
         """Delete a folder with all files under it. Does nothing if the folder is gone. Raises

@@ -139,7 +139,7 @@ async def _answer(
     headers["Content-Length"] = str(end - start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    content = await services(request).store.read(name, start, end)
+    content = await services(request).store.read(name, start, end, size=size)
     return StreamingResponse(content, status_code=status, headers=headers, media_type=media_type)
 
 
