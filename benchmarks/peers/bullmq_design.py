@@ -11,24 +11,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from benchmarks.peers.run import Run, outputs, processor_seconds, run_with_outputs
 from tests.support.halftone import free_port
 
 PROGRAM = Path(__file__).with_name("bullmq")
 REDIS_SERVER, NODE, NPM = (shutil.which(name) for name in ("redis-server", "node", "npm"))
-
-
-@dataclass(frozen=True)
-class Run:
-    """How long a run took, the processor time of all its processes, and the bytes it wrote."""
-
-    seconds: float
-    processor_seconds: float
-    bytes_out: int
 
 
 def run(content: str, folder: Path, *, mozjpeg: bool = False, jobs_at_once: int = 8) -> Run:
@@ -38,15 +27,15 @@ def run(content: str, folder: Path, *, mozjpeg: bool = False, jobs_at_once: int 
     products = folder / "products.json"
     products.write_text(json.dumps(_products(content)))
     with _running(folder, mozjpeg=mozjpeg, jobs_at_once=jobs_at_once) as (port, processes):
-        before = _processor_seconds(processes)
+        before = processor_seconds(processes)
         took = subprocess.run(
             [_found(NODE), str(PROGRAM / "peer.js"), "upload", str(port), str(products)],
             check=True,
             capture_output=True,
             text=True,
         ).stdout
-        used = _processor_seconds(processes) - before
-    return Run(float(took), used, sum(path.stat().st_size for path in folder.glob("*.jpg")))
+        used = processor_seconds(processes) - before
+    return run_with_outputs(float(took), used, outputs(content, folder))
 
 
 def install() -> None:
@@ -57,9 +46,7 @@ def install() -> None:
 
 
 @contextmanager
-def _running(
-    folder: Path, *, mozjpeg: bool, jobs_at_once: int
-) -> Iterator[tuple[int, list[psutil.Process]]]:
+def _running(folder: Path, *, mozjpeg: bool, jobs_at_once: int) -> Iterator[tuple[int, list[int]]]:
     install()
     port = free_port()
     redis = [_found(REDIS_SERVER), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
@@ -81,7 +68,7 @@ def _running(
         for _ in range(os.cpu_count() or 1):
             started = subprocess.Popen(worker, env=environment)
             processes.append(stack.enter_context(_ended(started)))
-        yield port, [psutil.Process(process.pid) for process in processes]
+        yield port, [process.pid for process in processes]
 
 
 @contextmanager
@@ -96,11 +83,6 @@ def _ended(process: "subprocess.Popen[bytes]") -> "Iterator[subprocess.Popen[byt
 def _products(content: str) -> list[dict[str, object]]:
     rows = list(csv.reader(io.StringIO(content)))[1:]
     return [{"serial": serial, "urls": urls.split(",")} for serial, _, urls in rows]
-
-
-def _processor_seconds(processes: list[psutil.Process]) -> float:
-    times = [process.cpu_times() for process in processes]
-    return sum(one.user + one.system for one in times)
 
 
 def _found(command: str | None) -> str:

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.peers.run import Run, outputs, processor_seconds, run_with_outputs
 from tests.support.halftone import free_port
 
 REDIS_SERVER = shutil.which("redis-server")
@@ -52,10 +53,10 @@ if "PEER_BROKER" in os.environ:  # in the Celery worker, and in the client that 
         return count
 
 
-def run(content: str, folder: Path, tasks: int = 1) -> float:
-    """Seconds from sending the upload to its result, with one worker process per core; the images
-    go into the folder. In this design an upload is one task, which occupies one process; `tasks`
-    uploads of equal size occupy that many processes.
+def run(content: str, folder: Path, tasks: int = 1) -> Run:
+    """The seconds count from sending the upload to its result, with one worker process per core;
+    the images go into the folder. In this design an upload is one task, which occupies one process;
+    `tasks` uploads of equal size occupy that many processes.
     """
     if REDIS_SERVER is None:
         raise RuntimeError("the peer needs Redis: run `apt-get install redis-server`")
@@ -81,12 +82,14 @@ def run(content: str, folder: Path, tasks: int = 1) -> float:
             str(csv_path),
             str(folder),
             str(tasks),
+            str(redis.pid),
+            str(worker.pid),
         ]
-        return float(
-            subprocess.run(
-                client, env=environment, check=True, capture_output=True, text=True
-            ).stdout
-        )
+        said = subprocess.run(
+            client, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+        seconds, used = map(float, said.split())
+        return run_with_outputs(seconds, used, outputs(content, folder))
     finally:
         worker.terminate()
         worker.wait()
@@ -96,13 +99,15 @@ def run(content: str, folder: Path, tasks: int = 1) -> float:
 
 def main() -> None:
     content, folder, tasks = Path(sys.argv[1]).read_text(), sys.argv[2], int(sys.argv[3])
+    processes = [int(pid) for pid in sys.argv[4:]]
     process_images.delay(HEADER_ONLY, folder).get()  # the worker is ready
     rows = content.removeprefix(HEADER_ONLY).splitlines(keepends=True)
     shares = [HEADER_ONLY + "".join(rows[number::tasks]) for number in range(tasks)]
+    before = processor_seconds(processes)
     started = time.perf_counter()
     for waiting in [process_images.delay(share, folder) for share in shares]:
         waiting.get()
-    print(time.perf_counter() - started)
+    print(time.perf_counter() - started, processor_seconds(processes) - before)
 
 
 HEADER_ONLY = "Serial Number,Product Name,Input Image Urls\n"

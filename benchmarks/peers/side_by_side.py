@@ -1,7 +1,10 @@
-"""halftone and BullMQ with sharp, on the same photographs from the same origin, in turns."""
+"""halftone and other implementations of the same job, on the same photographs from the same origin,
+in turns.
+"""
 
+import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,20 +12,36 @@ from functools import partial
 from benchmarks.figures import Figure, at_least
 from benchmarks.origin import running_origin
 from benchmarks.parts import SERVICE, used_so_far
-from benchmarks.peers import bullmq_design
-from benchmarks.peers.bullmq_design import Run
+from benchmarks.peers import bullmq_design, celery_design, img2dataset_design
+from benchmarks.peers.equal_score import bytes_at_equal_score
+from benchmarks.peers.run import Run
 from benchmarks.photos import LARGE, SMALL, photos
 from benchmarks.service import catalogue, new_folder, run_to_the_end, running_service
+from halftone_shared.model.options import Effort
 from tests.support.halftone import Service
 
-ROUNDS = 3
-# Of each process of the peer, without and with latency: more makes neither faster.
+ROUNDS = int(os.environ.get("HALFTONE_BENCH_ROUNDS", "3"))
+# Of each process of the peers: more makes neither faster.
 JOBS_AT_ONCE, JOBS_AT_ONCE_WITH_LATENCY = 8, 64
+THREADS, THREADS_WITH_LATENCY = 32, 256
+# The Celery design waits for each image in turn: with latency, a few products show its rate.
+CELERY_PRODUCTS_WITH_LATENCY = 4
+
+FAST, BALANCED = "halftone, fast", "halftone, balanced"
+SHARP, MOZJPEG = "BullMQ, sharp", "BullMQ, sharp with mozjpeg"
+CELERY, IMG2DATASET = "Celery design, a request a core", "img2dataset"
+# How halftone is compared with each peer in bytes at equal score: with the effort of its goal.
+EFFORTS = {
+    SHARP: Effort.FAST,
+    MOZJPEG: Effort.BALANCED,
+    IMG2DATASET: Effort.FAST,
+    CELERY: Effort.FAST,
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is fetched, and what halftone should reach, as a multiple of the peer's rate."""
+    """What is fetched, and what halftone should reach, as a multiple of the best peer's rate."""
 
     title: str
     size: tuple[int, int]
@@ -33,51 +52,85 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("small", SMALL, 200, 20, 0.0, 1.5),
-    Setting("small, 300 ms", SMALL, 200, 20, 0.3, 2.0),
-    Setting("photographs", LARGE, 200, 2, 0.0, 2.2),
-    Setting("photographs, 300 ms", LARGE, 200, 2, 0.3, 2.2),
+    Setting("small", SMALL, 150, 20, 0.0, 1.5),
+    Setting("small, 300 ms", SMALL, 150, 20, 0.3, 2.0),
+    Setting("photographs", LARGE, 160, 2, 0.0, 2.2),
+    Setting("photographs, 300 ms", LARGE, 160, 2, 0.3, 2.2),
 )
 
 
 def peers() -> list[Figure]:
-    """Small images and photographs, without and with 300 ms for each answer; medians of rounds in
-    turns. Bytes at equal score are in the section `quality`.
+    """Small images and photographs, without and with 300 ms for each answer: images a second,
+    processor time and bytes, medians of rounds in turns; and bytes at equal SSIMULACRA2.
+
+    HALFTONE_BENCH_ROUNDS=1 makes it shorter.
     """
+    bullmq_design.install()
+    img2dataset_design.install()
     return [figure for setting in SETTINGS for figure in _measured(setting)]
 
 
 def _measured(setting: Setting) -> Iterator[Figure]:
-    bullmq_design.install()
-    files = photos(setting.size)
-    images = setting.products * setting.images
+    runs = _runs(setting)
+    rates = {name: statistics.median(_rates(some)) for name, some in runs.items()}
+    for name, some in runs.items():
+        used = statistics.median(run.processor_seconds / run.images for run in some)
+        yield Figure(f"{setting.title}: {name}", rates[name], "images/s")
+        yield Figure(f"{setting.title}: {name}, processor", 1000 * used, "ms/image")
+        yield Figure(f"{setting.title}: {name}, bytes", _bytes_an_image(some[0]), "B/image")
+    best = max((SHARP, IMG2DATASET, CELERY), key=rates.__getitem__)
+    yield at_least(
+        f"{setting.title}: fast ÷ best peer ({best})", rates[FAST] / rates[best], "×", setting.goal
+    )
+    yield at_least(
+        f"{setting.title}: balanced ÷ sharp with mozjpeg", rates[BALANCED] / rates[MOZJPEG], "×", 3
+    )
+    if not setting.latency_seconds:
+        for name, effort in EFFORTS.items():
+            yield bytes_at_equal_score(
+                f"{setting.title}: {effort}, bytes at the score of {name} ÷ its bytes",
+                setting.size,
+                effort,
+                runs[name][0].outputs,
+            )
+
+
+def _runs(setting: Setting) -> dict[str, list[Run]]:
+    """The runs of each contestant, in turns."""
     runs: dict[str, list[Run]] = {}
     with (
-        running_origin(files, latency_seconds=setting.latency_seconds) as urls,
+        running_origin(photos(setting.size), latency_seconds=setting.latency_seconds) as urls,
         _halftone(setting) as service,
     ):
         run_to_the_end(service, catalogue(urls, 20, setting.images))  # warms up
+        start = _run_img2dataset(setting, catalogue(urls, 1, 1))
         contestants: dict[str, Callable[[str], Run]] = {
-            "halftone, fast": partial(_run_halftone, service, "fast"),
-            "halftone, balanced": partial(_run_halftone, service, "balanced"),
-            "BullMQ, sharp": partial(_run_bullmq, setting, mozjpeg=False),
-            "BullMQ, sharp with mozjpeg": partial(_run_bullmq, setting, mozjpeg=True),
+            FAST: partial(_run_halftone, service, Effort.FAST),
+            BALANCED: partial(_run_halftone, service, Effort.BALANCED),
+            SHARP: partial(_run_bullmq, setting, mozjpeg=False),
+            MOZJPEG: partial(_run_bullmq, setting, mozjpeg=True),
+            IMG2DATASET: partial(_run_img2dataset, setting),
+            CELERY: _run_celery,
         }
         for _ in range(ROUNDS):
             for name, run in contestants.items():
-                csv = catalogue(urls, setting.products, setting.images)
-                runs.setdefault(name, []).append(run(csv))
-    rates = {}
-    for name, some in runs.items():
-        rates[name] = images / statistics.median(run.seconds for run in some)
-        used = statistics.median(run.processor_seconds for run in some)
-        yield Figure(f"{setting.title}: {name}", rates[name], "images/s")
-        yield Figure(f"{setting.title}: {name}, processor", 1000 * used / images, "ms/image")
-        yield Figure(f"{setting.title}: {name}, bytes", some[0].bytes_out / images, "B/image")
-    fast, balanced = rates["halftone, fast"], rates["halftone, balanced"]
-    plain, mozjpeg = rates["BullMQ, sharp"], rates["BullMQ, sharp with mozjpeg"]
-    yield at_least(f"{setting.title}: fast ÷ sharp", fast / plain, "×", setting.goal)
-    yield at_least(f"{setting.title}: balanced ÷ sharp with mozjpeg", balanced / mozjpeg, "×", 3)
+                runs.setdefault(name, []).append(run(_catalogue(setting, name, urls)))
+    from_start = [img2dataset_design.without_start(run, start) for run in runs[IMG2DATASET]]
+    return runs | {IMG2DATASET: from_start}
+
+
+def _catalogue(setting: Setting, name: str, urls: Sequence[str]) -> str:
+    is_celery_with_latency = name == CELERY and setting.latency_seconds
+    products = CELERY_PRODUCTS_WITH_LATENCY if is_celery_with_latency else setting.products
+    return catalogue(urls, products, setting.images)
+
+
+def _rates(runs: Sequence[Run]) -> list[float]:
+    return [run.images / run.seconds for run in runs]
+
+
+def _bytes_an_image(run: Run) -> float:
+    return run.bytes_out / run.images
 
 
 @contextmanager
@@ -86,14 +139,23 @@ def _halftone(setting: Setting) -> Iterator[Service]:
         yield one
 
 
-def _run_halftone(service: Service, effort: str, csv: str) -> Run:
+def _run_halftone(service: Service, effort: Effort, csv: str) -> Run:
     before = used_so_far(service)
     took, status = run_to_the_end(service, csv, effort=effort)
     after = used_so_far(service)
     used = sum(after.seconds[part] - before.seconds[part] for part in SERVICE)
-    return Run(took, used, status["bytes_out"])
+    return Run(status["total_images"], took, used, status["bytes_out"])
 
 
 def _run_bullmq(setting: Setting, csv: str, *, mozjpeg: bool) -> Run:
     jobs = JOBS_AT_ONCE_WITH_LATENCY if setting.latency_seconds else JOBS_AT_ONCE
     return bullmq_design.run(csv, new_folder(), mozjpeg=mozjpeg, jobs_at_once=jobs)
+
+
+def _run_img2dataset(setting: Setting, csv: str) -> Run:
+    threads = THREADS_WITH_LATENCY if setting.latency_seconds else THREADS
+    return img2dataset_design.run(csv, new_folder(), threads=threads)
+
+
+def _run_celery(csv: str) -> Run:
+    return celery_design.run(csv, new_folder(), tasks=os.cpu_count() or 1)
