@@ -1,7 +1,6 @@
 """Draws docs/pictures/performance.svg from results/: `python -m benchmarks.chart`, or `make chart`.
 
-Run the sections end-to-end, peer and codec first. The picture follows the reader's light or dark
-mode.
+Run the section peers first. The picture follows the reader's light or dark mode.
 """
 
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import RESULTS
+from benchmarks.peers.side_by_side import BALANCED, CELERY, FAST, IMG2DATASET, MOZJPEG, SHARP
 
 PICTURE = Path("docs/pictures/performance.svg")
 WIDTH, LABELS, MARGIN = 860, 250, 24
@@ -74,42 +74,18 @@ def _value(section: str, name: str) -> float:
 
 
 def _panels() -> list[Panel]:
-    throughput = [
-        Bar("the codec alone: the limit", _value("end-to-end", "codec alone"), ours=False),
-        Bar("halftone", _value("end-to-end", "end to end"), ours=True),
-        Bar("halftone, by Pillow alone", _value("peer", "halftone by Pillow alone"), ours=True),
-        Bar(
-            "Celery design, a request a core",
-            _value("peer", "Celery design, a request a core"),
-            ours=False,
-        ),
-        Bar("Celery design, one request", _value("peer", "Celery design, one request"), ours=False),
-    ]
-    codecs = [
-        Bar("halftone", _value("codec", "halftone"), ours=True),
-        Bar("halftone, by Pillow alone", _value("codec", "halftone by Pillow alone"), ours=True),
-        *(
-            Bar(name, _value("codec", name), ours=False)
-            for name in ("Pillow, optimised", "libvips, optimised")
-        ),
-        *([Bar("sharp", _value("codec", "sharp"), ours=False)] if _has_sharp() else []),
-    ]
     return [
-        Panel(
-            f"End to end: {_cores('end-to-end')} cores, photographs of 1500 × 1500,"
-            " from upload to the last result",
-            "images a second",
-            throughput,
-        ),
-        Panel(
-            "Codec: JPEG of 1500 × 1500 to quality 50", "images a second of processor time", codecs
-        ),
+        _panel("photographs", "Photographs of 1500 × 1500, two a product"),
+        _panel("small", "Small images of 240 × 240, twenty a product"),
     ]
 
 
-def _has_sharp() -> bool:
-    """Whether sharp was measured; that needs npm."""
-    return any(figure["name"] == "sharp" for figure in _section("codec")["figures"])
+def _panel(setting: str, title: str) -> Panel:
+    bars = [
+        Bar(name, _value("peers", f"{setting}: {name}"), ours=name.startswith("halftone"))
+        for name in (FAST, BALANCED, SHARP, MOZJPEG, IMG2DATASET, CELERY)
+    ]
+    return Panel(f"{title}: {_cores('peers')} cores, end to end", "images a second", bars)
 
 
 def _drawn(panels: Sequence[Panel]) -> str:
