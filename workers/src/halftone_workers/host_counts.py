@@ -1,11 +1,14 @@
 """Counts attempts at images by host, until the next heartbeat reports them."""
 
 import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+
+import httpx
 
 from halftone_shared.db.host_figures import HostFigures
+from halftone_workers.http.parsed_url import parsed_url
 
 # A file may name a new host in every row; hosts beyond this number are counted under one name.
 MAX_HOSTS = 200
@@ -17,14 +20,15 @@ class HostCounts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[tuple[datetime, str], list[float]] = {}
+        # By minute since 1970 and host.
+        self._counts: dict[tuple[int, str], list[float]] = {}
         # Since the start of the worker, of all hosts.
         self.images = 0
         self.failed_images = 0
         self.seconds = 0.0
 
     def add(self, url: str, *, failed: bool, bytes_in: int, bytes_out: int, seconds: float) -> None:
-        minute = datetime.now(UTC).replace(second=0, microsecond=0)
+        minute = int(time.time()) // 60
         key = (minute, _host_of(url))
         with self._lock:
             self.images += not failed
@@ -42,7 +46,15 @@ class HostCounts:
         with self._lock:
             counts, self._counts = self._counts, {}
         return [
-            HostFigures(minute, host, int(done), int(failed), int(before), int(after), seconds)
+            HostFigures(
+                datetime.fromtimestamp(60 * minute, UTC),
+                host,
+                int(done),
+                int(failed),
+                int(before),
+                int(after),
+                seconds,
+            )
             for (minute, host), (done, failed, before, after, seconds) in counts.items()
         ]
 
@@ -50,7 +62,8 @@ class HostCounts:
         """Add counts that could not be reported back, for the next report."""
         with self._lock:
             for one in figures:
-                counts = self._counts.setdefault((one.minute, one.host), [0, 0, 0, 0, 0.0])
+                minute = int(one.minute.timestamp()) // 60
+                counts = self._counts.setdefault((minute, one.host), [0, 0, 0, 0, 0.0])
                 added = (one.images, one.failed, one.bytes_in, one.bytes_out, one.seconds)
                 for at, value in enumerate(added):
                     counts[at] += value
@@ -58,6 +71,6 @@ class HostCounts:
 
 def _host_of(url: str) -> str:
     try:
-        return (urlsplit(url).hostname or "")[:253] or OTHER_HOSTS
-    except ValueError:
+        return parsed_url(url).host[:253] or OTHER_HOSTS
+    except httpx.InvalidURL:
         return OTHER_HOSTS

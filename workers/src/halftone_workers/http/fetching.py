@@ -117,14 +117,16 @@ class ImageFetcher:
         reserved = self._budget.reserve(who)
         started = time.monotonic()
         try:
-            with STAGE_SECONDS["download"].time(), _failures_explained():
+            with _failures_explained():
                 async with Deadline(self._timeout_seconds) as until:
                     return await self._follow(url, until, reserved, _conditions(known), own)
         except BaseException:
             reserved.give_back()
             raise
         finally:
-            self.seconds += time.monotonic() - started
+            took = time.monotonic() - started
+            STAGE_SECONDS["download"].observe(took)
+            self.seconds += took
 
     async def _follow(
         self,

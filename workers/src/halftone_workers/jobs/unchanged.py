@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 CODEC_VERSION = 1
 # Hashing this much takes 1 ms; hashing more would block the event loop.
 _HASH_AT_ONCE_BYTES = 1024 * 1024
+# hashlib releases the interpreter lock for larger pieces. Another thread then takes it, and getting
+# it back takes longer than hashing an image of up to _SMALL_BYTES.
+_WITH_LOCK_BYTES, _SMALL_BYTES = 2047, 32 * 1024
 
 
 class Unchanged:
@@ -136,6 +139,11 @@ def _made_by(options: ImageOptions, codec_version: int) -> bytes:
 
 
 async def sha256_of(data: bytes | bytearray) -> bytes:
+    if len(data) <= _SMALL_BYTES:
+        digest = hashlib.sha256()
+        for at in range(0, len(data), _WITH_LOCK_BYTES):
+            digest.update(data[at : at + _WITH_LOCK_BYTES])
+        return digest.digest()
     if len(data) <= _HASH_AT_ONCE_BYTES:
         return hashlib.sha256(data).digest()
     return (await asyncio.to_thread(hashlib.sha256, data)).digest()

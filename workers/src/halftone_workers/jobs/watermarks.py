@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from functools import lru_cache
 from uuid import UUID
 
 from halftone_shared.model.error_codes import ImageErrorCode
@@ -28,8 +29,7 @@ class Watermarks:
         """The bytes of each watermark that the options name, by its URL. Raises FetchFailed, and
         HostBusy or MemoryBusy if it must be fetched later.
         """
-        urls = {output.options.watermark_url for output in options.outputs}
-        return {url: await self._get(who, url) for url in urls if url is not None}
+        return {url: await self._get(who, url) for url in _urls(options)}
 
     async def _get(self, who: Who, url: str) -> bytes:
         key = (who.request_id, url)
@@ -68,3 +68,9 @@ class Watermarks:
             return bytes(fetched.data)
         finally:
             fetched.reserved.give_back()
+
+
+@lru_cache
+def _urls(options: ImageOptions) -> frozenset[str]:
+    urls = (output.options.watermark_url for output in options.outputs)
+    return frozenset(url for url in urls if url is not None)
