@@ -44,6 +44,7 @@ profile: setup ## Show where the processor time of the end-to-end run goes, by p
 
 chart: setup ## Draw docs/pictures/performance.svg from what `make bench` measured last
 	$(RUN)python -m benchmarks.chart
+	$(RUN)python -m benchmarks.quality_chart
 
 check: setup ## Format, lint, types, import contract: what a commit must pass
 	$(RUN)ruff format --check .

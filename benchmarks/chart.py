@@ -17,7 +17,7 @@ from benchmarks.peers.side_by_side import BALANCED, CELERY, FAST, IMG2DATASET, M
 PICTURE = Path("docs/pictures/performance.svg")
 WIDTH, LABELS, MARGIN = 860, 250, 24
 BAR, GAP, HEADING, FOOT = 22, 10, 62, 50
-_STYLE = """
+STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2328 }
   .title { font-size: 16px; font-weight: 600 }
   .quiet { fill: #59636e; font-size: 12px }
@@ -94,7 +94,7 @@ def _drawn(panels: Sequence[Panel]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
         f' height="{height}" role="img" aria-labelledby="name">',
         f'<title id="name">{escape("; ".join(_in_words(panel) for panel in panels))}</title>',
-        f"<style>{_STYLE}</style>",
+        f"<style>{STYLE}</style>",
     ]
     top = 0
     for panel in panels:

@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.figures import Figure, at_least, at_most
-from benchmarks.photos import FOLDER, LARGE, graphics, originals, photos
+from benchmarks.graphics import cutouts
+from benchmarks.photos import FOLDER, LARGE, originals, photos
 from halftone_shared.model.options import ImageOptions
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits
@@ -222,11 +223,9 @@ def jpegs() -> list[Figure]:
 
 
 def pngs() -> list[Figure]:
-    """PNG at quality 50: photographs, cut-outs and a drawing, compared with Pillow's quantize and
-    optimize.
-    """
+    """PNG at quality 50: photographs and cut-outs, compared with Pillow's quantize and optimize."""
     figures = []
-    for kind, files in (("photographs", originals(LARGE)[:6]), ("graphics", graphics())):
+    for kind, files in (("photographs", originals(LARGE)[:6]), ("cut-outs", cutouts()[:4])):
         speed, results = _rounds(
             {name: partial(_Library, name) for name in PNG_CODECS}, files, rounds=1
         )

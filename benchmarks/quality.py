@@ -1,11 +1,12 @@
 """`python -m benchmarks quality`: bytes for the same visible quality, compared with other encoders.
 
-It uses real photographs, rendered cut-outs and a drawing. Each encoder gives a curve of bytes
-against SSIMULACRA2 and one against butteraugli's 3-norm, both scored against the lossless original.
-Compared are the bytes at the scores of Pillow's quality 50. CPU time covers everything from the
-shop's bytes to the result, the least of three runs. HALFTONE_BENCH_IMAGES=8 measures only that many
-photographs. Measured points are kept in .halftone/bench/points, so a run that was stopped continues
-there; a changed codec measures its own points again.
+It uses real photographs, and for PNG 12 rendered cut-outs, 6 drawings and 6 screenshots. Each
+encoder gives a curve of bytes against SSIMULACRA2 and one against butteraugli's 3-norm, both scored
+against the lossless original. Compared are the bytes at the scores of Pillow's quality 50. CPU time
+covers everything from the shop's bytes to the result, the least of three runs.
+HALFTONE_BENCH_IMAGES=8 measures only that many photographs. Measured points are kept in
+.halftone/bench/points, so a run that was stopped continues there; a changed codec measures its own
+points again.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ from PIL import Image
 
 import halftone_jpeg
 from benchmarks.figures import Figure, at_least, at_most
-from benchmarks.photos import FOLDER, graphics
+from benchmarks.graphics import cutouts, drawings
+from benchmarks.photos import FOLDER
 from benchmarks.real_photos import Sample, photographs
 from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import Effort, ImageOptions, Mode
-from halftone_workers.codec import quality_scale, requantising
+from halftone_workers.codec import quality_scale
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
 
@@ -119,7 +121,10 @@ def _by_command(source: bytes, quality: float, *, command: Sequence[str], suffix
 
 _CWEBP = ("cwebp", "-q", "{quality}", "{source}", "-o", "{result}")
 # Quality 0-100 as quantisers 63-0; avifenc's default is one job.
-_REFERENCE, _DEFAULTS = "Pillow, optimised", (35, QUALITY, 65)
+_REFERENCE, _DEFAULTS = "Pillow, optimised", (20, 35, QUALITY, 65, 80)
+# The place of the quality at which encoders are compared, and of those next to it, which have a
+# butteraugli score: that takes ten times as long as SSIMULACRA2.
+_CENTRE, _WITH_BUTTERAUGLI = 2, slice(1, 4)
 
 
 def _avifenc(source: bytes, quality: float) -> bytes:
@@ -130,16 +135,16 @@ def _avifenc(source: bytes, quality: float) -> bytes:
 
 JPEG_ENCODERS: dict[str, tuple[Encode, Sequence[float]]] = {
     _REFERENCE: (_pillow, _DEFAULTS),
-    "mozjpeg (libvips)": (_mozjpeg, (38, 50, 62)),
-    "jpegli (ajpegli)": (_jpegli, (30, 42, 55)),
+    "mozjpeg (libvips)": (_mozjpeg, (24, 38, 50, 62, 78)),
+    "jpegli (ajpegli)": (_jpegli, (16, 30, 42, 55, 75)),
     "sharp": (partial(_sharp, mozjpeg=False), _DEFAULTS),
-    "sharp, mozjpeg": (partial(_sharp, mozjpeg=True), (38, 50, 62)),
+    "sharp, mozjpeg": (partial(_sharp, mozjpeg=True), (24, 38, 50, 62, 78)),
     **{f"halftone {each}": (partial(_ours, effort=each), _DEFAULTS) for each in Effort},
 }
 # Each list begins with the library's own defaults, which the others are compared with.
 MODERN_ENCODERS: dict[str, dict[str, tuple[Encode, Sequence[float]]]] = {
     "WebP": {
-        "cwebp": (partial(_by_command, command=_CWEBP, suffix="webp"), (45, 60, 75)),
+        "cwebp": (partial(_by_command, command=_CWEBP, suffix="webp"), (20, 40, 60, 75, 85)),
         **{
             f"halftone WebP {each}": (
                 partial(_ours, effort=each, output=Format.WEBP),
@@ -149,7 +154,7 @@ MODERN_ENCODERS: dict[str, dict[str, tuple[Encode, Sequence[float]]]] = {
         },
     },
     "AVIF": {
-        "avifenc": (_avifenc, (40, 50, 62)),
+        "avifenc": (_avifenc, (28, 40, 50, 62, 74)),
         **{
             f"halftone AVIF {each}": (
                 partial(_ours, effort=each, output=Format.AVIF),
@@ -168,8 +173,8 @@ class Point:
 
     log_bytes: float
     ssimulacra2: float
-    butteraugli: float
     cpu_milliseconds: float
+    butteraugli: float = 0.0
 
 
 def ssimulacra2(original: Image.Image, encoded: bytes) -> float:
@@ -195,46 +200,72 @@ def butteraugli(original: Path, encoded: bytes) -> float:
     return -float(said.split("3-norm:")[1])
 
 
+def _kept(sample: Sample, name: str, quality: float, kind: str, measure: Callable[[], Any]) -> Any:
+    """What `measure` returns, as JSON. It is measured once, and then read from its file."""
+    folder = FOLDER / "points"
+    path = folder / f"{_codec_version(name)}-{sample.name}-{name}-{quality}{kind}.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial_path = path.with_suffix(f".{os.getpid()}")
+        partial_path.write_text(json.dumps(measure()))
+        partial_path.rename(path)
+    return json.loads(path.read_text())
+
+
 def _point(sample: Sample, name: str, quality: float) -> Point:
-    """Measured once, and then read from its file."""
-    path = FOLDER / "points" / f"{_codec_version(name)}-{sample.name}-{name}-{quality}.json"
-    if path.exists():
-        return Point(**json.loads(path.read_text()))
     encode, qualities = _ALL_ENCODERS[name]
-    source, original = sample.jpeg.read_bytes(), _on_white(Image.open(sample.original))
-    encoded = encode(source, quality)
-    with_butteraugli = name in JPEG_ENCODERS  # butteraugli_main reads no WebP and AVIF
-    point = Point(
-        log(len(encoded)),
-        ssimulacra2(original, encoded),
-        butteraugli(sample.original, encoded) if with_butteraugli else 0.0,
-        _cpu_milliseconds(encode, source, quality) if quality == qualities[1] else 0.0,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(f".{os.getpid()}")
-    partial_path.write_text(json.dumps(asdict(point)))
-    partial_path.rename(path)
-    return point
+
+    def measure() -> dict[str, float]:
+        source, original = sample.jpeg.read_bytes(), _on_white(Image.open(sample.original))
+        encoded = encode(source, quality)
+        is_timed = quality == qualities[_CENTRE]
+        point = Point(
+            log(len(encoded)),
+            ssimulacra2(original, encoded),
+            _cpu_milliseconds(encode, source, quality) if is_timed else 0.0,
+        )
+        return asdict(point)
+
+    return Point(**_kept(sample, name, quality, "", measure))
 
 
+def _with_butteraugli(sample: Sample, name: str, quality: float, point: Point) -> Point:
+    encode, _ = _ALL_ENCODERS[name]
+
+    def measure() -> float:
+        return butteraugli(sample.original, encode(sample.jpeg.read_bytes(), quality))
+
+    return replace(point, butteraugli=_kept(sample, name, quality, "-butteraugli", measure))
+
+
+@cache
 def _codec_version(name: str) -> str:
-    """Changes with the codec's own parameters and native code; "peer" for other encoders."""
+    """Changes with the codec's modules, parameters and native code; "peer" for other encoders."""
     if not name.startswith("halftone"):
         return "peer"
-    own = [Path(quality_scale.__file__).with_name("calibration.json"), Path(requantising.__file__)]
+    own = sorted(Path(quality_scale.__file__).parent.glob("*.*"))
     own += sorted(Path(halftone_jpeg.__file__).parent.glob("_native*"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in own)).hexdigest()[:12]
 
 
-def _curve(sample: Sample, name: str) -> list[Point]:
-    return [_point(sample, name, quality) for quality in _ALL_ENCODERS[name][1]]
+def _curve(sample: Sample, name: str, has_butteraugli: bool) -> list[Point]:
+    qualities = _ALL_ENCODERS[name][1]
+    points = [_point(sample, name, quality) for quality in qualities]
+    if has_butteraugli:
+        points[_WITH_BUTTERAUGLI] = [
+            _with_butteraugli(sample, name, quality, point)
+            for quality, point in list(zip(qualities, points, strict=True))[_WITH_BUTTERAUGLI]
+        ]
+    return points
 
 
-def _curves(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list[list[Point]]]:
+def _curves(
+    samples: Sequence[Sample], names: Sequence[str], *, has_butteraugli: bool = False
+) -> dict[str, list[list[Point]]]:
     """The curves of each encoder, one a sample, measured side by side."""
     with ProcessPoolExecutor() as pool:
         pending = {
-            (sample.name, name): pool.submit(_curve, sample, name)
+            (sample.name, name): pool.submit(_curve, sample, name, has_butteraugli)
             for sample in samples
             for name in names
         }
@@ -243,6 +274,8 @@ def _curves(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, list[l
 
 def _log_bytes_at(curve: Sequence[Point], score: float, of: str) -> float:
     """Interpolates linearly between the points; beyond them it extends the outermost segment."""
+    if of == "butteraugli":
+        curve = curve[_WITH_BUTTERAUGLI]
     xs: list[float] = [getattr(point, of) for point in curve]
     above = min(max(bisect_left(xs, score), 1), len(xs) - 1)
     before, after = curve[above - 1], curve[above]
@@ -280,15 +313,15 @@ def jpegs() -> list[Figure]:
     """JPEG to JPEG: bytes at the scores of Pillow's quality 50, and CPU time; medians."""
     _need("butteraugli_main", "libjxl-devtools")
     samples = _chosen()
-    curves = _curves(samples, list(JPEG_ENCODERS))
+    curves = _curves(samples, list(JPEG_ENCODERS), has_butteraugli=True)
     figures = [Figure("photographs", len(samples), "")]
     for name in JPEG_ENCODERS:
-        cpu = [curve[1].cpu_milliseconds for curve in curves[name]]
+        cpu = [curve[_CENTRE].cpu_milliseconds for curve in curves[name]]
         figures += [_ratio(name, curves, "ssimulacra2"), _ratio("", curves, "butteraugli", name)]
         if not name.startswith("sharp") and all(cpu):
             figures.append(Figure("", statistics.median(cpu), "ms of CPU"))
     apart = [
-        ours[1].ssimulacra2 - pillows[1].ssimulacra2
+        ours[_CENTRE].ssimulacra2 - pillows[_CENTRE].ssimulacra2
         for ours, pillows in zip(curves["halftone balanced"], curves[_REFERENCE], strict=True)
     ]
     score = at_least("score at quality 50 − Pillow's", statistics.median(apart), "", -1)
@@ -312,18 +345,26 @@ def modern() -> list[Figure]:
 
 
 def scale() -> list[Figure]:
-    """The quality scale: how far each format's score at 50 is from that of Pillow's JPEG."""
-    samples = _chosen(every=4)
+    """The quality scale: how far each format's score is from that of Pillow's JPEG of the same
+    quality, over every second photograph.
+    """
+    samples = _chosen(every=2)
     formats = ["halftone balanced", "halftone WebP balanced", "halftone AVIF balanced"]
     curves = _curves(samples, [_REFERENCE, *formats])
-    figures = []
+    figures = [Figure("photographs", len(samples), "")]
     for name in formats:
-        apart = [
-            abs(ours[1].ssimulacra2 - pillows[1].ssimulacra2)
-            for ours, pillows in zip(curves[name], curves[_REFERENCE], strict=True)
-        ]
-        share = sum(each <= 5 for each in apart) / len(apart)
-        figures.append(at_least(f"{name}: within 5 points of Pillow's 50", share, "of all", 0.9))
+        for at, quality in enumerate(_DEFAULTS):
+            apart = [
+                ours[at].ssimulacra2 - pillows[at].ssimulacra2
+                for ours, pillows in zip(curves[name], curves[_REFERENCE], strict=True)
+            ]
+            share = sum(abs(each) <= 5 for each in apart) / len(apart)
+            label = f"{name} at {quality}: within 5 points of Pillow's"
+            goal_met = at_least(label, share, "of all", 0.9)
+            figures += [
+                goal_met if quality == QUALITY else Figure(label, share, "of all"),
+                Figure("mean distance", statistics.mean(apart), "points"),
+            ]
     return figures
 
 
@@ -332,6 +373,30 @@ _GOALS = {
     ("halftone balanced", "butteraugli"): 0.80,
     ("halftone fast", "ssimulacra2"): 0.90,
 }
+
+
+def _bytes_ratio(reference: Point, curve: Sequence[Point], metric: str) -> float:
+    """The bytes of another encoder at the score of this point, divided by its own."""
+    score = getattr(reference, metric)
+    return exp(_log_bytes_at(curve, score, metric) - reference.log_bytes)
+
+
+def shares_of_pillows_bytes() -> tuple[Sequence[float], dict[str, list[float]]]:
+    """Pillow's qualities; for each encoder, its bytes at the SSIMULACRA2 scores of these, divided
+    by Pillow's, as medians over photographs. WebP and AVIF: over every fourth.
+    """
+    shares = {}
+    for names, every in ((JPEG_ENCODERS, 1), *((each, 4) for each in MODERN_ENCODERS.values())):
+        curves = _curves(_chosen(every), [_REFERENCE, *names])
+        for name in names:
+            pairs = list(zip(curves[_REFERENCE], curves[name], strict=True))
+            shares[name] = [
+                statistics.median(
+                    _bytes_ratio(pillows[at], curve, "ssimulacra2") for pillows, curve in pairs
+                )
+                for at in range(len(_DEFAULTS))
+            ]
+    return _DEFAULTS, shares
 
 
 def _ratio(
@@ -344,31 +409,49 @@ def _ratio(
     name = of or label
     ratios = []
     for compared, curve in zip(curves[reference], curves[name], strict=True):
-        score = getattr(compared[1], metric)
-        ratios.append(exp(_log_bytes_at(curve, score, metric) - compared[1].log_bytes))
+        ratios.append(_bytes_ratio(compared[_CENTRE], curve, metric))
     whose = "Pillow" if reference == _REFERENCE else reference
     value, unit = statistics.median(ratios), f"× {whose}'s bytes at equal {metric}"
     goal = _GOALS.get((name, metric))
     return Figure(label, value, unit) if goal is None else at_most(label, value, unit, goal)
 
 
-def pngs() -> list[Figure]:
-    """PNG at quality 50 compared with the JPEG of quality 50: score, bytes, CPU time; each
-    graphic.
+@dataclass(frozen=True)
+class _Graphic:
+    """A PNG at quality 50. `apart`: its score minus that of the JPEG of quality 50. `share`: its
+    bytes divided by those of Pillow's octree, optimised.
     """
+
+    apart: float
+    share: float
+    cpu_milliseconds: float
+
+
+def _graphic(path: Path) -> _Graphic:
+    source, original = path.read_bytes(), _on_white(Image.open(path))
+    before = time.process_time()
+    encoded = compress(source, ImageOptions(), CodecLimits()).data or source
+    cpu = time.process_time() - before
+    jpeg, octree = io.BytesIO(), io.BytesIO()
+    original.save(jpeg, "JPEG", quality=QUALITY)
+    Image.open(path).quantize(256, Image.Quantize.FASTOCTREE).save(octree, "PNG", optimize=True)
+    apart = ssimulacra2(original, encoded) - ssimulacra2(original, jpeg.getvalue())
+    return _Graphic(apart, len(encoded) / octree.tell(), 1000 * cpu)
+
+
+def pngs() -> list[Figure]:
+    """PNG at quality 50 compared with the JPEG of quality 50: score, bytes, CPU time."""
     figures = []
-    for path in graphics():
-        source, original = path.read_bytes(), _on_white(Image.open(path))
-        before = time.process_time()
-        encoded = compress(source, ImageOptions(), CodecLimits()).data or source
-        cpu = time.process_time() - before
-        buffer = io.BytesIO()
-        original.save(buffer, "JPEG", quality=QUALITY)
-        apart = ssimulacra2(original, encoded) - ssimulacra2(original, buffer.getvalue())
+    for kind, paths in (("cut-outs", cutouts()), ("drawings and screenshots", drawings())):
+        found = [_graphic(path) for path in paths]
+        near = sum(each.apart >= -3 for each in found)
+        median = statistics.median
         figures += [
-            at_least(f"{path.stem}: score − the JPEG's", apart, "", -3),
-            Figure("", len(encoded) / 1000, "kB"),
-            Figure("", 1000 * cpu, "ms of CPU"),
+            Figure(kind, len(found), ""),
+            at_least("score − the JPEG's, median", median(each.apart for each in found), "", -3),
+            Figure("score at least the JPEG's − 3", near, "pictures"),
+            Figure("bytes, median", median(each.share for each in found), "× Pillow's octree"),
+            Figure("CPU, median", median(each.cpu_milliseconds for each in found), "ms"),
         ]
     return figures
 

@@ -68,7 +68,7 @@ def photographs() -> list[Sample]:
 
 def _found() -> Iterator[Path]:
     for pattern in _PHOTOGRAPHS:
-        for path in sorted(_unpacked().glob(pattern)):
+        for path in sorted(unpacked().glob(pattern)):
             if not _name_of(path).startswith(_DRAWN):
                 yield path
 
@@ -79,7 +79,8 @@ def _name_of(path: Path) -> str:
     return name.split("_by")[0]
 
 
-def _unpacked() -> Path:
+def unpacked() -> Path:
+    """The folder of the unpacked packages."""
     folder = FOLDER / "packages"
     for package in PACKAGES:
         if not (folder / package).exists():

@@ -76,9 +76,10 @@ static size_t mutate(unsigned char *data, size_t bytes, size_t room) {
 static void choose(requantise_recipe *recipe) {
   memset(recipe, 0, sizeof *recipe);
   uint32_t step = 1 + random_below(random_below(2) ? 255 : 24);
-  for (int table = 0; table < 3; table++)
-    for (int k = 0; k < 64; k++)
-      recipe->quantisers[table][k] = (uint16_t)(1 + random_below(step));
+  for (int eighths = 0; eighths < REQUANTISE_EIGHTHS; eighths++)
+    for (int table = 0; table < 3; table++)
+      for (int k = 0; k < 64; k++)
+        recipe->quantisers[eighths][table][k] = (uint16_t)(1 + random_below(step));
   recipe->dead_zone = (float)random_below(46) / 100;
   if (random_below(4)) {
     recipe->bit_price[0] = (float)random_below(100) / 100;

@@ -29,7 +29,16 @@ def _seeds() -> list[bytes]:
         {"quality": 92, "subsampling": 0},
     ]
     seeds = []
-    for image in (noise, smooth, noise.convert("L"), noise.resize((1, 1)), smooth.resize((7, 90))):
+    cut_out = Image.new("RGB", (80, 72), "white")
+    cut_out.paste(noise.resize((24, 24)), (20, 30))
+    for image in (
+        noise,
+        smooth,
+        cut_out,
+        noise.convert("L"),
+        noise.resize((1, 1)),
+        smooth.resize((7, 90)),
+    ):
         for how in hows:
             buffer = io.BytesIO()
             image.save(buffer, "JPEG", **how)

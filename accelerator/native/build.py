@@ -14,7 +14,7 @@ builder.cdef("""
     typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
 
     typedef struct {
-        uint16_t quantisers[3][64];
+        uint16_t quantisers[8][3][64];
         float dead_zone;
         float bit_price[2];
         float masking[128];

@@ -24,6 +24,8 @@
  */
 #define PIXEL 8
 #define HIGHEST (127 * PIXEL)
+/* A plain block counts as white from the mean of a block of 240s on. */
+#define WHITE (112 * PIXEL)
 
 /*
  * Ratios are in units of 2^-16. SAME, the largest ratio below 1, leaves every value that a JPEG can
@@ -54,6 +56,7 @@ typedef struct {
   struct jpeg_compress_struct target;
   struct jpeg_destination_mgr destination;
   const requantise_recipe *recipe;
+  const uint16_t (*quantisers)[DCTSIZE2]; /* the recipe's for so much white, by component */
   size_t blocks, plain_blocks;
   symbol_counts means[2], details[2];
   float lengths[2][256]; /* bits of each symbol of details, as the search assumes */
@@ -120,6 +123,30 @@ static void read_header(
   source->mem->max_memory_to_use = (long)((width + 15) * (height + 15) * 3 + OTHER_MEMORY_BYTES);
 }
 
+static int is_white(const JBLOCK block, int mean_quantiser) {
+  static const JCOEF plain[DCTSIZE2 - 1];
+  return block[0] * mean_quantiser >= WHITE && memcmp(block + 1, plain, sizeof plain) == 0;
+}
+
+/*
+ * Choose the recipe's quantisers by the share of white. White takes nearly no bytes, so the rest of
+ * the image has more detail than its bytes per pixel say.
+ */
+static void choose_recipe(job *work, jvirt_barray_ptr luma) {
+  struct jpeg_decompress_struct *source = &work->source;
+  const jpeg_component_info *component = &source->comp_info[0];
+  if (component->quant_table == NULL) /* the component has no scan */
+    leave(work, NOT_POSSIBLE);
+  size_t white = 0, blocks = (size_t)component->width_in_blocks * component->height_in_blocks;
+  for (JDIMENSION y = 0; y < component->height_in_blocks; y++) {
+    JBLOCKROW row = source->mem->access_virt_barray((j_common_ptr)source, luma, y, 1, FALSE)[0];
+    for (JDIMENSION x = 0; x < component->width_in_blocks; x++)
+      white += (size_t)is_white(row[x], component->quant_table->quantval[0]);
+  }
+  size_t eighths = white * REQUANTISE_EIGHTHS / blocks, most = REQUANTISE_EIGHTHS - 1;
+  work->quantisers = work->recipe->quantisers[eighths < most ? eighths : most];
+}
+
 /*
  * Set a component's quantisers: the recipe's, or the source's where those are coarser. Returns the
  * slot of their table. Blue and red chroma share a table if their quantisers are the same.
@@ -131,7 +158,7 @@ static int choose_quantisers(job *work, int number) {
     leave(work, NOT_POSSIBLE);
   UINT16 chosen[DCTSIZE2];
   for (int k = 0; k < DCTSIZE2; k++) {
-    UINT16 asked = work->recipe->quantisers[number][k];
+    UINT16 asked = work->quantisers[number][k];
     /* A baseline JPEG has quantisers from 1 to 255. */
     if (old->quantval[k] < 1 || old->quantval[k] > 255 || asked < 1 || asked > 255)
       leave(work, NOT_POSSIBLE);
@@ -199,7 +226,7 @@ static plane open_plane(job *work, jvirt_barray_ptr coefficients, int number) {
     it.fraction[k] = stays ? SAME : (uint16_t)(((uint32_t)it.old[k] << 16) / it.chosen[k]);
     it.ratio[k] = (float)it.old[k] / (float)it.chosen[k];
     /* Errors are measured in the recipe's steps, which may be finer than the chosen ones. */
-    float coarser = (float)it.chosen[k] / (float)recipe->quantisers[number][k];
+    float coarser = (float)it.chosen[k] / (float)work->quantisers[number][k];
     it.weight[k] = coarser * coarser;
     all_stay &= stays;
   }
@@ -554,6 +581,7 @@ static void attempt(
   read_header(work, data, data_bytes, max_pixels);
   jvirt_barray_ptr *coefficients = jpeg_read_coefficients(&work->source);
   set_target(work, buffer_bytes);
+  choose_recipe(work, coefficients[0]);
   requantise_blocks(work, coefficients);
   if (pays_progressive(work))
     set_scans(&work->target);

@@ -5,13 +5,15 @@
 #include <stdint.h>
 
 #define REQUANTISE_ACTIVITIES 128
+#define REQUANTISE_EIGHTHS 8
 
 typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
 
 /*
  * How to requantise. Details are the AC coefficients.
  *
- * quantisers: for luma, blue and red chroma; in natural order, 1 to 255.
+ * quantisers: for luma, blue and red chroma; in natural order, 1 to 255. The first index is the
+ *   number of eighths of the luma blocks that are plain white, rounded down; 7 if all are.
  * dead_zone: a detail is rounded up if its fraction exceeds 1/2 by more than this; 0 to 0.45 steps.
  * bit_price: for luma and chroma, the squared error in quantiser steps that saving one bit is
  *   worth; 0 rounds without a search.
@@ -23,7 +25,7 @@ typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
  *   least plain_share of their blocks have no details; 0 for never.
  */
 typedef struct {
-  uint16_t quantisers[3][64];
+  uint16_t quantisers[REQUANTISE_EIGHTHS][3][64];
   float dead_zone;
   float bit_price[2];
   float masking[REQUANTISE_ACTIVITIES];

@@ -212,6 +212,28 @@ def test_chroma_tables_are_kept_apart_where_they_differ() -> None:
     assert _tables(_requantise(source, 95)) == _tables(source) == dict(enumerate(tables))
 
 
+@pytest.mark.parametrize(
+    ("white_rows", "eighths"), [(0, 0), (3, 0), (4, 1), (16, 4), (31, 7), (32, 7)]
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_white_share_chooses_the_tables(white_rows: int, eighths: int, mode: str) -> None:
+    image = picture((256, 256)).point(lambda level: level // 2).convert(mode)
+    image.paste("white", (0, 0, 256, 8 * white_rows))
+    by_eighths = [((40 + each,) * 64,) * 3 for each in range(8)]
+    recipe = halftone_jpeg.Recipe(by_eighths[0], tuple(by_eighths[1:]))
+    source = encoded(image, quality=90)
+    result = halftone_jpeg.requantise(source, recipe, max_pixels=10**6, max_bytes=10**6)
+    assert set(_tables(result)[0]) == {40 + eighths}
+
+
+def test_recipe_has_tables_for_no_eighth_of_white_or_for_each() -> None:
+    tables = ((40,) * 64,) * 3
+    with pytest.raises(ValueError, match="expected 7"):
+        halftone_jpeg.requantise(
+            jpeg(), halftone_jpeg.Recipe(tables, (tables,)), max_pixels=10**6, max_bytes=10**6
+        )
+
+
 def test_chroma_tables_may_differ_where_the_source_has_one() -> None:
     tables = ((20,) * 64, (30,) * 64, (90,) * 64)
     result = halftone_jpeg.requantise(

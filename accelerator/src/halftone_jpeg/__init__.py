@@ -16,11 +16,14 @@ __all__ = ["NotPossible", "Recipe", "TooLarge", "requantise", "ssimulacra2"]
 _MAX_EXIF_BYTES = 65_533
 _MAX_ICC_BYTES = 255 * 65_519
 _NO_MEMORY = -1000.0
-_COEFFICIENTS = 64
+_COEFFICIENTS, _EIGHTHS = 64, 8
 # The native code indexes the factors by a block's sum of squares, in quarter octaves from 2⁻¹.
 _ACTIVITIES, _QUARTERS, _LEAST_SQUARES = 128, 4, 0.5
 # The variance at which the price of a bit is unchanged, in squared 8-bit levels.
 _PLAIN_VARIANCE = 100
+
+
+Quantisers = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 class NotPossible(Exception):
@@ -37,6 +40,8 @@ class Recipe:
 
     `quantisers`: for luma, blue and red chroma, 64 each in natural order, 1–255. Coarser quantisers
     of the source are kept: lost precision cannot be restored.
+    `white_quantisers`: other quantisers for images of which at least 1, 2, … 7 eighths are plain
+    white blocks; empty: the same.
     `dead_zone`: how far beyond one half a coefficient must be to be rounded up, 0–0.45 steps.
     `bit_prices`: the squared error, in quantiser steps, accepted to save one bit, for luma and
     chroma; 0 rounds without a search, which is faster.
@@ -49,7 +54,8 @@ class Recipe:
     scans' tables take more bytes than they save.
     """
 
-    quantisers: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    quantisers: Quantisers
+    white_quantisers: tuple[Quantisers, ...] = ()
     dead_zone: float = 0.0
     bit_prices: tuple[float, float] = (0.0, 0.0)
     masking: float = 0.0
@@ -61,12 +67,15 @@ class Recipe:
     @cached_property
     def native(self) -> Any:
         """The struct that the C code takes. Raises ValueError for an invalid recipe."""
-        if any(len(table) != _COEFFICIENTS for table in self.quantisers):
+        by_eighths = [self.quantisers, *(self.white_quantisers or [self.quantisers] * 7)]
+        if any(len(table) != _COEFFICIENTS for tables in by_eighths for table in tables):
             raise ValueError("a table of quantisers has 64 numbers")
+        if len(by_eighths) != _EIGHTHS:
+            raise ValueError(f"{len(self.white_quantisers)} sets of white_quantisers; expected 7")
         if not 0 <= self.dead_zone <= 0.45:
             raise ValueError(f"dead_zone is {self.dead_zone}; expected 0 to 0.45")
         native = ffi.new("requantise_recipe *")
-        native.quantisers = [list(table) for table in self.quantisers]
+        native.quantisers = by_eighths
         native.dead_zone = self.dead_zone
         native.bit_price = self.bit_prices
         native.masking = self._masking_factors()

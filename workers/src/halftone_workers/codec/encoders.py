@@ -13,10 +13,11 @@ from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import Effort
 from halftone_workers.codec import requantising
 from halftone_workers.codec.containers import without_times
+from halftone_workers.codec.content import content_of_jpeg, content_of_pixels
 from halftone_workers.codec.metadata import Kept
 from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
-from halftone_workers.codec.quality_scale import encoder_parameter
+from halftone_workers.codec.quality_scale import TYPICAL, encoder_parameter, scales_by_white
 from halftone_workers.codec.search import Growth
 from halftone_workers.codec.stripping import with_metadata
 from halftone_workers.errors import MustDecode
@@ -103,7 +104,8 @@ def _jpeg(frames: Frames, quality: float, effort: Effort) -> bytes:
     if requantising.accelerator is not None and effort is not Effort.FAST:
         with suppress(MustDecode):
             return _jpeg_by_requantising(frames, quality, effort)
-    tables = requantising.quantisers(encoder_parameter("JPEG plain", quality))
+    scale = encoder_parameter("JPEG plain", quality, content_of_pixels(frames.first))
+    tables = requantising.quantisers(scale)
     bands = len(frames.first.getbands())
     return _jpeg_by_pillow(frames, qtables=[list(table) for table in tables[:bands]])
 
@@ -112,11 +114,13 @@ def _jpeg_by_requantising(frames: Frames, quality: float, effort: Effort) -> byt
     """Encode a JPEG without visible loss and requantise it: the accelerator needs coefficients."""
     fine = replace(frames, kept=Kept(), pictures=[replace(frames.pictures[0], icc=None)])
     fine_jpeg = _save(fine, Format.JPEG, quality=FINE_QUALITY)
+    pixels = frames.first.width * frames.first.height
+    content = content_of_jpeg(fine_jpeg, FINE_QUALITY, pixels)
     result = requantising.requantise(
         fine_jpeg,
-        encoder_parameter(f"JPEG {effort}", quality),
+        scales_by_white(f"JPEG {effort}", quality, content),
         effort,
-        max_pixels=frames.first.width * frames.first.height,
+        max_pixels=pixels,
         icc=frames.pictures[0].icc,
         exif=frames.kept.exif(),
     )
@@ -170,7 +174,8 @@ def _showing(frames: Frames, image: Image.Image) -> Frames:
 
 
 def _webp(frames: Frames, quality: float, effort: Effort) -> bytes:
-    return webp(frames, encoder_parameter(f"WEBP {effort}", quality), effort)
+    content = TYPICAL if frames.lossless else content_of_pixels(frames.first)
+    return webp(frames, encoder_parameter(f"WEBP {effort}", quality, content), effort)
 
 
 def webp(frames: Frames, library_quality: float, effort: Effort) -> bytes:
@@ -221,7 +226,8 @@ def _avif(frames: Frames, quality: float, effort: Effort) -> bytes:
     pixels = frames.first.width * frames.first.height * len(frames.pictures)
     if effort is Effort.BALANCED and pixels > _QUICK_AVIF_PIXELS:
         effort = Effort.FAST
-    return avif(frames, encoder_parameter(f"AVIF {effort}", quality), effort)
+    content = content_of_pixels(frames.first)
+    return avif(frames, encoder_parameter(f"AVIF {effort}", quality, content), effort)
 
 
 def avif(frames: Frames, library_quality: float, effort: Effort) -> bytes:

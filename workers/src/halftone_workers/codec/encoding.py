@@ -10,13 +10,14 @@ from PIL import Image
 from halftone_shared.model.image_formats import Format
 from halftone_shared.model.options import ImageOptions, Mode
 from halftone_workers.codec.colour_profiles import MAX_PROFILE_BYTES, usable_profile
+from halftone_workers.codec.content import content_of_jpeg
 from halftone_workers.codec.encoders import JPEG_GROWTH, OUTPUTS, Frames, encode, fit
 from halftone_workers.codec.exif import read_exif
-from halftone_workers.codec.measuring import jpeg_quality
+from halftone_workers.codec.jpeg_tables import coding_quality, jpeg_quality
 from halftone_workers.codec.opening import Source, decoding
 from halftone_workers.codec.options import CodecLimits
-from halftone_workers.codec.quality_scale import encoder_parameter
-from halftone_workers.codec.requantising import can_requantise, requantise
+from halftone_workers.codec.quality_scale import finest_scale, scales_by_white
+from halftone_workers.codec.requantising import can_requantise, is_as_coarse, requantise
 from halftone_workers.codec.search import best_that_fits, grown, quality_at
 from halftone_workers.codec.stripping import strip, tells_place, with_metadata
 from halftone_workers.codec.visual import Scored, reach_score
@@ -62,11 +63,21 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
         icc = usable_profile(image.info.get("icc_profile"), image.mode)
     if icc is not None and len(icc) > MAX_PROFILE_BYTES:
         return None
+    content = content_of_jpeg(data, coding_quality(image), image.width * image.height)
+
+    def scales_at(quality: float) -> tuple[float, ...]:
+        encoder = f"JPEG {options.effort}"
+        finest = finest_scale(encoder, quality)
+        # A result of this quality that comes again stays: its content, estimated from fewer bytes,
+        # would ask for a coarser scale.
+        if is_as_coarse(image, finest):
+            return (finest,)
+        return scales_by_white(encoder, quality, content)
 
     def encode_at(quality: float) -> bytes:
         requantised = requantise(
             data,
-            encoder_parameter(f"JPEG {options.effort}", quality),
+            scales_at(quality),
             options.effort,
             max_pixels=limits.max_pixels,
             icc=icc,
@@ -78,7 +89,9 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
 
     try:
         limit = byte_limit(options, len(source.data))
-        first = 50.0 if limit is None else _quality_for(limit, len(source.data), image)
+        first = (
+            50.0 if limit is None else _quality_for(limit, len(source.data), jpeg_quality(image))
+        )
         encoded = _as_asked(encode_at, image, Format.JPEG, options, limit, first)
     except MustDecode:
         return None
@@ -95,9 +108,9 @@ def byte_limit(options: ImageOptions, source_bytes: int) -> int | None:
     return min(limits, default=None)
 
 
-def _quality_for(limit: int, source_bytes: int, image: Image.Image) -> float:
-    """The quality at which a JPEG with the tables of this one typically has so many bytes."""
-    source_growth = grown(JPEG_GROWTH, jpeg_quality(image)) + _TYPICAL_SURPLUS
+def _quality_for(limit: int, source_bytes: int, source_quality: int) -> float:
+    """The quality at which a JPEG of this quality and size typically has so many bytes."""
+    source_growth = grown(JPEG_GROWTH, source_quality) + _TYPICAL_SURPLUS
     return quality_at(JPEG_GROWTH, log(max(limit, 1) / source_bytes) + source_growth)
 
 

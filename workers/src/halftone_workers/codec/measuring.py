@@ -4,9 +4,9 @@ import io
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageCms, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
 
 from halftone_shared.presets import Measured
+from halftone_workers.codec.jpeg_tables import jpeg_quality
 from halftone_workers.codec.steps.trim import inside_border
 
 # Compression turns some pixels of a flat 255 white into 254.
@@ -17,13 +17,6 @@ _SRGB_COLORANTS = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 
 _EDGE_SHARE = 0.01
 # Tolerance for JPEG noise around a product on a flat background.
 _TRIM_TOLERANCE = 12
-# The luma table of the JPEG standard (ITU-T T.81, table K.1), which libjpeg scales by quality.
-_LUMA_TABLE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,19 +76,6 @@ def measure(data: bytes, output_format: str, quality: int | None) -> Measured:
         product_share=product_share(flat),
         quality=quality,
     )
-
-
-def jpeg_quality(image: Image.Image) -> int:
-    """The quality, 1–100, at which libjpeg's luma table comes closest to that of this JPEG."""
-    assert isinstance(image, JpegImageFile)  # noqa: S101 - the caller knows its format
-    coarseness = sum(image.quantization[0])
-    return min(range(1, 101), key=lambda quality: abs(_coarseness_of(quality) - coarseness))
-
-
-def _coarseness_of(quality: int) -> int:
-    """The sum of libjpeg's luma table at this quality."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return sum(max(1, min(255, (step * percent + 50) // 100)) for step in _LUMA_TABLE)
 
 
 def product_share(image: Image.Image) -> float | None:

@@ -25,7 +25,8 @@ from halftone_workers.codec.decoding import decode
 from halftone_workers.codec.encoders import Frames
 from halftone_workers.codec.encoding import Encoded, encode_frames, requantise_jpeg
 from halftone_workers.codec.exif import read_exif
-from halftone_workers.codec.measuring import jpeg_quality, measure
+from halftone_workers.codec.jpeg_tables import jpeg_quality
+from halftone_workers.codec.measuring import measure
 from halftone_workers.codec.opening import Source, decoding, opened
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.codec.processed import judged

@@ -1,7 +1,8 @@
 """One quality scale: the same number gives the same visible quality in every format.
 
-A quality means the SSIMULACRA2 score that Pillow's JPEG has at that number, on average over real
-photographs. `calibration.json` says which parameter of which encoder gives that score;
+A quality means the SSIMULACRA2 score that Pillow's JPEG of the same image has at that number. Which
+parameter of an encoder gives that score depends on the image, mostly on how much detail it has.
+`calibration.json` has this relation for each encoder, fitted over real photographs;
 `python -m benchmarks.calibrate` measures and writes it.
 """
 
@@ -9,10 +10,16 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
+from itertools import accumulate
+from math import exp, log
+from operator import mul
 from typing import Any
 
 MIN_QUALITY, MAX_QUALITY = 1, 95
+# The middle of each eighth; less than one eighth counts as none.
+_WHITE_SHARES = (0.0, *(eighths / 8 + 1 / 16 for eighths in range(1, 8)))
 
 
 @dataclass(frozen=True)
@@ -37,30 +44,149 @@ class Curve:
 
 
 _DATA: dict[str, Any] = json.loads(files(__package__).joinpath("calibration.json").read_text())
-_SCORES = Curve(_DATA["qualities"], _DATA["scores"])
-_QUALITIES = Curve(_DATA["scores"], _DATA["qualities"])
-_PARAMETERS = {
-    name: Curve(_DATA["qualities"], parameters) for name, parameters in _DATA["parameters"].items()
-}
+_QUALITIES: Sequence[float] = _DATA["qualities"]
+_SCORE_BY_QUALITY = Curve(_QUALITIES, _DATA["scores"])
+_QUALITY_BY_SCORE = Curve(_DATA["scores"], _QUALITIES)
 
 # Quantisers of a JPEG at scale 1, of luma, blue and red chroma, in natural order.
 JPEG_QUANTISERS: Sequence[Sequence[float]] = _DATA["jpeg_quantisers"]
 
 
-def encoder_parameter(encoder: str, quality: float) -> float:
-    """What to give an encoder for a quality of 1–95.
+@dataclass(frozen=True)
+class Content:
+    """What the scale needs to know of an image; content.py measures it.
+
+    `detail`: ln(bits per pixel) as Pillow's JPEG of quality 75: −1.5 for a soft background, 0.5 for
+    leaves. `saturation`: of its colours, 0–1. `structure` and `texture`: ln(1 + variance of the
+    Laplacian) at an eighth and at half of the size. A JPEG that is not decoded has only its detail.
+    """
+
+    detail: float
+    saturation: float | None = None
+    structure: float | None = None
+    texture: float | None = None
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number over the photographs of the calibration: least, median, most."""
+
+    least: float
+    typical: float
+    most: float
+
+    def beyond_typical(self, value: float | None) -> float:
+        """How far a value is from the typical one, which stands in for an unknown one. Beyond the
+        calibration, its limit counts.
+        """
+        return 0.0 if value is None else min(self.most, max(self.least, value)) - self.typical
+
+
+@dataclass(frozen=True)
+class ContentRange:
+    """The range of each number of Content."""
+
+    detail: Range
+    saturation: Range
+    structure: Range
+    texture: Range
+
+    @property
+    def typical(self) -> Content:
+        ranges = self.detail, self.saturation, self.structure, self.texture
+        return Content(*(each.typical for each in ranges))
+
+    def terms_of(self, content: Content) -> tuple[float, ...]:
+        """What an encoder's coefficients are multiplied by: 1, the detail and its square,
+        saturation, structure and texture, each without the typical value.
+        """
+        detail = self.detail.beyond_typical(content.detail)
+        others = (
+            self.saturation.beyond_typical(content.saturation),
+            self.structure.beyond_typical(content.structure),
+            self.texture.beyond_typical(content.texture),
+        )
+        return 1.0, detail, detail * detail, *others
+
+
+_RANGE = ContentRange(**{name: Range(*limits) for name, limits in _DATA["content"].items()})
+TYPICAL = _RANGE.typical
+# The detail as a linear function of a JPEG's ln(bits per pixel), by the JPEG's quality.
+_INTERCEPTS, _SLOPES = (
+    Curve(_DATA["jpeg_detail"]["qualities"], _DATA["jpeg_detail"][name])
+    for name in ("intercepts", "slopes")
+)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """An encoder's parameter by quality and content.
+
+    `rows`: for each of _QUALITIES, coefficients of the terms; JPEG has only those of the detail.
+    They give the library's quality; for JPEG, -ln(scale).
+    """
+
+    rows: Sequence[Sequence[float]]
+    is_scale: bool
+
+    def parameter(self, quality: float, content: Content) -> float:
+        terms = _RANGE.terms_of(content)
+        values = [sum(map(mul, row, terms)) for row in self.rows]
+        # For contents unlike any photograph's, a higher quality could have a worse parameter.
+        values = list(accumulate(values, max))
+        value = Curve(_QUALITIES, values).at(quality)
+        if not self.is_scale:
+            return min(_BEST_LIBRARY_QUALITY, max(0.0, value))
+        # In steps of 2 %, so that images share tables. That changes a score by 0.1 points.
+        return min(_COARSEST, max(_FINEST, exp(-round(value * _STEPS) / _STEPS)))
+
+
+_FINEST, _COARSEST, _STEPS, _BEST_LIBRARY_QUALITY = 0.15, 30.0, 50, 100.0
+_ENCODERS = {
+    name: _Encoder(rows, is_scale=name.startswith("JPEG"))
+    for name, rows in _DATA["parameters"].items()
+}
+
+
+def encoder_parameter(encoder: str, quality: float, content: Content = TYPICAL) -> float:
+    """What to give an encoder for a quality of 1–95 and an image with this content.
 
     A factor of JPEG_QUANTISERS for "JPEG plain" (Pillow's encoder) and for requantising with an
     effort ("JPEG balanced"); the library's own quality for "WEBP balanced" and "AVIF balanced".
     """
-    return _PARAMETERS[encoder].at(quality)
+    return _ENCODERS[encoder].parameter(quality, content)
+
+
+def scales_by_white(encoder: str, quality: float, content: Content) -> tuple[float, ...]:
+    """Scales of a JPEG by how many eighths of it are plain white: the rest has more detail."""
+    return tuple(
+        encoder_parameter(encoder, quality, Content(without_white(content.detail, share)))
+        for share in _WHITE_SHARES
+    )
+
+
+def without_white(detail: float, share: float) -> float:
+    """The detail of an image, of which this share is plain white, as if the rest had all bytes."""
+    return detail - log(1 - share)
+
+
+@lru_cache
+def finest_scale(encoder: str, quality: float) -> float:
+    """The least factor of JPEG_QUANTISERS that this quality has for any image."""
+    limits = _RANGE.detail.least, _RANGE.detail.typical, _RANGE.detail.most
+    return min(encoder_parameter(encoder, quality, Content(detail)) for detail in limits)
+
+
+def detail_at(log_bits: float, jpeg_quality: float) -> float:
+    """The detail of an image whose JPEG of this quality has exp(log_bits) bits per pixel."""
+    return _INTERCEPTS.at(jpeg_quality) + _SLOPES.at(jpeg_quality) * log_bits
 
 
 def score_of(quality: float) -> float:
     """The SSIMULACRA2 score that a quality has, on average."""
-    return _SCORES.at(quality)
+    return _SCORE_BY_QUALITY.at(quality)
 
 
 def quality_of(score: float) -> float:
     """The quality that has this SSIMULACRA2 score, on average."""
-    return _QUALITIES.at(score)
+    return _QUALITY_BY_SCORE.at(score)

@@ -4,6 +4,7 @@ This is faster than decoding and encoding, and gives fewer bytes: the accelerato
 coefficient by its cost in bits and its visible effect.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -13,6 +14,7 @@ from PIL import Image
 
 from halftone_shared.model.options import Effort
 from halftone_workers.codec.exif import ORIENTATION_TAG, kept_exif
+from halftone_workers.codec.jpeg_tables import luma_table
 from halftone_workers.codec.quality_scale import JPEG_QUANTISERS
 from halftone_workers.errors import MustDecode
 
@@ -37,7 +39,7 @@ _CHOICES: dict[Effort, dict[str, Any]] = {
 Quantisers = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def quantisers(scale: float) -> Quantisers:
     """The tables of luma, blue and red chroma at this scale, in natural order."""
     luma, blue, red = (
@@ -46,9 +48,16 @@ def quantisers(scale: float) -> Quantisers:
     return luma, blue, red
 
 
-@lru_cache(maxsize=256)
-def _recipe(scale: float, effort: Effort) -> Any:
-    return accelerator.Recipe(quantisers(scale), **_CHOICES[effort])
+@lru_cache(maxsize=1024)
+def _recipe(scales: Sequence[float], effort: Effort) -> Any:
+    plain, *white = (quantisers(scale) for scale in scales)
+    return accelerator.Recipe(plain, tuple(white), **_CHOICES[effort])
+
+
+def is_as_coarse(image: Image.Image, scale: float) -> bool:
+    """Whether requantising at this scale would change no luma of this JPEG."""
+    steps = luma_table(image)
+    return all(step >= asked for step, asked in zip(steps, quantisers(scale)[0], strict=True))
 
 
 def can_requantise(image: Image.Image) -> bool:
@@ -62,22 +71,23 @@ def can_requantise(image: Image.Image) -> bool:
 
 def requantise(
     data: bytes,
-    scale: float,
+    scales: Sequence[float],
     effort: Effort,
     *,
     max_pixels: int,
     icc: bytes | None,
     exif: bytes,
 ) -> bytes:
-    """Requantise the JPEG at this scale, with this profile and EXIF and no other metadata. Returns
-    `data` itself if that is no larger.
+    """Requantise the JPEG, with this profile and EXIF and no other metadata. Returns `data` itself
+    if that is no larger.
 
+    `scales`: one, or eight by how many eighths of the image are plain white, rounded down; a tuple.
     Raises MustDecode.
     """
     try:
         result: bytes = accelerator.requantise(
             data,
-            _recipe(scale, effort),
+            _recipe(scales, effort),
             max_pixels=max_pixels,
             max_bytes=len(data),
             icc=icc or b"",

@@ -36,10 +36,10 @@ _KINDS = {
     0xCE: "arithmetic-coded",
     0xCF: "arithmetic-coded",
 }
-_SCAN, _END, _APP1, _APP13 = 0xDA, 0xD9, 0xE1, 0xED
+SCAN, _END, _APP1, _APP13 = 0xDA, 0xD9, 0xE1, 0xED
 _WITHOUT_LENGTH = frozenset({0x01, 0xD8, 0xD9})
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
-_END_MARKER = b"\xff\xd9"
+END_MARKER = b"\xff\xd9"
 # If these bytes are decoded as picture data, the result differs from the zeros with which libjpeg
 # continues a truncated file.
 _NOISE = bytes(range(1, 255)) * 2
@@ -59,13 +59,13 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
             iptc = iptc or photoshop_iptc(content)
         elif marker in _FRAMES:
             frame = frame or (marker, start)
-        elif marker == _SCAN:
+        elif marker == SCAN:
             break
     if frame is not None:
         _check_kind(data, *frame, limits)
     if has_more_scans(data, MAX_JPEG_SCANS):
         raise corrupt(f"The JPEG has more than {MAX_JPEG_SCANS} scans.")
-    if not data.endswith(_END_MARKER) and not _has_end(data):
+    if not data.endswith(END_MARKER) and not _has_end(data):
         data = _ended(data, progressive=frame is not None and frame[0] == _PROGRESSIVE)
     return Prepared(data, xmp=xmp, iptc=iptc)
 
@@ -92,7 +92,7 @@ def has_more_scans(data: bytes, most: int) -> bool:
         return False
     scans = 0
     for count, (marker, _) in enumerate(segments(data)):
-        scans += marker == _SCAN
+        scans += marker == SCAN
         if scans > most:
             return True
         if count > MAX_JPEG_SEGMENTS:
@@ -108,7 +108,7 @@ def _has_one_scan(data: bytes) -> bool:
     for marker, start in segments(data):
         if marker in _SEQUENTIAL_FRAMES:
             components = data[start + 7 : start + 8]
-        if marker == _SCAN:
+        if marker == SCAN:
             return components == data[start + 2 : start + 3] != b""
     return False
 
@@ -127,7 +127,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _has_end(data: bytes) -> bool:
     """Whether an end marker follows the last scan's data. Bytes after it do not matter."""
-    if _END_MARKER not in data:
+    if END_MARKER not in data:
         return False
     position = 2
     for count, (marker, start) in enumerate(segments(data)):
@@ -149,9 +149,9 @@ def _ended(data: bytes, *, progressive: bool) -> bytes:
     """
     if progressive and not _is_refined(data):
         return data
-    ended = data + _END_MARKER
+    ended = data + END_MARKER
     try:
-        whole = _decoded(ended) == _decoded(data + _NOISE + _END_MARKER)
+        whole = _decoded(ended) == _decoded(data + _NOISE + END_MARKER)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - Pillow's decoders raise anything; the one who decodes it says so
@@ -171,7 +171,7 @@ def _is_refined(data: bytes) -> bool:
     for marker, start in segments(data):
         if marker == _PROGRESSIVE:
             components = {data[start + 8 + 3 * at] for at in range(data[start + 7])}
-        elif marker == _SCAN and start + 2 < len(data):
+        elif marker == SCAN and start + 2 < len(data):
             count = data[start + 2]
             scan = data[start + 3 : start + 3 + 2 * count + 3]
             if len(scan) < 2 * count + 3:
