@@ -24,8 +24,6 @@
  */
 #define PIXEL 8
 #define HIGHEST (127 * PIXEL)
-/* A plain block counts as white from the mean of a block of 240s on. */
-#define WHITE (112 * PIXEL)
 
 /*
  * Ratios are in units of 2^-16. SAME, the largest ratio below 1, leaves every value that a JPEG can
@@ -56,7 +54,7 @@ typedef struct {
   struct jpeg_compress_struct target;
   struct jpeg_destination_mgr destination;
   const requantise_recipe *recipe;
-  const uint16_t (*quantisers)[DCTSIZE2]; /* the recipe's for so much white, by component */
+  const uint16_t (*quantisers)[DCTSIZE2]; /* the recipe's, by component */
   size_t blocks, plain_blocks;
   symbol_counts means[2], details[2];
   float lengths[2][256]; /* bits of each symbol of details, as the search assumes */
@@ -123,27 +121,25 @@ static void read_header(
   source->mem->max_memory_to_use = (long)((width + 15) * (height + 15) * 3 + OTHER_MEMORY_BYTES);
 }
 
-static int is_white(const JBLOCK block, int mean_quantiser) {
-  static const JCOEF plain[DCTSIZE2 - 1];
-  return block[0] * mean_quantiser >= WHITE && memcmp(block + 1, plain, sizeof plain) == 0;
+static int is_plain(const JBLOCK block) {
+  static const JCOEF zeros[DCTSIZE2 - 1];
+  return memcmp(block + 1, zeros, sizeof zeros) == 0;
 }
 
 /*
- * Choose the recipe's quantisers by the share of white. White takes nearly no bytes, so the rest of
- * the image has more detail than its bytes per pixel say.
+ * Choose the recipe's quantisers by the share of plain luma. Plain blocks take nearly no bytes, so
+ * the rest of the image has more detail than its bytes per pixel say.
  */
 static void choose_recipe(job *work, jvirt_barray_ptr luma) {
   struct jpeg_decompress_struct *source = &work->source;
   const jpeg_component_info *component = &source->comp_info[0];
-  if (component->quant_table == NULL) /* the component has no scan */
-    leave(work, NOT_POSSIBLE);
-  size_t white = 0, blocks = (size_t)component->width_in_blocks * component->height_in_blocks;
+  size_t plain = 0, blocks = (size_t)component->width_in_blocks * component->height_in_blocks;
   for (JDIMENSION y = 0; y < component->height_in_blocks; y++) {
     JBLOCKROW row = source->mem->access_virt_barray((j_common_ptr)source, luma, y, 1, FALSE)[0];
     for (JDIMENSION x = 0; x < component->width_in_blocks; x++)
-      white += (size_t)is_white(row[x], component->quant_table->quantval[0]);
+      plain += (size_t)is_plain(row[x]);
   }
-  size_t eighths = white * REQUANTISE_EIGHTHS / blocks, most = REQUANTISE_EIGHTHS - 1;
+  size_t eighths = plain * REQUANTISE_EIGHTHS / blocks, most = REQUANTISE_EIGHTHS - 1;
   work->quantisers = work->recipe->quantisers[eighths < most ? eighths : most];
 }
 

@@ -13,7 +13,7 @@ typedef enum { REQUANTISED, TOO_LARGE, NOT_POSSIBLE } requantise_outcome;
  * How to requantise. Details are the AC coefficients.
  *
  * quantisers: for luma, blue and red chroma; in natural order, 1 to 255. The first index is the
- *   number of eighths of the luma blocks that are plain white, rounded down; 7 if all are.
+ *   number of eighths of the luma blocks that are plain, rounded down; 7 if all are.
  * dead_zone: a detail is rounded up if its fraction exceeds 1/2 by more than this; 0 to 0.45 steps.
  * bit_price: for luma and chroma, the squared error in quantiser steps that saving one bit is
  *   worth; 0 rounds without a search.

@@ -213,12 +213,12 @@ def test_chroma_tables_are_kept_apart_where_they_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("white_rows", "eighths"), [(0, 0), (3, 0), (4, 1), (16, 4), (31, 7), (32, 7)]
+    ("plain_rows", "eighths"), [(0, 0), (3, 0), (4, 1), (16, 4), (31, 7), (32, 7)]
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_white_share_chooses_the_tables(white_rows: int, eighths: int, mode: str) -> None:
+def test_plain_share_chooses_the_tables(plain_rows: int, eighths: int, mode: str) -> None:
     image = picture((256, 256)).point(lambda level: level // 2).convert(mode)
-    image.paste("white", (0, 0, 256, 8 * white_rows))
+    image.paste("white", (0, 0, 256, 8 * plain_rows))
     by_eighths = [((40 + each,) * 64,) * 3 for each in range(8)]
     recipe = halftone_jpeg.Recipe(by_eighths[0], tuple(by_eighths[1:]))
     source = encoded(image, quality=90)
@@ -226,7 +226,7 @@ def test_white_share_chooses_the_tables(white_rows: int, eighths: int, mode: str
     assert set(_tables(result)[0]) == {40 + eighths}
 
 
-def test_recipe_has_tables_for_no_eighth_of_white_or_for_each() -> None:
+def test_recipe_has_tables_for_no_plain_share_or_for_each() -> None:
     tables = ((40,) * 64,) * 3
     with pytest.raises(ValueError, match="expected 7"):
         halftone_jpeg.requantise(

@@ -40,8 +40,8 @@ class Recipe:
 
     `quantisers`: for luma, blue and red chroma, 64 each in natural order, 1–255. Coarser quantisers
     of the source are kept: lost precision cannot be restored.
-    `white_quantisers`: other quantisers for images of which at least 1, 2, … 7 eighths are plain
-    white blocks; empty: the same.
+    `plain_quantisers`: other quantisers for images of which at least 1, 2, … 7 eighths of the
+    blocks have no details; empty: the same.
     `dead_zone`: how far beyond one half a coefficient must be to be rounded up, 0–0.45 steps.
     `bit_prices`: the squared error, in quantiser steps, accepted to save one bit, for luma and
     chroma; 0 rounds without a search, which is faster.
@@ -55,7 +55,7 @@ class Recipe:
     """
 
     quantisers: Quantisers
-    white_quantisers: tuple[Quantisers, ...] = ()
+    plain_quantisers: tuple[Quantisers, ...] = ()
     dead_zone: float = 0.0
     bit_prices: tuple[float, float] = (0.0, 0.0)
     masking: float = 0.0
@@ -67,11 +67,11 @@ class Recipe:
     @cached_property
     def native(self) -> Any:
         """The struct that the C code takes. Raises ValueError for an invalid recipe."""
-        by_eighths = [self.quantisers, *(self.white_quantisers or [self.quantisers] * 7)]
+        by_eighths = [self.quantisers, *(self.plain_quantisers or [self.quantisers] * 7)]
         if any(len(table) != _COEFFICIENTS for tables in by_eighths for table in tables):
             raise ValueError("a table of quantisers has 64 numbers")
         if len(by_eighths) != _EIGHTHS:
-            raise ValueError(f"{len(self.white_quantisers)} sets of white_quantisers; expected 7")
+            raise ValueError(f"{len(self.plain_quantisers)} sets of plain_quantisers; expected 7")
         if not 0 <= self.dead_zone <= 0.45:
             raise ValueError(f"dead_zone is {self.dead_zone}; expected 0 to 0.45")
         native = ffi.new("requantise_recipe *")

@@ -5,7 +5,7 @@ from math import log
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
-from halftone_workers.codec.quality_scale import Content, detail_at, without_white
+from halftone_workers.codec.quality_scale import Content, detail_at, without_plain
 from halftone_workers.codec.sources.jpeg import END_MARKER, SCAN, segments
 
 _QUALITY = 75
@@ -15,7 +15,6 @@ _MAX_MEASURED_PIXELS, _BAND_ROWS = 500_000, 16
 # The head of the Multi-Picture Format's segment (CIPA DC-007).
 _SEVERAL_PICTURES = b"MPF\0"
 _HALF, _EIGHTH = 2, 8
-# The accelerator counts the same as white, by blocks of 8 × 8.
 _WHITE, _MOST_WHITE = 240, 15 / 16
 _LAPLACE = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 4, -1, 0, -1, 0), scale=1, offset=128)
 
@@ -43,7 +42,7 @@ def content_of_pixels(image: Image.Image) -> Content:
     saturation = ImageStat.Stat(small.convert("HSV").getchannel("S")).mean[0] / 255
     gray = image.convert("L")
     return Content(
-        without_white(_detail(image), white),
+        without_plain(_detail(image), white),
         saturation / shown,
         _edges(gray.reduce(_EIGHTH), shown),
         _edges(gray.reduce(_HALF), shown),

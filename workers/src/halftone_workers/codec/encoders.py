@@ -17,7 +17,7 @@ from halftone_workers.codec.content import content_of_jpeg, content_of_pixels
 from halftone_workers.codec.metadata import Kept
 from halftone_workers.codec.palettes import MAX_COLOURS, with_clear_colour, with_palette
 from halftone_workers.codec.pixels import Picture, in_srgb, to_mode
-from halftone_workers.codec.quality_scale import TYPICAL, encoder_parameter, scales_by_white
+from halftone_workers.codec.quality_scale import TYPICAL, encoder_parameter, scales_by_plain_share
 from halftone_workers.codec.search import Growth
 from halftone_workers.codec.stripping import with_metadata
 from halftone_workers.errors import MustDecode
@@ -118,7 +118,7 @@ def _jpeg_by_requantising(frames: Frames, quality: float, effort: Effort) -> byt
     content = content_of_jpeg(fine_jpeg, FINE_QUALITY, pixels)
     result = requantising.requantise(
         fine_jpeg,
-        scales_by_white(f"JPEG {effort}", quality, content),
+        scales_by_plain_share(f"JPEG {effort}", quality, content),
         effort,
         max_pixels=pixels,
         icc=frames.pictures[0].icc,

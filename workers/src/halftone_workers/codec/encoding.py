@@ -16,7 +16,7 @@ from halftone_workers.codec.exif import read_exif
 from halftone_workers.codec.jpeg_tables import coding_quality, jpeg_quality
 from halftone_workers.codec.opening import Source, decoding
 from halftone_workers.codec.options import CodecLimits
-from halftone_workers.codec.quality_scale import finest_scale, scales_by_white
+from halftone_workers.codec.quality_scale import finest_scale, scales_by_plain_share
 from halftone_workers.codec.requantising import can_requantise, is_as_coarse, requantise
 from halftone_workers.codec.search import best_that_fits, grown, quality_at
 from halftone_workers.codec.stripping import strip, tells_place, with_metadata
@@ -72,7 +72,7 @@ def requantise_jpeg(source: Source, options: ImageOptions, limits: CodecLimits) 
         # would ask for a coarser scale.
         if is_as_coarse(image, finest):
             return (finest,)
-        return scales_by_white(encoder, quality, content)
+        return scales_by_plain_share(encoder, quality, content)
 
     def encode_at(quality: float) -> bytes:
         requantised = requantise(

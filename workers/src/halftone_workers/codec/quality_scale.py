@@ -19,7 +19,7 @@ from typing import Any
 
 MIN_QUALITY, MAX_QUALITY = 1, 95
 # The middle of each eighth; less than one eighth counts as none.
-_WHITE_SHARES = (0.0, *(eighths / 8 + 1 / 16 for eighths in range(1, 8)))
+_PLAIN_SHARES = (0.0, *(eighths / 8 + 1 / 16 for eighths in range(1, 8)))
 
 
 @dataclass(frozen=True)
@@ -157,16 +157,16 @@ def encoder_parameter(encoder: str, quality: float, content: Content = TYPICAL) 
     return _ENCODERS[encoder].parameter(quality, content)
 
 
-def scales_by_white(encoder: str, quality: float, content: Content) -> tuple[float, ...]:
-    """Scales of a JPEG by how many eighths of it are plain white: the rest has more detail."""
+def scales_by_plain_share(encoder: str, quality: float, content: Content) -> tuple[float, ...]:
+    """Scales of a JPEG by how many eighths of it are plain: the rest has more detail."""
     return tuple(
-        encoder_parameter(encoder, quality, Content(without_white(content.detail, share)))
-        for share in _WHITE_SHARES
+        encoder_parameter(encoder, quality, Content(without_plain(content.detail, share)))
+        for share in _PLAIN_SHARES
     )
 
 
-def without_white(detail: float, share: float) -> float:
-    """The detail of an image, of which this share is plain white, as if the rest had all bytes."""
+def without_plain(detail: float, share: float) -> float:
+    """The detail of an image, of which this share is plain, as if the rest had all bytes."""
     return detail - log(1 - share)
 
 

@@ -50,8 +50,8 @@ def quantisers(scale: float) -> Quantisers:
 
 @lru_cache(maxsize=1024)
 def _recipe(scales: Sequence[float], effort: Effort) -> Any:
-    plain, *white = (quantisers(scale) for scale in scales)
-    return accelerator.Recipe(plain, tuple(white), **_CHOICES[effort])
+    usual, *plain = (quantisers(scale) for scale in scales)
+    return accelerator.Recipe(usual, tuple(plain), **_CHOICES[effort])
 
 
 def is_as_coarse(image: Image.Image, scale: float) -> bool:
@@ -81,7 +81,7 @@ def requantise(
     """Requantise the JPEG, with this profile and EXIF and no other metadata. Returns `data` itself
     if that is no larger.
 
-    `scales`: one, or eight by how many eighths of the image are plain white, rounded down; a tuple.
+    `scales`: one, or eight by how many eighths of the image are plain, rounded down; a tuple.
     Raises MustDecode.
     """
     try:
