@@ -122,7 +122,7 @@ def test_resized_image_is_what_libvips_makes(target: tuple[int, int], form: str)
     source = encoded(image, form, **({"quality": 98} if form == "JPEG" else {}))
     result = made(source, width=target[0], height=target[1], enlarge="true", quality=95)
     expected = by_vips(source).thumbnail_image(target[0], height=target[1], size="force")
-    assert difference(shown(result), pillow(expected)) < 8
+    assert difference(shown(result), pillow(expected)) < 10
 
 
 def test_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:

@@ -1,6 +1,7 @@
 """Measures what the quality scale needs to know of an image: see `quality_scale.Content`."""
 
 import io
+from dataclasses import dataclass
 from math import log
 
 from PIL import Image, ImageChops, ImageFilter, ImageStat
@@ -9,9 +10,34 @@ from halftone_workers.codec.quality_scale import Content, detail_at, without_pla
 from halftone_workers.codec.sources.jpeg import END_MARKER, SCAN, segments
 
 _QUALITY = 75
-# Larger images are measured on bands of this height at even distances. They are whole rows of a
-# JPEG's units of 16 × 16 pixels.
-_MAX_MEASURED_PIXELS, _BAND_ROWS = 500_000, 16
+
+
+@dataclass(frozen=True)
+class _Bands:
+    """Larger images are measured on bands of this height, at even distances."""
+
+    most_pixels: int
+    rows: int
+
+    def of(self, image: Image.Image) -> Image.Image:
+        """A small image itself; bands of a larger one, below each other."""
+        width, height = image.size
+        count = max(1, self.most_pixels // (width * self.rows))
+        if count * self.rows >= height:
+            return image
+        bands = Image.new(image.mode, (width, count * self.rows))
+        for number in range(count):
+            upper = (height - self.rows) * number // max(1, count - 1)
+            band = image.crop((0, upper, width, upper + self.rows))
+            bands.paste(band, (0, number * self.rows))
+        return bands
+
+
+# All measures are taken on these bands, which bounds time and memory. Their seams, which are edges
+# that the image does not have, are few.
+_BANDS = _Bands(most_pixels=2_000_000, rows=256)
+# The detail is measured on bands of these: whole rows of a JPEG's units of 16 × 16 pixels.
+_DETAIL_BANDS = _Bands(most_pixels=500_000, rows=16)
 # The head of the Multi-Picture Format's segment (CIPA DC-007).
 _SEVERAL_PICTURES = b"MPF\0"
 _HALF, _EIGHTH = 2, 8
@@ -20,7 +46,7 @@ _LAPLACE = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 4, -1, 0, -1, 0), scale=1, 
 
 
 def content_of_jpeg(data: bytes, quality: int, pixels: int) -> Content:
-    """Estimated from the bytes of a JPEG of about this quality, without decoding it; its white
+    """Estimated from the bytes of a JPEG of about this quality, without decoding it; its plain
     areas are unknown.
     """
     return Content(detail_at(log_bits(data, pixels), quality))
@@ -30,9 +56,12 @@ def content_of_pixels(image: Image.Image) -> Content:
     """Measured on an 8-bit image; transparency counts as white. White areas have no content, so the
     numbers are of the rest.
     """
-    if image.has_transparency_data:
+    if image.mode not in ("L", "RGB", "RGBA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image = _BANDS.of(image)
+    if image.mode == "RGBA":
         ground = Image.new("RGBA", image.size, "white")
-        ground.alpha_composite(image.convert("RGBA"))
+        ground.alpha_composite(image)
         image = ground
     if image.mode != "RGB":
         image = image.convert("RGB")
@@ -61,7 +90,7 @@ def _edges(gray: Image.Image, shown: float) -> float:
 
 
 def _detail(image: Image.Image) -> float:
-    measured = _bands(image)
+    measured = _DETAIL_BANDS.of(image)
     buffer = io.BytesIO()
     measured.save(buffer, "JPEG", quality=_QUALITY)
     return log_bits(buffer.getvalue(), measured.width * measured.height)
@@ -76,17 +105,3 @@ def log_bits(jpeg: bytes, pixels: int) -> float:
     if not jpeg.endswith(END_MARKER) or jpeg.find(_SEVERAL_PICTURES, 0, start) > 0:
         end = max(jpeg.find(END_MARKER, start) + len(END_MARKER), start)
     return log(8 * max(1, end - start) / pixels)
-
-
-def _bands(image: Image.Image) -> Image.Image:
-    """A small image itself; bands of a larger one, below each other."""
-    width, height = image.size
-    count = max(1, _MAX_MEASURED_PIXELS // (width * _BAND_ROWS))
-    if count * _BAND_ROWS >= height:
-        return image
-    bands = Image.new(image.mode, (width, count * _BAND_ROWS))
-    for number in range(count):
-        upper = (height - _BAND_ROWS) * number // max(1, count - 1)
-        band = image.crop((0, upper, width, upper + _BAND_ROWS))
-        bands.paste(band, (0, number * _BAND_ROWS))
-    return bands
