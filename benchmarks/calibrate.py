@@ -5,7 +5,7 @@ of Pillow's JPEG. The calibration is a polynomial of the photograph's content fo
 quality, fitted with less weight for outliers. Each photograph is also predicted by the others: the
 printed shares within 5 points are of these predictions. Needs halftone-jpeg to compute scores.
 
-Efforts other than `balanced` are measured on every sixth photograph, and differ from it by a
+Efforts other than `balanced` are measured on every twelfth photograph, and differ from it by a
 constant for each quality. Scores are kept in .halftone/bench/curves, so a run that was stopped
 continues there; delete the folder when an encoder has changed.
 """
@@ -39,8 +39,8 @@ QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 _JPEG_QUALITIES = (5, 20, 35, 50, 60, 70, 80, 85, 90, 92, 94, 96, 98, 100)
 _CHECKED = (30, 50, 70, 80, 90)
 _NEAR = 5
-# Other efforts are measured on every sixth photograph, at the first parameters of their family.
-_EVERY, _FEW = 6, 8
+# Other efforts are measured on every twelfth photograph, at the first parameters of their family.
+_EVERY, _FEW = 12, 6
 # Terms by format: JPEG only has those of the detail, since a JPEG is not decoded.
 _TERMS = {"JPEG": 3, "WEBP": 6, "AVIF": 6}
 # More saturation than this makes no difference to an encoder.

@@ -17,6 +17,10 @@ _MAX_EXIF_BYTES = 65_533
 _MAX_ICC_BYTES = 255 * 65_519
 _NO_MEMORY = -1000.0
 _COEFFICIENTS, _EIGHTHS = 64, 8
+if ffi.typeof("requantise_recipe").fields[0][1].type.length != _EIGHTHS:
+    raise ModuleNotFoundError(
+        "halftone_jpeg._native was compiled from older sources: run `make setup`."
+    )
 # The native code indexes the factors by a block's sum of squares, in quarter octaves from 2⁻¹.
 _ACTIVITIES, _QUARTERS, _LEAST_SQUARES = 128, 4, 0.5
 # The variance at which the price of a bit is unchanged, in squared 8-bit levels.
