@@ -2,15 +2,18 @@
 effect.
 """
 
+import asyncio
 import random
 import socket
 import ssl
+import threading
 import time
 
 import httpx
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
+from halftone_workers.http import pool
 from tests.support.fetching import BODY, code_of, fetch, fetch_all, fetcher_of, run
 from tests.support.hostile import (
     Authority,
@@ -56,6 +59,28 @@ def test_kept_connection_that_ends_after_its_answer_has_begun_is_a_failure() -> 
 
     with hostile_server(script) as server:
         assert code_of(server.url, server.url) == (ImageErrorCode.CONNECT_FAILED, True)
+
+
+def test_kept_connections_are_closed_when_nothing_else_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.2)
+    gone = threading.Semaphore(0)
+
+    def keeping(visitor: Visitor) -> None:
+        visitor.read_request()
+        visitor.send(response(body=BODY))
+        visitor.wait_until_gone()
+        gone.release()
+
+    async def work() -> None:
+        async with fetcher_of() as fetcher:
+            await fetch_all(fetcher, [server.url] * 3)
+            for _ in range(3):
+                assert await asyncio.to_thread(gone.acquire, timeout=30)
+
+    with hostile_server(keeping) as server:
+        run(work())
 
 
 # --- broken connections ---

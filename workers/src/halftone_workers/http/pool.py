@@ -1,5 +1,6 @@
 """A pool of idle connections for the next request to the same origin."""
 
+import asyncio
 import ssl
 import time
 from collections import defaultdict
@@ -44,6 +45,7 @@ class ConnectionPool:
         # may be removed from any position.
         self._by_origin: defaultdict[Origin, dict[HttpConnection, None]] = defaultdict(dict)
         self._in_use = 0
+        self._expiry: asyncio.TimerHandle | None = None
 
     async def exchange(
         self, url: ParsedUrl, request: bytes, host: Host, until: Deadline, who: Who
@@ -82,6 +84,8 @@ class ConnectionPool:
         return response
 
     async def close(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
         while self._idle:
             self._drop(next(iter(self._idle)))
         await self.network.close()
@@ -104,8 +108,7 @@ class ConnectionPool:
                 return
 
     def _take(self, origin: Origin) -> HttpConnection | None:
-        """The connection that was returned last. If it is too old, all others are too."""
-        self._drop_expired()
+        """The connection that was returned last."""
         if not (idle := self._by_origin.get(origin)):
             return None
         connection = next(reversed(idle))
@@ -120,12 +123,20 @@ class ConnectionPool:
         self._idle[connection] = origin, time.monotonic()
         self._by_origin[origin][connection] = None
         connection.wait_for_end(partial(self._drop, connection))
-        self._drop_expired()
+        if self._expiry is None:
+            self._drop_expired()
 
     def _drop_expired(self) -> None:
-        expired = time.monotonic() - KEEPALIVE_SECONDS
-        while self._idle and next(iter(self._idle.values()))[1] < expired:
-            self._drop(next(iter(self._idle)))
+        """Close what has been idle for too long, now and whenever the next one has."""
+        self._expiry = None
+        while self._idle:
+            connection, (_, returned_at) = next(iter(self._idle.items()))
+            seconds_left = returned_at + KEEPALIVE_SECONDS - time.monotonic()
+            if seconds_left > 0:
+                loop = asyncio.get_running_loop()
+                self._expiry = loop.call_later(seconds_left, self._drop_expired)
+                return
+            self._drop(connection)
 
     def _forget(self, connection: HttpConnection) -> None:
         connection.on_end = None
