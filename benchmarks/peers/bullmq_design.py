@@ -27,9 +27,11 @@ def run(content: str, folder: Path, *, mozjpeg: bool = False, jobs_at_once: int 
     products = folder / "products.json"
     products.write_text(json.dumps(_products(content)))
     with _running(folder, mozjpeg=mozjpeg, jobs_at_once=jobs_at_once) as (port, processes):
+        peer = [_found(NODE), str(PROGRAM / "peer.js")]
+        subprocess.run([*peer, "ready", str(port)], check=True, timeout=60)
         before = processor_seconds(processes)
         took = subprocess.run(
-            [_found(NODE), str(PROGRAM / "peer.js"), "upload", str(port), str(products)],
+            [*peer, "upload", str(port), str(products)],
             check=True,
             capture_output=True,
             text=True,

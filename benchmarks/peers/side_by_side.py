@@ -54,8 +54,8 @@ class Setting:
 SETTINGS = (
     Setting("small", SMALL, 150, 20, 0.0, 1.5),
     Setting("small, 300 ms", SMALL, 150, 20, 0.3, 2.0),
-    Setting("photographs", LARGE, 160, 2, 0.0, 2.2),
-    Setting("photographs, 300 ms", LARGE, 160, 2, 0.3, 2.2),
+    Setting("photographs", LARGE, 100, 2, 0.0, 2.2),
+    Setting("photographs, 300 ms", LARGE, 100, 2, 0.3, 2.2),
 )
 
 

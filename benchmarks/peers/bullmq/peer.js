@@ -1,9 +1,12 @@
 // The job as a Node team would write it: BullMQ over Redis, a job for each product, fetch and sharp.
 //
 //   node peer.js work PORT FOLDER MOZJPEG     a worker process
+//   node peer.js ready PORT                   returns when a worker process for each core takes jobs
 //   node peer.js upload PORT PRODUCTS.json    adds all jobs; prints the seconds until the last one
 
 import { readFile, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { Queue, QueueEvents, Worker } from "bullmq";
 import { Redis } from "ioredis";
 import sharp from "sharp";
@@ -35,6 +38,12 @@ function work(folder, mozjpeg) {
   new Worker("products", process, { connection: connect(), concurrency: CONCURRENCY });
 }
 
+async function ready() {
+  const queue = new Queue("products", { connection: connect() });
+  while ((await queue.getWorkers()).length < cpus().length) await setTimeout(50);
+  process.exit(0);
+}
+
 async function upload(file) {
   const products = JSON.parse(await readFile(file));
   const queue = new Queue("products", { connection: connect() });
@@ -52,4 +61,4 @@ async function upload(file) {
   process.exit(0);
 }
 
-await { work, upload }[role](...rest);
+await { work, ready, upload }[role](...rest);
