@@ -43,7 +43,14 @@ def run(content: str, folder: Path, *, mozjpeg: bool = False, jobs_at_once: int 
 def install() -> None:
     """Install the packages once. Raises RuntimeError without Node.js and Redis."""
     if not (PROGRAM / "node_modules").exists():
-        command = [_found(NPM), "install", "--silent", "--no-audit", "--no-fund"]
+        command = [
+            _found(NPM),
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+        ]
         subprocess.run(command, cwd=PROGRAM, check=True)
 
 
