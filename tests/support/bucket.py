@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, facts, data)
             return
         start, last = map(int, wanted.groups())
-        if (start, last) == (0, len(data) - 1):  # as `rclone serve s3` does
+        if (start, last) == (0, len(data) - 1):  # `rclone serve s3` does so with every range
             self._answer(200, facts, data)
             return
         self._answer(

@@ -179,7 +179,8 @@ class ImageStore:
         """The bytes from `start` up to, not including, `end`, in chunks. `size` is the file's, from
         size(). Raises as that does.
         """
-        # Some buckets answer the range of a whole file with 200, which obstore refuses: rclone's.
+        # A whole file needs no range: `rclone serve s3` answers ranges with 200, and obstore then
+        # refuses the answer.
         part = None if (start, end) == (0, size) else (start, end)
         return self._chunks(await self._open(name, part), name, start, end)
 
