@@ -6,13 +6,15 @@ quality, fitted with less weight for outliers. Each photograph is also predicted
 printed shares within 5 points are of these predictions. Needs halftone-jpeg to compute scores.
 
 Efforts other than `balanced` are measured on every twelfth photograph, and differ from it by a
-constant for each quality. Scores are kept in .halftone/bench/curves, so a run that was stopped
-continues there; delete the folder when an encoder has changed.
+constant for each quality. `python -m benchmarks.calibrate balanced` measures only that effort; the
+others keep their distance from it. Scores are kept in .halftone/bench/curves, so a run that was
+stopped continues there; delete the folder when an encoder has changed.
 """
 
 import io
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -267,8 +269,9 @@ class _Fit:
         return self.ranges.terms_of(photograph.content)[: _TERMS[self.name.split()[0]]]
 
 
-def _offset(photographs: Sequence[_Photograph], name: str, balanced: str, quality: int) -> float:
+def _offset(photographs: Sequence[_Photograph], name: str, balanced: str, at: int) -> float:
     """By how much an effort's parameter typically differs from that of `balanced`."""
+    quality = QUALITIES[at]
     return median(
         photograph.curves[name].parameter_for(photograph.wanted[quality])
         - photograph.curves[balanced].parameter_for(photograph.wanted[quality])
@@ -293,19 +296,28 @@ def _rows(photographs: Sequence[_Photograph], ranges: ContentRange) -> dict[str,
     }
 
 
+Rows = list[list[float]]
+
+
 def _shifted(
-    photographs: Sequence[_Photograph], rows: Mapping[str, Sequence[Sequence[float]]]
-) -> Iterator[tuple[str, list[list[float]]]]:
-    """The coefficients of the other efforts, by name."""
+    rows: Mapping[str, Rows], distance: Callable[[str, str, int], float]
+) -> Iterator[tuple[str, Rows]]:
+    """The coefficients of the other efforts, by name. `distance` takes an encoder, the same with
+    `balanced`, and the place of a quality.
+    """
     for name in _names("plain", Effort.FAST, Effort.BEST):
         balanced = f"{name.split()[0]} {Effort.BALANCED}"
         yield (
             name,
             [
-                [row[0] + _offset(photographs, name, balanced, quality), *row[1:]]
-                for quality, row in zip(QUALITIES, rows[balanced], strict=True)
+                [row[0] + distance(name, balanced, at), *row[1:]]
+                for at, row in enumerate(rows[balanced])
             ],
         )
+
+
+def _distance_before(parameters: Mapping[str, Rows], name: str, balanced: str, at: int) -> float:
+    return parameters[name][at][0] - parameters[balanced][at][0]
 
 
 def _jpeg_detail(
@@ -349,10 +361,12 @@ def _print_shares(photographs: Sequence[_Photograph], ranges: ContentRange) -> N
 def main() -> None:
     samples = photographs()
     measured = _measured(samples, _names(Effort.BALANCED))
-    some = _measured(samples[::_EVERY], _names("plain", *Effort), _FEW)
+    data = json.loads(TARGET.read_text())
+    distance = partial(_distance_before, data["parameters"])
+    if sys.argv[1:] != [Effort.BALANCED]:
+        distance = partial(_offset, _measured(samples[::_EVERY], _names("plain", *Effort), _FEW))
     ranges = _ranges(measured)
     rows = _rows(measured, ranges)
-    data = json.loads(TARGET.read_text())
     data |= {
         "qualities": list(QUALITIES),
         "scores": [
@@ -360,7 +374,7 @@ def main() -> None:
         ],
         "content": {name: list(each.values()) for name, each in asdict(ranges).items()},
         "jpeg_detail": _jpeg_detail(samples, measured),
-        "parameters": rows | dict(_shifted(some, rows)),
+        "parameters": rows | dict(_shifted(rows, distance)),
     }
     TARGET.write_text(_as_text(data))
     _print_shares(measured, ranges)
