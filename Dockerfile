@@ -1,8 +1,8 @@
-# Four images from one file: api, workers, migrate, commands. Each holds its own distribution, what
-# that needs, and nothing else.
+# Four images from one file: api, workers, migrate and commands. Each contains one distribution with
+# its dependencies, and nothing else.
 #   docker build --target api -t halftone-api .
-# Two builds of one commit on one base give the same layers (docs/how-to/operate.md, Images).
-# Another base with the same Python works too: --build-arg PYTHON_IMAGE=…
+# Builds of the same commit on the same base have the same layers (docs/how-to/operate.md, Images).
+# Another base image with the same Python works too: --build-arg PYTHON_IMAGE=…
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build
@@ -29,7 +29,7 @@ COPY samples samples
 FROM build AS build-api
 RUN uv sync --frozen --no-dev --no-editable --package halftone-api
 
-# The JPEG accelerator is compiled here. The workers' image gets the library that it uses, and no
+# The JPEG accelerator is compiled here. The workers' image gets libjpeg, which it uses, but no
 # compiler.
 FROM build AS build-workers
 # hadolint ignore=DL3008
@@ -47,7 +47,7 @@ FROM build AS build-commands
 RUN uv sync --frozen --no-dev --no-editable --package halftone
 
 FROM ${PYTHON_IMAGE} AS runtime
-# The storage volume is made with this owner, so that API and workers may both use it.
+# A new storage volume gets this owner, so that the API and the workers can both write to it.
 # SOURCE_DATE_EPOCH keeps the date of the build out of /etc/shadow.
 RUN SOURCE_DATE_EPOCH=0 useradd --uid 10001 --no-create-home --no-log-init \
         --shell /usr/sbin/nologin halftone \
@@ -70,9 +70,12 @@ FROM runtime AS api
 COPY --from=build-api /app /app
 ENV HALFTONE_API_HOST=0.0.0.0
 EXPOSE 8000
-# http.client knows no proxy: a check of our own must not go through one of the environment.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import http.client, sys; api = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); api.request('GET', '/healthz'); sys.exit(api.getresponse().status != 200)"]
+# http.client ignores the proxy variables of the environment, as this check must.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-c", \
+    "import http.client, sys; \
+    api = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); \
+    api.request('GET', '/healthz'); \
+    sys.exit(api.getresponse().status != 200)"]
 CMD ["halftone-api"]
 
 FROM runtime AS workers

@@ -28,15 +28,17 @@ function move(step) {
   if (next) show(next);
 }
 
-// Both pictures are shown at the size of the output, so that they lie over each other.
+// Both pictures are shown at the size of the output, so that one covers the other.
 after.addEventListener("load", () => {
   before.width = after.width = after.naturalWidth;
   before.height = after.height = after.naturalHeight;
-  before.style.aspectRatio = after.style.aspectRatio = `${after.naturalWidth} / ${after.naturalHeight}`;
+  const ratio = `${after.naturalWidth} / ${after.naturalHeight}`;
+  before.style.aspectRatio = after.style.aspectRatio = ratio;
   before.style.height = after.style.height = "auto";
 });
 before.addEventListener("error", () => {
-  document.getElementById("compare-facts").textContent += " · the shop does not give its image to this browser";
+  document.getElementById("compare-facts").textContent +=
+    " · the shop does not give its image to this browser";
 });
 
 document.addEventListener("click", (event) => {

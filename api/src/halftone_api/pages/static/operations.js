@@ -3,21 +3,23 @@
 const MINUTES = 60;
 const numbers = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact" });
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+const HOUR_AND_MINUTE = { hour: "2-digit", minute: "2-digit" };
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB", HOUR_AND_MINUTE);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const figures = () => document.getElementById("figures").dataset;
 
-// By minute, with null where nothing was recorded, and what is so now as the last value.
+// One value a minute, null where nothing was recorded; the last value is the state now.
 function backlog() {
   const now = JSON.parse(figures().backlog);
   const kept = byMinute(JSON.parse(figures().history));
   const minutes = lastMinutes();
   const rows = [...minutes.map((minute) => kept.get(minute)), now];
   const names = ["waiting_products", "processing_products", "postponed_products", "pending_events"];
-  return [[...minutes, Date.now() / 1000], ...names.map((name) => rows.map((row) => row?.[name] ?? null))];
+  const values = names.map((name) => rows.map((row) => row?.[name] ?? null));
+  return [[...minutes, Date.now() / 1000], ...values];
 }
 
-// Stacked: the failed ones are drawn first, up to the sum, and the others over them.
+// Stacked bars: first the sum in the colour of failures, then the successful images over it.
 function throughput() {
   const kept = byMinute(JSON.parse(figures().throughput));
   const minutes = lastMinutes();
@@ -81,7 +83,8 @@ function plot(place, chart, data) {
     ticks: { show: false },
     size: 34,
   };
-  const whole = [1, 2, 5].flatMap((digit) => Array.from({ length: 9 }, (_, zeros) => digit * 10 ** zeros));
+  const powers = Array.from({ length: 9 }, (_, zeros) => 10 ** zeros);
+  const whole = powers.flatMap((power) => [power, 2 * power, 5 * power]);
   const made = new uPlot(
     {
       width: width(place),
@@ -91,7 +94,12 @@ function plot(place, chart, data) {
       scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.05, 4)] } },
       axes: [
         { ...axis, values: (_, times) => times.map(clock) },
-        { ...axis, size: 44, incrs: whole.sort((a, b) => a - b), values: (_, all) => all.map((each) => short.format(each)) },
+        {
+          ...axis,
+          size: 44,
+          incrs: whole,
+          values: (_, all) => all.map((each) => short.format(each)),
+        },
       ],
       series: [{}, ...chart.series()],
       hooks: { setCursor: [tell] },
@@ -105,13 +113,14 @@ function plot(place, chart, data) {
 
 const width = (place) => place.clientWidth - 24;
 
-// The legend says the values under the pointer, or else the last ones.
+// The legend shows the values under the pointer; without a pointer, the last ones.
 function tell() {
   for (const [id, chart] of drawn) {
     const under = chart.cursor.idx;
     const index = under ?? chart.data[0].length - 1;
     const legend = document.getElementById(`${id}-legend`);
-    legend.querySelector("[data-when]").textContent = under == null ? "now" : clock(chart.data[0][index]);
+    const when = under == null ? "now" : clock(chart.data[0][index]);
+    legend.querySelector("[data-when]").textContent = when;
     for (const place of legend.querySelectorAll("[data-series]")) {
       place.textContent = numbers.format(value(id, chart, Number(place.dataset.series), index));
     }
@@ -133,7 +142,8 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(paused));
 });
 document.body.addEventListener("htmx:beforeRequest", (event) => {
-  if (event.target.id === "now" && pause.getAttribute("aria-pressed") === "true") event.preventDefault();
+  const paused = pause.getAttribute("aria-pressed") === "true";
+  if (event.target.id === "now" && paused) event.preventDefault();
 });
 document.body.addEventListener("htmx:afterSwap", draw);
 draw();

@@ -1,4 +1,4 @@
-// What every page needs beyond htmx: the drop zone, options that depend on others, copying.
+// What htmx does not do: the drop zone, options that depend on others, copying.
 
 const drop = document.getElementById("drop");
 if (drop) {
@@ -9,7 +9,7 @@ if (drop) {
   };
   drop.addEventListener("dragover", choose(true));
   drop.addEventListener("dragleave", choose(false));
-  // A file that misses the zone must not replace the page.
+  // Without this, a file dropped beside the zone would replace the page.
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -22,7 +22,9 @@ if (drop) {
   const show = () => {
     const file = input.files[0];
     drop.classList.toggle("chosen", Boolean(file));
-    document.getElementById("drop-title").textContent = file ? file.name : "Drop a CSV or Excel file here";
+    document.getElementById("drop-title").textContent = file
+      ? file.name
+      : "Drop a CSV or Excel file here";
     document.getElementById("drop-hint").textContent = file
       ? "Choose another file"
       : "or choose one. It needs a column with image URLs.";
@@ -30,8 +32,8 @@ if (drop) {
   input.addEventListener("change", show);
   show();
 
-  // A browser does not report a change if the same file is chosen again, though it was corrected
-  // meanwhile. So the field is emptied first, and filled again if the person cancels.
+  // A browser reports no change if the same file is chosen again, even if it was corrected in the
+  // meantime. So the field is emptied first, and filled again if the person cancels.
   let kept = input.files;
   input.addEventListener("click", () => {
     kept = input.files;
@@ -59,10 +61,12 @@ if (drop) {
       for (const control of field.querySelectorAll("input, select")) control.disabled = !fits;
     }
   };
-  for (const radio of document.querySelectorAll("input[name=mode]")) radio.addEventListener("change", adapt);
+  for (const radio of document.querySelectorAll("input[name=mode]")) {
+    radio.addEventListener("change", adapt);
+  }
   adapt();
 
-  // What is set here is forgotten with the file that it was for.
+  // Another file empties the fields that were set for the one before.
   const again = () => htmx.trigger(input, "change", { again: true });
   input.addEventListener("change", (event) => {
     if (event.detail?.again) return;
@@ -71,14 +75,16 @@ if (drop) {
   document.addEventListener("click", (event) => {
     const set = event.target.closest("[data-set-field]");
     if (set) document.getElementById(set.dataset.setField).value = set.dataset.setValue;
-    else if (event.target.closest("[data-map-columns]")) document.getElementById("columns").value = mapping();
-    else return;
+    else if (event.target.closest("[data-map-columns]")) {
+      document.getElementById("columns").value = mapping();
+    } else return;
     again();
   });
   function mapping() {
     const chosen = (role) => JSON.parse(document.querySelector(`select[data-role=${role}]`).value);
     const ticked = [...document.querySelectorAll("[data-role=images] input:checked")];
-    return JSON.stringify({ key: chosen("key"), name: chosen("name"), images: ticked.map((box) => JSON.parse(box.value)) });
+    const images = ticked.map((box) => JSON.parse(box.value));
+    return JSON.stringify({ key: chosen("key"), name: chosen("name"), images });
   }
   document.body.addEventListener("htmx:afterSwap", () => {
     const mapped = document.getElementById("columns").value !== "";
@@ -87,7 +93,9 @@ if (drop) {
 
   const preset = document.querySelector("select#preset");
   preset?.addEventListener("change", () => {
-    for (const rules of document.querySelectorAll("[data-preset]")) rules.hidden = rules.dataset.preset !== preset.value;
+    for (const rules of document.querySelectorAll("[data-preset]")) {
+      rules.hidden = rules.dataset.preset !== preset.value;
+    }
   });
 }
 
@@ -106,12 +114,18 @@ search?.addEventListener("input", () => {
   }
 });
 
-// The service is away or refuses: say so, where htmx would say nothing.
-document.body.addEventListener("htmx:responseError", (event) => tell(`The service answered ${event.detail.xhr.status}. Reload the page and try again.`));
+// htmx shows nothing if the service cannot be reached or answers with an error.
+document.body.addEventListener("htmx:responseError", (event) => {
+  tell(`The service answered ${event.detail.xhr.status}. Reload the page and try again.`);
+});
 document.body.addEventListener("htmx:sendError", async () => {
   const file = document.getElementById("file")?.files[0];
   const readable = !file || (await file.slice(0, 1).arrayBuffer().then(() => true, () => false));
-  tell(readable ? "The service cannot be reached. Try again." : "The file was changed after you chose it. Choose it again.");
+  tell(
+    readable
+      ? "The service cannot be reached. Try again."
+      : "The file was changed after you chose it. Choose it again.",
+  );
 });
 
 function tell(text) {
@@ -124,13 +138,16 @@ function tell(text) {
   place.replaceChildren(notice);
 }
 
-// What the whole file would save in money, at prices that the reader types in.
+// The money that the whole file would save, at the price and with the visitors typed in.
 function reckon() {
   const price = document.querySelector("[data-price]");
   if (!price) return;
   const visitors = Number(document.querySelector("[data-visitors]").value);
   const gigabytes = (Number(price.dataset.saved) / 1e9) * visitors;
-  document.querySelector("[data-money]").textContent = (gigabytes * Number(price.value)).toLocaleString("en", { maximumFractionDigits: 2 });
+  const money = gigabytes * Number(price.value);
+  document.querySelector("[data-money]").textContent = money.toLocaleString("en", {
+    maximumFractionDigits: 2,
+  });
 }
 document.addEventListener("input", reckon);
 document.body.addEventListener("htmx:load", reckon);
