@@ -5,7 +5,8 @@ RUN := .venv/bin/
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos containers bench profile chart check generate sbom format secrets clean
+.PHONY: help setup demo up test chaos containers bench profile chart check generate sbom format \
+	secrets clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +33,7 @@ containers: setup ## Build the images and run docker-compose.yml with them on po
 	.tools/bin/uv sync --quiet --inexact --group containers
 	$(RUN)python -m tests.containers
 
-bench: setup ## Measure everything that docs/explanation/performance.md says (SECTIONS="end-to-end idle")
+bench: setup ## Measure what docs/explanation/performance.md says (SECTIONS="end-to-end idle")
 	@sh scripts/install_services.sh
 	.tools/bin/uv sync --quiet --inexact --group bench
 	$(RUN)python -m benchmarks $(SECTIONS)
@@ -71,5 +72,6 @@ format: setup ## Format the code and fix what the linter can
 	$(RUN)ruff format .
 	$(RUN)python scripts/markdown_lines.py --fix
 
-clean: ## Remove what setup and runs have made, the database and images of `make up` in .halftone too
-	rm -rf .venv .tools .halftone .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove what setup and runs made, also the database and images of `make up` in .halftone
+	rm -rf .venv .tools .halftone .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache

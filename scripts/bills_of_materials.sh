@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes a CycloneDX bill of materials of each image's Python packages, from uv.lock, into the folder
-# that is named, or sbom/.
+# Writes a CycloneDX bill of materials of each image's Python packages, from uv.lock, into the
+# folder that is given, or into sbom/.
 set -eu
 cd "$(dirname "$0")/.."
 folder=${1:-sbom}
