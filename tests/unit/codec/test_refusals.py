@@ -18,6 +18,7 @@ from halftone_shared.model.options import Mode
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.sources.jpeg import MAX_JPEG_SCANS, has_more_scans
 from halftone_workers.codec_processes.child import answer
+from halftone_workers.codec_processes.protocol import JobHead
 from halftone_workers.errors import ImageRefused
 from tests.support.codec import (
     FINE,
@@ -297,7 +298,8 @@ def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(
 ) -> None:
     # Validation refuses this quality earlier.
     options = {"mode": "quality", "format": "webp", "quality": "fifty"}
-    facts, data = answer({"options": options, "limits": {}}, sample("PNG rgb"))
+    job: JobHead = {"options": options, "limits": {}, "watermarks": (), "processed": ()}
+    facts, data = answer(job, sample("PNG rgb"))
     assert (facts["error"]["code"], data) == (ImageErrorCode.ENCODE_CRASHED, b"")
     assert "fifty" not in facts["error"]["message"]
     assert "Traceback" in capfd.readouterr().err

@@ -1,13 +1,13 @@
 """The choice of a file's columns on the start page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from halftone_api.upload.column_choice import positions
-from halftone_api.upload.layout import column_reference
+from halftone_api.upload.layout import Columns, column_reference
 from halftone_api.upload.listing import MAX_LISTED_COLUMNS, MAX_SHOWN_CHARACTERS
+from halftone_api.upload.missing_columns import SuggestedColumns
 from halftone_api.upload.profiles.profile import normal_name
 
 ROLES = ("key", "name", "images")
@@ -24,7 +24,7 @@ class ColumnChoice:
     roles: frozenset[str]
 
 
-def column_choices(header: Sequence[str], chosen: Mapping[str, Any]) -> list[ColumnChoice]:
+def column_choices(header: Sequence[str], chosen: Columns | SuggestedColumns) -> list[ColumnChoice]:
     """The columns of a file, those with images first. `chosen` is a value of the form field
     `columns`.
     """

@@ -21,8 +21,10 @@ from halftone_workers.codec_processes.landlock import python_folders, see_only
 from halftone_workers.codec_processes.privileges import drop_privileges, end_first
 from halftone_workers.codec_processes.protocol import (
     HEADER,
-    Head,
-    Message,
+    Answer,
+    AnswerHead,
+    Job,
+    JobHead,
     answer_of,
     read_job,
     refusal,
@@ -50,7 +52,7 @@ def main() -> None:
                 return
 
 
-def answer(job: Head, data: bytes) -> Message:
+def answer(job: JobHead, data: bytes) -> Answer:
     """Run one job. Returns the facts and the new bytes, or the error."""
     try:
         return answer_of(compress_outputs(*read_job(job, data)))
@@ -69,7 +71,7 @@ def answer(job: Head, data: bytes) -> Message:
         )
 
 
-def _too_large() -> Message:
+def _too_large() -> Answer:
     """Refuse the image and end the process: only a new one has all of its memory again."""
     return refusal(
         ImageErrorCode.TOO_MANY_PIXELS,
@@ -103,8 +105,8 @@ def confine(memory_bytes: int) -> None:
         forbid_system_calls()
 
 
-def receive(connection: socket.socket) -> Message | None:
-    """Read the next message. None if the other side has closed the socket."""
+def receive(connection: socket.socket) -> Job | None:
+    """Read the next job. None if the other side has closed the socket."""
     header = _read(connection, HEADER.size)
     if header is None:
         return None
@@ -119,7 +121,7 @@ def _read(connection: socket.socket, size: int) -> bytes | None:
     return data if len(data) == size else None
 
 
-def send(connection: socket.socket, head: Head, data: bytes) -> None:
+def send(connection: socket.socket, head: AnswerHead, data: bytes) -> None:
     encoded = json.dumps(head).encode()
     connection.sendall(HEADER.pack(len(encoded), len(data)) + encoded + data)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_workers.codec.options import Compressed
 from halftone_workers.codec_processes.child import MEMORY_BYTES
-from halftone_workers.codec_processes.protocol import HEADER, Head, read_answer
+from halftone_workers.codec_processes.protocol import HEADER, AnswerHead, read_answer
 from halftone_workers.errors import ImageRefused
 from halftone_workers.metrics import STAGE_SECONDS
 from halftone_workers.sharing import NOBODY, Who
@@ -204,7 +204,7 @@ class CodecProcess:
         self._answer(json.loads(bytes(part[: lengths[0]])), bytes(part[lengths[0] :]))
         return True
 
-    def _answer(self, head: Head, data: bytes) -> None:
+    def _answer(self, head: AnswerHead, data: bytes) -> None:
         assert self._deadline is not None  # noqa: S101 - its job began
         self._deadline.cancel()
         job = self.jobs[0]

@@ -9,32 +9,64 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import Check
 from halftone_shared.model.states import Action
+from halftone_shared.model.stored_json import StoredJson
 from halftone_workers.codec.options import CodecLimits, Compressed
 from halftone_workers.errors import ImageRefused
 
 # The lengths of a message's JSON head and of the bytes that follow it.
 HEADER = struct.Struct("!II")
-Head = dict[str, Any]
-Message = tuple[Head, bytes]
-
-
 # The name and size in bytes of each additional file of a job.
 Sizes = tuple[tuple[str, int], ...]
 Arguments = tuple[bytes, ImageOptions, CodecLimits, Mapping[str, bytes], Mapping[str, bytes] | None]
+
+
+class JobHead(TypedDict):
+    """The head of a job. Watermarks are named by URL, a service's outputs by variant."""
+
+    options: StoredJson
+    limits: dict[str, int]
+    watermarks: Sizes
+    processed: Sizes
+
+
+class OutputHead(TypedDict):
+    """One output of an answer: its variant ("" for the main output), its size in bytes (None for
+    the image itself), and the fields of `Compressed` other than `data` and `variants`.
+    """
+
+    name: str
+    bytes: int | None
+    facts: StoredJson
+
+
+class RefusalHead(TypedDict):
+    code: str
+    message: str
+
+
+class AnswerHead(TypedDict):
+    """The head of an answer: outputs or an error. `last`: the process ends after it."""
+
+    outputs: NotRequired[list[OutputHead]]
+    error: NotRequired[RefusalHead]
+    last: NotRequired[bool]
+
+
+Job = tuple[JobHead, bytes]
+Answer = tuple[AnswerHead, bytes]
 
 
 @lru_cache
 def job_head(
     options: ImageOptions, limits: CodecLimits, watermarks: Sizes = (), processed: Sizes = ()
 ) -> bytes:
-    """The head of a job. Watermarks are named by URL, a service's outputs by variant."""
-    head = {
+    head: JobHead = {
         "options": options.to_json(),
         "limits": asdict(limits),
         "watermarks": watermarks,
@@ -43,7 +75,7 @@ def job_head(
     return json.dumps(head).encode()
 
 
-def read_job(head: Head, data: bytes) -> Arguments:
+def read_job(head: JobHead, data: bytes) -> Arguments:
     """The arguments of `compress_outputs`."""
     options, limits = ImageOptions.from_json(head["options"]), CodecLimits(**head["limits"])
     data, processed = _split(data, head["processed"])
@@ -61,38 +93,40 @@ def _split(data: bytes, sizes: Sequence[tuple[str, int]]) -> tuple[bytes, dict[s
     return data[:end] if files else data, files
 
 
-def answer_of(result: Compressed) -> Message:
+def answer_of(result: Compressed) -> Answer:
     made = [("", result), *result.variants.items()]
-    head = {"outputs": [_facts(name, output) for name, output in made]}
+    head: AnswerHead = {"outputs": [_output_head(name, output) for name, output in made]}
     return head, b"".join(output.data or b"" for _, output in made)
 
 
-def refusal(code: ImageErrorCode, message: str, *, is_last: bool = False) -> Message:
+def refusal(code: ImageErrorCode, message: str, *, is_last: bool = False) -> Answer:
     """An answer without outputs. `is_last`: the process ends after it."""
     return {"error": {"code": code, "message": message}, "last": is_last}, b""
 
 
-def read_answer(head: Head, data: bytes) -> Compressed:
+def read_answer(head: AnswerHead, data: bytes) -> Compressed:
     """The outputs of an answer. Raises ImageRefused."""
     if error := head.get("error"):
         raise ImageRefused(ImageErrorCode(error["code"]), error["message"])
     outputs: dict[str, Compressed] = {}
     start = 0
-    for facts in head["outputs"]:
-        size = facts.pop("bytes")
-        name = facts.pop("name")
+    for one in head["outputs"]:
+        facts, size = one["facts"], one["bytes"]
         facts |= {
             "action": Action(facts["action"]),
             "checks": tuple(Check(**check) for check in facts["checks"]),
             "warnings": tuple(facts["warnings"]),
         }
-        outputs[name] = Compressed(None if size is None else data[start : start + size], **facts)
+        outputs[one["name"]] = Compressed(
+            None if size is None else data[start : start + size], **facts
+        )
         start += size or 0
     main = outputs.pop("")
     return replace(main, variants=outputs) if outputs else main
 
 
-def _facts(name: str, output: Compressed) -> Head:
+def _output_head(name: str, output: Compressed) -> OutputHead:
     facts = asdict(replace(output, data=None, variants={}))
     del facts["data"], facts["variants"]
-    return facts | {"name": name, "bytes": None if output.data is None else len(output.data)}
+    size = None if output.data is None else len(output.data)
+    return {"name": name, "bytes": size, "facts": facts}
