@@ -1,4 +1,4 @@
-"""The one thing that pyproject.toml cannot say: that cffi compiles a module."""
+"""Tells setuptools that cffi compiles a module, which pyproject.toml cannot express."""
 
 from setuptools import setup
 

@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "reference" / "settings.md"
 KNOWN_VARIABLES = ROOT / "shared/src/halftone_shared/runtime/known_variables.txt"
 # Variables of the commands that call a running service.
 _OF_COMMANDS = ("URL", "API_KEY")
-_CODE = re.compile(r"(HALFTONE_[A-Z_]+|AWS_\*|[a-z0-9]+://[^\s,;()]*[^\s,;().])")
+_CODE = re.compile(r"(HALFTONE_[A-Z_]+(?:=[a-z]+)?|AWS_\*|[a-z0-9]+://[^\s,;()]*[^\s,;().])")
 _INTRODUCTION = """\
 # Settings
 
@@ -28,8 +28,8 @@ _INTRODUCTION = """\
 
 Every setting is an environment variable. A bad value stops the start, and the message names the
 variable, the value and the expected form. A variable that begins with `HALFTONE_` and is not on
-this page is named in a warning at start. Each may also be a file of the same name in small letters
-under `/run/secrets`; the environment wins.
+this page is named in a warning at start. A value may also be in a file under `/run/secrets` that
+has the variable's name in lower case; the environment has precedence.
 """
 
 
@@ -45,19 +45,15 @@ class Variable:
 
 def variables() -> Iterator[Variable]:
     section, comment = "", list[str]()
-    is_described = False
     for line in EXAMPLE.read_text().splitlines():
         if heading := re.fullmatch(r"# --- (.*) ---", line):
             section, comment = heading[1], []
         elif line.startswith("#"):
-            if is_described:
-                comment, is_described = [], False
             comment.append(line.removeprefix("#").strip())
         elif "=" in line:
-            # Variables on adjacent lines share the comment above them.
-            is_described = True
             name, _, default = line.partition("=")
             yield Variable(name, default, " ".join(comment), section)
+            comment = []
 
 
 def known_variables() -> str:
@@ -69,16 +65,13 @@ def known_variables() -> str:
 
 def page() -> str:
     lines = _INTRODUCTION.splitlines()
-    section = comment = ""
+    section = ""
     for variable in variables():
         if variable.section != section:
             section = variable.section
             lines += ["", f"## For {section}"]
         lines += ["", f"### `{variable.name}`", ""]
-        if variable.comment != comment:
-            comment = variable.comment
-            lines += [_code_in(comment), ""]
-        lines += _facts(variable)
+        lines += [_code_in(variable.comment), "", *_facts(variable)]
     return "".join(f"{line}\n" for line in wrap(lines))
 
 
@@ -88,8 +81,10 @@ def _facts(variable: Variable) -> list[str]:
         field = settings.model_fields.get(variable.name.removeprefix(PREFIX).lower())
         if field is not None and field.description:
             facts = [f"- Expected: {_code_in(field.description)}"]
-    default = f"`{variable.default}`" if variable.default else "none"
-    return [*facts, f"- Default: {default}"]
+    if "Default: " not in variable.comment:
+        default = f"`{variable.default}`" if variable.default else "none"
+        facts.append(f"- Default: {default}")
+    return facts
 
 
 def _code_in(text: str) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine
 
-from halftone_shared.db.asked_pauses import ask_pause, list_asked_pauses
+from halftone_shared.db.asked_pauses import list_asked_pauses, record_pause
 from halftone_shared.db.requests import get_status
 from halftone_shared.model.request_status import WaitingHost
 from halftone_shared.model.results import ProductKey
@@ -129,7 +129,7 @@ def test_host_that_never_recovers_is_not_waited_for_forever(
 def test_longer_pause_stays_and_ended_ones_are_forgotten(runtime: Runtime, engine: Engine) -> None:
     with engine.connect() as connection:
         for host, seconds in (("a.example", 60.0), ("a.example", 1.0), ("b.example", 0.0)):
-            ask_pause(connection, OWNER, host, seconds)
+            record_pause(connection, OWNER, host, seconds)
         assert [key for key, left in list_asked_pauses(connection).items() if left > 50] == [
             (OWNER, "a.example")
         ]

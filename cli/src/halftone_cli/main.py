@@ -171,7 +171,6 @@ def main() -> None:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         print(f"halftone cannot go on: {error.strerror or error}{place}", file=sys.stderr)
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 1
-        )  # at exit, Python flushes the unwritten rest to this
+        # At exit, Python flushes what was not written. Without this, that would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_FAILED)

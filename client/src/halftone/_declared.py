@@ -884,7 +884,7 @@ class HostObject:
     bytes_in: int
     bytes_out: int
     seconds_per_image: float
-    """With the time that it waited."""
+    """The time that it waited included."""
     paused: bool
     """An operator has paused the host."""
     raw: Json = field(repr=False, compare=False)
@@ -919,7 +919,7 @@ class Worker:
     failed: int
     """Attempts that failed since it started."""
     seconds_per_image: float
-    """With the time that it waited."""
+    """The time that it waited included."""
     started_at: datetime
     last_seen_at: datetime
     raw: Json = field(repr=False, compare=False)
@@ -1005,12 +1005,12 @@ class Operations:
     throughput: tuple[MinuteObject, ...]
     """The last hour, oldest first, without idle minutes."""
     hosts: tuple[HostObject, ...]
-    """By the number of failures."""
+    """Those with the most failures first, at most 20."""
     workers: tuple[Worker, ...]
     running: tuple[RunningRequest, ...]
     """The oldest first, at most 20."""
     failures: tuple[FailureCount, ...]
-    """Of the first failures in each of the newest 50 requests."""
+    """By error code, counted over the first failures of each of the newest 50 requests."""
     raw: Json = field(repr=False, compare=False)
     """The JSON object as the service sent it."""
 

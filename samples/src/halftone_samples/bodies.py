@@ -1,5 +1,6 @@
-"""Shapes: turned, bent, flat or hollow. Round ones are painted unrolled, then wrapped around a
-profile.
+"""Renders the bodies of sample products: turned on a lathe, bent, flat or hollow.
+
+The surface of a round body is painted flat (`unroll`), then wrapped around its profile (`wrap`).
 """
 
 import math
@@ -69,9 +70,10 @@ class Profile:
         )
 
 
-def develop(
+def light_and_cut(
     studio: Studio, material: Material, surface: Image.Image, mask: Image.Image, up: bool = False
 ) -> Image.Image:
+    """Light a surface, and make it transparent outside its mask."""
     lit = light_up(studio, material, surface, up)
     lit.putalpha(mask)
     return lit
@@ -105,7 +107,9 @@ def turn(
     skin = unroll(studio, shape, material, art)
     patches = wrap(studio, shape, skin.size, size, mark)
     skin = skin.transform(size, Image.Transform.MESH, patches, BILINEAR)
-    return develop(studio, material, skin, turned_mask(studio, shape, size, mark, hollow)), corner
+    return light_and_cut(
+        studio, material, skin, turned_mask(studio, shape, size, mark, hollow)
+    ), corner
 
 
 def unroll(
@@ -183,6 +187,7 @@ def meet(shape: Profile, x: float, y: float, tilt: float) -> Point:
 def turned_mask(
     studio: Studio, shape: Profile, size: Size, mark: Point, hollow: float
 ) -> Image.Image:
+    """The silhouette of a turned body, without its open mouth of the radius `hollow`."""
     big = Image.new("L", (size[0] * 2, size[1] * 2))
     draw = ImageDraw.Draw(big)
     u, k, (x0, y0) = studio.unit * 2, studio.tilt, (mark[0] * 2, mark[1] * 2)
@@ -235,10 +240,11 @@ def plate(
         round(studio.x + at[0] * studio.unit) - r,
         round(studio.y - at[1] * studio.unit - height / 2),
     )
-    return develop(studio, material, surface, oval(surface.size), up=not studio.flat), corner
+    return light_and_cut(studio, material, surface, oval(surface.size), up=not studio.flat), corner
 
 
 def oval(size: Size) -> Image.Image:
+    """A mask: the largest ellipse in a rectangle of this size, with smooth edges."""
     big = Image.new("L", (size[0] * 3, size[1] * 3))
     ImageDraw.Draw(big).ellipse((2, 2, size[0] * 3 - 3, size[1] * 3 - 3), fill=255)
     return big.resize(size, LANCZOS)
@@ -247,8 +253,8 @@ def oval(size: Size) -> Image.Image:
 def look_inside(
     studio: Studio, h: float, radius: float, material: Material, depth: float, held: Material
 ) -> Part:
-    """The view into the open mouth of a turned body: its far wall and its content, `depth` below
-    the rim.
+    """The view into the open mouth of a turned body: its far wall, and its content of the material
+    `held`, `depth` below the rim.
     """
     r = max(2, round(radius * studio.unit))
     size = (2 * r, max(2, round(2 * r * studio.tilt)))
@@ -289,12 +295,13 @@ def bend(studio: Studio, path: Sequence[Point], radius: float, material: Materia
     wide = [(x * 2, y * 2) for x, y in points]
     ImageDraw.Draw(mask).line(wide, fill=255, width=max(2, round(4 * r * u)), joint="curve")
     right, up, _ = leans.filter(ImageFilter.GaussianBlur(r * u / 10)).split()
-    return develop(
+    return light_and_cut(
         studio, material, roughen(studio, [right, up], material, None), mask.resize(size, LANCZOS)
     ), corner
 
 
 def side_of(a: Point, b: Point) -> Point:
+    """The unit vector at right angles to the line from a to b."""
     length = math.hypot(b[0] - a[0], b[1] - a[1]) or 1.0
     return ((a[1] - b[1]) / length, (b[0] - a[0]) / length)
 
@@ -321,6 +328,6 @@ def lay_card(
     mask = Image.new("L", size)
     mask.paste(255, (2, 2, size[0] - 2, size[1] - 2))
     surface = roughen(studio, forms, material, art and art.resize(size, LANCZOS))
-    card = develop(studio, material, surface, mask).rotate(turned, BICUBIC, expand=True)
+    card = light_and_cut(studio, material, surface, mask).rotate(turned, BICUBIC, expand=True)
     x, y = studio.x + at[0] * studio.unit, studio.y - at[1] * studio.unit
     return card, (round(x - card.width / 2), round(y - card.height / 2))

@@ -54,7 +54,7 @@ class WorkerObject(TypedDict):
     codec_processes_busy: Count
     images: Annotated[Count, Field(description="Attempts that succeeded since it started.")]
     failed: Annotated[Count, Field(description="Attempts that failed since it started.")]
-    seconds_per_image: Annotated[float, Field(description="With the time that it waited.")]
+    seconds_per_image: Annotated[float, Field(description="The time that it waited included.")]
     started_at: Time
     last_seen_at: Time
 
@@ -107,7 +107,7 @@ class HostObject(TypedDict):
     failed: Annotated[Count, Field(description="Attempts that failed.")]
     bytes_in: Count
     bytes_out: Count
-    seconds_per_image: Annotated[float, Field(description="With the time that it waited.")]
+    seconds_per_image: Annotated[float, Field(description="The time that it waited included.")]
     paused: Annotated[bool, Field(description="An operator has paused the host.")]
 
 
@@ -121,12 +121,17 @@ class Operations(TypedDict):
     throughput: Annotated[
         list[MinuteObject], Field(description="The last hour, oldest first, without idle minutes.")
     ]
-    hosts: Annotated[list[HostObject], Field(description="By the number of failures.")]
+    hosts: Annotated[
+        list[HostObject], Field(description="Those with the most failures first, at most 20.")
+    ]
     workers: list[WorkerObject]
     running: Annotated[list[RunningObject], Field(description="The oldest first, at most 20.")]
     failures: Annotated[
         list[FailureCount],
-        Field(description="Of the first failures in each of the newest 50 requests."),
+        Field(
+            description="By error code, counted over the first failures of each of the newest 50"
+            " requests."
+        ),
     ]
 
 

@@ -61,19 +61,19 @@ def _body_schema() -> JsonSchema:
                 "additionalProperties": {"type": "string"},
                 "description": "Sent with each request for an image.",
             },
-            "username": {"type": "string", "description": "For HTTP Basic."},
-            "password": {"type": "string", "description": "For HTTP Basic."},
+            "username": {"type": "string", "description": "The user name for HTTP Basic."},
+            "password": {"type": "string", "description": "The password for HTTP Basic."},
             "requests_per_second": {
                 "type": "number",
                 "exclusiveMinimum": 0,
                 "maximum": MAX_RATE,
-                "description": "At most, over all workers.",
+                "description": "The most requests a second of all workers together.",
             },
             "connections": {
                 "type": "integer",
                 "minimum": 1,
                 "maximum": MAX_CONNECTIONS,
-                "description": "At once, over all workers.",
+                "description": "The most connections of all workers together.",
             },
         },
         "additionalProperties": False,
@@ -116,8 +116,9 @@ def get_one(request: Request) -> Response:
     name="set_origin",
     tag=Tag.UPLOAD,
     summary="Set credentials, rate and connections for a host",
-    description="Sent to this host only, by https unless the operator has allowed its network, and"
-    " never after a redirect to another host. Replaces what was set; secrets are sealed.",
+    description="Replaces earlier settings. Credentials are stored encrypted. They are sent to this"
+    " host only, by https unless the operator has allowed its network, and never after a redirect"
+    " to another host.",
     parameters=(HOST,),
     body=Body(_body_schema),
     answers={200: Answer("The settings, without secrets.", Origin)},

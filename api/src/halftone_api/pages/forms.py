@@ -1,4 +1,4 @@
-"""What the page's own forms send, and their fields as parameters of a call."""
+"""Reads the forms of the web pages, and passes their fields on as query parameters."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlencode

@@ -1,6 +1,6 @@
 """A request's page: its live progress, its products and images, and what to do about failures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -110,7 +110,7 @@ def delete_from_page(request: Request) -> Response:
     return Response(status_code=204, headers={"HX-Redirect": f"{base}/requests"})
 
 
-def _after(request: Request, action: Any) -> Response:
+def _after(request: Request, action: Callable[[Request], Response]) -> Response:
     """Run a button's action, then reload the page; if it is refused, say why."""
     try:
         action(request)

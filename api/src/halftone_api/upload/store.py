@@ -105,7 +105,7 @@ class Intake:
                 f"The Idempotency-Key {idempotency_key!r} came with another upload within 24"
                 " hours. Use a new one.",
             ) from None
-        _tell(answer)
+        _report(answer)
         return answer
 
     def _store(
@@ -210,7 +210,8 @@ def _contradictions(options: ImageOptions) -> Iterator[RowProblem]:
             yield RowProblem(0, "", "contradicts_preset", message, options.preset)
 
 
-def _tell(answer: Accepted) -> None:
+def _report(answer: Accepted) -> None:
+    """Log a stored request, and count it in the metrics."""
     log.info(
         "request accepted",
         request_id=answer["request_id"],

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 # Workers read at most this many pauses, the longest first.
 MAX_PAUSES = 10_000
 
-_ASK = text(
+_RECORD = text(
     """
     INSERT INTO asked_pauses AS known (payer, host, until)
     VALUES (:payer, :host, clock_timestamp() + make_interval(secs => :seconds))
@@ -27,9 +27,9 @@ _LIST = text(
 )
 
 
-def ask_pause(connection: Connection, payer: UUID, host: str, seconds: float) -> None:
-    """Pause a host for a payer. A pause that already lasts longer stays as it is."""
-    connection.execute(_ASK, {"payer": payer, "host": host, "seconds": seconds})
+def record_pause(connection: Connection, payer: UUID, host: str, seconds: float) -> None:
+    """Record that a host asked a payer's fetches to pause. A pause that ends later is kept."""
+    connection.execute(_RECORD, {"payer": payer, "host": host, "seconds": seconds})
 
 
 def list_asked_pauses(connection: Connection) -> dict[tuple[UUID, str], float]:

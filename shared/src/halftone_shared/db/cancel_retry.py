@@ -99,8 +99,8 @@ def retry_request(
         ended = select(requests.c.completed_at).where(*unexpired).with_for_update()
         if connection.execute(ended).scalar() is None:
             raise NotEnded
-        unsent = select(webhook_events.c.id).where(webhook_events.c.request_id == request_id)
-        for event_id in connection.execute(unsent).scalars().all():
+        events = select(webhook_events.c.id).where(webhook_events.c.request_id == request_id)
+        for event_id in connection.execute(events).scalars().all():
             freeze_event(connection, event_id, public_url, retention_days)
         if not reopen_request(connection, request_id, code):
             raise NothingToRetry

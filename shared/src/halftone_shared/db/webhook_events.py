@@ -3,8 +3,8 @@ it (barrier.py).
 
 An event is pending until a 2xx answer (delivered), or until a 410 or the end of the schedule
 (failed). Its body is written before the first attempt, and all attempts send the same body. An
-ended request does not change, so writing the body late loses nothing. A retry of the request writes
-it first.
+ended request does not change, so writing the body late loses nothing. A retry changes the request,
+so it writes the body first.
 """
 
 import json

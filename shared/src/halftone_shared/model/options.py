@@ -64,7 +64,7 @@ class Effort(StrEnum):
 
 
 class Fit(StrEnum):
-    """How an image meets a box: inside it, filled up with a background, or covering it."""
+    """How an image fits a box: inside it, inside it on a background, or covering it."""
 
     INSIDE = "inside"
     PAD = "pad"
@@ -108,7 +108,8 @@ class Option:
     """The declaration of an option.
 
     `modes`: the modes that take it; None for all. `default_by_mode`: defaults other than the
-    field's own. `shown`: the status object shows it even at its default.
+    field's own. `shown`: the status object shows it even at its default. `in_variants`: a variant
+    can have its own. `needs`: the option without which it has no effect.
     """
 
     kind: Kind

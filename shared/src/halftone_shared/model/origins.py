@@ -101,9 +101,9 @@ def parse_origin(given: object) -> OriginSettings:
     if username is not None and ":" in username:
         raise BadOrigin("username", "a text without a colon")
     if password is not None and username is None:
-        raise BadOrigin("username", "a text where there is a password")
+        raise BadOrigin("username", "a text, because there is a password")
     if username is not None and any(name.lower() == "authorization" for name in headers):
-        raise BadOrigin("headers", "no Authorization where there is a username")
+        raise BadOrigin("headers", "no Authorization, because there is a username")
     return OriginSettings(
         Credentials(headers, username, password),
         _number(given, "requests_per_second", MAX_RATE),
@@ -119,7 +119,7 @@ def _headers(given: Any) -> dict[str, str]:
         raise BadOrigin("headers", expected)
     for name, value in given.items():
         if not _TOKEN.fullmatch(name) or name.lower() in _RESERVED:
-            raise BadOrigin("headers", f"names that may be set, which {name[:100]!r} is not")
+            raise BadOrigin("headers", f"names that may be set; {name[:100]!r} may not")
         if not isinstance(value, str) or not _is_value(value):
             raise BadOrigin("headers", f"visible ASCII characters as the value of {name!r}")
     return dict(given)

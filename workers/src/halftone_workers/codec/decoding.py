@@ -31,7 +31,8 @@ def decode(source: Source, *, all_frames: bool, needed: tuple[int, int] | None =
         if needed is not None and source.format is Format.JPEG:
             is_turned = source.size != source.image.size
             smaller = source.image.draft(None, needed[::-1] if is_turned else needed)
-            # Turning moves the incomplete row and column away from the end, so they stay there.
+            # The last row and column of a smaller decoding may cover only part of a pixel.
+            # Resizing allows for that unless the image is turned, which moves them to other sides.
             if smaller is not None and kept_exif(source.image).get(ORIENTATION_TAG, 1) == 1:
                 exact_size = smaller[1][2:]
         pictures, durations = [], []
@@ -76,7 +77,7 @@ def _frames(source: Source) -> Iterator[tuple[Picture, int]]:
 
 
 def _plays(source: Source) -> int:
-    """How often an animation plays; 0: endless."""
+    """How often an animation plays; 0: endless. A GIF states its repetitions after the first."""
     loop = source.image.info.get("loop")
     if source.format is not Format.GIF:
         return int(loop or 0)

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from halftone_shared.db.asked_pauses import ask_pause, list_asked_pauses
+from halftone_shared.db.asked_pauses import list_asked_pauses, record_pause
 from halftone_workers.errors import HostAsked
 from halftone_workers.http.deadline import Deadline
 from halftone_workers.http.hosts import REMEMBERED, host_name
@@ -92,7 +92,7 @@ class AskedPauses:
     def _record(self, key: _Key, seconds: float) -> None:
         try:
             with self._engine.connect() as connection:
-                ask_pause(connection, *key, seconds)
+                record_pause(connection, *key, seconds)
         except SQLAlchemyError as error:
             log.warning("pause not recorded", host=key[1], error=str(error).splitlines()[0])
 

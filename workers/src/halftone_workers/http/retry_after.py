@@ -27,7 +27,9 @@ def retry_after_seconds(headers: Headers) -> float | None:
 
 
 def _moment(date: str) -> datetime | None:
-    """All dates in HTTP are in UTC; the oldest form does not say so."""
+    """An HTTP date; None if it cannot be read. All are in UTC, but the oldest form does not say
+    so.
+    """
     try:
         when = parsedate_to_datetime(date)
         return when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)

@@ -37,8 +37,6 @@ log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_SECONDS = 15.0
 MAX_ANSWER_BYTES = 64 * 1024
-
-
 _UNREACHABLE = (TimeoutError, httpx.HTTPError, BadHttp, BlockedAddress, HostDown, HostNotFound)
 
 
@@ -145,7 +143,7 @@ class RemoteProcessor:
 
     async def _post(self, job_id: UUID, body: str) -> tuple[int, bytes, float | None]:
         settings = self.runtime.settings
-        assert settings.processor_url is not None  # noqa: S101 - who asks for it has checked
+        assert settings.processor_url is not None  # noqa: S101 - the caller has checked
         assert settings.processor_secret is not None  # noqa: S101
         headers = {
             "Content-Type": "application/json",

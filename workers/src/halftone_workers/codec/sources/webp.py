@@ -8,10 +8,10 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
     # libwebp allocates the canvas as soon as the file is opened.
     if (size := canvas(data)) is not None:
         check_pixels(size, limits)
-    return Prepared(_of_its_length(data), xmp=_xmp(data))
+    return Prepared(_with_true_length(data), xmp=_xmp(data))
 
 
-def _of_its_length(data: bytes) -> bytes:
+def _with_true_length(data: bytes) -> bytes:
     """Correct a declared length that is too large: libwebp would wait for more data."""
     if 8 + int.from_bytes(data[4:8], "little") <= len(data):
         return data
