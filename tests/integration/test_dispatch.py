@@ -3,7 +3,9 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -43,6 +45,22 @@ from tests.support.stored import (
 )
 
 
+@contextmanager
+def _dispatching(url: str, *, max_attempts: int = 2) -> Iterator[InProcessBroker]:
+    """A dispatcher that publishes to this broker, from which nobody takes messages."""
+    broker = InProcessBroker(middleware=[])
+    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
+        broker.declare_queue(name)
+    handing_out = Dispatcher(
+        make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=max_attempts
+    )
+    handing_out.start()
+    try:
+        yield broker
+    finally:
+        handing_out.stop()
+
+
 def test_everything_is_handed_out_once_in_the_order_of_the_file(engine: Engine) -> None:
     request_id = store_request(engine, 25)
     taken = [take_due_products(engine, 10) for _ in range(4)]
@@ -70,24 +88,18 @@ def test_lease_that_ended_while_the_database_was_away_may_be_renewed(
         )
         engine.dispose()
         postgres.stop_immediately()
-        broker = InProcessBroker(middleware=[])
-        for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
-            broker.declare_queue(name)
-        handing_out = Dispatcher(
-            make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=2
-        )
-        handing_out.start()
-        postgres.start()
-        wait_for(
-            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="what nobody had is handed out"
-        )
-        with engine.connect() as connection:
-            renew_leases(connection, [Renewal(alive)])
-        wait_for(
-            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 2,
-            what="the lost product is handed out",
-        )
-        handing_out.stop()
+        with _dispatching(url) as broker:
+            postgres.start()
+            wait_for(
+                lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1,
+                what="what nobody had is handed out",
+            )
+            with engine.connect() as connection:
+                renew_leases(connection, [Renewal(alive)])
+            wait_for(
+                lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 2,
+                what="the lost product is handed out",
+            )
         rows = query(engine, "SELECT status, attempts FROM products ORDER BY seq")
         assert [tuple(row) for row in rows] == [("PROCESSING", 1), ("PENDING", 1), ("PENDING", 0)]
         engine.dispose()
@@ -114,24 +126,17 @@ def test_lease_that_ended_by_a_clock_set_forward_may_be_renewed(
         return database_seconds(connection) + 3600
 
     monkeypatch.setattr(dispatcher, "database_seconds", later)
-    broker = InProcessBroker(middleware=[])
-    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
-        broker.declare_queue(name)
-    handing_out = Dispatcher(
-        make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2
-    )
-    handing_out.start()
-    assert looked.wait(30)
-    with capture_logs() as logged:
-        asleep.set()
-        assert awake.wait(30)
-        with engine.connect() as connection:
-            renew_leases(connection, [Renewal(alive)])
-        wait_for(
-            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1,
-            what="the lost product is handed out",
-        )
-    handing_out.stop()
+    with _dispatching(database_url) as broker:
+        assert looked.wait(30)
+        with capture_logs() as logged:
+            asleep.set()
+            assert awake.wait(30)
+            with engine.connect() as connection:
+                renew_leases(connection, [Renewal(alive)])
+            wait_for(
+                lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1,
+                what="the lost product is handed out",
+            )
     assert [line["reason"] for line in logged if line["event"].startswith("leases")] == [
         "the database's clock went forward by 3600 s"
     ]
@@ -327,19 +332,12 @@ def test_events_that_nobody_takes_are_published_no_more_than_there_is_room_for(
     monkeypatch.setattr(dispatcher, "EVENTS_A_ROUND", 3)
     for _ in range(5):
         finish(engine, store_request(engine, 1, webhook_url="http://127.0.0.1/hook"), 1)
-    broker = InProcessBroker(middleware=[])
-    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
-        broker.declare_queue(name)
-    handing_out = Dispatcher(
-        make_engine(database_url, pool_size=2), InProcessQueue(broker), max_attempts=2
-    )
-    handing_out.start()
-    waiting = broker.queues[WEBHOOKS_QUEUE]
-    wait_for(lambda: waiting.qsize() == 3, what="as many as there is room for are published")
-    execute(engine, "UPDATE webhook_events SET lease_until = now() - interval '1 s'")
-    waiting.get()
-    wait_for(lambda: waiting.qsize() == 3, what="one more is published when one was taken")
-    handing_out.stop()
+    with _dispatching(database_url) as broker:
+        waiting = broker.queues[WEBHOOKS_QUEUE]
+        wait_for(lambda: waiting.qsize() == 3, what="as many as there is room for are published")
+        execute(engine, "UPDATE webhook_events SET lease_until = now() - interval '1 s'")
+        waiting.get()
+        wait_for(lambda: waiting.qsize() == 3, what="one more is published when one was taken")
     leased = query(engine, "SELECT FROM webhook_events WHERE lease_until > now()")
     assert len(leased) == 1, "the others that fell due again wait for room"
 
@@ -355,13 +353,10 @@ def test_what_needs_no_queue_goes_on_while_it_is_away(
     cancel_request(engine, cancelled, patience_seconds=0)
     claimed(engine, lost, 1)
     _expire(engine)
-    queue = InProcessQueue(InProcessBroker(middleware=[]))
-    handing_out = Dispatcher(make_engine(database_url, pool_size=2), queue, max_attempts=1)
-    handing_out.start()
     ended = "SELECT status FROM requests WHERE completed_at IS NOT NULL ORDER BY status"
-    wait_for(lambda: len(query(engine, ended)) == 2, what="the end of both requests")
+    with _dispatching(database_url, max_attempts=1):
+        wait_for(lambda: len(query(engine, ended)) == 2, what="the end of both requests")
     assert [row.status for row in query(engine, ended)] == ["CANCELLED", "FAILED"]
-    handing_out.stop()
 
 
 def test_dispatcher_connects_as_the_engine_does(engine: Engine, database_url: str) -> None:
@@ -370,14 +365,11 @@ def test_dispatcher_connects_as_the_engine_does(engine: Engine, database_url: st
         database_url.replace("postgres:@", "postgres:a%20secret@")
         + "&options=-c%20statement_timeout%3D60000"
     )
-    broker = InProcessBroker(middleware=[])
-    for name in (PRODUCTS_QUEUE, WEBHOOKS_QUEUE):
-        broker.declare_queue(name)
-    handing_out = Dispatcher(make_engine(url, pool_size=2), InProcessQueue(broker), max_attempts=2)
     store_request(engine, 1)
-    handing_out.start()
-    wait_for(lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="the product is handed out")
-    handing_out.stop()
+    with _dispatching(url) as broker:
+        wait_for(
+            lambda: broker.queues[PRODUCTS_QUEUE].qsize() == 1, what="the product is handed out"
+        )
 
 
 def test_agenda_tells_what_runs_and_when_the_next_event_is_due(engine: Engine) -> None:

@@ -47,6 +47,17 @@ def mounted(folder: Path, size: str = "4m") -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True, capture_output=True)
 
 
+@contextmanager
+def _storing_on_a_volume(database_url: str, folder: Path) -> Iterator[Runtime]:
+    """A runtime whose storage is a mounted file system and can be written."""
+    with (
+        mounted(folder),
+        running_runtime(database_url, folder, fetch_allow="127.0.0.0/8") as runtime,
+    ):
+        wait_for(lambda: runtime.storage_gate.is_open, 20, "storage")
+        yield runtime
+
+
 def _fill(file: Path) -> None:
     """Write until the disk is full."""
     with suppress(OSError), file.open("wb", buffering=0) as filler:
@@ -78,11 +89,7 @@ def test_full_disk_counts_no_attempt_and_ends_by_itself(
 ) -> None:
     folder = tmp_path / "storage"
     url = origin.serve("/a.jpg", jpeg())
-    with (
-        mounted(folder),
-        running_runtime(database_url, folder, fetch_allow="127.0.0.0/8") as runtime,
-    ):
-        wait_for(lambda: runtime.storage_gate.is_open, 20, "storage")
+    with _storing_on_a_volume(database_url, folder) as runtime:
         filler = folder / "filler"
         _fill(filler)
         key = _product(engine, url)
@@ -98,11 +105,7 @@ def test_nothing_is_written_beneath_the_mount_point_of_a_volume_that_is_gone(
 ) -> None:
     folder = tmp_path / "storage"
     url = origin.serve("/a.jpg", jpeg())
-    with (
-        mounted(folder),
-        running_runtime(database_url, folder, fetch_allow="127.0.0.0/8") as runtime,
-    ):
-        wait_for(lambda: runtime.storage_gate.is_open, 20, "storage")
+    with _storing_on_a_volume(database_url, folder) as runtime:
         subprocess.run(["umount", str(folder)], check=True)
         key = _product(engine, url)
         ProductJobs(runtime).process(key)
