@@ -62,7 +62,7 @@ class Case:
 
 
 CASES = {
-    "photographs": Case(LARGE, 300, 2),
+    "photographs": Case(LARGE, 150, 2),
     "small images": Case(SMALL, 1000, 2),
     "0.3 s an image": Case(SMALL, 40, 60, 0.3),
     "10 s an image": Case(SMALL, 320, 4, 10.0),
