@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
   exit 1
 fi
 echo "Installing podman, buildah, debootstrap, skopeo, docker-registry and haproxy"
-# Only the programs are wanted, not servers that run from now on.
+# Install the programs without starting their servers.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' > "$policy"

@@ -14,7 +14,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
   exit 0
 fi
 echo "Installing for the tests:$missing"
-# Only the programs are wanted, not servers that run from now on.
+# Install the programs without starting their servers.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' > "$policy"

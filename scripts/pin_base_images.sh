@@ -1,6 +1,7 @@
 #!/bin/sh
 # Pins every base image of the Dockerfile and of docker-compose.yml to its digest of today, behind
-# its tag (python:3.13-slim-trixie@sha256:…). Run again, it renews them. Needs skopeo and the network.
+# its tag (python:3.13-slim-trixie@sha256:…). Another run updates the digests.
+# Needs skopeo and the network.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v skopeo > /dev/null; then
@@ -9,7 +10,7 @@ if ! command -v skopeo > /dev/null; then
 fi
 transport=${TRANSPORT:-docker://}
 
-# pin FILE IMAGE: the image's digest behind its tag in the file.
+# pin FILE IMAGE: write the image's digest behind its tag in the file.
 pin() {
   name=${2%%@*}
   case $name in */*) reference=$name ;; *) reference=docker.io/library/$name ;; esac

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs a pinned uv into .tools, then the workspace into .venv, exactly as uv.lock names it.
+# Installs a pinned uv into .tools, then the workspace into .venv, with the versions of uv.lock.
 set -eu
 UV_VERSION=0.13.9
 
@@ -30,7 +30,7 @@ if ! .tools/bin/uv --version 2> /dev/null | grep -q "^uv $UV_VERSION"; then
 fi
 
 export UV_PYTHON_DOWNLOADS=never
-# If Python may not keep compiled code, it would compile every program again at each start.
+# If Python may not write compiled code, it compiles every module at each start. So uv does it once.
 if [ "${PYTHONDONTWRITEBYTECODE:-}" ]; then
   export UV_COMPILE_BYTECODE=1
 fi
@@ -40,7 +40,7 @@ sync() {
   .tools/bin/uv sync --quiet --locked --python "$python" "$@"
 }
 
-# The JPEG accelerator is compiled here. All works without it, so what that takes is not asked for.
+# The JPEG accelerator is compiled here, if there is a compiler. Everything works without it.
 can_compile() {
   include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
   printf '#include <stdio.h>\n#include <jpeglib.h>\n#include <Python.h>\n' |

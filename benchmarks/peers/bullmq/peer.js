@@ -11,7 +11,7 @@ import { Queue, QueueEvents, Worker } from "bullmq";
 import { Redis } from "ioredis";
 import sharp from "sharp";
 
-// Jobs at once in a process: more than 8 make nothing faster without latency.
+// Jobs at once in a process. If the shop answers at once, more than 8 are no faster.
 const CONCURRENCY = Number(process.env.PEER_CONCURRENCY ?? 8);
 const [role, port, ...rest] = process.argv.slice(2);
 const connect = () => new Redis(Number(port), "127.0.0.1", { maxRetriesPerRequest: null });
