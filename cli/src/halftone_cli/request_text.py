@@ -66,7 +66,8 @@ def _status_lines(status: halftone.RequestStatus) -> dict[str, str]:
             f" {duration(estimate['seconds'])} for the whole file"
         )
     if status.webhook is not None:
-        lines["webhook"] = f"{status.webhook.status} after {status.webhook.attempts} attempts"
+        attempts = plural(status.webhook.attempts, "attempt")
+        lines["webhook"] = f"{status.webhook.status} after {attempts}"
     return lines
 
 

@@ -226,7 +226,7 @@ def test_webhook_log_is_shown_and_replayed(origin: Origin) -> None:
     origin.serve("/api/webhooks/1", answer(hook))
     origin.serve("/api/webhooks/1/replay", answer({}, 202))
     shown = run("webhooks", "1", "--replay", url=origin.url).stdout
-    assert "msg_1: failed after 1 attempts" in shown
+    assert "msg_1: failed after 1 attempt" in shown
     assert "12 ms  500" in shown
     assert origin.hits["/api/webhooks/1/replay"] == 1
 

@@ -51,7 +51,7 @@ class Workbook:
         """
         rows = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115
         try:
-            with _descriptor(file) as source:
+            with _on_disk(file) as source:
                 name = _Child(source.fileno(), rows.fileno()).convert(sheet, fits)
         except BaseException:
             rows.close()
@@ -79,7 +79,7 @@ class Workbook:
             ) from error
 
 
-def _descriptor(file: BinaryIO) -> BinaryIO | Any:
+def _on_disk(file: BinaryIO) -> IO[bytes]:
     """The upload as a file on disk. A small upload is in memory, which another process cannot
     read.
     """

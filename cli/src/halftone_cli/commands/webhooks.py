@@ -6,6 +6,7 @@ import typer
 
 import halftone
 from halftone_cli.commands.requests import IdArgument
+from halftone_cli.progress import plural
 from halftone_cli.terminal import print_json, print_quiet, say
 
 
@@ -36,7 +37,7 @@ def _show_event(event: halftone.WebhookDelivery) -> None:
     print_quiet(event.status)
     next_at = event.next_attempt_at
     later = f", next attempt {next_at:%Y-%m-%d %H:%M:%S} UTC" if next_at else ""
-    say(f"  {event.webhook_id}: {event.status} after {event.attempts} attempts{later}")
+    say(f"  {event.webhook_id}: {event.status} after {plural(event.attempts, 'attempt')}{later}")
     for attempt in event.log:
         answer = attempt.status_code if attempt.error is None else attempt.error
         say(f"    {attempt.started_at:%Y-%m-%d %H:%M:%S}  {attempt.duration_ms} ms  {answer}")
