@@ -18,6 +18,7 @@ from halftone_api.pages.sign_in import sign_in_redirect
 from halftone_api.services import services
 from halftone_api.upload.fields import form_schema
 from halftone_api.upload.layout import MAPPED
+from halftone_api.upload.missing_columns import SuggestedColumns
 from halftone_api.upload.profiles import PROFILES
 from halftone_shared.model.options import IMAGE_OPTIONS, Mode
 from halftone_shared.presets import load_presets
@@ -120,6 +121,8 @@ def _title(profile: str) -> str:
 def _refusal(request: Request, problem: Problem) -> Response:
     """Why the file is refused. If its columns are unknown, the person can choose them."""
     members = problem.members
-    chosen = members.get("suggested_columns") or {"images": members.get("url_columns", [])}
+    chosen: SuggestedColumns | None = members.get("suggested_columns")
+    if chosen is None:
+        chosen = {"images": members.get("url_columns", [])}
     columns = column_choices(members.get("found_columns", []), chosen)
     return render(request, "refusal.html", problem=problem, columns=columns)
