@@ -173,8 +173,9 @@ def without_plain(detail: float, share: float) -> float:
 @lru_cache
 def finest_scale(encoder: str, quality: float) -> float:
     """The least factor of JPEG_QUANTISERS that this quality has for any image."""
-    limits = _RANGE.detail.least, _RANGE.detail.typical, _RANGE.detail.most
-    return min(encoder_parameter(encoder, quality, Content(detail)) for detail in limits)
+    least, most = _RANGE.detail.least, _RANGE.detail.most
+    details = (least + (most - least) * part / 16 for part in range(17))
+    return min(encoder_parameter(encoder, quality, Content(detail)) for detail in details)
 
 
 def detail_at(log_bits: float, jpeg_quality: float) -> float:
