@@ -33,6 +33,9 @@ AHEAD_BYTES = 1024**2
 AHEAD_JOBS, AHEAD_JOBS_BYTES = 8, 256 * 1024
 # A queued job that has not begun after this time is also offered to the other processes.
 AHEAD_SECONDS = 0.25
+# What has arrived is read into this buffer: several small answers at once. All processes share it,
+# because only one callback of the event loop runs at a time.
+_ARRIVED = memoryview(bytearray(128 * 1024))
 
 
 class Job:
@@ -122,12 +125,11 @@ class CodecProcess:
         self.pid = self._process.pid
         self._idle_seconds, self._idle_since = 0.0, time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
-        # Unsent data, and the part of an answer that is being read: first its lengths, then the
-        # rest.
+        # Unsent data, the beginning of an answer whose rest has not arrived, and the part of its
+        # buffer that is still to be filled if its length is known.
         self._outgoing: deque[memoryview] = deque()
-        self._lengths: tuple[int, int] | None = None
-        self._incoming = memoryview(bytearray(HEADER.size))
-        self._received = 0
+        self._begun = bytearray()
+        self._rest = memoryview(b"")
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
 
@@ -135,9 +137,11 @@ class CodecProcess:
         """Whether this process can accept a job now."""
         if not self.jobs or job.is_held_up:
             return not self.jobs
-        sizes = [len(one.data) for one in (*self.jobs, job)]
-        one_behind = len(sizes) == 2 and max(sizes) <= AHEAD_BYTES
-        return one_behind or (len(sizes) <= AHEAD_JOBS and sum(sizes) <= AHEAD_JOBS_BYTES)
+        queued, size = len(self.jobs), len(job.data)
+        if queued == 1 and len(self.jobs[0].data) <= AHEAD_BYTES and size <= AHEAD_BYTES:
+            return True
+        size += sum([len(one.data) for one in self.jobs])
+        return queued < AHEAD_JOBS and size <= AHEAD_JOBS_BYTES
 
     def give(self, job: Job) -> None:
         """Queue a job behind those that the process already has."""
@@ -182,29 +186,49 @@ class CodecProcess:
             self._outgoing[0] = self._outgoing[0][nbytes:]
 
     def _read(self) -> None:
+        begun = len(self._begun)
         try:
-            while self.jobs and (read := self._socket.recv_into(self._incoming[self._received :])):
-                self._received += read
-                if self._received == len(self._incoming) and self._take_part():
-                    return
+            nbytes = self._socket.recv_into(self._rest or _ARRIVED[begun:])
         except BlockingIOError:
             return
         except OSError:
-            pass
-        self._on_lost(self)  # the process ended, or sent data without having a job
+            nbytes = 0
+        if not nbytes or not self.jobs:
+            self._on_lost(self)  # the process ended, or sent data without having a job
+        elif self._rest:
+            self._rest = self._rest[nbytes:]
+            if not self._rest:
+                whole, self._begun = memoryview(self._begun), bytearray()
+                self._take_answers(whole)
+        else:
+            _ARRIVED[:begun] = self._begun
+            self._begun = bytearray()
+            self._take_answers(_ARRIVED[: begun + nbytes])
 
-    def _take_part(self) -> bool:
-        """Process a complete part. Returns whether it completed an answer."""
-        part, lengths, self._received = self._incoming, self._lengths, 0
-        if lengths is None:
-            self._lengths = json_bytes, data_bytes = HEADER.unpack(part)
-            self._incoming = memoryview(bytearray(json_bytes + data_bytes))
+    def _take_answers(self, arrived: memoryview) -> None:
+        """Process the complete answers, and keep the beginning of the one after them."""
+        while len(arrived) >= HEADER.size:
+            json_bytes, data_bytes = HEADER.unpack_from(arrived)
+            data_start = HEADER.size + json_bytes
+            end = data_start + data_bytes
+            if end > len(arrived):
+                self._begun = bytearray(end)
+                self._begun[: len(arrived)] = arrived
+                self._rest = memoryview(self._begun)[len(arrived) :]
+                break
+            head: AnswerHead = json.loads(bytes(arrived[HEADER.size : data_start]))
+            if not self._answer(head, bytes(arrived[data_start:end])):
+                return
+            arrived = arrived[end:]
+        else:
+            self._begun = bytearray(arrived)
+        self._on_free()
+
+    def _answer(self, head: AnswerHead, data: bytes) -> bool:
+        """Complete the running job and begin the next one. Returns whether the process goes on."""
+        if not self.jobs:
+            self._on_lost(self)  # it answered a job that it did not have
             return False
-        self._lengths, self._incoming = None, memoryview(bytearray(HEADER.size))
-        self._answer(json.loads(bytes(part[: lengths[0]])), bytes(part[lengths[0] :]))
-        return True
-
-    def _answer(self, head: AnswerHead, data: bytes) -> None:
         assert self._deadline is not None  # noqa: S101 - its job began
         self._deadline.cancel()
         job = self.jobs[0]
@@ -216,13 +240,13 @@ class CodecProcess:
                 job.answer.set_exception(error)
         if head.get("last"):
             self._on_spent(self)
-            return
+            return False
         self.jobs.popleft()
         if self.jobs:
             self._begin()
         else:
             self._idle_since = time.monotonic()
-        self._on_free()
+        return True
 
     def idle_seconds(self) -> float:
         """The total time without a job."""

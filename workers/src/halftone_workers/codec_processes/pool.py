@@ -158,8 +158,11 @@ class CodecPool:
         is_beyond = len(self._all) > self._size and self.busy >= self._size
         if is_beyond and self._held.by_payer(job.who):
             return None  # the processes beyond their number are for owners who have none
-        short = [process for process in self._all if not _is_long(process)]
-        least = min(short, key=lambda process: len(process.jobs), default=None)
+        least: CodecProcess | None = None
+        for process in self._all:
+            has_less = least is None or len(process.jobs) < len(least.jobs)
+            if has_less and not _is_long(process):
+                least = process
         return least if least and least.takes(job) else None
 
     def _take_back(self, process: CodecProcess, job: Job) -> None:
