@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from halftone_shared.db.deletion import mark_deleted
+from halftone_shared.db.engine import make_engine, transaction
 from halftone_shared.errors import BadSettings, StorageUnavailable
 from halftone_shared.marked_folder import MARKER_NAME
 from halftone_shared.model.image_names import image_name, storage_path
@@ -237,6 +238,26 @@ def test_folder_without_its_marker_is_not_taken_for_the_storage_at_a_start(
     assert "volume mounted" in (StorageCheck(engine, store, url).problem() or "")
     other = (tmp_path / "other").as_uri()
     assert StorageCheck(engine, ImageStore(other), other).problem() is None
+
+
+def test_storage_is_not_used_before_the_database_has_told_its_marker(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    """A worker that started while PostgreSQL restarted wrote beneath an unmounted volume."""
+    url, folder = (tmp_path / "storage").as_uri(), tmp_path / "storage"
+    assert StorageCheck(engine, ImageStore(url), url).problem() is None
+    store = ImageStore(url)
+    hurried = make_engine(f"{database_url}&options=-c%20lock_timeout%3D100", pool_size=1)
+    check = StorageCheck(hurried, store, url)
+    with transaction(engine) as connection:
+        connection.execute(text("LOCK storages IN ACCESS EXCLUSIVE MODE"))
+        assert "PostgreSQL" in (check.problem(fresh=True) or "")
+    assert check.problem(fresh=True) is None
+    (folder / MARKER_NAME).unlink()
+    assert "marker" in (check.problem(fresh=True) or "")
+    with pytest.raises(StorageUnavailable, match="marker"):
+        store.put(image_name(uuid4(), 1, 1, "jpg"), b"image")
+    hurried.dispose()
 
 
 def test_api_is_not_ready_while_the_storage_cannot_be_written(

@@ -23,7 +23,7 @@ from halftone_api.status_watch import StatusWatch
 from halftone_api.upload.form import FORM_OVERHEAD_BYTES, too_large
 from halftone_api.upload.intake_turns import UPLOADS_AT_ONCE, IntakeTurns
 from halftone_api.upload.space import UploadSpace
-from halftone_shared.db.engine import make_engine
+from halftone_shared.db.engine import always_by_index, make_engine
 from halftone_shared.model.secret_box import SecretBox
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE
 from halftone_shared.service.backlog_recorder import BacklogRecorder, make_backlog_recorder
@@ -42,6 +42,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     max_body_bytes = settings.max_upload_bytes + FORM_OVERHEAD_BYTES
     watch_engine = make_engine(settings.database_url, pool_size=2)
     intake_engine = make_engine(settings.database_url, pool_size=UPLOADS_AT_ONCE)
+    callback_engine = make_engine(settings.database_url, pool_size=1)
+    always_by_index(callback_engine)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -52,9 +54,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         # In threads: to stop one may take seconds, and the publisher runs an event loop to close.
         for thread in threads:
             await asyncio.to_thread(thread.stop)
-        watch_engine.dispose()
-        intake_engine.dispose()
-        engine.dispose()
+        for one in (watch_engine, intake_engine, callback_engine, engine):
+            one.dispose()
 
     app = Starlette(routes=make_routes(), exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
     app.state.services = Services(
@@ -68,7 +69,7 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         StatusWatch(engine, LOOK_EVERY_SECONDS),
         IntakeTurns(),
         UploadSpace(max(settings.upload_space_bytes, 2 * max_body_bytes)),
-        CallbackBatches(engine),
+        CallbackBatches(callback_engine),
     )
     app.state.service_gauges = ServiceGauges(watch_engine, engine)
     bounded = BoundedBodies(

@@ -22,6 +22,10 @@ _Call = tuple[JobResult, "asyncio.Future[Handled]"]
 class CallbackBatches:
     """Callbacks that arrive while a transaction runs share the next one. A batch never waits to
     fill, and one runs at a time. All calls come from one event loop.
+
+    `engine` needs one connection, whose statements should be planned once (always_by_index): while
+    ten thousand jobs are new to PostgreSQL's statistics, small batches otherwise take it three
+    times the processor time.
     """
 
     def __init__(self, engine: Engine) -> None:

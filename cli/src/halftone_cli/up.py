@@ -42,7 +42,7 @@ API_GRACE_SECONDS = 35.0
 READY_TIMEOUT_SECONDS = 60.0
 # Connections to the database: the API's outside its pool, a worker's with those of its
 # background threads, and some for commands.
-API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 5, 11, 10
+API_CONNECTIONS, WORKER_CONNECTIONS, COMMAND_CONNECTIONS = 6, 11, 10
 
 
 class CannotStart(Exception):

@@ -76,14 +76,14 @@ def _with_driver(database_url: str) -> str:
 
 
 def always_by_index(engine: Engine) -> None:
-    """Make the engine's statements use indexes, whatever PostgreSQL estimates a table's size to be.
+    """Make the engine's statements use indexes, whatever PostgreSQL estimates a table's size to be,
+    and plan each of them once.
 
-    PostgreSQL plans a repeated statement once. A dispatch statement planned while the table was
-    small read the whole table each time: 38 ms instead of 0.3 with 50,000 products, until
-    autovacuum caused a new plan.
+    A dispatch statement planned while the table was small read the whole table each time: 38 ms
+    instead of 0.3 with 50,000 products, until autovacuum caused a new plan. Planning it again each
+    time took half of its processor time: 2.0 instead of 1.0 ms.
     """
-
-    _at_connect(engine, "SET enable_seqscan = off")
+    _at_connect(engine, "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
 
 
 def _at_connect(engine: Engine, statements: LiteralString) -> None:

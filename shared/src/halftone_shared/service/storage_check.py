@@ -58,7 +58,8 @@ class StorageCheck:
 
     def _identify(self) -> None:
         """Mark a new storage, or compare its marker with the database's. Raises
-        StorageUnavailable.
+        StorageUnavailable, also if the database does not answer: without its marker, the storage
+        cannot be told from the empty folder of an unmounted volume.
         """
         try:
             with transaction(self._engine) as connection:
@@ -74,8 +75,11 @@ class StorageCheck:
                         found = str(uuid4())
                         self._store.write_marker(found)
                     known = register_marker(connection, self._storage_url, found)
-        except SQLAlchemyError:
-            return  # identify it at the next call
+        except SQLAlchemyError as error:
+            raise StorageUnavailable(
+                "PostgreSQL does not answer, so it is not known whether this is the storage that"
+                " the images are in."
+            ) from error
         if found != known:
             raise StorageUnavailable(
                 f"The storage is not the one that the images are in: its {MARKER_NAME} should say"
