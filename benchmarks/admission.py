@@ -63,9 +63,9 @@ class Case:
 
 CASES = {
     "photographs": Case(LARGE, 150, 2),
-    "small images": Case(SMALL, 1000, 2),
+    "small images": Case(SMALL, 400, 2),
     "0.3 s an image": Case(SMALL, 40, 60, 0.3),
-    "10 s an image": Case(SMALL, 320, 4, 10.0),
+    "10 s an image": Case(SMALL, 160, 4, 10.0),
 }
 
 
@@ -157,7 +157,8 @@ class Bench:
         return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-def _measured(name: str, rounds: int) -> dict[str, list[Measured]]:
+def _measure(name: str, rounds: int) -> None:
+    """Measure a case, and print the medians of all rounds so far after each one."""
     case = CASES[name]
     measured: dict[str, list[Measured]] = {admission: [] for admission in ADMISSIONS}
     with (
@@ -174,15 +175,15 @@ def _measured(name: str, rounds: int) -> dict[str, list[Measured]]:
     ):
         bench = Bench(runtime, postgres.pid)
         bench.measure(Case(case.size, 50, 2), urls, 8, adapts=True)  # warms up
-        for _ in range(rounds):
+        for number in range(1, rounds + 1):
             for admission, (places, adapts) in ADMISSIONS.items():
                 measured[admission].append(bench.measure(case, urls, places, adapts))
+            print(f"{name}: round {number} of {rounds}; load {os.getloadavg()[0]:.0f}")
+            _show(measured)
         bench.close()
-    return measured
 
 
-def _show(name: str, measured: dict[str, list[Measured]]) -> None:
-    print(f"{name}; load {os.getloadavg()[0]:.0f}")
+def _show(measured: dict[str, list[Measured]]) -> None:
     for admission, rounds in measured.items():
         rates = [one.images_a_second for one in rounds]
         spent = [one.milliseconds_an_image for one in rounds]
@@ -205,7 +206,7 @@ def main() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # the worker's policy
     collect_rarely()
     for name in given.cases or CASES:
-        _show(name, _measured(name, given.rounds))
+        _measure(name, given.rounds)
 
 
 if __name__ == "__main__":
