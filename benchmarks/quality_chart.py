@@ -14,7 +14,7 @@ from benchmarks.quality import shares_of_pillows_bytes
 
 PICTURE = Path("docs/pictures/quality.svg")
 WIDTH, HEIGHT = 860, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 236, 62, 60
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 250, 62, 60
 _HIGHEST, _GRID_STEP, _LABEL_HEIGHT = 1.1, 0.1, 18
 # Encoders in the picture, and their names in it.
 _LINES = {
@@ -29,7 +29,7 @@ _STYLE = (
     STYLE
     + """
   .line { fill: none; stroke: #8c959f; stroke-width: 2 } .mine { stroke: #0969da }
-  .point { fill: #8c959f } .own { fill: #0969da }
+  .leader { stroke-width: 1 } .point { fill: #8c959f } .own { fill: #0969da }
   @media (prefers-color-scheme: dark) {
     .line { stroke: #656c76 } .mine { stroke: #4493f8 } .point { fill: #656c76 }
     .own { fill: #4493f8 }
@@ -126,10 +126,13 @@ def _drawn_line(line: Line, label_y: float, axes: _Axes) -> list[str]:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     kind, dot = ("line mine", "point own") if line.ours else ("line", "point")
     label = f"{line.label}: {line.shares[len(line.shares) // 2]:.0%} at 50"
+    x, y = points[-1]
     return [
         f'<polyline class="{kind}" points="{path}"/>',
-        *(f'<circle class="{dot}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points),
-        f'<text x="{points[-1][0] + 12:.1f}" y="{label_y + 5:.1f}">{escape(label)}</text>',
+        # Leads from the end of the line to its label.
+        f'<polyline class="{kind} leader" points="{x:.1f},{y:.1f} {x + 22:.1f},{label_y:.1f}"/>',
+        *(f'<circle class="{dot}" cx="{at:.1f}" cy="{up:.1f}" r="4"/>' for at, up in points),
+        f'<text x="{x + 28:.1f}" y="{label_y + 5:.1f}">{escape(label)}</text>',
     ]
 
 
