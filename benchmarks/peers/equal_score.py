@@ -3,17 +3,15 @@
 import io
 import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from math import exp, log
 from pathlib import Path
 
 from PIL import Image
 
 import halftone_jpeg
-from benchmarks.figures import Figure, at_most
 from benchmarks.photos import originals, photos
 from halftone_shared.model.options import Effort, ImageOptions
 from halftone_workers.codec.options import CodecLimits
@@ -31,24 +29,35 @@ class _Point:
 
 
 def bytes_at_equal_score(
-    title: str, size: tuple[int, int], effort: Effort, outputs: Sequence[Path]
-) -> Figure:
-    """halftone's bytes at the SSIMULACRA2 score of each of these files, divided by the file's
-    bytes; the median. The files are a peer's outputs of the photographs of this size, in order.
+    size: tuple[int, int], peers: Mapping[str, tuple[Effort, Sequence[Path]]]
+) -> dict[str, float]:
+    """halftone's bytes at the SSIMULACRA2 scores of each peer's outputs, divided by their bytes;
+    medians. A peer has the effort that it is compared with, and its outputs of the photographs of
+    this size, in order.
     """
-    sources = list(zip(originals(size), photos(size), outputs, strict=False))[:PHOTOGRAPHS]
+    sources = list(zip(originals(size), photos(size), strict=True))[:PHOTOGRAPHS]
+    wanted = [
+        (*source, {name: (effort, outputs[at]) for name, (effort, outputs) in peers.items()})
+        for at, source in enumerate(sources)
+    ]
     with ProcessPoolExecutor() as pool:
-        ratios = list(pool.map(partial(_ratio, effort), sources))
-    return at_most(title, statistics.median(ratios), "×", 1)
+        ratios = list(pool.map(_ratios, wanted))
+    return {name: statistics.median(one[name] for one in ratios) for name in peers}
 
 
-def _ratio(effort: Effort, source: tuple[Path, Path, Path]) -> float:
-    original, photo, output = source
+def _ratios(wanted: tuple[Path, Path, Mapping[str, tuple[Effort, Path]]]) -> dict[str, float]:
+    original, photo, outputs = wanted
     with Image.open(original) as opened:
         shown = opened.convert("RGB")
-    theirs = _point(shown, output.read_bytes())
-    curve = [_point(shown, _compressed(photo, quality, effort)) for quality in QUALITIES]
-    return exp(_log_bytes_at(curve, theirs.score) - theirs.log_bytes)
+    curves = {
+        effort: [_point(shown, _compressed(photo, quality, effort)) for quality in QUALITIES]
+        for effort in {effort for effort, _ in outputs.values()}
+    }
+    theirs = {name: _point(shown, output.read_bytes()) for name, (_, output) in outputs.items()}
+    return {
+        name: exp(_log_bytes_at(curves[effort], theirs[name].score) - theirs[name].log_bytes)
+        for name, (effort, _) in outputs.items()
+    }
 
 
 def _compressed(photo: Path, quality: int, effort: Effort) -> bytes:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.figures import Figure, at_least, save
+from benchmarks.figures import Figure, at_least, at_most, save
 from benchmarks.origin import running_origin
 from benchmarks.parts import SERVICE, used_so_far
 from benchmarks.peers import bullmq_design, celery_design, img2dataset_design
@@ -90,13 +90,10 @@ def _measured(setting: Setting) -> Iterator[Figure]:
         f"{setting.title}: balanced ÷ sharp with mozjpeg", rates[BALANCED] / rates[MOZJPEG], "×", 3
     )
     if not setting.latency_seconds:
-        for name, effort in EFFORTS.items():
-            yield bytes_at_equal_score(
-                f"{setting.title}: {effort}, bytes at the score of {name} ÷ its bytes",
-                setting.size,
-                effort,
-                runs[name][0].outputs,
-            )
+        peers = {name: (effort, runs[name][0].outputs) for name, effort in EFFORTS.items()}
+        for name, ratio in bytes_at_equal_score(setting.size, peers).items():
+            title = f"{setting.title}: {EFFORTS[name]}, bytes at the score of {name} ÷ its bytes"
+            yield at_most(title, ratio, "×", 1)
 
 
 def _runs(setting: Setting) -> dict[str, list[Run]]:
