@@ -23,7 +23,7 @@ from tests.support.halftone import wait_for
 from tests.support.images import jpeg
 from tests.support.origin import Answer, Origin
 from tests.support.runtime import running_runtime
-from tests.support.stored import execute, query, store_request
+from tests.support.stored import before_statement, execute, query, store_request
 
 ETAG = {"ETag": '"v1"'}
 
@@ -70,6 +70,20 @@ def image_of(rows: list[ProductRow], position: int = 1, product: int = 1) -> Ima
 def action_of(rows: list[ProductRow], position: int = 1) -> str | None:
     facts = image_of(rows, position).facts
     return None if facts is None else facts.action
+
+
+def test_product_ends_though_the_connection_breaks_as_its_images_are_remembered(
+    worker: Worker, origin: Origin
+) -> None:
+    url = origin.serve("/a.jpg", Answer(jpeg(), headers=ETAG))
+
+    def break_connections() -> None:
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        query(worker.engine, f"SELECT pg_terminate_backend(pid) {others}")
+
+    with before_statement("INSERT INTO known_images", break_connections):
+        assert action_of(worker.run(url)) == "compressed"
+    assert action_of(worker.run(url)) == "reused"
 
 
 @pytest.mark.parametrize("validator", [ETAG, {"Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}])

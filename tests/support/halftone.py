@@ -86,7 +86,7 @@ class Service:
 
 def wait_for(
     condition: Callable[[], T | None],
-    seconds: float = 30,
+    seconds: float = 60,
     what: str = "condition",
     every_seconds: float = 0.05,
 ) -> T:

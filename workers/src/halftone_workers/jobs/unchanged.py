@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from halftone_shared.db.engine import is_unavailable
 from halftone_shared.db.known_images import (
     KnownImage,
     Source,
@@ -105,6 +106,9 @@ def remember(connection: Connection, products: Sequence[Unchanged]) -> None:
     """Save the new results of these products. Call it before they are settled, so that a request
     that starts after theirs has ended finds them all. A result that is not saved only costs another
     compression next time.
+
+    Raises SQLAlchemyError if the database is unavailable: the connection cannot be used for what
+    follows.
     """
     new = [image for product in products for image in product.new]
     if not new:
@@ -112,6 +116,8 @@ def remember(connection: Connection, products: Sequence[Unchanged]) -> None:
     try:
         remember_images(connection, new)
     except SQLAlchemyError as error:
+        if is_unavailable(error):
+            raise
         log.warning("images not remembered", error=str(error).splitlines()[0])
 
 
