@@ -24,6 +24,7 @@ def run_drill(seed: int, seconds: float) -> dict[str, Any]:
         while time.monotonic() < end:
             time.sleep(world.random.uniform(*PAUSE_SECONDS))
             do_one(world)
+            world.keep_running()
         _wait_until_ready(world)
         load.stop()
         figures = judge(world, load)
@@ -42,6 +43,7 @@ def run_drill(seed: int, seconds: float) -> dict[str, Any]:
 def _wait_until_ready(world: World) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
+        world.keep_running()
         try:
             if httpx.get(world.url + "/readyz", timeout=5, trust_env=False).status_code == 200:
                 return

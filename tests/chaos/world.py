@@ -122,6 +122,13 @@ class World:
                 [*command, "--home", home], env=variables, stdout=log, stderr=log
             )
 
+    def keep_running(self) -> None:
+        """Start `halftone up` again if it has ended, as it does if the database is away at its
+        start.
+        """
+        if self.launcher is not None and self.launcher.poll() is not None:
+            self.start_halftone()
+
     def _parts(self) -> dict[str, str]:
         """The settings of the storage and the processor."""
         settings = {"storage_url": "s3://bucket"} if self.bucket else {}
