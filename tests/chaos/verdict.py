@@ -33,6 +33,8 @@ SLOW_SETTLE_SECONDS = 240
 PROCESSOR_SETTLE_SECONDS = MAX_ATTEMPTS * (
     DOWNLOAD_TIMEOUT_SECONDS + TIMEOUT_SECONDS + REAP_EVERY_SECONDS
 ) + 1.25 * FIRST_BACKOFF_SECONDS * (2 ** (MAX_ATTEMPTS - 1) - 1)
+# The code is `internal`, with this message: a worker was killed in a product's last attempt.
+_WORKER_LOST = "The worker was lost"
 # Codes that faults may cause. Others mean that halftone gave up what it should have finished.
 EXPECTED_ERRORS = {
     "http_error",
@@ -42,6 +44,7 @@ EXPECTED_ERRORS = {
     "encode_crashed",
     "processor_failed",
     "processor_timeout",
+    _WORKER_LOST,
 }
 
 
@@ -121,11 +124,12 @@ _WAITING = """
     WHERE completed_at IS NULL AND products.status IN ('PENDING', 'PROCESSING')
     GROUP BY products.status, attempts, lease_until IS NULL, next_attempt_at IS NULL
 """
-_ERRORS = """
-    SELECT image -> 'error' ->> 'code' AS code, count(*) AS images
+_ERRORS = f"""
+    SELECT CASE WHEN image -> 'error' ->> 'message' LIKE '{_WORKER_LOST}%' THEN '{_WORKER_LOST}'
+                ELSE image -> 'error' ->> 'code' END AS code, count(*) AS images
     FROM products, LATERAL jsonb_array_elements(images) AS image
     WHERE image -> 'error' ->> 'code' IS NOT NULL GROUP BY 1
-"""
+"""  # noqa: S608 - a constant
 _TOTALS = """
     SELECT (SELECT count(*) FROM requests) AS requests,
            (SELECT count(*) FROM requests WHERE status = 'CANCELLED') AS cancelled_requests,

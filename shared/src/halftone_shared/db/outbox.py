@@ -263,7 +263,7 @@ def _settle_exhausted(connection: Connection, claim: Claim) -> None:
     lost = ImageResult(
         error=ImageError(
             ImageErrorCode.INTERNAL,
-            f"The worker was lost in each of {claim.attempt} attempts at this product.",
+            f"The worker was lost in the last of {claim.attempt} attempts at this product.",
             retryable=True,
         )
     )
