@@ -21,7 +21,6 @@ from benchmarks import (
 )
 from benchmarks.figures import Figure, save, show
 from benchmarks.peers import side_by_side
-from tests.support.leftovers import mark_this_run
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "end-to-end": throughput.end_to_end,
@@ -58,15 +57,11 @@ def main() -> None:
         "sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS)
     )
     chosen = parser.parse_args().sections or list(SECTIONS)
-    run = mark_this_run()
-    try:
-        for name in chosen:
-            measure = SECTIONS[name]
-            figures = measure()
-            show((measure.__doc__ or name).strip(), figures)
-            save(name, figures)
-    finally:
-        run.end()
+    for name in chosen:
+        measure = SECTIONS[name]
+        figures = measure()
+        show((measure.__doc__ or name).strip(), figures)
+        save(name, figures)
 
 
 main()

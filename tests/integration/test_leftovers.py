@@ -1,33 +1,28 @@
-"""A test run or a benchmark that is killed leaves no server behind."""
+"""A test run, a benchmark or a drill that is killed leaves no server behind."""
 
+import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 
 from tests.support.halftone import wait_for
+from tests.support.leftovers import MARK
 
 _RUN = """
-import sys
-from pathlib import Path
-from halftone_cli.embedded_postgres import EmbeddedPostgres
-from tests.support.leftovers import mark_this_run
+from tests.support.postgres import running_postgres
 
-mark_this_run()
-server = EmbeddedPostgres(Path(sys.argv[1]))
-server.start()
-print(server.running_server().pid, flush=True)
-input()
+with running_postgres() as server:
+    print(server.pid, flush=True)
+    input()
 """
 
 
-def test_server_of_a_killed_run_is_ended(tmp_path: Path) -> None:
+def test_server_of_a_killed_program_is_ended() -> None:
+    unmarked = {name: value for name, value in os.environ.items() if name != MARK}
     with subprocess.Popen(
-        [sys.executable, "-c", _RUN, tmp_path / "data"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        [sys.executable, "-c", _RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=unmarked
     ) as run:
         assert run.stdout is not None
         server = psutil.Process(int(run.stdout.readline()))

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests.support.leftovers import mark_unless_marked
+
 WEBHOOK_SECRET = "whsec_" + "A" * 32
 READY_SECONDS = 180
 PYTHON = sys.executable
@@ -151,6 +153,7 @@ def up_command(home: Path, port: int, *arguments: str) -> list[str]:
 @contextmanager
 def running_up(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
     """`halftone up` with this environment, stopped by SIGTERM at the end; it must exit with 0."""
+    mark_unless_marked()
     port = free_port()
     variables = environment(folder, **settings)
     if "storage_url" not in settings:

@@ -49,6 +49,18 @@ def mark_this_run() -> MarkedRun:
     return MarkedRun(mark, watcher)
 
 
+def mark_unless_marked() -> None:
+    """Mark this process, unless a run that started it is marked. When it ends, however it does, the
+    watcher kills what it left.
+    """
+    if MARK not in os.environ:
+        _own_runs.append(mark_this_run())
+
+
+# Keeps the watcher's standard input open until this process ends.
+_own_runs: list[MarkedRun] = []
+
+
 def _watch(mark: str) -> None:
     """Wait for the end of standard input, which the run holds open, and kill what it left."""
     sys.stdin.buffer.read()

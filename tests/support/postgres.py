@@ -13,6 +13,7 @@ import psycopg
 
 from halftone_cli.embedded_postgres import EmbeddedPostgres
 from halftone_db import migrate
+from tests.support.leftovers import mark_unless_marked
 
 _TEMPLATE = "halftone_template"
 # Only tests that kill the server need durability. The others need not wait for the disk.
@@ -78,6 +79,7 @@ class TestPostgres:
 
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
+    mark_unless_marked()
     folder = Path(tempfile.mkdtemp(prefix="halftone-pg-"))
     postgres = TestPostgres(folder / "data", durable=durable)
     try:

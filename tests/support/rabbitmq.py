@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.halftone import free_port, wait_for
-from tests.support.leftovers import MARK
+from tests.support.leftovers import MARK, mark_unless_marked
 
 SERVER = next(
     iter(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")), None
@@ -179,6 +179,7 @@ class TestRabbitmq:
 
 @contextmanager
 def running_rabbitmq() -> Iterator[TestRabbitmq]:
+    mark_unless_marked()
     folder = Path(tempfile.mkdtemp(prefix="halftone-rabbitmq-"))
     rabbitmq = TestRabbitmq(folder)
     try:
