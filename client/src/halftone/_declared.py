@@ -884,7 +884,7 @@ class HostObject:
     bytes_in: int
     bytes_out: int
     seconds_per_image: float
-    """The time that it waited included."""
+    """Includes the time that it waited."""
     paused: bool
     """An operator has paused the host."""
     raw: Json = field(repr=False, compare=False)
@@ -919,7 +919,7 @@ class Worker:
     failed: int
     """Attempts that failed since it started."""
     seconds_per_image: float
-    """The time that it waited included."""
+    """Includes the time that it waited."""
     started_at: datetime
     last_seen_at: datetime
     raw: Json = field(repr=False, compare=False)

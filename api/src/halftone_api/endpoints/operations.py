@@ -54,7 +54,7 @@ class WorkerObject(TypedDict):
     codec_processes_busy: Count
     images: Annotated[Count, Field(description="Attempts that succeeded since it started.")]
     failed: Annotated[Count, Field(description="Attempts that failed since it started.")]
-    seconds_per_image: Annotated[float, Field(description="The time that it waited included.")]
+    seconds_per_image: Annotated[float, Field(description="Includes the time that it waited.")]
     started_at: Time
     last_seen_at: Time
 
@@ -107,7 +107,7 @@ class HostObject(TypedDict):
     failed: Annotated[Count, Field(description="Attempts that failed.")]
     bytes_in: Count
     bytes_out: Count
-    seconds_per_image: Annotated[float, Field(description="The time that it waited included.")]
+    seconds_per_image: Annotated[float, Field(description="Includes the time that it waited.")]
     paused: Annotated[bool, Field(description="An operator has paused the host.")]
 
 

@@ -76,8 +76,8 @@ class Range:
     most: float
 
     def beyond_typical(self, value: float | None) -> float:
-        """How far a value is from the typical one, which stands in for an unknown one. Beyond the
-        calibration, its limit counts.
+        """The value minus the typical one, after the value is limited to the range; 0 if the value
+        is unknown.
         """
         return 0.0 if value is None else min(self.most, max(self.least, value)) - self.typical
 
@@ -166,7 +166,7 @@ def scales_by_plain_share(encoder: str, quality: float, content: Content) -> tup
 
 
 def without_plain(detail: float, share: float) -> float:
-    """The detail of an image, of which this share is plain, as if the rest had all bytes."""
+    """The detail of the rest of an image of which this share is plain: it has all the bytes."""
     return detail - log(1 - share)
 
 
