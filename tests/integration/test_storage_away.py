@@ -273,6 +273,22 @@ def test_api_is_not_ready_while_the_storage_cannot_be_written(
         assert str(folder) not in answer.text
 
 
+def test_api_that_has_checked_no_storage_yet_takes_no_missing_volume_for_deleted_images(
+    database_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    url, folder = (tmp_path / "storage").as_uri(), tmp_path / "storage"
+    assert StorageCheck(engine, ImageStore(url), url).problem() is None
+    request_id = store_request(engine)
+    finish(engine, request_id, 1)
+    name = image_name(request_id, 1, 1, "jpg")
+    execute(engine, "UPDATE products SET output_files = ARRAY[:name]", name=name)
+    (folder / MARKER_NAME).rename(tmp_path / "marker")
+    with running_api(api_settings(database_url, folder)) as api:
+        assert api.get(f"/api/image/{name}").status_code == 503
+        assert api.call("DELETE", f"/api/requests/{request_id}").status_code == 204
+    assert query(engine, "SELECT id FROM requests") == [(request_id,)]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_folder_without_permission_refuses_the_start(tmp_path: Path) -> None:
     folder = tmp_path / "storage"

@@ -29,7 +29,7 @@ def delete(request: Request) -> Response:
     row = find_request(request)
     found = services(request)
     try:
-        delete_request(found.engine, found.store, row.id, row.total_products)
+        delete_request(found.engine, found.store, found.storage_check, row.id, row.total_products)
     except NotEnded:
         status = find_request(request).status  # 404 if it is gone by now
         raise Problem(

@@ -108,10 +108,15 @@ async def _serve(request: Request, name: str) -> Response:
     if etag_matches(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
-        size = await found.store.size(name)
-        return await _answer(request, name, size, headers, slot.media_type)
-    except ImageNotStored:
-        raise _not_found(name) from None
+        try:
+            size = await found.store.size(name)
+            return await _answer(request, name, size, headers, slot.media_type)
+        except ImageNotStored:
+            # In the empty folder of an unmounted volume every image seems to be missing.
+            problem = await run_in_threadpool(found.storage_check.problem)
+            if problem is None:
+                raise _not_found(name) from None
+            raise StorageUnavailable(problem) from None
     except StorageUnavailable as error:
         # Anyone who knows a name may ask for it, without a key; the store's place and error message
         # are for the operator only.

@@ -87,7 +87,7 @@ class Sweeper:
                 while len(kept) < EXPIRED_AT_ONCE and (
                     found := self._next_expired(connection, kept)
                 ):
-                    if self._is_storage_away():
+                    if self._check is not None and _is_away(self._check):
                         return deleted
                     for request_id in found:
                         if self._thread.stopping.is_set():
@@ -99,15 +99,6 @@ class Sweeper:
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _SWEEP_LOCK})
         return deleted
-
-    def _is_storage_away(self) -> bool:
-        """Whether files cannot be deleted now. In the empty folder of an unmounted volume they
-        would seem to be deleted already.
-        """
-        problem = None if self._check is None else self._check.problem(1)
-        if problem is not None:
-            log.warning("deleted requests kept", reason=problem.splitlines()[0])
-        return problem is not None
 
     def _next_expired(self, connection: Connection, kept: Collection[UUID]) -> Sequence[UUID]:
         if self._days:
@@ -128,15 +119,26 @@ class Sweeper:
             log.info("expired requests deleted", count=deleted, retention_days=self._days)
 
 
+def _is_away(check: StorageCheck) -> bool:
+    """Whether files cannot be deleted now. In the empty folder of an unmounted volume they would
+    seem to be deleted already.
+    """
+    problem = check.problem(1)
+    if problem is not None:
+        log.warning("deleted requests kept", reason=problem.splitlines()[0])
+    return problem is not None
+
+
 def delete_request(
-    engine: Engine, store: ImageStore, request_id: UUID, total_products: int
+    engine: Engine, store: ImageStore, check: StorageCheck, request_id: UUID, total_products: int
 ) -> None:
     """Delete an ended request. On return it is hidden. Its files and rows are deleted too, unless
     it is large or the storage is unavailable: then a sweeper deletes them. Raises NotEnded.
     """
     with engine.connect() as connection:
         mark_deleted(connection, request_id)
-        if total_products <= MAX_PRODUCTS_AT_ONCE:
+    if total_products <= MAX_PRODUCTS_AT_ONCE and not _is_away(check):
+        with engine.connect() as connection:
             _delete_now(connection, store, request_id)
 
 
