@@ -382,6 +382,27 @@ _ASKED = st.sampled_from(
 )
 
 
+@both_ways
+@pytest.mark.parametrize(
+    ("form", "how"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("AVIF", {}),
+        ("TIFF", {}),
+    ],
+)
+def test_image_that_is_cut_anywhere_in_its_head_gives_a_refusal(
+    form: str, how: dict[str, Any]
+) -> None:
+    whole = encoded(colourful((24, 18)), form, **how)
+    for length in range(min(len(whole) - 1, 700)):
+        assert is_explained(whole[:length], _SMALL_LIMITS), length
+
+
 # The fixture is the same for all examples.
 _ANY_WAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 

@@ -170,7 +170,8 @@ def _is_refined(data: bytes) -> bool:
     missing_bits: dict[tuple[int, int], int] = {}
     for marker, start in segments(data):
         if marker == _PROGRESSIVE:
-            components = {data[start + 8 + 3 * at] for at in range(data[start + 7])}
+            count = int.from_bytes(data[start + 7 : start + 8])
+            components = set(data[start + 8 : start + 8 + 3 * count : 3])
         elif marker == SCAN and start + 2 < len(data):
             count = data[start + 2]
             scan = data[start + 3 : start + 3 + 2 * count + 3]
