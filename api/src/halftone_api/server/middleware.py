@@ -139,7 +139,8 @@ class _Body:
     async def receive(self) -> Message:
         try:
             left = min(self._deadline - time.monotonic(), self._idle_seconds)
-            message = await asyncio.wait_for(self._receive(), None if self.complete else left)
+            async with asyncio.timeout(None if self.complete else left):
+                message = await self._receive()
         except TimeoutError:
             raise Problem(
                 ProblemCode.UPLOAD_TIMEOUT,
