@@ -403,6 +403,18 @@ def test_image_that_is_cut_anywhere_in_its_head_gives_a_refusal(
         assert is_explained(whole[:length], _SMALL_LIMITS), length
 
 
+@both_ways
+@pytest.mark.parametrize("kind", [*range(19), 99])
+def test_tag_of_another_type_gives_a_result_or_a_refusal(kind: int) -> None:
+    whole = encoded(colourful((24, 18)), "TIFF")
+    (at,) = struct.unpack_from("<I", whole, 4)
+    (entries,) = struct.unpack_from("<H", whole, at)
+    for entry in range(entries):
+        changed = bytearray(whole)
+        struct.pack_into("<H", changed, at + 2 + 12 * entry + 2, kind)
+        assert is_explained(bytes(changed), _SMALL_LIMITS), entry
+
+
 # The fixture is the same for all examples.
 _ANY_WAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 

@@ -25,8 +25,11 @@ _WEIGHTS, _EQUAL_WEIGHTS = (0.5, 1.0, 0.25), (1.0, 1.0, 1.0)
 # The same limit for the opaque and the translucent part of an image with alpha. Each part may be a
 # small share of the pixels.
 _OPAQUE_MOVED_SHARE, _TRANSLUCENT_MOVED_SHARE = 0.003, 0.001
-# Translucent pixels (edges, shadows) get at least this many colours if they need them.
-_TRANSLUCENT_COLOURS = 64
+# Translucent pixels (edges, shadows) get at least _TRANSLUCENT_COLOURS if they need them, and twice
+# their share of the shown pixels, up to _TRANSLUCENT_PART of all colours: they differ in alpha too,
+# and wrong steps show in a shadow first. Measured with 12 cut-outs, against their plain share up to
+# a half: 5.7 points of SSIMULACRA2 more, on black 0.4, for 18 % fewer bytes.
+_TRANSLUCENT_COLOURS, _TRANSLUCENT_PART = 64, 5 / 8
 # For larger images, k-means runs on a sample of 300 × 300 pixels: it takes up to 2 s for a million
 # pixels of noise, and the sample of 90,000 loses 3 points of SSIMULACRA2.
 _MAX_CLUSTERED_PIXELS, _CLUSTERED_SIDE = 160_000, 300
@@ -210,8 +213,9 @@ def _reduced_with_alpha(image: Image.Image, colours: int) -> Image.Image:
         found = _translucent(others, colours)
         return min((found, octree), key=lambda candidate: _error(image, candidate))
     seen_through = ImageChops.invert(opaque)
-    share = 1 - solid / (image.width * image.height - clear)
-    most = min(colours // 2, max(_TRANSLUCENT_COLOURS, round(colours * share)))
+    share = min(2 * (1 - solid / (image.width * image.height - clear)), _TRANSLUCENT_PART)
+    most = min(colours // 2, _TRANSLUCENT_COLOURS)
+    most = max(most, round(colours * share))
     translucent = _translucent(others, most)
     entries = translucent.getpalette("RGBA") or []
     shown = image.convert("RGB")

@@ -64,14 +64,14 @@ def prepare(data: bytes, limits: CodecLimits) -> Prepared:
         for page in pages(data, layout, _READ):
             described.append(page)
             _check_page(page, layout, limits)
+        if not described:
+            return Prepared(data)
+        whole = _whole_pages(described, layout)
+        data, warnings = _readable(data, described, layout)
     except _BROKEN:
         # The parts that are used may still be intact: leave the decision to Pillow.
         return Prepared(data)
-    if not described:
-        return Prepared(data)
-    whole = _whole_pages(described, layout)
     first = described[whole[0]]
-    data, warnings = _readable(data, described, layout)
     iptc = first[_IPTC].stored if _IPTC in first else b""
     if not iptc and _PHOTOSHOP in first:
         iptc = photoshop_iptc(first[_PHOTOSHOP].stored)
