@@ -4,7 +4,6 @@ affects another product.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -273,27 +272,7 @@ def test_product_that_waits_for_the_network_takes_no_place(
             pending = query(engine, "SELECT seq FROM products WHERE status = 'PENDING'")
             left = [row.seq for row in pending]
     assert set(_statuses(engine)) == {"COMPLETED"}
-    assert max(active) > 2 * places  # as many as adapting to a slow shop allows
-
-
-@pytest.mark.parametrize(
-    ("idle", "fetching", "wanted"),
-    [(0.0, 0.9, False), (0.04, 0.9, False), (0.06, 0.9, True), (0.06, 0.6, False)],
-    ids=["codec busy", "codec almost busy", "shop slow", "something else slow"],
-)
-def test_more_products_are_wanted_while_the_codec_waits_for_a_slow_shop(
-    runtime: Runtime,
-    monkeypatch: pytest.MonkeyPatch,
-    idle: float,
-    fetching: float,
-    wanted: bool,
-) -> None:
-    """`idle`: the codec's share of the time; `fetching`: its share of the images' time."""
-    monkeypatch.setattr(runtime, "_asked", deque([(time.monotonic() - 1e4, 0.0, 0.0, 0.0)]))
-    monkeypatch.setattr(runtime.codec, "idle_seconds", lambda: idle * 1e4)
-    monkeypatch.setattr(runtime.fetcher, "seconds", fetching)
-    monkeypatch.setattr(runtime, "_image_seconds", 1.0)
-    assert runtime.wants_more_images() is wanted
+    assert max(active) > 2 * places
 
 
 # --- API and workers of different versions ---

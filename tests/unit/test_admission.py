@@ -1,4 +1,4 @@
-"""How many products keep a worker busy, how many it has claimed, and which is next."""
+"""How many products of a worker are active, how many it has accepted, and which is next."""
 
 import threading
 import time
@@ -19,13 +19,10 @@ ANOTHER, LAST = Who(uuid4(), uuid4()), Who(uuid4(), uuid4())
 
 
 class Case:
-    """An Admission of 2 to `most` products. `more` is its answer to `wants_more` when a product
-    leaves.
-    """
+    """An Admission with 2 places."""
 
-    def __init__(self, pool: ThreadPoolExecutor, most: int = 4, **how: int) -> None:
-        self.more = False
-        self.admission = Admission(2, most, lambda: self.more, adapt_every_seconds=0, **how)
+    def __init__(self, pool: ThreadPoolExecutor, messages: int = 4, **how: int) -> None:
+        self.admission = Admission(2, messages, **how)
         self._pool = pool
         self._entered: list[Future[Place | None]] = []
         self._places: list[Place] = []
@@ -105,12 +102,12 @@ def case(pool: ThreadPoolExecutor) -> Iterator[Case]:
         yield case
 
 
-def test_no_more_are_busy_than_the_codec_wants(case: Case) -> None:
+def test_no_more_are_active_than_there_are_places(case: Case) -> None:
     case.bring(LARGE, 6)
     assert case.has(2)
-    for case.more, busy in ((False, 2), (True, 3), (True, 3)):
+    for active in (2, 2, 2, 2, 1):
         case.end(LARGE)
-        assert case.has(busy)
+        assert case.has(active)
 
 
 def test_request_that_holds_fewest_goes_first(case: Case) -> None:
@@ -159,15 +156,15 @@ def test_owner_with_its_full_share_is_sent_back(pool: ThreadPoolExecutor) -> Non
 
 
 @pytest.mark.parametrize(
-    ("most", "may_wait"),
+    ("messages", "may_wait"),
     [(4, admission.MAX_WAITING), (12, 12 - admission.FREE_FOR_OTHERS)],
     ids=["all that an owner may", "all that leave room for others"],
 )
 def test_those_that_wait_long_are_sent_back_and_hold_up_no_message(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, most: int, may_wait: int
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, messages: int, may_wait: int
 ) -> None:
     monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.5)
-    case = Case(pool, most)
+    case = Case(pool, messages)
     case.bring(LARGE, 14)
     until = time.monotonic() + 30
     while case.sent_back() < 14 - 2 - may_wait:

@@ -88,8 +88,8 @@ def main() -> None:
     products = ProductJobs(runtime)
     webhooks = WebhookJobs(runtime)
     declare_actors(broker, products, webhooks)
-    worker = Worker(broker, worker_threads=settings.most_products_at_once + WEBHOOKS_AT_ONCE)
-    worker.queue_prefetch = settings.most_products_at_once
+    worker = Worker(broker, worker_threads=settings.product_messages + WEBHOOKS_AT_ONCE)
+    worker.queue_prefetch = settings.product_messages
     collect_rarely(NEW_OBJECTS)
     worker.start()
     for thread in threads:

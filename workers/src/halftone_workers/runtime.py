@@ -8,8 +8,6 @@ a codec process runs on the single event loop of the process.
 import asyncio
 import random
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -58,11 +56,6 @@ PUTS_AT_ONCE = 32
 HAND_OVER_SECONDS = 0.02
 # To the external image processing service.
 PROCESSOR_CONNECTIONS = 16
-# More products are admitted if codec processes are idle for more than MOST_IDLE of the time and
-# fetching takes more than MOSTLY of an image's time. Both are averaged over the last TIMES_ASKED
-# calls: products of many images begin and end together, so a single moment is not representative.
-MOST_IDLE, MOSTLY = 0.05, 2 / 3
-TIMES_ASKED = 10
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -108,11 +101,6 @@ class Runtime:
         )
         self._aborted = threading.Event()
         self._images: set[asyncio.Task[Any]] = set()
-        # The sum over all images, until they were compressed.
-        self._image_seconds = 0.0
-        self._asked: deque[tuple[float, float, float, float]] = deque(
-            [(time.monotonic(), 0, 0, 0)], TIMES_ASKED
-        )
         self._storers = ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="store")
 
     def start(self) -> None:
@@ -145,14 +133,13 @@ class Runtime:
             tasks = {self._loop.create_task(one): key for key, one in work.items()}
             self._images.update(tasks)
             for task, key in tasks.items():
-                task.add_done_callback(partial(end, key, time.monotonic()))
+                task.add_done_callback(partial(end, key))
             product.begin(set(tasks), self.settings.product_timeout_seconds)
             if self._aborted.is_set():
                 product.cancel()
 
-        def end(key: int, started: float, task: asyncio.Task[T]) -> None:
+        def end(key: int, task: asyncio.Task[T]) -> None:
             self._images.discard(task)
-            self._image_seconds += time.monotonic() - started
             product.image_ended(task)
             ended.append((key, task))
             nonlocal running
@@ -233,24 +220,6 @@ class Runtime:
             if self._aborted.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 raise Stopping
             pause = min(pause * 2, MAX_DATABASE_PAUSE_SECONDS)
-
-    def wants_more_images(self) -> bool:
-        """Whether codec processes were idle lately and images spent most of their time in fetching.
-
-        If they are idle although images arrive quickly, something else is the bottleneck, and more
-        products would not help.
-        """
-        now = (
-            time.monotonic(),
-            self.codec.idle_seconds(),
-            self.fetcher.seconds,
-            self._image_seconds,
-        )
-        elapsed, idle, fetching, whole = (
-            new - old for new, old in zip(now, self._asked[0], strict=True)
-        )
-        self._asked.append(now)
-        return idle > MOST_IDLE * elapsed and fetching > MOSTLY * whole
 
     def _load(self) -> tuple[int, int, int]:
         return self.leases.count, self.settings.codec_processes, self.codec.busy

@@ -61,6 +61,6 @@ class WorkerSettings(CommonSettings):
         return self.user_agent or f"halftone/{version('halftone-workers')} (+{self.public_url})"
 
     @property
-    def most_products_at_once(self) -> int:
-        """The upper limit while the codec is idle and images arrive slowly (admission.py)."""
+    def product_messages(self) -> int:
+        """How many messages a worker holds: one for each place, and as many that wait for one."""
         return 2 * self.products_at_once

@@ -4,7 +4,6 @@ running job.
 
 import asyncio
 import json
-import math
 import os
 import resource
 import signal
@@ -123,7 +122,6 @@ class CodecProcess:
             )
             undo.pop_all()
         self.pid = self._process.pid
-        self._idle_seconds, self._idle_since = 0.0, time.monotonic()
         self._deadline: asyncio.TimerHandle | None = None
         # Unsent data, the beginning of an answer whose rest has not arrived, and the part of its
         # buffer that is still to be filled if its length is known.
@@ -158,8 +156,6 @@ class CodecProcess:
 
     def _begin(self) -> None:
         """Start the deadline of the first job."""
-        self._idle_seconds = self.idle_seconds()
-        self._idle_since = math.inf
         self.jobs[0].begin()
         self._deadline = self._loop.call_later(self._timeout_seconds, self._on_overdue, self)
 
@@ -244,13 +240,7 @@ class CodecProcess:
         self.jobs.popleft()
         if self.jobs:
             self._begin()
-        else:
-            self._idle_since = time.monotonic()
         return True
-
-    def idle_seconds(self) -> float:
-        """The total time without a job."""
-        return self._idle_seconds + max(time.monotonic() - self._idle_since, 0.0)
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None

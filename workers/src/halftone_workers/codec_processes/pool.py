@@ -70,10 +70,6 @@ class CodecPool:
         """How many processes have a job."""
         return sum(bool(process.jobs) for process in list(self._all))
 
-    def idle_seconds(self) -> float:
-        """The time that a process has had no job, on average, since the start. Thread-safe."""
-        return sum(process.idle_seconds() for process in list(self._all)) / self._size
-
     def _memory_bytes(self) -> int:
         return sum(process.memory_bytes() for process in list(self._all))
 

@@ -1,18 +1,16 @@
 """How many products a worker accepts, how many of them are active, and which one is next.
 
-An active product holds a place. Few places keep latency low for a small upload that arrives later;
-too few leave the codec idle when images come from a slow server. A product that only waits for the
-network needs no CPU: it gives up its place and stays accepted.
+An active product holds a place. Few places keep latency low for a small upload that arrives later.
+A product that only waits for the network needs no CPU: it gives up its place and stays accepted, so
+a few places keep the codec busy when images come from a slow server, too.
 """
 
 import threading
 import time
-from collections.abc import Callable
 from uuid import UUID
 
 from halftone_workers.sharing import Held, Share, Turns, Who
 
-ADAPT_EVERY_SECONDS = 0.05
 # Accepted products, with or without a place: each has a thread and a lease.
 MAX_ACTIVE = 240
 # An owner with fewer than NEWCOMER_PLACES places does not wait for others to leave theirs: it may
@@ -27,27 +25,14 @@ FREE_FOR_OTHERS = 4
 
 
 class Admission:
-    """Limits how many products are active at once, between `least` and `most`.
+    """Limits how many products are active at once to `places`. A free place goes to the owner with
+    the fewest places, and to that owner's request with the fewest.
 
-    When a product leaves its place, `wants_more()` raises the limit by one or lowers it by one, at
-    most once every `adapt_every_seconds`. A free place goes to the owner with the fewest places,
-    and to that owner's request with the fewest.
+    `messages`: how many messages the worker holds, each of which may wait for a place.
     """
 
-    def __init__(
-        self,
-        least: int,
-        most: int,
-        wants_more: Callable[[], bool],
-        *,
-        adapt_every_seconds: float = ADAPT_EVERY_SECONDS,
-        max_active: int = MAX_ACTIVE,
-    ) -> None:
-        self._least, self._most = least, most
-        self._wants_more = wants_more
-        self._adapt_every_seconds = adapt_every_seconds
-        self._adapted = time.monotonic()
-        self._allowed = least
+    def __init__(self, places: int, messages: int, *, max_active: int = MAX_ACTIVE) -> None:
+        self._places, self._messages = places, messages
         self._held, self._waiting = Held(), Held()
         self._turns: Turns[threading.Lock] = Turns(self._held)
         self._active = Share(max_active)
@@ -83,7 +68,7 @@ class Admission:
         own.
         """
         has_many = self._waiting.by_payer(who) + more > MAX_WAITING
-        return has_many and self._waiting.total() + more > self._most - FREE_FOR_OTHERS
+        return has_many and self._waiting.total() + more > self._messages - FREE_FOR_OTHERS
 
     def _gives_up(self, who: Who, turn: threading.Lock) -> bool:
         with self._lock:
@@ -100,7 +85,6 @@ class Admission:
     def leave_place(self, who: Who) -> None:
         with self._lock:
             self._held.add(who, -1)
-            self._adapt()
             while (waiting := self._turns.next()) and self._has_place(waiting[0]):
                 next_one, turn = self._turns.pop()
                 self._waiting.add(next_one, -1)
@@ -120,17 +104,10 @@ class Admission:
 
     def _has_place(self, who: Who) -> bool:
         in_use = self._held.total()
-        if in_use < self._allowed:
+        if in_use < self._places:
             return True
         is_newcomer = self._held.by_payer(who) < NEWCOMER_PLACES
-        return is_newcomer and in_use < self._allowed + EXTRA_PLACES
-
-    def _adapt(self) -> None:
-        if (now := time.monotonic()) < self._adapted + self._adapt_every_seconds:
-            return
-        self._adapted = now
-        allowed = self._allowed + (1 if self._wants_more() else -1)
-        self._allowed = min(max(allowed, self._least), self._most)
+        return is_newcomer and in_use < self._places + EXTRA_PLACES
 
 
 class Place:

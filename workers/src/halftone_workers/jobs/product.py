@@ -73,11 +73,8 @@ class ProductJobs:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._admission = Admission(
-            runtime.settings.products_at_once,
-            runtime.settings.most_products_at_once,
-            runtime.wants_more_images,
-        )
+        settings = runtime.settings
+        self._admission = Admission(settings.products_at_once, settings.product_messages)
         self._statements: Batched[_Statement, Any] = Batched(self._execute)
         self._owners = Owners(runtime)
         self._fruitless = Fruitless()
