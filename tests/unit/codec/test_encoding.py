@@ -153,10 +153,11 @@ def _soft_shadow() -> Image.Image:
         _cut_out_product("mug"),
         _cut_out_product("bottle"),
         _cut_out_product("vase"),
+        render_cutout("candle", 1, (900, 900)),
         _soft_shadow(),
         _drawing(),
     ],
-    ids=["mug", "bottle", "vase", "soft shadow", "drawing"],
+    ids=["mug", "bottle", "vase", "large candle", "soft shadow", "drawing"],
 )
 def test_png_of_quality_50_looks_as_good_as_the_jpeg(image: Image.Image) -> None:
     ssimulacra2 = pytest.importorskip("halftone_jpeg").ssimulacra2
@@ -209,6 +210,19 @@ def test_png_keeps_a_soft_shadow_soft() -> None:
     shadow.putalpha(ImageChops.invert(Image.radial_gradient("L")).resize(SIZE))
     source = encoded(shadow, "PNG", **RAW)
     assert_alike(compressed_bytes(source)[0], look(source))
+
+
+@pytest.mark.parametrize("quality", [1, 10, 50])
+@pytest.mark.parametrize("image", [_cut_out_product("jar"), _soft_shadow()], ids=["jar", "shadow"])
+def test_png_keeps_clear_pixels_clear_and_solid_ones_solid(
+    image: Image.Image, quality: int
+) -> None:
+    source = encoded(image, "PNG", **RAW)
+    alpha = opened(compressed_bytes(source, quality=quality)[0]).convert("RGBA").getchannel("A")
+    for level in (0, 255):
+        there = image.getchannel("A").point(lambda value, level=level: 255 * (value == level))
+        changed = alpha.point(lambda value, level=level: 255 * (value != level))
+        assert ImageChops.darker(there, changed).getbbox() is None
 
 
 def _many_hues() -> Image.Image:
