@@ -1,9 +1,9 @@
 # Everything that the README promises, from a fresh checkout. `make` lists it.
 SHELL := /bin/sh
 RUN := .venv/bin/
-# Tests share out over three processes, also on two cores: much of their time is waiting. Each has
-# its own servers; a module's tests stay together, and the long ones come first.
-SHARED_OUT := --numprocesses 3 --dist loadscope --no-loadscope-reorder
+# Tests run on every core, four at most, each with its own servers. A module's tests stay together;
+# the modules that take long come first, so that none runs alone at the end.
+SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 # The same random inputs in each run: a change fails by its own fault. Another SEED tries others.
 RANDOM := --hypothesis-seed $(or $(SEED),1)
 
