@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -292,13 +293,16 @@ def test_product_with_an_option_of_a_newer_version_waits_for_a_newer_worker(
     with structlog.testing.capture_logs() as logs:
         for _ in range(2):
             execute(engine, "UPDATE products SET next_attempt_at = NULL")
+            (before,) = query(engine, "SELECT now()")
             jobs.process(ProductKey(request_id, 1))
     (row,) = query(
         engine,
-        "SELECT status, attempts, lease_until, next_attempt_at - now() AS wait FROM products",
+        "SELECT status, attempts, lease_until, next_attempt_at, next_attempt_at - now() AS wait"
+        " FROM products",
     )
     assert (row.status, row.attempts, row.lease_until) == ("PENDING", 0, None)
-    assert 0 < row.wait.total_seconds() <= 12.5
+    assert row.next_attempt_at - before[0] >= timedelta(seconds=7.5)
+    assert row.wait <= timedelta(seconds=12.5)
     warnings = [each for each in logs if each["event"] == "product is newer than this worker"]
     assert [each["option"] for each in warnings] == ["hologram"]
 
