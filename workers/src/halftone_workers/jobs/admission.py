@@ -1,8 +1,7 @@
 """How many products a worker accepts, how many of them are active, and which one is next.
 
 An active product holds a place. Few places keep latency low for a small upload that arrives later.
-A product that only waits for the network needs no CPU: it gives up its place and stays accepted, so
-a few places keep the codec busy when images come from a slow server, too.
+A product that only waits for the network needs no CPU: it gives up its place and stays accepted.
 """
 
 import threading
