@@ -182,30 +182,46 @@ def fairness() -> list[Figure]:
 
 
 def status_answers() -> list[Figure]:
-    """Status of a running request: each kept connection asks again as soon as it has an answer."""
+    """Status of a running request: each kept connection asks again as soon as it has an answer.
+
+    The worker stands still meanwhile: it takes no processor time, and the status stays the same.
+    """
     with (
         running_origin(photos(SMALL), latency_seconds=600) as urls,
         running_embedded(shutdown_grace_seconds="0", download_timeout_seconds="600") as service,
     ):
         request_id = service.accepted(catalogue(urls, 1000, 1))
-        (api,) = [process for process in family(service) if "halftone_api" in process.cmdline()]
         wait_for(lambda: service.status(request_id)["status"] == "PROCESSING")
-        etag = service.http.get(f"/api/status/{request_id}").headers["etag"]
-        figures = []
-        for name, code, headers in (
-            ("status", 200, {}),
-            ("status unchanged (304)", 304, {"If-None-Match": etag}),
-        ):
-            before, started, count = processor_seconds([api]), time.perf_counter(), 2000
-            for _ in range(count):
-                answer = service.http.get(f"/api/status/{request_id}", headers=headers)
-                assert answer.status_code == code, answer
-            took, used = time.perf_counter() - started, processor_seconds([api]) - before
-            figures += [
-                Figure(f"{name}, one client", count / took, "/s"),
-                at_least(name, count / used, "/s a core", 1000),
-            ]
-        return figures
+        (api,) = _programs(service, "halftone_api")
+        (worker,) = _programs(service, "halftone_workers")
+        worker.suspend()
+        try:
+            return _status_answers(service, f"/api/status/{request_id}", api)
+        finally:
+            worker.resume()
+
+
+def _status_answers(service: Service, path: str, api: psutil.Process) -> list[Figure]:
+    etag = service.http.get(path).headers["etag"]
+    figures = []
+    for name, code, headers in (
+        ("status", 200, {}),
+        ("status unchanged (304)", 304, {"If-None-Match": etag}),
+    ):
+        before, started, count = processor_seconds([api]), time.perf_counter(), 2000
+        for _ in range(count):
+            answer = service.http.get(path, headers=headers)
+            assert answer.status_code == code, answer
+        took, used = time.perf_counter() - started, processor_seconds([api]) - before
+        figures += [
+            Figure(f"{name}, one client", count / took, "/s"),
+            at_least(name, count / used, "/s a core", 1000),
+        ]
+    return figures
+
+
+def _programs(service: Service, module: str) -> list[psutil.Process]:
+    return [process for process in family(service) if module in process.cmdline()]
 
 
 def idle() -> list[Figure]:
@@ -224,19 +240,9 @@ def idle() -> list[Figure]:
 
 def _postgres(service: Service) -> list[psutil.Process]:
     """The embedded server, which is not a child of the service, and its children."""
-    home = str(service.log.parent)
-    known = {process.pid for process in family(service)}
-    for process in psutil.process_iter():
-        try:
-            if (
-                process.pid not in known
-                and process.name() == "postgres"
-                and home in " ".join(process.cmdline())
-            ):
-                return [process, *process.children(recursive=True)]
-        except psutil.Error:
-            continue
-    raise AssertionError("no embedded PostgreSQL is running")
+    pid_file = service.log.parent / "home" / "postgres" / "postmaster.pid"
+    server = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+    return [server, *server.children(recursive=True)]
 
 
 def worker_memory() -> list[Figure]:

@@ -1,28 +1,20 @@
 """An image processing service for halftone: takes signed jobs, works, and calls back.
 
 Copy it and put your own work into `process`. It fetches whatever URL a signed job names, so keep it
-where only halftone reaches it.
-
-Variables of the environment: PROCESSOR_SECRET (whsec_…, the same as HALFTONE_PROCESSOR_SECRET),
-PROCESSOR_URL (where halftone reaches this service), PROCESSOR_FOLDER (for outputs, default:
-./outputs), PROCESSOR_WORKERS (images at once, default 2), PROCESSOR_HOST (default 127.0.0.1),
-PROCESSOR_PORT (default 8100).
+where only halftone reaches it. PROCESSOR_SECRET is the same as HALFTONE_PROCESSOR_SECRET,
+PROCESSOR_URL is where halftone reaches this service.
 """
 
+import asyncio
 import io
 import json
 import logging
 import os
 import random
-import threading
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import uvicorn
@@ -30,25 +22,22 @@ from PIL import Image, ImageOps
 from standardwebhooks import Webhook, WebhookVerificationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
 
-log = logging.getLogger("processor")
-
+HOST = os.environ.get("PROCESSOR_HOST", "127.0.0.1")
+PORT = int(os.environ.get("PROCESSOR_PORT", "8100"))
+URL = os.environ.get("PROCESSOR_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
+FOLDER = Path(os.environ.get("PROCESSOR_FOLDER", "outputs"))
+IMAGES_AT_ONCE = int(os.environ.get("PROCESSOR_WORKERS", "2"))
 MAX_IMAGE_BYTES = 50 * 1024 * 1024
-# Jobs that wait, are worked on, or are not called back yet. One more is refused with 503, and
-# halftone sends it again.
+# Jobs that are not called back yet. One more is refused, and halftone sends it again later.
 MAX_JOBS = 1000
 # Pauses before each callback, in seconds, as Standard Webhooks recommends; with jitter.
 CALLBACK_PAUSES = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-EXTENSIONS = {
-    "JPEG": "jpg",
-    "PNG": "png",
-    "WEBP": "webp",
-    "AVIF": "avif",
-    "GIF": "gif",
-    "TIFF": "tif",
-}
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF")
+log = logging.getLogger("processor")
 
 
 def process(data: bytes, options: dict[str, Any]) -> tuple[bytes, str]:
@@ -57,7 +46,7 @@ def process(data: bytes, options: dict[str, Any]) -> tuple[bytes, str]:
     Raise ValueError with a sentence where an image cannot be processed.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=[*EXTENSIONS]) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             form = opened.format or "JPEG"
             image = ImageOps.exif_transpose(opened)
     except OSError as error:
@@ -69,157 +58,91 @@ def process(data: bytes, options: dict[str, Any]) -> tuple[bytes, str]:
         form = options["format"].upper()
     if form == "JPEG":
         image = image.convert("RGB")
-    buffer = io.BytesIO()
-    image.save(buffer, form, quality=options.get("quality", 50), optimize=True)
+    image.save(buffer := io.BytesIO(), form, quality=options.get("quality", 50), optimize=True)
     return buffer.getvalue(), form
 
 
 class Processor:
-    """The jobs of this process. A job that comes twice is done once."""
+    """The jobs of this process."""
 
-    def __init__(self, secret: str, url: str, folder: Path, workers: int) -> None:
-        self._webhook = Webhook(secret)
-        self._url = url.rstrip("/")
-        self._folder = folder
-        self._pool = ThreadPoolExecutor(workers)
-        self._http = httpx.Client(timeout=30, trust_env=False)
-        self._known: OrderedDict[str, None] = OrderedDict()
-        self._open_jobs = threading.Semaphore(MAX_JOBS)
-        self._stopping = threading.Event()
+    def __init__(self) -> None:
+        self._webhook = Webhook(os.environ["PROCESSOR_SECRET"])
+        self._http = httpx.AsyncClient(timeout=30, trust_env=False)
+        self._places = asyncio.Semaphore(IMAGES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        # The latest jobs, so that a job that comes twice is done once.
+        self._known: dict[str, None] = {}
 
-    def verify(self, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-        """The job in a signed call. Raises WebhookVerificationError."""
-        self._webhook.verify(body, headers)
-        job: dict[str, Any] = json.loads(body)
-        return job
-
-    def accept(self, job: dict[str, Any]) -> bool:
-        """Take a job; False where there are too many."""
-        if job["job_id"] in self._known:
-            return True
-        if not self._open_jobs.acquire(blocking=False):
-            return False
-        self._known[job["job_id"]] = None
-        while len(self._known) > 100 * MAX_JOBS:
-            self._known.popitem(last=False)
-        self._pool.submit(self._run, job)
-        return True
-
-    def output(self, name: str) -> Path:
-        return self._folder / name
-
-    def close(self) -> None:
-        self._stopping.set()
-        self._pool.shutdown(cancel_futures=True)
-        self._http.close()
-
-    def _run(self, job: dict[str, Any]) -> None:
-        answer = self._answer(job)
-        threading.Thread(target=self._call_back, args=(job, answer), daemon=True).start()
-
-    def _answer(self, job: dict[str, Any]) -> dict[str, str]:
-        failed = {"job_id": job["job_id"], "status": "failed"}
+    async def take(self, request: Request) -> Response:
         try:
-            output, form = process(self._fetch(job["source_url"]), job["options"])
-        except (ValueError, httpx.HTTPError) as error:
-            return failed | {"error": str(error)}
-        except Exception:
-            log.exception("job %s failed unexpectedly", job["job_id"])
-            return failed | {"error": "Something went wrong in the service."}
-        name = f"{UUID(job['job_id'])}.{EXTENSIONS[form]}"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self.output(name).write_bytes(output)
-        url = f"{self._url}/outputs/{name}"
-        return {"job_id": job["job_id"], "status": "completed", "output_url": url}
+            job = self._webhook.verify(await request.body(), dict(request.headers))
+        except (WebhookVerificationError, ValueError):
+            return JSONResponse({"error": "The signature is not valid."}, status_code=401)
+        if job["job_id"] not in self._known:
+            if len(self._tasks) >= MAX_JOBS:
+                return Response(status_code=503, headers={"Retry-After": "5"})
+            self._known[job["job_id"]] = None
+            if len(self._known) > 100 * MAX_JOBS:
+                del self._known[next(iter(self._known))]
+            task = asyncio.create_task(self._run(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return JSONResponse({"job_id": job["job_id"]}, status_code=202)
 
-    def _fetch(self, url: str) -> bytes:
-        with self._http.stream("GET", url, follow_redirects=True) as response:
-            response.raise_for_status()
-            data = bytearray()
-            for chunk in response.iter_raw():
+    async def _run(self, job: dict[str, Any]) -> None:
+        async with self._places:
+            try:
+                result = {"status": "completed", "output_url": await self._output_url(job)}
+            except (ValueError, httpx.HTTPError) as error:
+                result = {"status": "failed", "error": str(error)}
+            except Exception:
+                log.exception("job %s failed unexpectedly", job["job_id"])
+                result = {"status": "failed", "error": "Something went wrong in the service."}
+        await self._call_back(job, json.dumps({"job_id": job["job_id"], **result}))
+
+    async def _output_url(self, job: dict[str, Any]) -> str:
+        data = bytearray()
+        async with self._http.stream("GET", job["source_url"], follow_redirects=True) as source:
+            source.raise_for_status()
+            async for chunk in source.aiter_raw():
                 data += chunk
                 if len(data) > MAX_IMAGE_BYTES:
                     raise ValueError(f"The image has more than {MAX_IMAGE_BYTES} bytes.")
-            return bytes(data)
+        output, form = await asyncio.to_thread(process, bytes(data), job["options"])
+        name = f"{UUID(job['job_id'])}.{form.lower()}"
+        (FOLDER / name).write_bytes(output)
+        return f"{URL}/outputs/{name}"
 
-    def _call_back(self, job: dict[str, Any], answer: dict[str, str]) -> None:
-        try:
-            self._repeat(job, answer)
-        finally:
-            self._open_jobs.release()
-
-    def _repeat(self, job: dict[str, Any], answer: dict[str, str]) -> None:
-        """Call back until the answer is 2xx or 4xx, or the job has expired."""
-        expires_at = datetime.fromisoformat(job["expires_at"])
-        body, message_id = json.dumps(answer), f"msg_{uuid4().hex}"
+    async def _call_back(self, job: dict[str, Any], body: str) -> None:
+        """Call back until the answer is final, or the job has expired."""
+        message_id = f"msg_{job['job_id']}"
         for pause in CALLBACK_PAUSES:
-            if self._stopping.wait(pause * random.uniform(0.8, 1.2)):
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            now = datetime.now(UTC)
+            if now > datetime.fromisoformat(job["expires_at"]):
                 return
-            if datetime.now(UTC) > expires_at:
+            headers = {
+                "Content-Type": "application/json",
+                "webhook-id": message_id,
+                "webhook-timestamp": str(int(now.timestamp())),
+                "webhook-signature": self._webhook.sign(message_id, now, body),
+            }
+            try:
+                answer = await self._http.post(job["callback_url"], content=body, headers=headers)
+            except httpx.HTTPError as error:
+                log.warning("callback for job %s failed: %s", job["job_id"], error)
+                continue
+            if not answer.is_success:
+                log.warning("callback for job %s: answer %s", job["job_id"], answer.status_code)
+            if answer.status_code < 500 and answer.status_code not in (408, 429):
                 return
-            if self._was_taken(job["callback_url"], message_id, body):
-                return
-
-    def _was_taken(self, url: str, message_id: str, body: str) -> bool:
-        now = datetime.now(UTC)
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(message_id, now, body),
-        }
-        try:
-            status = self._http.post(url, content=body, headers=headers).status_code
-        except httpx.HTTPError as error:
-            log.warning("callback to %s failed: %s", url, error)
-            return False
-        if status >= 300:
-            log.warning("callback to %s was answered %s", url, status)
-        return status < 300 or (400 <= status < 500 and status not in (408, 429))
-
-
-async def take_job(request: Request) -> Response:
-    processor: Processor = request.app.state.processor
-    try:
-        job = processor.verify(await request.body(), dict(request.headers))
-    except (WebhookVerificationError, ValueError):
-        return JSONResponse({"error": "The signature is not valid."}, status_code=401)
-    if not processor.accept(job):
-        return Response(status_code=503, headers={"Retry-After": "5"})
-    return JSONResponse({"job_id": job["job_id"]}, status_code=202)
-
-
-async def send_output(request: Request) -> Response:
-    name = request.path_params["name"]
-    path = request.app.state.processor.output(Path(name).name)
-    return FileResponse(path) if path.is_file() else Response(status_code=404)
-
-
-def make_app(processor: Processor) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        processor.close()
-
-    app = Starlette(
-        routes=[Route("/", take_job, methods=["POST"]), Route("/outputs/{name}", send_output)],
-        lifespan=lifespan,
-    )
-    app.state.processor = processor
-    return app
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO)
-    port = int(os.environ.get("PROCESSOR_PORT", "8100"))
-    processor = Processor(
-        os.environ["PROCESSOR_SECRET"],
-        os.environ.get("PROCESSOR_URL", f"http://127.0.0.1:{port}"),
-        Path(os.environ.get("PROCESSOR_FOLDER", "outputs")),
-        int(os.environ.get("PROCESSOR_WORKERS", "2")),
-    )
-    host = os.environ.get("PROCESSOR_HOST", "127.0.0.1")
-    uvicorn.run(make_app(processor), host=host, port=port, log_level="warning")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    app = Starlette(routes=[Route("/", Processor().take, methods=["POST"])])
+    app.mount("/outputs", StaticFiles(directory=FOLDER))
+    uvicorn.run(app, host=HOST, port=PORT, log_level="warning")
 
 
 if __name__ == "__main__":

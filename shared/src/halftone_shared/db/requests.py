@@ -15,6 +15,7 @@ import psycopg
 from sqlalchemy import Connection, RowMapping, insert, select, text, update
 
 from halftone_shared.db.barrier import SHARDS
+from halftone_shared.db.engine import driver_statement
 from halftone_shared.db.fragments import OPEN_SHARDS, counted
 from halftone_shared.db.tables import COUNTERS, FINAL, request_shards, requests
 from halftone_shared.model.error_codes import ImageErrorCode
@@ -264,15 +265,15 @@ _SELECT_STATUS = f"""
     LEFT JOIN webhook_events AS event ON event.request_id = r.id AND event.run = r.run
 """  # noqa: S608 - the parts are this module's constants
 
-_GET_STATUS = text(
+_GET_STATUS = driver_statement(
     f"""{_SELECT_STATUS}
     WHERE r.id = :request_id AND r.expired_at IS NULL
       AND (CAST(:owner AS uuid) IS NULL OR r.owner_id = :owner)
     """
 )
 
-_GET_STATUSES = text(
-    f"{_SELECT_STATUS} WHERE r.id = ANY(CAST(:request_ids AS uuid[])) AND r.expired_at IS NULL"
+_GET_STATUSES = driver_statement(
+    f"{_SELECT_STATUS} WHERE r.id = ANY(:request_ids) AND r.expired_at IS NULL"
 )
 
 # The requests that an owner's search finds: see RequestSearch.
@@ -311,14 +312,14 @@ def get_status(
     """A request as its owner reads it; None if it does not exist, is being deleted, or, with
     `owner`, belongs to another owner.
     """
-    row = connection.execute(_GET_STATUS, {"request_id": request_id, "owner": owner})
+    row = connection.exec_driver_sql(_GET_STATUS, {"request_id": request_id, "owner": owner})
     found = row.mappings().one_or_none()
     return None if found is None else _request_status(found)
 
 
 def get_statuses(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, RequestStatus]:
     """Requests of any owner, by ID, without those that do not exist or are being deleted."""
-    rows = connection.execute(_GET_STATUSES, {"request_ids": list(request_ids)}).mappings()
+    rows = connection.exec_driver_sql(_GET_STATUSES, {"request_ids": list(request_ids)}).mappings()
     return {row["id"]: _request_status(row) for row in rows}
 
 

@@ -19,7 +19,7 @@ from halftone_workers.jobs.unchanged import Unchanged
 from halftone_workers.sharing import Who
 
 # A product that only waits for the network gives up its place after this time.
-PARK_AFTER_SECONDS = 0.25
+PARK_AFTER_SECONDS = 0.05
 # After this time the status names the host that the product waits for.
 TELL_AFTER_SECONDS = 3.0
 

@@ -6,6 +6,7 @@ A product that only waits for the network needs no CPU: it gives up its place an
 
 import threading
 import time
+from collections import deque
 from uuid import UUID
 
 from halftone_workers.sharing import Held, Share, Turns, Who
@@ -17,7 +18,8 @@ MAX_ACTIVE = 240
 NEWCOMER_PLACES, EXTRA_PLACES = 2, 8
 # A message waits this long for a place. If it gets none, it is returned, so that it does not hold
 # up the messages behind it: if its owner has more than MAX_WAITING messages waiting, and the worker
-# can take fewer than FREE_FOR_OTHERS further messages.
+# can take fewer than FREE_FOR_OTHERS further messages. None is returned while as many messages get
+# places in that time anyway: each return takes as long as a small product.
 PATIENCE_SECONDS = 0.25
 MAX_WAITING = 4
 FREE_FOR_OTHERS = 4
@@ -36,6 +38,8 @@ class Admission:
         self._turns: Turns[threading.Lock] = Turns(self._held)
         self._active = Share(max_active)
         self._slow_until: dict[UUID | None, float] = {}
+        # When the latest messages that had waited got their places.
+        self._served: deque[float] = deque(maxlen=FREE_FOR_OTHERS)
         self._lock = threading.Lock()
 
     def enter(self, who: Who) -> "Place | None":
@@ -73,6 +77,8 @@ class Admission:
         with self._lock:
             if not turn.locked():
                 return False  # it got a place in this moment
+            if self._is_flowing():
+                return False
             self._slow_until[who.payer] = time.monotonic() + 2 * PATIENCE_SECONDS
             if not self._takes_room_of_others(who, 0):
                 return False
@@ -81,6 +87,11 @@ class Admission:
             self._active.give_back(who)
             return True
 
+    def _is_flowing(self) -> bool:
+        """Whether messages get places as fast as they would be returned."""
+        is_full = len(self._served) == FREE_FOR_OTHERS
+        return is_full and self._served[0] > time.monotonic() - PATIENCE_SECONDS
+
     def leave_place(self, who: Who) -> None:
         with self._lock:
             self._held.add(who, -1)
@@ -88,6 +99,7 @@ class Admission:
                 next_one, turn = self._turns.pop()
                 self._waiting.add(next_one, -1)
                 self._held.add(next_one)
+                self._served.append(time.monotonic())
                 turn.release()
             if not self._turns:
                 self._slow_until.clear()
