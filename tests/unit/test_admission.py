@@ -176,3 +176,21 @@ def test_those_that_wait_long_are_sent_back_and_hold_up_no_message(
     assert time.monotonic() - started < patience  # it did not wait for a place
     assert case.sent_back() == 14 - 2 - may_wait
     case.drain()
+
+
+def test_none_is_sent_back_while_places_become_free(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.05)
+    case = Case(pool)
+    served = case.admission._served
+    served.extend([time.monotonic() + 60] * admission.FREE_FOR_OTHERS)
+    case.bring(LARGE, 8)
+    time.sleep(0.5)  # ten times the patience
+    assert case.sent_back() == 0
+    served.clear()
+    until = time.monotonic() + 30
+    while case.sent_back() < 8 - 2 - admission.MAX_WAITING:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    case.drain()

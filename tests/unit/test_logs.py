@@ -82,3 +82,12 @@ def test_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
     )
     assert log.count(warning) == 1
     assert '"HALFTONE_ZZZ is not a halftone setting and is ignored."' in log
+
+
+def test_work_goes_on_when_the_log_cannot_be_written() -> None:
+    program = PROGRAM.replace("FORMAT", repr("json")) + "print('done')"
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        run = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert run.stdout == b"done\n"

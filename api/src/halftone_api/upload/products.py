@@ -17,6 +17,7 @@ from halftone_api.upload.row_checks import RowChecks
 from halftone_api.upload.row_problems import Problems, RowProblem, WrongRow
 from halftone_api.upload.table import Row, Table
 from halftone_shared.db.requests import NewProduct, OtherRow
+from halftone_shared.runtime.pauses import with_pauses
 
 # Blank rows between others are kept in the output, up to this many in one place.
 MAX_BLANK_ROWS_KEPT = 1000
@@ -101,7 +102,7 @@ class ProductFile:
         """The rows below the header."""
         header_line = self.layout.header_line
         rows = self._table.rows(self.layout.delimiter)
-        return dropwhile(lambda row: row.line <= header_line, rows)
+        return dropwhile(lambda row: row.line <= header_line, with_pauses(rows))
 
     def _too_many(self, what: str, limit: int) -> Problem:
         return Problem(

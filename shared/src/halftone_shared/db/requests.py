@@ -3,7 +3,6 @@
 import json
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from halftone_shared.model.image_names import image_token
 from halftone_shared.model.request_status import RequestStatus, WaitingHost
 from halftone_shared.model.states import Outcome, Status, WaitReason, WebhookStatus
 from halftone_shared.model.stored_json import StoredJson
+from halftone_shared.runtime.pauses import with_pauses
 
 # Dispatchers LISTEN on this channel, so that an upload starts at once and an idle dispatcher rarely
 # polls.
@@ -150,13 +150,6 @@ _COPY_OTHER_ROWS = """
 """
 _COPY_OTHER_TYPES = ("uuid", "int4", "int4", "int4", "text[]", "text")
 
-# Copying rows of small cells sends to PostgreSQL more often than every 0.5 ms. Each time, it gives
-# up the interpreter for so short a time that other threads cannot take it, and their request for
-# it starts again (see sys.setswitchinterval). Without pauses, other answers of the API came up to
-# 0.3 s late.
-_ROWS_BEFORE_PAUSE = 1000
-_PAUSE_SECONDS = 0.001
-
 
 @contextmanager
 def insert_request(connection: Connection, request: NewRequest) -> Iterator[ProductWriter]:
@@ -223,9 +216,7 @@ def _copy_other_rows(driver: "psycopg.Connection[Any]", request_id: UUID, spool:
     spool.seek(0)
     with driver.cursor() as cursor, cursor.copy(_COPY_OTHER_ROWS) as copy:
         copy.set_types(_COPY_OTHER_TYPES)
-        for number, line in enumerate(spool):
-            if number % _ROWS_BEFORE_PAUSE == 0:
-                time.sleep(_PAUSE_SECONDS)
+        for line in with_pauses(spool):
             copy.write_row((request_id, *json.loads(line)))
 
 

@@ -28,8 +28,10 @@ START_AGAIN_SECONDS = 1.0
 
 # A job is long once it has run for this time: no other job queues behind it.
 LONG_SECONDS = 0.25
-# While every process runs a long job, an owner without a running job gets an additional process, up
-# to this multiple of the usual number. The operating system then shares the cores between them.
+# While every process runs a long job and others wait, an additional process is started, up to this
+# multiple of the usual number. It is for an owner without a running job, and started before there is
+# one: on a busy machine the start takes a second. The operating system shares the cores between
+# them.
 MOST_TIMES = 2
 SHRINK_SECONDS = 10.0
 
@@ -120,11 +122,10 @@ class CodecPool:
     def _make_room(self) -> None:
         """If all processes run long jobs, start one for an owner without a running job."""
         self._look_again = None
-        if (job := self._next()) is None or self._closed:
+        if self._next() is None or self._closed:
             return
-        has_none = not self._held.by_payer(job.who)
         is_full = len(self._all) >= MOST_TIMES * self._size
-        if has_none and not is_full and all(map(_is_long, self._all)):
+        if not is_full and all(map(_is_long, self._all)):
             log.info("codec process added", reason="all others have long jobs")
             self._add()
             asyncio.get_running_loop().call_later(SHRINK_SECONDS, self._shrink)
