@@ -112,7 +112,8 @@ def _attacked(name: str, world: World) -> list[Figure]:
     time.sleep(3)
     with world.status_sampled() as answers:
         times = [world.seconds_of_five() for _ in range(3)]
-    del held
+    if isinstance(held, ExitStack):
+        held.close()
     return [
         at_most(name, max(seconds for seconds, _ in times), "s", round(3 * alone + 1, 2)),
         at_most("webhook after the end", max(seconds for _, seconds in times), "s", 5),
