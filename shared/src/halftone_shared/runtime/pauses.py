@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-# A thousand rows take about a millisecond. Without the pauses, three threads that read rows, and
-# those that send them to PostgreSQL in between, made the API's other answers up to 0.8 s late:
-# a thread that waits for the interpreter competes with all of them, each time that it needs it.
+# A loop over rows gives up the interpreter when another thread has waited for it for a while (see
+# sys.setswitchinterval). But where it sends or reads something more often than that, it gives it up
+# for so short a time that the others cannot take it, and their wait begins again: without pauses,
+# answers of the API came up to 0.3 s late. A thousand rows take about a millisecond.
 ROWS_BEFORE_PAUSE, PAUSE_SECONDS = 1000, 0.001
 
 T = TypeVar("T")
