@@ -120,7 +120,7 @@ class CodecPool:
             job.answer.add_done_callback(lambda _: self._held.add(job.who, -1))
 
     def _make_room(self) -> None:
-        """If all processes run long jobs, start one for an owner without a running job."""
+        """If all processes run long jobs, start one for the next owner without a running job."""
         self._look_again = None
         if self._next() is None or self._closed:
             return

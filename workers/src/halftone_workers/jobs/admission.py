@@ -18,8 +18,9 @@ MAX_ACTIVE = 240
 NEWCOMER_PLACES, EXTRA_PLACES = 2, 8
 # A message waits this long for a place. If it gets none, it is returned, so that it does not hold
 # up the messages behind it: if its owner has more than MAX_WAITING messages waiting, and the worker
-# can take fewer than FREE_FOR_OTHERS further messages. None is returned while as many messages get
-# places in that time anyway: each return takes as long as a small product.
+# can take fewer than FREE_FOR_OTHERS further messages. None is returned while FREE_FOR_OTHERS
+# messages get places in that time: others do not wait then, and each return costs two statements
+# and another delivery.
 PATIENCE_SECONDS = 0.25
 MAX_WAITING = 4
 FREE_FOR_OTHERS = 4
@@ -88,7 +89,7 @@ class Admission:
             return True
 
     def _is_flowing(self) -> bool:
-        """Whether messages get places as fast as they would be returned."""
+        """Whether messages get places as fast as they would be sent back."""
         is_full = len(self._served) == FREE_FOR_OTHERS
         return is_full and self._served[0] > time.monotonic() - PATIENCE_SECONDS
 
