@@ -29,9 +29,9 @@ START_AGAIN_SECONDS = 1.0
 # A job is long once it has run for this time: no other job queues behind it.
 LONG_SECONDS = 0.25
 # While every process runs a long job and others wait, an additional process is started, up to this
-# multiple of the usual number. It is for an owner without a running job, and started before there is
-# one: on a busy machine the start takes a second. The operating system shares the cores between
-# them.
+# multiple of the usual number. It is for an owner without a running job. It is ready before that
+# owner comes, since its start takes a second on a busy machine. The operating system shares the
+# cores between them.
 MOST_TIMES = 2
 SHRINK_SECONDS = 10.0
 
