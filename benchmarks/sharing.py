@@ -109,11 +109,13 @@ def _running(with_rabbitmq: bool) -> Iterator[World]:
 def _attacked(name: str, world: World) -> list[Figure]:
     alone = min(world.seconds_of_five()[0] for _ in range(3))
     held = ATTACKS[name](world.hog, world.shop)
-    time.sleep(3)
-    with world.status_sampled() as answers:
-        times = [world.seconds_of_five() for _ in range(3)]
-    if isinstance(held, ExitStack):
-        held.close()
+    try:
+        time.sleep(3)
+        with world.status_sampled() as answers:
+            times = [world.seconds_of_five() for _ in range(3)]
+    finally:
+        if isinstance(held, ExitStack):
+            held.close()
     return [
         at_most(name, max(seconds for seconds, _ in times), "s", round(3 * alone + 1, 2)),
         at_most("webhook after the end", max(seconds for _, seconds in times), "s", 5),

@@ -110,11 +110,11 @@ class Processor:
                     raise ValueError(f"The image has more than {MAX_IMAGE_BYTES} bytes.")
         output, form = await asyncio.to_thread(process, bytes(data), job["options"])
         name = f"{UUID(job['job_id'])}.{form.lower()}"
-        (FOLDER / name).write_bytes(output)
+        await asyncio.to_thread((FOLDER / name).write_bytes, output)
         return f"{URL}/outputs/{name}"
 
     async def _call_back(self, job: dict[str, Any], body: str) -> None:
-        """Call back until the answer is final, or the job has expired."""
+        """Call back until the result is taken or refused, or the job has expired."""
         message_id = f"msg_{job['job_id']}"
         for pause in CALLBACK_PAUSES:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -134,7 +134,8 @@ class Processor:
                 continue
             if not answer.is_success:
                 log.warning("callback for job %s: answer %s", job["job_id"], answer.status_code)
-            if answer.status_code < 500 and answer.status_code not in (408, 429):
+            is_refused = answer.is_client_error and answer.status_code not in (408, 429)
+            if answer.is_success or is_refused:
                 return
 
 

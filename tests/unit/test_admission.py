@@ -183,7 +183,7 @@ def test_none_is_sent_back_while_places_become_free(
 ) -> None:
     monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.05)
     case = Case(pool)
-    served = case.admission._served
+    served = case.admission._served[LARGE.payer]
     served.extend([time.monotonic() + 60] * admission.FREE_FOR_OTHERS)
     case.bring(LARGE, 8)
     time.sleep(0.5)  # ten times the patience

@@ -28,9 +28,9 @@ START_AGAIN_SECONDS = 1.0
 
 # A job is long once it has run for this time: no other job queues behind it.
 LONG_SECONDS = 0.25
-# While every process runs a long job and others wait, an additional process is started, up to this
-# multiple of the usual number. It is for an owner without a running job. It is ready before that
-# owner comes, since its start takes a second on a busy machine. The operating system shares the
+# While every process runs a long job and other jobs wait, an additional process is started, up to
+# this multiple of the usual number. An owner without a running job uses it. It starts before such
+# an owner arrives: on a busy machine a start takes a second. The operating system then shares the
 # cores between them.
 MOST_TIMES = 2
 SHRINK_SECONDS = 10.0
@@ -49,6 +49,8 @@ class CodecPool:
         self._held = Held()
         self._waiting: Turns[Job] = Turns(self._held)
         self._look_again: asyncio.TimerHandle | None = None
+        # Processes that could not be started yet.
+        self._missing = 0
         self._closed = False
 
     async def start(self) -> None:
@@ -124,7 +126,7 @@ class CodecPool:
         self._look_again = None
         if self._next() is None or self._closed:
             return
-        is_full = len(self._all) >= MOST_TIMES * self._size
+        is_full = len(self._all) + self._missing >= MOST_TIMES * self._size
         if not is_full and all(map(_is_long, self._all)):
             log.info("codec process added", reason="all others have long jobs")
             self._add()
@@ -132,8 +134,8 @@ class CodecPool:
         self._hand_out()
 
     def _shrink(self) -> None:
-        """End an additional process as soon as one is idle."""
-        if self._closed or len(self._all) <= self._size:
+        """End an additional process once it is idle and no job waits."""
+        if self._closed or len(self._all) + self._missing <= self._size:
             return
         idle = next((process for process in self._all if not process.jobs), None)
         if idle is not None and not self._waiting:
@@ -231,9 +233,11 @@ class CodecPool:
             log.error(
                 "codec process not started", error=str(error), again_seconds=START_AGAIN_SECONDS
             )
+            self._missing += 1
             asyncio.get_running_loop().call_later(START_AGAIN_SECONDS, self._add_again)
 
     def _add_again(self) -> None:
+        self._missing -= 1
         if not self._closed:
             self._add()
             self._hand_out()

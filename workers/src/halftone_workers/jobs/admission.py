@@ -6,7 +6,7 @@ A product that only waits for the network needs no CPU: it gives up its place an
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from uuid import UUID
 
 from halftone_workers.sharing import Held, Share, Turns, Who
@@ -18,9 +18,9 @@ MAX_ACTIVE = 240
 NEWCOMER_PLACES, EXTRA_PLACES = 2, 8
 # A message waits this long for a place. If it gets none, it is returned, so that it does not hold
 # up the messages behind it: if its owner has more than MAX_WAITING messages waiting, and the worker
-# can take fewer than FREE_FOR_OTHERS further messages. None is returned while FREE_FOR_OTHERS
-# messages get places in that time: others do not wait then, and each return costs two statements
-# and another delivery.
+# can take fewer than FREE_FOR_OTHERS further messages. While FREE_FOR_OTHERS of its messages get
+# places in that time, none is returned: the messages behind them move on anyway, and a return costs
+# two statements and another delivery.
 PATIENCE_SECONDS = 0.25
 MAX_WAITING = 4
 FREE_FOR_OTHERS = 4
@@ -39,8 +39,10 @@ class Admission:
         self._turns: Turns[threading.Lock] = Turns(self._held)
         self._active = Share(max_active)
         self._slow_until: dict[UUID | None, float] = {}
-        # When the latest messages that had waited got their places.
-        self._served: deque[float] = deque(maxlen=FREE_FOR_OTHERS)
+        # When the latest messages that had waited got their places, by payer.
+        self._served: defaultdict[UUID | None, deque[float]] = defaultdict(
+            lambda: deque(maxlen=FREE_FOR_OTHERS)
+        )
         self._lock = threading.Lock()
 
     def enter(self, who: Who) -> "Place | None":
@@ -78,7 +80,7 @@ class Admission:
         with self._lock:
             if not turn.locked():
                 return False  # it got a place in this moment
-            if self._is_flowing():
+            if self._is_flowing(who):
                 return False
             self._slow_until[who.payer] = time.monotonic() + 2 * PATIENCE_SECONDS
             if not self._takes_room_of_others(who, 0):
@@ -88,10 +90,11 @@ class Admission:
             self._active.give_back(who)
             return True
 
-    def _is_flowing(self) -> bool:
-        """Whether messages get places as fast as they would be sent back."""
-        is_full = len(self._served) == FREE_FOR_OTHERS
-        return is_full and self._served[0] > time.monotonic() - PATIENCE_SECONDS
+    def _is_flowing(self, who: Who) -> bool:
+        """Whether FREE_FOR_OTHERS messages of the payer got places within PATIENCE_SECONDS."""
+        served = self._served[who.payer]
+        is_full = len(served) == FREE_FOR_OTHERS
+        return is_full and served[0] > time.monotonic() - PATIENCE_SECONDS
 
     def leave_place(self, who: Who) -> None:
         with self._lock:
@@ -100,10 +103,11 @@ class Admission:
                 next_one, turn = self._turns.pop()
                 self._waiting.add(next_one, -1)
                 self._held.add(next_one)
-                self._served.append(time.monotonic())
+                self._served[next_one.payer].append(time.monotonic())
                 turn.release()
             if not self._turns:
                 self._slow_until.clear()
+                self._served.clear()
 
     def leave(self, who: Who) -> None:
         with self._lock:
