@@ -91,3 +91,19 @@ def test_work_goes_on_when_the_log_cannot_be_written() -> None:
             [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False
         )
     assert run.stdout == b"done\n"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_value_that_cannot_be_shown_costs_its_line_only(log_format: str) -> None:
+    program = PROGRAM.replace("FORMAT", repr(log_format)) + (
+        "class Odd:\n"
+        "    def __repr__(self):\n"
+        "        raise RuntimeError('no')\n"
+        "structlog.get_logger().info('odd', value=Odd())\n"
+        "structlog.get_logger().info('after it')\n"
+    )
+    log = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stderr
+    assert "odd (the rest of the line cannot be shown: RuntimeError)" in log
+    assert "after it" in log
