@@ -1,12 +1,9 @@
 """The command `halftone-api`, also started by `python -m halftone_api`."""
 
-import gc
+from halftone_shared.runtime.gc_tuning import no_collection
 
-# Imports create no garbage, and collecting takes a sixth of the start's processor time.
-gc.disable()
-from halftone_api.main import main  # noqa: E402
-
-gc.enable()
+with no_collection():
+    from halftone_api.main import main
 
 if __name__ == "__main__":
     main()
