@@ -2,7 +2,6 @@
 host.
 """
 
-import gc
 import os
 import re
 import signal
@@ -26,12 +25,6 @@ _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-|whsec_[A-Za-z0-9+/]
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Keep random values out of test names, which must be the same in all xdist workers."""
     return argname if isinstance(val, str) and _RANDOM.search(val) else None
-
-
-def pytest_collection_finish() -> None:
-    """Keep the garbage collector from examining the 8,000 collected tests again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 _RUN = pytest.StashKey[MarkedRun]()
