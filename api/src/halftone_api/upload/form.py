@@ -40,8 +40,8 @@ MAX_FIELD_BYTES = 64 * 1024
 # Allowance for what multipart adds around the file and the fields.
 FORM_OVERHEAD_BYTES = 256 * 1024
 MAX_FILENAME_CHARACTERS = 255
-# What arrives is joined into pieces of about this size. Each piece is written in another thread,
-# and for the small ones that arrive this took a third more processor time.
+# Another thread writes each piece of a form. Joining what arrives to pieces of this size saves a
+# quarter of an upload's processor time.
 PIECE_BYTES = 512 * 1024
 
 
@@ -89,7 +89,7 @@ async def _read_form(request: Request, room: UploadRoom) -> FormData:
         )
     parser = _WholeFormParser(
         request.headers,
-        _counted(request, room),
+        _in_pieces(request, room),
         max_files=1,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
@@ -114,7 +114,8 @@ async def _read_form(request: Request, room: UploadRoom) -> FormData:
     return form
 
 
-async def _counted(request: Request, room: UploadRoom) -> AsyncGenerator[bytes, None]:
+async def _in_pieces(request: Request, room: UploadRoom) -> AsyncGenerator[bytes, None]:
+    """The body, in pieces of about PIECE_BYTES. Each byte is counted when it arrives."""
     piece = bytearray()
     async for data in request.stream():
         room.take(len(data))
