@@ -1,8 +1,10 @@
 """A pool of real codec processes, and the state of those processes."""
 
 import asyncio
+import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -49,6 +51,20 @@ async def running_pool(
         yield pool
     finally:
         await pool.close()
+
+
+def refuse_starts(monkeypatch: pytest.MonkeyPatch, times: int) -> list[OSError]:
+    """Let the next starts of a process fail, as on a full machine; returns those still to fail."""
+    start = subprocess.Popen
+    refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")] * times
+
+    def start_or_not(*arguments: Any, **how: Any) -> "subprocess.Popen[bytes]":
+        if refusals:
+            raise refusals.pop()
+        return start(*arguments, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", start_or_not)
+    return refusals
 
 
 def pids_of(pool: CodecPool) -> set[int]:

@@ -1,14 +1,11 @@
 """A deadline, a crash or a cancelled job fails only that image."""
 
 import asyncio
-import errno
 import os
 import signal
 import struct
-import subprocess
 import time
 import zlib
-from typing import Any
 
 import psutil
 import pytest
@@ -27,6 +24,7 @@ from tests.support.codec_pool import (
     linux_only,
     pids_of,
     refusal,
+    refuse_starts,
     running_pool,
     until,
 )
@@ -129,21 +127,13 @@ def test_process_that_died_while_it_had_nothing_to_do_costs_no_image(run: Run[No
 def test_process_that_cannot_be_started_is_started_later(
     run: Run[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = subprocess.Popen
-    refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 2
-
-    def start_or_not(*arguments: Any, **how: Any) -> "subprocess.Popen[bytes]":
-        if refusals:
-            raise refusals.pop()
-        return start(*arguments, **how)
-
     async def work() -> None:
         async with running_pool() as pool:
             await all_ready(pool)
             open_files = psutil.Process().num_fds()
             (pid,) = pids_of(pool)
             monkeypatch.setattr(pool_module, "START_AGAIN_SECONDS", 0.05)
-            monkeypatch.setattr(subprocess, "Popen", start_or_not)
+            refusals = refuse_starts(monkeypatch, 2)
             os.kill(pid, signal.SIGKILL)
             await until(lambda: not is_alive(pid))
             assert (await pool.compress(jpeg((48, 36)), FAST)).width == 48

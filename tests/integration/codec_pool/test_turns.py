@@ -4,12 +4,14 @@ import asyncio
 from io import BytesIO
 from uuid import uuid4
 
+import pytest
 from PIL import Image
 
 from halftone_shared.model.options import ImageOptions, Mode
+from halftone_workers.codec_processes import pool as pool_module
 from halftone_workers.codec_processes.pool import CodecPool
 from halftone_workers.sharing import Who
-from tests.support.codec_pool import running_on, running_pool
+from tests.support.codec_pool import all_ready, refuse_starts, running_on, running_pool, until
 from tests.support.images import jpeg
 
 
@@ -33,6 +35,45 @@ def test_long_images_of_one_owner_do_not_hold_up_another() -> None:
                 await pool.compress(small, ImageOptions(), who=other)
                 await asyncio.sleep(0.1)  # the hog does not take what was started for the other
             assert not all(job.done() for job in jobs)
+            assert len(pool._all) == 2
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    running_on(asyncio.new_event_loop)(work())
+
+
+def test_process_is_ready_before_another_owner_comes() -> None:
+    large, long = _large(), ImageOptions(mode=Mode.BYTES)
+    hog = Who(uuid4(), uuid4())
+
+    async def work() -> None:
+        async with running_pool(1) as pool:
+            jobs = [asyncio.ensure_future(pool.compress(large, long, who=hog)) for _ in range(4)]
+            await until(lambda: len(pool._all) == 2)
+            assert pool.busy == 1  # it is not for the owner of the long images
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    running_on(asyncio.new_event_loop)(work())
+
+
+def test_processes_that_could_not_be_started_do_not_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large, long = _large(), ImageOptions(mode=Mode.BYTES)
+    hog = Who(uuid4(), uuid4())
+
+    async def work() -> None:
+        async with running_pool(1) as pool:
+            await all_ready(pool)
+            monkeypatch.setattr(pool_module, "LONG_SECONDS", 0.02)
+            monkeypatch.setattr(pool_module, "START_AGAIN_SECONDS", again := 0.2)
+            refuse_starts(monkeypatch, 5)
+            jobs = [asyncio.ensure_future(pool.compress(large, long, who=hog)) for _ in range(4)]
+            await until(lambda: len(pool._all) == 2)
+            await asyncio.sleep(2 * again)  # every further start would be tried again by now
             assert len(pool._all) == 2
             for job in jobs:
                 job.cancel()
