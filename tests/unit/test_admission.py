@@ -76,6 +76,12 @@ class Case:
             time.sleep(0.002)
         return False
 
+    def wait_until_sent_back(self, products: int) -> None:
+        until = time.monotonic() + 30
+        while self.sent_back() < products:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
     def sent_back(self) -> int:
         return sum(one.done() and one.result() is None for one in self._entered)
 
@@ -166,10 +172,7 @@ def test_those_that_wait_long_are_sent_back_and_hold_up_no_message(
     monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.5)
     case = Case(pool, messages)
     case.bring(LARGE, 14)
-    until = time.monotonic() + 30
-    while case.sent_back() < 14 - 2 - may_wait:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    case.wait_until_sent_back(14 - 2 - may_wait)
     monkeypatch.setattr(admission, "PATIENCE_SECONDS", patience := 20)
     started = time.monotonic()
     assert case.admission.enter(LARGE) is None
@@ -186,11 +189,8 @@ def test_none_is_sent_back_while_places_become_free(
     served = case.admission._served[LARGE.payer]
     served.extend([time.monotonic() + 60] * admission.FREE_FOR_OTHERS)
     case.bring(LARGE, 8)
-    time.sleep(0.5)  # ten times the patience
+    time.sleep(0.5)  # ten times the patience: time enough to be sent back
     assert case.sent_back() == 0
     served.clear()
-    until = time.monotonic() + 30
-    while case.sent_back() < 8 - 2 - admission.MAX_WAITING:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    case.wait_until_sent_back(8 - 2 - admission.MAX_WAITING)
     case.drain()
