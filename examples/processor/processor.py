@@ -1,8 +1,7 @@
 """An image processing service for halftone: takes signed jobs, works, and calls back.
 
-Copy it and put your own work into `process`. It fetches whatever URL a signed job names, so keep it
-where only halftone reaches it. PROCESSOR_SECRET is the same as HALFTONE_PROCESSOR_SECRET,
-PROCESSOR_URL is where halftone reaches this service.
+Copy it and put your own work into `process`. It fetches every URL that a signed job names, so let
+only halftone reach it: at PROCESSOR_URL. Both sign with the same secret, here PROCESSOR_SECRET.
 """
 
 import asyncio
@@ -37,6 +36,7 @@ MAX_JOBS = 1000
 # Pauses before each callback, in seconds, as Standard Webhooks recommends; with jitter.
 CALLBACK_PAUSES = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF")
+Job = dict[str, Any]  # the JSON that halftone sends
 log = logging.getLogger("processor")
 
 
@@ -89,7 +89,7 @@ class Processor:
             task.add_done_callback(self._tasks.discard)
         return JSONResponse({"job_id": job["job_id"]}, status_code=202)
 
-    async def _run(self, job: dict[str, Any]) -> None:
+    async def _run(self, job: Job) -> None:
         async with self._places:
             try:
                 result = {"status": "completed", "output_url": await self._output_url(job)}
@@ -100,7 +100,7 @@ class Processor:
                 result = {"status": "failed", "error": "Something went wrong in the service."}
         await self._call_back(job, json.dumps({"job_id": job["job_id"], **result}))
 
-    async def _output_url(self, job: dict[str, Any]) -> str:
+    async def _output_url(self, job: Job) -> str:
         data = bytearray()
         async with self._http.stream("GET", job["source_url"], follow_redirects=True) as source:
             source.raise_for_status()
@@ -113,9 +113,9 @@ class Processor:
         await asyncio.to_thread((FOLDER / name).write_bytes, output)
         return f"{URL}/outputs/{name}"
 
-    async def _call_back(self, job: dict[str, Any], body: str) -> None:
+    async def _call_back(self, job: Job, body: str) -> None:
         """Call back until the result is taken or refused, or the job has expired."""
-        message_id = f"msg_{job['job_id']}"
+        message_id = f"msg_{job['job_id']}"  # the same for each attempt
         for pause in CALLBACK_PAUSES:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             now = datetime.now(UTC)
@@ -132,10 +132,10 @@ class Processor:
             except httpx.HTTPError as error:
                 log.warning("callback for job %s failed: %s", job["job_id"], error)
                 continue
-            if not answer.is_success:
-                log.warning("callback for job %s: answer %s", job["job_id"], answer.status_code)
-            is_refused = answer.is_client_error and answer.status_code not in (408, 429)
-            if answer.is_success or is_refused:
+            if answer.is_success:
+                return
+            log.warning("callback for job %s: answer %s", job["job_id"], answer.status_code)
+            if answer.is_client_error and answer.status_code not in (408, 429):
                 return
 
 
