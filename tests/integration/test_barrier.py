@@ -37,6 +37,7 @@ from tests.support.stored import (
     finish,
     good_image,
     query,
+    rows_read,
     settle,
     store_request,
 )
@@ -209,22 +210,11 @@ def test_batches_never_read_the_whole_table_however_small_it_was_at_first(
 
     work(store_request(engine, 48))
     large = store_request(engine, 20_000)
-    before = _products_read(engine)
+    before = rows_read(engine, "products")
     work(large)
     # Claim, renewal and settlement look up each of the 48 products a few times.
-    assert _products_read(engine) - before < 48 * 20
+    assert rows_read(engine, "products") - before < 48 * 20
     engine.dispose()
-
-
-def _products_read(engine: Engine) -> int:
-    """Rows of the products table read so far, by sequential or index scan."""
-    query(engine, "SELECT pg_stat_force_next_flush()")
-    (row,) = query(
-        engine,
-        "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname ="
-        " 'products'",
-    )
-    return int(row.read)
 
 
 def test_many_workers_with_duplicates_end_a_request_exactly_once(engine: Engine) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from halftone_shared.db.cancel_retry import cancel_request, retry_request
-from halftone_shared.db.engine import transaction
+from halftone_shared.db.engine import always_by_index, make_engine, transaction
 from halftone_shared.db.outbox import free_expired, take_due_products
 from halftone_shared.db.processor_jobs import (
     JobResult,
@@ -20,7 +20,15 @@ from halftone_shared.db.processor_jobs import (
     take_jobs,
 )
 from halftone_shared.db.products import Claim
-from tests.support.stored import claimed, execute, failed_image, query, settle, store_request
+from tests.support.stored import (
+    claimed,
+    execute,
+    failed_image,
+    query,
+    rows_read,
+    settle,
+    store_request,
+)
 
 URL = "https://processor.example/out.jpg"
 
@@ -245,3 +253,34 @@ def test_retry_does_not_use_results_of_the_run_before(engine: Engine) -> None:
     retry_request(engine, request_id, "https://halftone.example")
 
     assert results(engine, claimed(engine, request_id, 1)) == {}
+
+
+def test_callbacks_never_read_all_open_jobs_however_few_there_were_at_first(
+    database_url: str,
+) -> None:
+    engine = make_engine(database_url, pool_size=1)
+    always_by_index(engine)
+
+    def call_back(jobs: list[UUID]) -> None:
+        for start in range(0, len(jobs), 4):  # PostgreSQL caches a statement's plan
+            with transaction(engine) as connection:
+                handled = record_callbacks(
+                    connection, [completed(job_id) for job_id in jobs[start : start + 4]]
+                )
+            assert {one.recorded for one in handled} == {Recorded.RECORDED}
+
+    def sent_away(products: int) -> list[UUID]:
+        request_id = store_request(engine, products)
+        claims = [claimed(engine, request_id, seq) for seq in range(1, products + 1)]
+        jobs = [sent(engine, claim) for claim in claims]
+        assert all(away(engine, claim) for claim in claims)
+        return jobs
+
+    call_back(sent_away(4))
+    jobs = sent_away(1000)
+    before = rows_read(engine, "processor_jobs")
+    call_back(jobs[:48])
+    # Each statement looks up the jobs that are called back, and those of their products.
+    assert rows_read(engine, "processor_jobs") - before < 48 * 20
+    assert take_due_products(engine, 100)
+    engine.dispose()

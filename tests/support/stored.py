@@ -132,3 +132,15 @@ def query(engine: Engine, statement: str, **parameters: Any) -> list[Any]:
 def execute(engine: Engine, statement: str, **parameters: Any) -> None:
     with engine.connect() as connection:
         connection.execute(text(statement), parameters)
+
+
+def rows_read(engine: Engine, table: str) -> int:
+    """Rows of the table read so far in this database, by sequential or index scan."""
+    query(engine, "SELECT pg_stat_force_next_flush()")
+    [row] = query(
+        engine,
+        "SELECT seq_tup_read + idx_tup_fetch AS read FROM pg_stat_user_tables"
+        " WHERE relname = :table",
+        table=table,
+    )
+    return int(row.read)

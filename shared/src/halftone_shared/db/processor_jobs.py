@@ -228,24 +228,23 @@ _LOCK_ALL = text(
     ORDER BY request_id, seq FOR NO KEY UPDATE
     """
 )
+# The next two look jobs up by their keys only: a condition on status and expires_at as such would
+# let PostgreSQL read the index of all open jobs, of which there can be thousands.
 _RECORD = text(
     """
     WITH result AS (
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:output_urls AS text[]),
             CAST(:errors AS text[])) AS result(id, status, output_url, error)
-    ), open_job AS (
-        SELECT job.id FROM processor_jobs AS job
-        JOIN products AS product USING (request_id, seq)
-        WHERE job.id = ANY(:ids) AND job.status = 'sent' AND job.expires_at > now()
-          AND product.status IN ('PENDING', 'PROCESSING')
-        ORDER BY job.id FOR NO KEY UPDATE OF job
+    ), called AS (
+        SELECT id, request_id, seq, status = 'sent' AND expires_at > now() AS is_open
+        FROM processor_jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
     )
     UPDATE processor_jobs AS job
     SET status = result.status, output_url = result.output_url, error = result.error,
         ended_at = now()
-    FROM result JOIN open_job USING (id)
-    WHERE job.id = result.id
+    FROM called JOIN result USING (id) JOIN products AS product USING (request_id, seq)
+    WHERE job.id = called.id AND called.is_open AND product.status IN ('PENDING', 'PROCESSING')
     RETURNING job.id
     """
 )
@@ -253,12 +252,14 @@ _BRING_BACK_ALL = text(
     """
     UPDATE products AS product
     SET status = 'PENDING', away = false, lease_until = NULL, next_attempt_at = now()
-    FROM (SELECT DISTINCT request_id, seq FROM processor_jobs WHERE id = ANY(:ids)) AS called
-    WHERE product.request_id = called.request_id AND product.seq = called.seq
+    FROM (
+        SELECT request_id, seq FROM processor_jobs
+        WHERE (request_id, seq) IN (
+            SELECT request_id, seq FROM processor_jobs WHERE id = ANY(:ids))
+        GROUP BY request_id, seq HAVING NOT bool_or(status = 'sent' AND expires_at > now())
+    ) AS ended
+    WHERE product.request_id = ended.request_id AND product.seq = ended.seq
       AND product.away AND product.status = 'PROCESSING'
-      AND NOT EXISTS (SELECT FROM processor_jobs AS job
-                      WHERE job.request_id = product.request_id AND job.seq = product.seq
-                        AND job.status = 'sent' AND job.expires_at > now())
     """
 )
 _FIND = text(
