@@ -22,11 +22,12 @@ from halftone_shared.db.products import Claim
 from halftone_shared.model.error_codes import ImageErrorCode
 from halftone_shared.model.options import ImageOptions
 from halftone_shared.model.results import ImageError, ImageResult, ProductKey, ProductResult
+from halftone_shared.model.states import WaitReason
 from halftone_shared.storage import ImageStore
 from halftone_workers.jobs import product
-from halftone_workers.jobs.active_product import PARK_AFTER_SECONDS, ActiveProduct
+from halftone_workers.jobs.active_product import PARK_AFTER_SECONDS, ActiveProduct, Waiting
 from halftone_workers.jobs.image import ImageAttempt
-from halftone_workers.jobs.product import ProductJobs
+from halftone_workers.jobs.product import FRUITLESS_IN_A_ROW, ProductJobs
 from halftone_workers.runtime import Runtime
 from tests.support.halftone import wait_for
 from tests.support.hostile import Visitor, hostile_server
@@ -277,6 +278,36 @@ def test_product_that_waits_for_the_network_takes_no_place(
 
 
 # --- API and workers of different versions ---
+
+
+def test_request_is_paused_only_when_nothing_but_waiting_products_came_in_a_row(
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = 2 * FRUITLESS_IN_A_ROW
+
+    def attempt_images(_: Runtime, product: ActiveProduct) -> list[ImageAttempt | None]:
+        if product.claim.key.seq == good:
+            return [ImageAttempt(good_image())]
+        error = ImageError(ImageErrorCode.TIMEOUT, "The host is busy.", retryable=True)
+        waiting = Waiting("shop.example", WaitReason.BUSY, 60)
+        return [ImageAttempt(ImageResult(error=error), 60, waiting, was_tried=False)]
+
+    def is_paused() -> bool:
+        [row] = query(engine, "SELECT held_until FROM requests")
+        return row.held_until is not None
+
+    monkeypatch.setattr(product, "attempt_images", attempt_images)
+    request_id = store_request(engine, good)
+    jobs = ProductJobs(runtime)
+    waiting = iter(range(1, good))
+    for _ in range(FRUITLESS_IN_A_ROW - 1):
+        jobs.process(ProductKey(request_id, next(waiting)))
+    jobs.process(ProductKey(request_id, good))
+    for _ in range(FRUITLESS_IN_A_ROW - 1):
+        jobs.process(ProductKey(request_id, next(waiting)))
+    assert not is_paused()
+    jobs.process(ProductKey(request_id, next(waiting)))
+    assert is_paused()
 
 
 def _with_options(engine: Engine, options: str) -> UUID:

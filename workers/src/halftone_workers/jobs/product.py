@@ -201,6 +201,7 @@ class ProductJobs:
         )
         if result.status is Status.FAILED:
             mark_failed("No image succeeded.")
+        self._fruitless.end_row(claim.key.request_id)
         if settled.counted:
             PRODUCTS.labels(result.status).inc()
             count_images(_ended_now(claim, result.images))
@@ -440,13 +441,17 @@ class Fruitless:
     ) -> float:
         """Seconds to pause the request of a product that was handed back; 0 for no pause."""
         if waiting is None or waiting.reason is WaitReason.PAUSED or done:
-            self._in_a_row.pop(request_id, None)
+            self.end_row(request_id)
             return 0.0
         self._in_a_row[request_id] += 1
         if self._in_a_row[request_id] < FRUITLESS_IN_A_ROW:
             return 0.0
-        del self._in_a_row[request_id]
+        self.end_row(request_id)
         return FRUITLESS_PAUSE_SECONDS
+
+    def end_row(self, request_id: UUID) -> None:
+        """Start to count again: a product of this request has done more than wait."""
+        self._in_a_row.pop(request_id, None)
 
 
 def backoff_seconds(attempt: int) -> float:
