@@ -1,5 +1,6 @@
 """compress(): what is refused. Every broken image gets an explanation."""
 
+import json
 import struct
 import tracemalloc
 import zlib
@@ -299,7 +300,7 @@ def test_mistake_of_an_encoder_costs_the_image_and_not_the_process(
     # Validation refuses this quality earlier.
     options = {"mode": "quality", "format": "webp", "quality": "fifty"}
     job: JobHead = {"options": options, "limits": {}, "watermarks": (), "processed": ()}
-    facts, data = answer(job, sample("PNG rgb"))
+    facts, data = answer(json.dumps(job).encode(), sample("PNG rgb"))
     assert (facts["error"]["code"], data) == (ImageErrorCode.ENCODE_CRASHED, b"")
     assert "fifty" not in facts["error"]["message"]
     assert "Traceback" in capfd.readouterr().err

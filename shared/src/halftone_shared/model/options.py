@@ -386,7 +386,8 @@ class ImageOptions:
     @property
     def outputs(self) -> "tuple[Variant, ...]":
         """Every output of an image: the main one, with an empty name, and the variants."""
-        return (Variant("", replace(self, variants=())), *self.variants)
+        main = replace(self, variants=()) if self.variants else self
+        return (Variant("", main), *self.variants)
 
 
 @dataclass(frozen=True)

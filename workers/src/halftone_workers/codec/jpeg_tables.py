@@ -43,13 +43,18 @@ def luma_table(image: Image.Image) -> Table:
 
 def _nearest(image: Image.Image, measure: Callable[[Table], float]) -> int:
     wanted = measure(luma_table(image))
-    return min(range(1, 101), key=lambda quality: abs(_of_standard(measure, quality) - wanted))
+    distances = [abs(standard - wanted) for standard in _of_standard(measure)]
+    return 1 + distances.index(min(distances))
 
 
 @cache
-def _of_standard(measure: Callable[[Table], float], quality: int) -> float:
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return measure([max(1, min(255, (step * percent + 50) // 100)) for step in _LUMA_TABLE])
+def _of_standard(measure: Callable[[Table], float]) -> Sequence[float]:
+    """The measure of libjpeg's luma table at each quality, 1–100."""
+    percents = (5000 // quality if quality < 50 else 200 - 2 * quality for quality in range(1, 101))
+    return [
+        measure([max(1, min(255, (step * percent + 50) // 100)) for step in _LUMA_TABLE])
+        for percent in percents
+    ]
 
 
 def _coarseness_of_first_details(table: Table) -> float:

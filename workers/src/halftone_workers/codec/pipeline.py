@@ -96,7 +96,7 @@ def compress_outputs(
                 for output, plan in zip(outputs, image.plans, strict=True)
             )
     names = [output.name for output in outputs[1:]]
-    return replace(main, variants=dict(zip(names, variants, strict=True)))
+    return replace(main, variants=dict(zip(names, variants, strict=True))) if names else main
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import accumulate
-from math import exp, log
+from math import ceil, exp, floor, log
 from operator import mul
 from typing import Any
 
@@ -131,14 +131,24 @@ class _Encoder:
 
     def parameter(self, quality: float, content: Content) -> float:
         terms = _RANGE.terms_of(content)
-        values = [sum(map(mul, row, terms)) for row in self.rows]
+        below, above, share = _place_of(quality)
+        rows = (sum(map(mul, row, terms)) for row in self.rows[: above + 1])
         # For contents unlike any photograph's, a higher quality could have a worse parameter.
-        values = list(accumulate(values, max))
-        value = Curve(_QUALITIES, values).at(quality)
+        values = list(accumulate(rows, max))
+        value = values[below] + (values[above] - values[below]) * share
         if not self.is_scale:
             return min(_BEST_LIBRARY_QUALITY, max(0.0, value))
         # In steps of 2 %, so that images share tables. That changes a score by 0.1 points.
         return min(_COARSEST, max(_FINEST, exp(-round(value * _STEPS) / _STEPS)))
+
+
+@lru_cache
+def _place_of(quality: float) -> tuple[int, int, float]:
+    """The indices of _QUALITIES that a quality is between, and how far it is from the first to the
+    second, 0–1.
+    """
+    index = Curve(_QUALITIES, range(len(_QUALITIES))).at(quality)
+    return floor(index), ceil(index), index - floor(index)
 
 
 _FINEST, _COARSEST, _STEPS, _BEST_LIBRARY_QUALITY = 0.15, 30.0, 50, 100.0

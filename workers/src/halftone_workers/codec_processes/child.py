@@ -24,7 +24,6 @@ from halftone_workers.codec_processes.protocol import (
     Answer,
     AnswerHead,
     Job,
-    JobHead,
     answer_of,
     read_job,
     refusal,
@@ -52,10 +51,10 @@ def main() -> None:
                 return
 
 
-def answer(job: JobHead, data: bytes) -> Answer:
+def answer(job_head: bytes, data: bytes) -> Answer:
     """Run one job. Returns the facts and the new bytes, or the error."""
     try:
-        return answer_of(compress_outputs(*read_job(job, data)))
+        return answer_of(compress_outputs(*read_job(job_head, data)))
     except ImageRefused as refused:
         return refusal(refused.code, refused.message)
     except MemoryError:
@@ -112,7 +111,7 @@ def receive(connection: socket.socket) -> Job | None:
         return None
     json_bytes, data_bytes = HEADER.unpack(header)
     head, data = _read(connection, json_bytes), _read(connection, data_bytes)
-    return None if head is None or data is None else (json.loads(head), data)
+    return None if head is None or data is None else (head, data)
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:
