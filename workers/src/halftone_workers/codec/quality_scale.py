@@ -135,7 +135,7 @@ class _Encoder:
         rows = (sum(map(mul, row, terms)) for row in self.rows[: above + 1])
         # For contents unlike any photograph's, a higher quality could have a worse parameter.
         values = list(accumulate(rows, max))
-        value = values[below] + (values[above] - values[below]) * share
+        value: float = values[below] + (values[above] - values[below]) * share
         if not self.is_scale:
             return min(_BEST_LIBRARY_QUALITY, max(0.0, value))
         # In steps of 2 %, so that images share tables. That changes a score by 0.1 points.
