@@ -18,7 +18,7 @@ from tests.support.images import encoded, jpeg, picture
 from tests.support.origin import Origin
 from tests.support.workbooks import rows_of_workbook, workbook
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOW_TO = ROOT / "docs" / "how-to"
 SHOP = "https://shop.example"
 README_ID = "8243ff57-4d97-4733-bd91-3bb51286b55e"

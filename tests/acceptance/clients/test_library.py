@@ -16,7 +16,7 @@ from tests.support.halftone import PYTHON, Service
 from tests.support.images import jpeg
 from tests.support.origin import Origin
 
-PROGRAM = Path(__file__).parents[2] / "examples" / "library" / "compress_catalogue.py"
+PROGRAM = Path(__file__).parents[3] / "examples" / "library" / "compress_catalogue.py"
 
 
 def test_examples_of_the_client_are_true(
