@@ -5,6 +5,7 @@ URLs.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from halftone_api.upload.cells import find_urls, replace_urls
 from halftone_api.upload.layout import OUTPUT_COLUMN, Layout
@@ -63,11 +64,12 @@ class OutputRows:
             else:
                 yield self._product(row)
 
-    @property
-    def _columns(self) -> list[str]:
-        """The names of the columns for output URLs."""
+    @cached_property
+    def _columns(self) -> dict[str, int | None]:
+        """The columns for output URLs: where the file has one of that name itself, None if not."""
         appended = [OUTPUT_COLUMN] if self.images is Images.APPEND else []
-        return [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
+        names = [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
+        return {name: self.layout.column_named(name) for name in names}
 
     def _product(self, product: ProductRow) -> Row:
         cells, kinds = list(product.cells), product.kinds
@@ -94,7 +96,7 @@ class OutputRows:
         filled = [*cells, *[""] * (width - len(cells))] if values else list(cells)
         for name, value in values.items():
             text = name if value is None else value
-            at = self.layout.column_named(name)
+            at = self._columns[name]
             if at is None:
                 added.append(text)
             elif value is not None:
