@@ -277,9 +277,6 @@ def test_product_that_waits_for_the_network_takes_no_place(
     assert max(active) > 2 * places
 
 
-# --- API and workers of different versions ---
-
-
 def test_request_is_paused_only_when_nothing_but_waiting_products_came_in_a_row(
     engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +305,9 @@ def test_request_is_paused_only_when_nothing_but_waiting_products_came_in_a_row(
     assert not is_paused()
     jobs.process(ProductKey(request_id, next(waiting)))
     assert is_paused()
+
+
+# --- API and workers of different versions ---
 
 
 def _with_options(engine: Engine, options: str) -> UUID:

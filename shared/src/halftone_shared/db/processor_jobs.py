@@ -228,8 +228,8 @@ _LOCK_ALL = text(
     ORDER BY request_id, seq FOR NO KEY UPDATE
     """
 )
-# The next two look jobs up by their keys only: a condition on status and expires_at as such would
-# let PostgreSQL read the index of all open jobs, of which there can be thousands.
+# The next two look jobs up by their keys only: with status and expires_at in a WHERE clause,
+# PostgreSQL may read the index of all open jobs, of which there can be thousands.
 _RECORD = text(
     """
     WITH result AS (

@@ -181,6 +181,7 @@ class ProductJobs:
         ):
             _log_void()
             return
+        self._fruitless.end_row(claim.key.request_id)
         count_images(_ended_now(claim, done))
         POSTPONED.labels("away").inc()
         log.info("product is with the image processing service")
