@@ -139,7 +139,7 @@ def test_process_that_cannot_be_started_is_started_later(
             assert (await pool.compress(jpeg((48, 36)), FAST)).width == 48
             assert len(pids_of(pool) - {pid}) == 1
             assert not refusals
-            assert psutil.Process().num_fds() == open_files
+            assert psutil.Process().num_fds() <= open_files
 
     run(work())
 
