@@ -25,7 +25,6 @@ log = structlog.get_logger(__name__)
 # The pause after the machine could not start another process.
 START_AGAIN_SECONDS = 1.0
 
-
 # A job is long once it has run for this time: no other job queues behind it.
 LONG_SECONDS = 0.25
 # While every process runs a long job and other jobs wait, an additional process is started, up to
@@ -122,12 +121,14 @@ class CodecPool:
             job.answer.add_done_callback(lambda _: self._held.add(job.who, -1))
 
     def _make_room(self) -> None:
-        """If all processes run long jobs, start one for the next owner without a running job."""
+        """If all processes run long jobs, start one for the next owner without a running job. If
+        one could not be started, another could not either.
+        """
         self._look_again = None
         if self._next() is None or self._closed:
             return
-        is_full = len(self._all) + self._missing >= MOST_TIMES * self._size
-        if not is_full and all(map(_is_long, self._all)):
+        may_grow = not self._missing and len(self._all) < MOST_TIMES * self._size
+        if may_grow and all(map(_is_long, self._all)):
             log.info("codec process added", reason="all others have long jobs")
             self._add()
             asyncio.get_running_loop().call_later(SHRINK_SECONDS, self._shrink)
