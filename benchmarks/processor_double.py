@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 SECRET = "whsec_" + "C" * 40
-# With fewer, each answer's time decides: a connection's next callback waits for it.
-CONNECTIONS = 128
+CONNECTIONS = 32
 
 
 @dataclass(frozen=True)
