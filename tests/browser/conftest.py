@@ -59,10 +59,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
+    """A browser's session. Hosts that a failed test leaves paused are resumed after it."""
     made = browser.new_context(base_url=service.url, accept_downloads=True)
     made.set_default_timeout(WAIT_MILLISECONDS)
     yield made
     made.close()
+    for paused in service.http.get("/api/paused-hosts").json()["paused_hosts"]:
+        service.http.delete(f"/api/paused-hosts/{paused['host']}").raise_for_status()
 
 
 @pytest.fixture

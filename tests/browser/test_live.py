@@ -2,8 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -84,41 +83,33 @@ def test_host_is_paused_by_a_button(page: Page, service: Service, shop: Origin) 
 def test_charts_show_what_waits_now_and_was_done(
     page: Page, service: Service, shop: Origin
 ) -> None:
+    host = shop.url.removeprefix("http://")
+    service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
+    time.sleep(REFRESH_SECONDS)  # until the worker has read the pause
+    service.accepted(catalogue(shop.url, 3))
+
     def waiting() -> int:
         backlog = service.http.get("/api/operations").json()["backlog"]
         return sum(backlog[f"{state}_products"] for state in ("waiting", "postponed", "processing"))
 
-    with _paused(service, shop.url.removeprefix("http://")):
-        service.accepted(catalogue(shop.url, 3))
-        wait_for(lambda: waiting() == 4, what="products that wait for the host")
-        page.goto("/operations")
-        chart = page.get_by_role("img", name="Chart of the products")
-        expect(chart.locator("canvas")).to_be_visible()
-        legend = page.locator("#backlog-chart-legend")
-        shown = legend.locator("[data-series]").all_inner_texts()
-        assert sum(map(int, shown[:3])) == 4, shown
-        # How much a line covers depends on its minutes. A service that has just started has few.
-        wait_for(
-            lambda: page.evaluate(_INKS, "backlog-chart") >= 3,
-            90,
-            "lines beside the axes",
-            every_seconds=1.0,
-        )
+    wait_for(lambda: waiting() == 4, what="products that wait for the host")
+    page.goto("/operations")
+    chart = page.get_by_role("img", name="Chart of the products")
+    expect(chart.locator("canvas")).to_be_visible()
+    legend = page.locator("#backlog-chart-legend")
+    shown = legend.locator("[data-series]").all_inner_texts()
+    assert sum(map(int, shown[:3])) == 4, shown
+    # A line runs from the first recorded minute until now. At first it is too short to count.
+    wait_for(
+        lambda: page.evaluate(_INKS, "backlog-chart") >= 3,
+        what="lines beside the axes",
+        every_seconds=1.0,
+    )
+    service.http.delete(f"/api/paused-hosts/{host}").raise_for_status()
     expect(legend).to_contain_text("products waiting 0")  # the page renews it
     expect(page.locator("#throughput-words")).to_contain_text("images done")
     chart.hover(position={"x": 200, "y": 80})
     expect(legend.locator("[data-when]")).to_have_text(re.compile(r"\d\d:\d\d"))
-
-
-@contextmanager
-def _paused(service: Service, host: str) -> Iterator[None]:
-    """The host is paused for the block, and the worker knows it."""
-    service.http.put(f"/api/paused-hosts/{host}").raise_for_status()
-    try:
-        time.sleep(REFRESH_SECONDS)  # until the worker has read the pause
-        yield
-    finally:
-        service.http.delete(f"/api/paused-hosts/{host}").raise_for_status()
 
 
 # The number of colours in a chart that cover more than its texts' soft edges do.
