@@ -277,14 +277,19 @@ def test_product_that_waits_for_the_network_takes_no_place(
     assert max(active) > 2 * places
 
 
+@pytest.mark.parametrize(
+    "between",
+    [ImageAttempt(good_image()), ImageAttempt(ImageResult(), is_away=True)],
+    ids=["settled", "away"],
+)
 def test_request_is_paused_only_when_nothing_but_waiting_products_came_in_a_row(
-    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, between: ImageAttempt
 ) -> None:
     good = 2 * FRUITLESS_IN_A_ROW
 
     def attempt_images(_: Runtime, product: ActiveProduct) -> list[ImageAttempt | None]:
         if product.claim.key.seq == good:
-            return [ImageAttempt(good_image())]
+            return [between]
         error = ImageError(ImageErrorCode.TIMEOUT, "The host is busy.", retryable=True)
         waiting = Waiting("shop.example", WaitReason.BUSY, 60)
         return [ImageAttempt(ImageResult(error=error), 60, waiting, was_tried=False)]

@@ -158,7 +158,7 @@ def test_confined_process_can_do_no_harm(tmp_path: Path, harm: str) -> None:
     assert "refused" not in run_it(code.replace("confine(1 << 31)\n", ""))
 
 
-# Of the process that runs the tests, which must keep it.
+# The test process's own priority, which the unconfined run must not change.
 PRIORITY = os.getpriority(os.PRIO_PROCESS, 0)
 
 
