@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -65,6 +66,18 @@ def refuse_starts(monkeypatch: pytest.MonkeyPatch, times: int) -> list[OSError]:
 
     monkeypatch.setattr(subprocess, "Popen", start_or_not)
     return refusals
+
+
+def open_files() -> set[tuple[int, int]]:
+    """Device and inode of each open file and socket of this process. Servers and clients of other
+    tests may close theirs at any time, so a mere count says nothing.
+    """
+    found = set()
+    for descriptor in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the descriptor that listed the folder is closed
+            status = os.fstat(int(descriptor.name))
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def pids_of(pool: CodecPool) -> set[int]:

@@ -7,7 +7,6 @@ import struct
 import time
 import zlib
 
-import psutil
 import pytest
 
 from halftone_shared.model.error_codes import ImageErrorCode
@@ -22,6 +21,7 @@ from tests.support.codec_pool import (
     codec_children,
     is_alive,
     linux_only,
+    open_files,
     pids_of,
     refusal,
     refuse_starts,
@@ -128,9 +128,10 @@ def test_process_that_cannot_be_started_is_started_later(
     run: Run[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work() -> None:
+        others = open_files()
         async with running_pool() as pool:
             await all_ready(pool)
-            open_files = psutil.Process().num_fds()
+            files = len(open_files() - others)
             (pid,) = pids_of(pool)
             # The image waits for so long that the pool looks for long jobs meanwhile.
             again = 1.2 * pool_module.LONG_SECONDS
@@ -142,7 +143,7 @@ def test_process_that_cannot_be_started_is_started_later(
             await asyncio.sleep(2 * again)  # every further start would be tried again by now
             assert len(pids_of(pool) - {pid}) == 1
             assert not refusals
-            assert psutil.Process().num_fds() == open_files
+            assert len(open_files() - others) == files
 
     run(work())
 
