@@ -66,7 +66,7 @@ class OutputRows:
 
     @cached_property
     def _columns(self) -> dict[str, int | None]:
-        """The columns for output URLs: where the file has one of that name itself, None if not."""
+        """The columns for output URLs by name: where the file has one of its own, else None."""
         appended = [OUTPUT_COLUMN] if self.images is Images.APPEND else []
         names = [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
         return {name: self.layout.column_named(name) for name in names}

@@ -58,6 +58,7 @@ class AnswerHead(TypedDict):
     last: NotRequired[bool]
 
 
+# A JobHead as JSON, and the job's bytes.
 Job = tuple[bytes, bytes]
 Answer = tuple[AnswerHead, bytes]
 
@@ -83,6 +84,7 @@ def read_job(head: bytes, data: bytes) -> Arguments:
     return data, options, limits, watermarks, processed or None
 
 
+# The images of a request have the same head.
 @lru_cache
 def _read_head(encoded: bytes) -> tuple[ImageOptions, CodecLimits, JobHead]:
     head: JobHead = json.loads(encoded)
