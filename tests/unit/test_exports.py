@@ -105,7 +105,7 @@ def stored(row: NewProduct | OtherRow, files: list[str]) -> ProductRow | OtherRo
         attempts=1,
         input_image_urls=list(row.input_image_urls),
         files=[*files],
-        _stored=None,
+        images_json=None,
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -66,7 +67,9 @@ def product(*images: ImageResult | None, started: bool = True, **columns: Any) -
         "attempts": 1,
         "input_image_urls": urls,
         "files": [image and image.file for image in images],
-        "_stored": [image and image.to_json() for image in images] if started else None,
+        "images_json": json.dumps([image and image.to_json() for image in images])
+        if started
+        else None,
     }
     return ProductRow(**(defaults | columns))
 

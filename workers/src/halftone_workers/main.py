@@ -11,13 +11,12 @@ import os
 import resource
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
 import structlog
-from dramatiq import Broker, Worker
+from dramatiq import Broker
 
 from halftone_shared.errors import BadSettings
 from halftone_shared.marked_folder import FILES_AT_ONCE
@@ -45,6 +44,7 @@ from halftone_workers.jobs.webhook import WebhookJobs
 from halftone_workers.metrics import serve_metrics
 from halftone_workers.runtime import Runtime
 from halftone_workers.settings import WEBHOOKS_AT_ONCE, WorkerSettings
+from halftone_workers.worker import PromptWorker
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,6 @@ HAND_BACK_SECONDS = 10
 # Then everything must close within this time. A database, queue or store that still hangs is
 # abandoned.
 CLOSE_SECONDS = 3
-SIGNAL_CHECK_SECONDS = 0.5
 
 
 def main() -> None:
@@ -73,7 +72,7 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_format, service="worker")
     warn_of_unknown_variables()
     configure_traces("worker")
-    stopping = _signalled()
+    wait_for_signal = _on_signals()
     _work_in_batches()
     end_with_parent()
     _share_free_memory()
@@ -88,8 +87,11 @@ def main() -> None:
     products = ProductJobs(runtime)
     webhooks = WebhookJobs(runtime)
     declare_actors(broker, products, webhooks)
-    worker = Worker(broker, worker_threads=settings.product_messages + WEBHOOKS_AT_ONCE)
-    worker.queue_prefetch = settings.product_messages
+    worker = PromptWorker(
+        broker,
+        threads=settings.product_messages + WEBHOOKS_AT_ONCE,
+        prefetch=settings.product_messages,
+    )
     collect_rarely(NEW_OBJECTS)
     worker.start()
     for thread in threads:
@@ -99,8 +101,7 @@ def main() -> None:
         products_at_once=settings.products_at_once,
         codec_processes=settings.codec_processes,
     )
-    while not stopping():
-        time.sleep(SIGNAL_CHECK_SECONDS)  # the signal handler only sets a flag: see _signalled
+    wait_for_signal()
     log.info("worker stopping", grace_seconds=settings.shutdown_grace_seconds)
     end_within(settings.shutdown_grace_seconds + HAND_BACK_SECONDS + CLOSE_SECONDS)
     abort = threading.Timer(settings.shutdown_grace_seconds, runtime.abort)
@@ -118,25 +119,28 @@ def main() -> None:
     log.info("worker stopped")
 
 
-def _signalled() -> Callable[[], bool]:
-    """Install handlers, and return a function that tells whether SIGTERM or SIGINT has arrived.
+def _on_signals() -> Callable[[], object]:
+    """Install handlers, and return a function that waits until SIGTERM or SIGINT has arrived.
 
     A later Ctrl-C ends the process at once. A later SIGTERM does not: a service manager may send it
     to every process of `halftone up`, which forwards it to its children.
 
-    The caller polls a flag. An Event would deadlock: set() takes a lock that the interrupted thread
-    may hold in wait().
+    The handler writes to a pipe. An Event would deadlock: set() takes a lock that the interrupted
+    thread may hold in wait().
     """
     came: list[int] = []
+    reading, writing = os.pipe()
 
     def on_signal(number: int, _: FrameType | None) -> None:
         if came and number == signal.SIGINT:
             os._exit(1)
+        if not came:
+            os.write(writing, b"\0")
         came.append(number)
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    return lambda: bool(came)
+    return lambda: os.read(reading, 1)
 
 
 def _share_free_memory() -> None:

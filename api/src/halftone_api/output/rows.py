@@ -54,57 +54,54 @@ class OutputRows:
     def header(self) -> Iterator[Row]:
         """The rows above the header, then the header."""
         yield from self.layout.above
-        header = list(self.layout.header)
-        yield self._with_columns(header, self.layout.header_kinds, dict.fromkeys(self._columns))
+        names = [name if at is None else None for name, at in self._columns]
+        yield self._with_columns(self.layout.header, self.layout.header_kinds, names)
 
     def rows(self, rows: Iterable[ProductRow | OtherRowAt]) -> Iterator[Row]:
+        nothing = [""] * len(self._columns)
         for row in rows:
             if isinstance(row, OtherRowAt):
-                yield self._with_columns(row.cells, row.kinds, dict.fromkeys(self._columns, ""))
+                yield self._with_columns(row.cells, row.kinds, nothing)
             else:
                 yield self._product(row)
 
     @cached_property
-    def _columns(self) -> dict[str, int | None]:
-        """The columns for output URLs by name: where the file has one of its own, else None."""
+    def _columns(self) -> list[tuple[str, int | None]]:
+        """The names of the columns for output URLs, and where the file has one of its own."""
         appended = [OUTPUT_COLUMN] if self.images is Images.APPEND else []
         names = [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
-        return {name: self.layout.column_named(name) for name in names}
+        return [(name, self.layout.column_named(name)) for name in names]
 
     def _product(self, product: ProductRow) -> Row:
-        cells, kinds = list(product.cells), product.kinds
-        values: dict[str, str | None] = {}
+        variants = [self._joined(files(product)) for files in self.variants.values()]
         if self.images is Images.APPEND:
-            values[OUTPUT_COLUMN] = self._joined(product.files)
-        else:
-            cells, kinds = self._replaced(product)
-        for name, files in self.variants.items():
-            values[f"{OUTPUT_COLUMN} ({name})"] = self._joined(files(product))
-        return self._with_columns(cells, kinds, values)
+            values = [self._joined(product.files), *variants]
+            return self._with_columns(product.cells, product.kinds, values)
+        return self._with_columns(*self._replaced(product), variants)
 
     def _joined(self, files: Sequence[str | None]) -> str:
-        return ",".join(self.image_url(file) if file else "" for file in files)
+        return ",".join([self.image_url(file) if file else "" for file in files])
 
-    def _with_columns(
-        self, cells: Sequence[str], kinds: str, values: Mapping[str, str | None]
-    ) -> Row:
-        """The row with its output cells: in the file's own output columns, or after the last
-        column. In the header row each value is None, which writes the column's name.
+    def _with_columns(self, cells: Sequence[str], kinds: str, values: Sequence[str | None]) -> Row:
+        """The row with a value for each of `_columns`: in the file's own output columns, or after
+        its last column. None keeps the cell that is there.
         """
         width = len(self.layout.header)
-        added: list[str] = []
-        filled = [*cells, *[""] * (width - len(cells))] if values else list(cells)
-        for name, value in values.items():
-            text = name if value is None else value
-            at = self._columns[name]
+        filled, added = list(cells), []
+        if values and len(filled) < width:
+            filled += [""] * (width - len(filled))
+        for (_, at), value in zip(self._columns, values, strict=True):
+            if value is None:
+                continue
             if at is None:
-                added.append(text)
-            elif value is not None:
+                added.append(value)
+            else:
                 filled[at] = value
                 kinds = _with_text(kinds, at)
         if kinds and added:
             kinds = kinds[:width].ljust(width, "s") + "s" * len(added) + kinds[width:]
-        return Row(0, [*filled[:width], *added, *filled[width:]], kinds)
+        filled[width:width] = added
+        return Row(0, filled, kinds)
 
     # --- images=replace ---
 
