@@ -1,8 +1,8 @@
 # Everything that the README promises, from a fresh checkout. `make` lists it.
 SHELL := /bin/sh
 RUN := .venv/bin/
-# Tests run on every core, four at most, each with its own servers. A module's tests stay together;
-# the modules that take long come first, so that none runs alone at the end.
+# Tests run in one process more than there are cores, in four at most, each with its own servers. A
+# module's tests stay together; those that take long come first, so that none runs alone at the end.
 SHARED_OUT := --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 # The same random inputs in each run: a change fails by its own fault. Another SEED tries others.
 RANDOM := --hypothesis-seed $(or $(SEED),1)

@@ -40,9 +40,11 @@ from halftone_shared.model.options import Effort, ImageOptions, Mode
 from halftone_workers.codec import quality_scale
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
+from halftone_workers.codec.steps.resize import scaled
 
 IMAGES = int(os.environ.get("HALFTONE_BENCH_IMAGES", "1000"))
 QUALITY, ROUNDS = 50, 3
+HALF, _LIBVIPS = 0.5, "libvips' thumbnail"
 Encode = Callable[[bytes, float], bytes]
 
 
@@ -476,6 +478,58 @@ def visual() -> list[Figure]:
     ]
 
 
+def _thumbnail(source: bytes, quality: float) -> bytes:
+    import pyvips
+
+    with Image.open(io.BytesIO(source)) as image:
+        width, height = scaled(image.size, HALF)
+    halved = pyvips.Image.thumbnail_buffer(source, width, height=height, size="force")
+    saved: bytes = halved.jpegsave_buffer(Q=round(quality), optimize_coding=True)
+    return saved
+
+
+def _ours_halved(source: bytes, quality: float, *, effort: Effort) -> bytes:
+    options = ImageOptions(mode=Mode.SCALE, scale=HALF, quality=round(quality), effort=effort)
+    return compress(source, options, CodecLimits()).data or source
+
+
+def halved() -> list[Figure]:
+    """`mode=scale` at 0.5 beside libvips' thumbnail, at quality 50 and by CPU time; medians.
+
+    The score compares with the lossless original, halved by Lanczos.
+    """
+    encoders: dict[str, Encode] = {
+        _LIBVIPS: _thumbnail,
+        **{f"halftone {each}": partial(_ours_halved, effort=each) for each in Effort},
+    }
+    found: dict[str, list[Point]] = {name: [] for name in encoders}
+    for sample in _chosen(every=2):
+        source = sample.jpeg.read_bytes()
+        with Image.open(sample.original) as image:
+            original = _on_white(image)
+        original = original.resize(scaled(original.size, HALF), Image.Resampling.LANCZOS)
+        for name, encode in encoders.items():
+            data = encode(source, QUALITY)
+            cpu = _cpu_milliseconds(encode, source, QUALITY)
+            found[name].append(Point(log(len(data)), ssimulacra2(original, data), cpu))
+    figures = []
+    for name, points in found.items():
+        pairs = list(zip(found[_LIBVIPS], points, strict=True))
+        speed = statistics.median(
+            vips.cpu_milliseconds / ours.cpu_milliseconds for vips, ours in pairs
+        )
+        share = statistics.median(exp(ours.log_bytes - vips.log_bytes) for vips, ours in pairs)
+        label = f"halved: {name}"
+        figures += [
+            at_least(label, speed, "× libvips' speed", 1.5)
+            if name == f"halftone {Effort.BALANCED}"
+            else Figure(label, speed, "× libvips' speed"),
+            Figure("", share, "× its bytes"),
+            Figure("", statistics.median(each.ssimulacra2 for each in points), "score"),
+        ]
+    return figures
+
+
 def quality() -> list[Figure]:
-    """JPEG, WebP and AVIF, the quality scale, PNG, then mode=visual."""
-    return [*jpegs(), *modern(), *scale(), *pngs(), *visual()]
+    """JPEG, WebP and AVIF, the quality scale, PNG, mode=visual, then mode=scale."""
+    return [*jpegs(), *modern(), *scale(), *pngs(), *visual(), *halved()]

@@ -1,4 +1,5 @@
-"""Make the pictures of the how-to pages: `python -m scripts.how_to_pictures`.
+"""Make the pictures of the how-to pages, and those of PNG palettes: `python -m
+scripts.how_to_pictures`.
 
 Renders sample photographs, sends them through a running halftone with the options of the pages, and
 puts before and after side by side in docs/pictures/. Run it again when an option's effect changes.
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from halftone_samples import render_cutout, render_photo
+from halftone_shared.model.options import ImageOptions
+from halftone_workers.codec.options import CodecLimits
+from halftone_workers.codec.pipeline import compress
 from tests.support.halftone import Service, running_up
 from tests.support.origin import Origin, running_origin
 
@@ -23,6 +27,8 @@ FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SIDE = 300
 GAP, TEXT_PIXELS = 16, 15
 GROUND, INK = (243, 244, 246), (31, 41, 55)
+# The part of a cut-out that is shown, in pixels, and how many times it is magnified.
+_PART, _TIMES = (175, 140), 2
 HEADER = "Serial Number,Product Name,Input Image Urls\n"
 
 Shown = tuple[Image.Image, str]
@@ -36,6 +42,7 @@ def main() -> None:
     ):
         for make in (marketplace, thumbnails, watermark, names):
             make(service, origin)
+    palettes()
 
 
 def marketplace(service: Service, origin: Origin) -> None:
@@ -112,6 +119,47 @@ def names(service: Service, origin: Origin) -> None:
     with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
         shown = [(Image.open(io.BytesIO(files.read(name))), name) for name in files.namelist()]
     write("how-to-names.jpg", shown)
+
+
+def palettes() -> None:
+    """Cut-outs as PNG of quality 50, magnified: the source, halftone's and Pillow's palette."""
+    parts = [
+        (render_cutout(name, 1, (900, 900)), corner)
+        for name, corner in (
+            ("mug", (400, 290)),
+            ("bottle", (370, 330)),
+            ("vase", (360, 350)),
+            ("ball", (360, 330)),
+        )
+    ]
+    parts.append((_soft_shadow(), (490, 490)))
+    width, height = _PART[0] * _TIMES, _PART[1] * _TIMES
+    sheet = Image.new("RGB", (3 * width, 2 * TEXT_PIXELS + len(parts) * height), GROUND)
+    draw = ImageDraw.Draw(sheet)
+    for at, name in enumerate(("source", "halftone", "Pillow, octree")):
+        middle = (at * width + width / 2, TEXT_PIXELS)
+        draw.text(middle, name, fill=INK, font=font(TEXT_PIXELS), anchor="mm")
+    for number, (source, (left, upper)) in enumerate(parts):
+        png = saved(source, "PNG")
+        ours = compress(png, ImageOptions(), CodecLimits()).data or png
+        octree = source.quantize(256, Image.Quantize.FASTOCTREE)
+        for at, shown in enumerate((source, Image.open(io.BytesIO(ours)), octree)):
+            part = shown.convert("RGBA").crop((left, upper, left + _PART[0], upper + _PART[1]))
+            white = Image.new("RGBA", _PART, "white")
+            white.alpha_composite(part)
+            large = white.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(large, (at * width, 2 * TEXT_PIXELS + number * height))
+    sheet.save(FOLDER / "png-palettes.jpg", quality=88)
+
+
+def _soft_shadow() -> Image.Image:
+    """An orange disc above its wide, soft shadow."""
+    shadow = Image.new("L", (900, 900))
+    ImageDraw.Draw(shadow).ellipse((250, 250, 690, 690), fill=200)
+    picture = Image.new("RGBA", shadow.size, (40, 50, 80))
+    picture.putalpha(shadow.filter(ImageFilter.GaussianBlur(70)))
+    ImageDraw.Draw(picture).ellipse((220, 220, 560, 560), fill=(222, 92, 30, 255))
+    return picture
 
 
 def row(serial: int, name: str, url: str) -> str:

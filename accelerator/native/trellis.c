@@ -64,6 +64,32 @@ static int nearest(float size) {
   return level < 1 ? 1 : level;
 }
 
+/* The cheapest way to a node: its cost so far, the node before it, and the level there. */
+typedef struct {
+  float cost;
+  int before, level;
+} way;
+
+/* A candidate's level: its error, and the first entry of `lengths` for its number of bits. */
+typedef struct {
+  int level;
+  float error;
+  const float *lengths;
+} choice;
+
+/*
+ * Take the way over node `last` if it is cheaper. `start` is the cost of that node, `zeros` how
+ * many details are zero between it and this candidate.
+ */
+static inline void consider(
+    way *best, const choice *chosen, int last, float start, int zeros, const float *lengths) {
+  if (zeros >= 16)
+    start += (float)(zeros / 16) * lengths[SIXTEEN_ZEROS];
+  float cost = start + chosen->error + chosen->lengths[zeros % 16 << 4];
+  if (cost < best->cost)
+    *best = (way){cost, last, chosen->level};
+}
+
 static void keep(block_levels *chosen, int at, const JCOEF block[DCTSIZE2], int turn, int level) {
   chosen->turns[at] = (uint8_t)turn;
   chosen->levels[at] = (int16_t)(block[COEFFICIENT[turn]] < 0 ? -level : level);
@@ -89,32 +115,22 @@ void search_levels(
   turn[0] = 0;
   for (int n = 1; n <= number; n++) {
     float size = list.size[n - 1], worth = bits_of_error * weight[COEFFICIENT[list.turn[n - 1]]];
-    int top = nearest(size), bits = bits_of(top), lower_bits = bits_of(top - 1);
-    float error = worth * (size - (float)top) * (size - (float)top);
-    float lower_error = worth * (size - (float)(top - 1)) * (size - (float)(top - 1));
-    float least = HUGE_COST;
-    int first = n > MAX_LOOK_BACK ? n - MAX_LOOK_BACK : 0;
+    int top = nearest(size), first = n > MAX_LOOK_BACK ? n - MAX_LOOK_BACK : 0;
+    float over = size - (float)top, under = size - (float)(top - 1);
+    choice nearest_level = {top, worth * over * over, lengths + bits_of(top)};
+    choice lower_level = {top - 1, worth * under * under, lengths + bits_of(top - 1)};
+    way best = {HUGE_COST, 0, top};
     turn[n] = list.turn[n - 1];
-    before[n] = 0;
-    level[n] = top;
     for (int last = n - 1; last >= 0; last = last > first || last == 0 ? last - 1 : 0) {
-      int zeros = turn[n] - turn[last] - 1, run = zeros % 16 << 4;
-      float way = start[last] + (float)(zeros / 16) * lengths[SIXTEEN_ZEROS];
-      float there = way + error + lengths[run | bits];
-      if (there < least) {
-        least = there;
-        before[n] = last;
-        level[n] = top;
-      }
-      there = way + lower_error + lengths[run | lower_bits];
-      if (top > 1 && there < least) {
-        least = there;
-        before[n] = last;
-        level[n] = top - 1;
-      }
+      int zeros = turn[n] - turn[last] - 1;
+      consider(&best, &nearest_level, last, start[last], zeros, lengths);
+      if (top > 1)
+        consider(&best, &lower_level, last, start[last], zeros, lengths);
     }
+    before[n] = best.before;
+    level[n] = best.level;
     zeroed[n] = zeroed[n - 1] + worth * size * size;
-    start[n] = least + zeroed[n - 1] - zeroed[n];
+    start[n] = best.cost + zeroed[n - 1] - zeroed[n];
   }
   /* zeroed[number] is part of every total and so left out. */
   float least = lengths[END_OF_BLOCK];

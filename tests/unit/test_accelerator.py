@@ -21,6 +21,7 @@ from halftone_shared.model.options import Effort, ImageOptions, Mode
 from halftone_workers.codec import requantising
 from halftone_workers.codec.options import CodecLimits
 from halftone_workers.codec.pipeline import compress
+from halftone_workers.codec.sources.jpeg import SCAN, segments
 from tests.support.images import encoded, jpeg, opened, picture
 
 halftone_jpeg = pytest.importorskip(
@@ -77,6 +78,18 @@ def _with_wide_table(data: bytes) -> bytes:
 
 
 # --- results ---
+
+
+@pytest.mark.parametrize(("mode", "chroma_scans"), [("RGB", 3), ("L", 0)])
+def test_luma_has_progressive_scans_of_its_own(mode: str, chroma_scans: int) -> None:
+    result = _requantise(
+        encoded(picture((320, 240)).convert(mode)), choice="searched, sampled, progressive"
+    )
+    # After its length: the number of components, each with its tables, then the band of details.
+    scans = [result[start + 2 :] for marker, start in segments(result) if marker == SCAN]
+    of_luma = [scan for scan in scans if scan[0] == 1 and scan[1] == 1]
+    assert [(scan[3], scan[4]) for scan in of_luma] == [(0, 0), (1, 1), (2, 2), (3, 63)]
+    assert len(scans) - len(of_luma) == chroma_scans
 
 
 @every_choice

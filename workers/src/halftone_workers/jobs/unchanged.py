@@ -34,7 +34,7 @@ from halftone_workers.engines import engine_versions
 log = structlog.get_logger(__name__)
 
 # Increase this number when the codec's outputs for the same image and options change.
-CODEC_VERSION = 2
+CODEC_VERSION = 3
 # Hashing this much takes 1 ms; hashing more would block the event loop.
 _HASH_AT_ONCE_BYTES = 1024 * 1024
 # hashlib releases the interpreter lock for larger pieces. Another thread then takes it, and getting
