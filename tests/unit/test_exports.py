@@ -101,7 +101,7 @@ def stored(row: NewProduct | OtherRow, files: list[str]) -> ProductRow | OtherRo
         product_name=row.product_name,
         cells=list(row.cells),
         kinds=row.kinds,
-        status=Status.COMPLETED,
+        state=Status.COMPLETED,
         attempts=1,
         input_image_urls=list(row.input_image_urls),
         files=[*files],

@@ -63,7 +63,7 @@ def product(*images: ImageResult | None, started: bool = True, **columns: Any) -
         "product_name": "SKU7",
         "kinds": "",
         "cells": ["7", "SKU7", ",".join(urls)],
-        "status": Status.COMPLETED,
+        "state": Status.COMPLETED,
         "attempts": 1,
         "input_image_urls": urls,
         "files": [image and image.file for image in images],
@@ -107,7 +107,7 @@ def report(*rows: ProductRow, safe: bool = False) -> list[dict[str, str]]:
 
 
 def test_pending_product_has_a_slot_for_every_url() -> None:
-    pending = product(None, None, started=False, status=Status.PENDING, attempts=0)
+    pending = product(None, None, started=False, state=Status.PENDING, attempts=0)
     slot: dict[str, Any] = {
         "output_url": None,
         "status": "PENDING",
@@ -136,7 +136,7 @@ def test_pending_product_has_a_slot_for_every_url() -> None:
 def test_what_an_attempt_has_brought_to_an_end_is_shown_before_the_product_ends(
     status: str,
 ) -> None:
-    view = product_view(product(GOOD, None, MISSING, status=status), URLS)
+    view = product_view(product(GOOD, None, MISSING, state=status), URLS)
     assert view["outcome"] is None
     assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
     assert [image["status"] for image in view["images"]] == ["COMPLETED", "PENDING", "FAILED"]
@@ -196,11 +196,11 @@ def test_partial_product_keeps_its_positions() -> None:
 def test_outcome_says_how_the_product_went(
     images: tuple[ImageResult, ...], status: str, outcome: str
 ) -> None:
-    assert product_view(product(*images, status=status), URLS)["outcome"] == outcome
+    assert product_view(product(*images, state=status), URLS)["outcome"] == outcome
 
 
 def test_failed_product_has_no_output() -> None:
-    view = product_view(product(MISSING, REFUSED, status=Status.FAILED), URLS)
+    view = product_view(product(MISSING, REFUSED, state=Status.FAILED), URLS)
     assert view["output_image_urls"] == [None, None]
     assert [image["error"] and image["error"]["code"] for image in view["images"]] == [
         "http_error",
@@ -209,7 +209,7 @@ def test_failed_product_has_no_output() -> None:
 
 
 def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
-    view = product_view(product(GOOD, None, MISSING, status=Status.CANCELLED), URLS)
+    view = product_view(product(GOOD, None, MISSING, state=Status.CANCELLED), URLS)
     assert view["outcome"] is None
     assert [image["status"] for image in view["images"]] == ["COMPLETED", "CANCELLED", "FAILED"]
     assert view["output_image_urls"] == [f"{PUBLIC_URL}/api/image/a.jpg", None, None]
@@ -217,7 +217,7 @@ def test_cancelled_product_keeps_what_it_had_and_cancels_the_rest() -> None:
 
 def test_product_cancelled_before_it_began_cancels_every_slot() -> None:
     view = product_view(
-        product(None, None, started=False, status=Status.CANCELLED, attempts=0), URLS
+        product(None, None, started=False, state=Status.CANCELLED, attempts=0), URLS
     )
     assert [image["status"] for image in view["images"]] == ["CANCELLED", "CANCELLED"]
     assert view["output_image_urls"] == [None, None]
@@ -258,7 +258,7 @@ def test_output_cell_has_a_place_for_every_url(images: tuple[ImageResult, ...], 
 
 def test_product_without_results_has_its_places_too() -> None:
     _, written = csv.reader(
-        io.StringIO(output(product(None, None, None, started=False, status=Status.CANCELLED)))
+        io.StringIO(output(product(None, None, None, started=False, state=Status.CANCELLED)))
     )
     assert written[-1] == ",,"
 
@@ -427,7 +427,7 @@ def test_report_follows_products_and_positions() -> None:
 
 
 def test_report_shows_images_that_never_ran_as_cancelled() -> None:
-    (first, second) = report(product(None, None, started=False, status=Status.CANCELLED))
+    (first, second) = report(product(None, None, started=False, state=Status.CANCELLED))
     assert first["status"] == second["status"] == "CANCELLED"
     assert (first["output_url"], first["error_code"], first["saved_percent"]) == ("", "", "")
 

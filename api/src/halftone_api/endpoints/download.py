@@ -33,7 +33,7 @@ from halftone_shared.model.request_status import RequestStatus
 
 log = structlog.get_logger(__name__)
 
-_PAGE = 1000
+_PAGE = 2000
 # How many characters of results an output adds for each character of its product's row: up to 600
 # for a URL of 12.
 _RESULT_CHARACTERS = 50

@@ -54,8 +54,8 @@ class OutputRows:
     def header(self) -> Iterator[Row]:
         """The rows above the header, then the header."""
         yield from self.layout.above
-        names = [name if at is None else None for name, at in self._columns]
-        yield self._with_columns(self.layout.header, self.layout.header_kinds, names)
+        header, kinds = list(self.layout.header), self.layout.header_kinds
+        yield self._with_added(header, kinds, self._columns)
 
     def rows(self, rows: Iterable[ProductRow | OtherRowAt]) -> Iterator[Row]:
         nothing = [""] * len(self._columns)
@@ -66,11 +66,20 @@ class OutputRows:
                 yield self._product(row)
 
     @cached_property
-    def _columns(self) -> list[tuple[str, int | None]]:
-        """The names of the columns for output URLs, and where the file has one of its own."""
+    def _columns(self) -> list[str]:
+        """The names of the columns for output URLs."""
         appended = [OUTPUT_COLUMN] if self.images is Images.APPEND else []
-        names = [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
-        return [(name, self.layout.column_named(name)) for name in names]
+        return [*appended, *(f"{OUTPUT_COLUMN} ({name})" for name in self.variants)]
+
+    @cached_property
+    def _own(self) -> dict[int, int]:
+        """Those of `_columns` that the file has itself: their numbers, and where they are."""
+        found = {at: self.layout.column_named(name) for at, name in enumerate(self._columns)}
+        return {number: at for number, at in found.items() if at is not None}
+
+    @cached_property
+    def _width(self) -> int:
+        return len(self.layout.header)
 
     def _product(self, product: ProductRow) -> Row:
         variants = [self._joined(files(product)) for files in self.variants.values()]
@@ -82,26 +91,27 @@ class OutputRows:
     def _joined(self, files: Sequence[str | None]) -> str:
         return ",".join([self.image_url(file) if file else "" for file in files])
 
-    def _with_columns(self, cells: Sequence[str], kinds: str, values: Sequence[str | None]) -> Row:
-        """The row with a value for each of `_columns`: in the file's own output columns, or after
-        its last column. None keeps the cell that is there.
+    def _with_columns(self, cells: Sequence[str], kinds: str, values: Sequence[str]) -> Row:
+        """The row with a value for each of `_columns`."""
+        filled = list(cells)
+        if values and len(filled) < self._width:
+            filled += [""] * (self._width - len(filled))
+        for number, at in self._own.items():
+            filled[at] = values[number]
+            kinds = _with_text(kinds, at)
+        return self._with_added(filled, kinds, values)
+
+    def _with_added(self, cells: list[str], kinds: str, values: Sequence[str]) -> Row:
+        """The row with the values of the columns that the file does not have itself, after its last
+        column.
         """
-        width = len(self.layout.header)
-        filled, added = list(cells), []
-        if values and len(filled) < width:
-            filled += [""] * (width - len(filled))
-        for (_, at), value in zip(self._columns, values, strict=True):
-            if value is None:
-                continue
-            if at is None:
-                added.append(value)
-            else:
-                filled[at] = value
-                kinds = _with_text(kinds, at)
+        width, added = self._width, values
+        if self._own:
+            added = [value for number, value in enumerate(values) if number not in self._own]
         if kinds and added:
             kinds = kinds[:width].ljust(width, "s") + "s" * len(added) + kinds[width:]
-        filled[width:width] = added
-        return Row(0, filled, kinds)
+        cells[width:width] = added
+        return Row(0, cells, kinds)
 
     # --- images=replace ---
 

@@ -20,8 +20,8 @@ class ProductRow(NamedTuple):
     """A product as its request's owner reads it: the uploaded row and its results.
 
     `files` has the output image's name for each input URL, None for a URL without an output.
-    `images_json` has the images' facts and errors; most readers need only `files`, and a million
-    rows are read faster if it stays a text.
+    `state` is the status, and `images_json` the images' facts and errors, as the database has them:
+    an output file of a million rows needs neither.
     """
 
     seq: int
@@ -31,7 +31,7 @@ class ProductRow(NamedTuple):
     product_name: str | None
     cells: list[str]
     kinds: str
-    status: Status
+    state: str
     attempts: int
     input_image_urls: list[str]
     files: list[str | None]
@@ -42,6 +42,10 @@ class ProductRow(NamedTuple):
         """Each image's result, None if it has not ended."""
         stored = json.loads(self.images_json) if self.images_json else None
         return stored_results(self.input_image_urls, stored, self.files)
+
+    @property
+    def status(self) -> Status:
+        return _STATUSES[self.state]
 
     @property
     def has_ended(self) -> bool:
@@ -98,7 +102,7 @@ def product_page(
             "with_error": json.dumps([{"error": {"code": error_code}}]),
         },
     )
-    return [ProductRow._make((*row[:7], _STATUSES[row[7]], *row[8:])) for row in found.all()]
+    return list(map(ProductRow._make, found.all()))
 
 
 @cache
