@@ -125,17 +125,17 @@ def _on_signals() -> Callable[[], object]:
     A later Ctrl-C ends the process at once. A later SIGTERM does not: a service manager may send it
     to every process of `halftone up`, which forwards it to its children.
 
-    The handler writes to a pipe. An Event would deadlock: set() takes a lock that the interrupted
-    thread may hold in wait().
+    The signal itself writes to a pipe. A handler of Python would come too late: it runs in this
+    thread, which may already wait in read().
     """
     came: list[int] = []
     reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
 
     def on_signal(number: int, _: FrameType | None) -> None:
         if came and number == signal.SIGINT:
             os._exit(1)
-        if not came:
-            os.write(writing, b"\0")
         came.append(number)
 
     signal.signal(signal.SIGTERM, on_signal)

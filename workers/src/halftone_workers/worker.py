@@ -1,12 +1,14 @@
-"""Dramatiq's worker, made to wait without polling and to stop at once."""
+"""Dramatiq's worker, whose idle threads do not poll, and which stops within 0.3 s."""
 
+import time
 from queue import Empty, PriorityQueue
 from typing import Any
 
 from dramatiq import Broker, Worker
+from dramatiq.worker import ConsumerThread, WorkerThread
 
-# How long a consumer waits for a message before it looks whether the worker stops. Dramatiq's own
-# 1000 costs an idle worker as much processor time, on either queue.
+# How often a consumer looks whether the worker stops. An idle worker uses no less processor time
+# with Dramatiq's default of 1000.
 _CONSUMER_LOOKS_MS = 250
 
 
@@ -47,5 +49,11 @@ class PromptWorker(Worker):
 
     def stop(self, timeout: int = 600_000) -> None:
         """Finish the messages that threads are working on, within `timeout` milliseconds."""
+        threads: list[WorkerThread | ConsumerThread] = [*self.workers, *self.consumers.values()]
+        # A thread that begins after it was told to stop would not notice.
+        while any(thread.is_alive() and not thread.running for thread in threads):
+            time.sleep(0.001)
+        for thread in self.workers:
+            thread.stop()
         self.work_queue.close()
         super().stop(timeout)
