@@ -1,16 +1,19 @@
-"""The worker's queue: threads wait in it without polling, until it closes."""
+"""How a worker waits for messages and for its signal, and that no thread outlives its stop."""
 
+import subprocess
+import time
 from queue import Empty
 from threading import Thread
 
 import pytest
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
-from dramatiq.worker import _WorkQueueItem
+from dramatiq.worker import ConsumerThread, WorkerThread, _WorkQueueItem
 
 from halftone_shared.model.messages import PRODUCTS_QUEUE, WEBHOOKS_QUEUE
 from halftone_workers.brokers import InProcessBroker
 from halftone_workers.worker import PromptWorker
+from tests.support.halftone import PYTHON
 
 
 @pytest.fixture
@@ -53,8 +56,42 @@ def test_messages_of_a_closed_queue_can_still_be_taken(worker: PromptWorker) -> 
         worker.work_queue.get()
 
 
-def test_stopped_worker_has_no_thread_left(worker: PromptWorker) -> None:
+@pytest.mark.parametrize("late", [WorkerThread, ConsumerThread, None])
+def test_stopped_worker_has_no_thread_left(
+    worker: PromptWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    late: type[WorkerThread | ConsumerThread] | None,
+) -> None:
+    """Not even if some of its threads have not begun to run when it is stopped."""
+    if late is not None:
+        begin = late.run
+
+        def begin_late(thread: WorkerThread | ConsumerThread) -> None:
+            time.sleep(0.2)
+            begin(thread)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(late, "run", begin_late)
     worker.start()
-    worker.stop(30_000)
+    worker.stop(5_000)
     assert not [thread for thread in worker.workers if thread.is_alive()]
     assert not [thread for thread in worker.consumers.values() if thread.is_alive()]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signal_that_another_thread_gets_ends_the_wait(name: str) -> None:
+    """As one that comes just before the wait: it does not interrupt the main thread's read()."""
+    program = f"""
+import signal, threading, time
+from halftone_workers.main import _on_signals
+
+def get_it():
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), signal.{name})
+
+wait = _on_signals()
+threading.Thread(target=get_it).start()
+wait()
+print("awake")
+"""
+    said = subprocess.run([PYTHON, "-c", program], capture_output=True, timeout=60, check=True)
+    assert said.stdout == b"awake\n"

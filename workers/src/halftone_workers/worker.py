@@ -13,9 +13,8 @@ _CONSUMER_LOOKS_MS = 250
 
 
 class _WorkQueue(PriorityQueue[Any]):
-    """The messages that wait for a thread. A waiting thread sleeps until a message arrives or the
-    queue is closed; Dramatiq's own would wake each thread once a second, and so take a second to
-    stop.
+    """The messages that wait for a thread. A thread sleeps here until a message arrives or the
+    queue is closed. In Dramatiq's own queue it wakes once a second, to look whether it must stop.
     """
 
     is_closed = False
@@ -49,11 +48,15 @@ class PromptWorker(Worker):
 
     def stop(self, timeout: int = 600_000) -> None:
         """Finish the messages that threads are working on, within `timeout` milliseconds."""
-        threads: list[WorkerThread | ConsumerThread] = [*self.workers, *self.consumers.values()]
-        # A thread that begins after it was told to stop would not notice.
-        while any(thread.is_alive() and not thread.running for thread in threads):
-            time.sleep(0.001)
+        self._wait_until_all_run()
+        # Before the queue is closed: a thread that may go on would ask it again and again.
         for thread in self.workers:
             thread.stop()
         self.work_queue.close()
         super().stop(timeout)
+
+    def _wait_until_all_run(self) -> None:
+        """A new thread sets `running` itself. If it did so after stop(), it would never end."""
+        threads: list[WorkerThread | ConsumerThread] = [*self.workers, *self.consumers.values()]
+        while any(thread.is_alive() and not thread.running for thread in threads):
+            time.sleep(0.001)  # Dramatiq gives no notice, and a new thread needs microseconds
