@@ -12,12 +12,13 @@ from halftone_api.upload.layout import OUTPUT_COLUMN, Layout
 from halftone_api.upload.table import Row
 from halftone_shared.db.details import ProductRow
 from halftone_shared.db.other_rows import OtherRowAt
+from halftone_shared.model.results import ImageResult
 
 # Joins the URLs of an image column whose cell shows no separator to copy.
 _SEPARATOR = ","
 
-# The output files of one product, one per input URL; None if that image has none.
-Files = Callable[[ProductRow], Sequence[str | None]]
+# The output files of a product's images, one each; None if the image has none.
+Files = Callable[[Sequence[ImageResult | None]], Sequence[str | None]]
 
 
 class Images(StrEnum):
@@ -30,10 +31,10 @@ class Images(StrEnum):
 def variant_files(name: str) -> Files:
     """The files of one variant; None where an image failed."""
 
-    def files(product: ProductRow) -> Sequence[str | None]:
+    def files(images: Sequence[ImageResult | None]) -> Sequence[str | None]:
         return [
             image.variants[name].file if image and name in image.variants else None
-            for image in product.images
+            for image in images
         ]
 
     return files
@@ -73,16 +74,19 @@ class OutputRows:
 
     @cached_property
     def _own(self) -> dict[int, int]:
-        """Those of `_columns` that the file has itself: their numbers, and where they are."""
-        found = {at: self.layout.column_named(name) for at, name in enumerate(self._columns)}
-        return {number: at for number, at in found.items() if at is not None}
+        """For each of `_columns` that the file already has: its number there, and in the file."""
+        found = (
+            (number, self.layout.column_named(name)) for number, name in enumerate(self._columns)
+        )
+        return {number: at for number, at in found if at is not None}
 
     @cached_property
     def _width(self) -> int:
         return len(self.layout.header)
 
     def _product(self, product: ProductRow) -> Row:
-        variants = [self._joined(files(product)) for files in self.variants.values()]
+        images = product.images if self.variants else ()
+        variants = [self._joined(files(images)) for files in self.variants.values()]
         if self.images is Images.APPEND:
             values = [self._joined(product.files), *variants]
             return self._with_columns(product.cells, product.kinds, values)
@@ -102,9 +106,7 @@ class OutputRows:
         return self._with_added(filled, kinds, values)
 
     def _with_added(self, cells: list[str], kinds: str, values: Sequence[str]) -> Row:
-        """The row with the values of the columns that the file does not have itself, after its last
-        column.
-        """
+        """Insert the values of the columns that the file lacks after its last column."""
         width, added = self._width, values
         if self._own:
             added = [value for number, value in enumerate(values) if number not in self._own]

@@ -20,8 +20,8 @@ class ProductRow(NamedTuple):
     """A product as its request's owner reads it: the uploaded row and its results.
 
     `files` has the output image's name for each input URL, None for a URL without an output.
-    `state` is the status, and `images_json` the images' facts and errors, as the database has them:
-    an output file of a million rows needs neither.
+    `state` (the status) and `images_json` (facts and errors of the images) are decoded when they
+    are read: most output files need neither. It is a tuple because a file has up to a million.
     """
 
     seq: int
@@ -53,14 +53,17 @@ class ProductRow(NamedTuple):
 
 
 _STATUSES = {status.value: status for status in Status}
-# The columns of a ProductRow.
-_PAGE = """
-    SELECT seq, line, serial_number, product_key, product_name, cells, coalesce(cell_kinds, ''),
-           status, attempts, input_image_urls,
-           coalesce(output_files, array_fill(NULL::text, ARRAY[cardinality(input_image_urls)])),
-           images::text
+# The fields of a ProductRow that are not columns of the table.
+_EXPRESSIONS = {
+    "kinds": "coalesce(cell_kinds, '')",
+    "state": "status",
+    "files": "coalesce(output_files, array_fill(NULL::text, ARRAY[cardinality(input_image_urls)]))",
+    "images_json": "images::text",
+}
+_PAGE = f"""
+    SELECT {", ".join(_EXPRESSIONS.get(name, name) for name in ProductRow._fields)}
     FROM products WHERE request_id = :request_id AND seq > :after_seq
-"""
+"""  # noqa: S608 - the parts are constants
 
 
 # Characters of all rows held in memory for one answer. A row's characters are counted at upload.
