@@ -64,13 +64,13 @@ static int nearest(float size) {
   return level < 1 ? 1 : level;
 }
 
-/* The cheapest way to a node: its cost so far, the node before it, and the level there. */
+/* The cheapest path to node n: its cost minus zeroed[n - 1], the node before n, n's level. */
 typedef struct {
   float cost;
   int before, level;
-} way;
+} path;
 
-/* A candidate's level: its error, and the first entry of `lengths` for its number of bits. */
+/* A level that a candidate may get: its error, and the code lengths for its number of bits. */
 typedef struct {
   int level;
   float error;
@@ -78,16 +78,16 @@ typedef struct {
 } choice;
 
 /*
- * Take the way over node `last` if it is cheaper. `start` is the cost of that node, `zeros` how
- * many details are zero between it and this candidate.
+ * Replace the best path if the one through node `last` is cheaper. `start` is start[last]; between
+ * the two nodes are `zeros` details that are zero.
  */
 static inline void consider(
-    way *best, const choice *chosen, int last, float start, int zeros, const float *lengths) {
+    path *best, const choice *chosen, int last, float start, int zeros, const float *lengths) {
   if (zeros >= 16)
     start += (float)(zeros / 16) * lengths[SIXTEEN_ZEROS];
   float cost = start + chosen->error + chosen->lengths[zeros % 16 << 4];
   if (cost < best->cost)
-    *best = (way){cost, last, chosen->level};
+    *best = (path){cost, last, chosen->level};
 }
 
 static void keep(block_levels *chosen, int at, const JCOEF block[DCTSIZE2], int turn, int level) {
@@ -107,7 +107,7 @@ void search_levels(
   /*
    * Node n means that candidate n - 1 is the last one kept; node 0 means that none is. Costs are in
    * bits. zeroed[n]: the error if candidates 0 to n - 1 all become zero. start[n]: the cost of the
-   * cheapest way to node n, minus zeroed[n].
+   * cheapest path to node n, minus zeroed[n].
    */
   float start[DCTSIZE2], zeroed[DCTSIZE2], bits_of_error = 1 / bit_price;
   int before[DCTSIZE2], level[DCTSIZE2], turn[DCTSIZE2];
@@ -119,7 +119,7 @@ void search_levels(
     float over = size - (float)top, under = size - (float)(top - 1);
     choice nearest_level = {top, worth * over * over, lengths + bits_of(top)};
     choice lower_level = {top - 1, worth * under * under, lengths + bits_of(top - 1)};
-    way best = {HUGE_COST, 0, top};
+    path best = {HUGE_COST, 0, top};
     turn[n] = list.turn[n - 1];
     for (int last = n - 1; last >= 0; last = last > first || last == 0 ? last - 1 : 0) {
       int zeros = turn[n] - turn[last] - 1;
