@@ -1,8 +1,8 @@
-"""Make the pictures of the how-to pages, and those of PNG palettes: `python -m
-scripts.how_to_pictures`.
+"""Make the pictures of the how-to pages, and the one of PNG palettes.
 
-Renders sample photographs, sends them through a running halftone with the options of the pages, and
-puts before and after side by side in docs/pictures/. Run it again when an option's effect changes.
+Run `python -m scripts.how_to_pictures`. It renders sample photographs, sends them through a running
+halftone with the options of the pages, and puts before and after side by side in docs/pictures/.
+Run it again when an option's effect changes.
 """
 
 import io

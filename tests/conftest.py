@@ -27,8 +27,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str) and _RANDOM.search(val) else None
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest runs without pytest-xdist, too
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are processors: tests wait for a quarter of their time."""
+    """One process more than there are processors: tests wait for a fifth of their time."""
     return (os.cpu_count() or 1) + 1
 
 
