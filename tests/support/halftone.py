@@ -200,6 +200,10 @@ def running_separately(
             f"http://127.0.0.1:{port}", http, processes, folder / "halftone.log", rabbitmq_url
         )
         _wait_until_ready(service)
+        # Before that, a worker has no handler: a signal would end it at once.
+        wait_for(
+            lambda: service.log.read_text().count("worker started") >= workers, what="workers"
+        )
         yield service
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
