@@ -201,9 +201,7 @@ def running_separately(
         )
         _wait_until_ready(service)
         # Before that, a worker has no handler: a signal would end it at once.
-        wait_for(
-            lambda: service.log.read_text().count("worker started") >= workers, what="workers"
-        )
+        wait_for(lambda: service.log.read_text().count("worker started") >= workers, what="workers")
         yield service
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
