@@ -152,6 +152,27 @@ def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(
             process.send_signal(signal.SIGINT)
 
 
+def test_ctrl_c_ends_a_launcher_whose_migration_waits_for_another(
+    tmp_path: Path, database_url: str
+) -> None:
+    lock = int.from_bytes(b"halftone")
+    command = up_command(tmp_path / "home", free_port())
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (lock,))
+        launcher = subprocess.Popen(
+            command, env=environment(tmp_path, database_url=database_url), start_new_session=True
+        )
+        try:
+            waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            wait_for(lambda: other.execute(waiting).fetchone() is not None, 60, "migration")
+            os.killpg(launcher.pid, signal.SIGINT)  # what a terminal does
+            assert launcher.wait(30) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
+            launcher.wait()
+
+
 def test_terminal_that_is_closed_stops_all(tmp_path: Path) -> None:
     with running_up(tmp_path) as service:
         service.processes["up"].send_signal(signal.SIGHUP)

@@ -9,12 +9,16 @@ processes, the same that `halftone-api` and `halftone-worker` start elsewhere.
 import http
 import http.client
 import ipaddress
+import logging
+import multiprocessing
 import os
+import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -24,7 +28,7 @@ from halftone_api.settings import ApiSettings
 from halftone_cli.embedded_postgres import USUAL_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
 from halftone_cli.supervisor import Child, Supervisor
-from halftone_shared.errors import BadSettings
+from halftone_shared.errors import BadSettings, DatabaseUnavailable
 from halftone_shared.model.signing import new_secret
 from halftone_shared.runtime.logs import configure_logs
 from halftone_shared.runtime.settings import IN_PROCESS_QUEUE, SettingsT, load_settings
@@ -87,7 +91,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
             )
             postgres.start()
             environment[PREFIX + "DATABASE_URL"] = postgres.url
-        _migrate(environment)
+        _migrate(environment[PREFIX + "DATABASE_URL"])
         public_url = environment[PREFIX + "PUBLIC_URL"]
         threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
         supervisor.run(_children(environment, workers), check=keep_postgres_running)
@@ -213,18 +217,30 @@ def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> 
                 ) from None
 
 
-def _migrate(environment: dict[str, str]) -> None:
-    """Migrate in a separate process, so that its modules do not stay in memory while serving."""
-    migration = subprocess.run(
-        [sys.executable, "-m", "halftone_db"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if migration.returncode != 0:
-        reason = (migration.stderr.strip() or "no reason given").splitlines()[-1]
-        raise CannotStart(f"The database cannot be migrated: {reason}")
+def _migrate(database_url: str) -> None:
+    """Migrate in a process of its own, so that its modules do not stay in memory while serving. It
+    is a copy of this one, which has already loaded most of what a migration needs.
+    """
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, fork, initializer=_end_on_signals) as executor:
+        try:
+            executor.submit(_run_migrations, database_url).result()
+        except (DatabaseUnavailable, BrokenProcessPool) as error:
+            raise CannotStart(f"The database cannot be migrated: {error}") from None
+
+
+def _end_on_signals() -> None:
+    """Undo the supervisor's handlers: Ctrl-C also ends a migration that waits for another one."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _run_migrations(database_url: str) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps interest nobody here
+    from halftone_db import migrate
+
+    migrate(database_url)
 
 
 def _is_ready(host: str, port: int) -> bool:
