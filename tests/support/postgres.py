@@ -3,6 +3,7 @@ each test.
 """
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,12 +17,16 @@ from halftone_db import migrate
 from tests.support.leftovers import mark_unless_marked
 
 _TEMPLATE = "halftone_template"
-# Only tests that kill the server need durability. The others need not wait for the disk.
+# Only tests that kill the server need durability. The others have their server in memory, where
+# there is a file system for it: a disk takes 0.2 s for the 300 files of a database, memory 0.02 s.
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes the folder in it
+_IN_MEMORY_BYTES = 2 * 1024**3
 _SETTINGS = """
 fsync = {fsync}
 synchronous_commit = {fsync}
 full_page_writes = {fsync}
 shared_buffers = 128MB
+max_wal_size = 128MB
 """
 
 
@@ -46,7 +51,8 @@ class TestPostgres:
     def new_database(self) -> str:
         """The URL of an empty, migrated database."""
         name = f"test_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        # The default strategy also writes the copy to the log.
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
         return self.url(name)
 
     @property
@@ -80,7 +86,8 @@ class TestPostgres:
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
     mark_unless_marked()
-    folder = Path(tempfile.mkdtemp(prefix="halftone-pg-"))
+    parent = _IN_MEMORY if not durable and _has_room(_IN_MEMORY) else None
+    folder = Path(tempfile.mkdtemp(prefix="halftone-pg-", dir=parent))
     postgres = TestPostgres(folder / "data", durable=durable)
     try:
         postgres.make()
@@ -88,3 +95,7 @@ def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
     finally:
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _IN_MEMORY_BYTES
