@@ -10,7 +10,7 @@ from types import FrameType
 
 import structlog
 
-from halftone_shared.runtime.supervision import PARENT_PIPE
+from halftone_shared.runtime.variables import PARENT_PIPE
 
 log = structlog.get_logger(__name__)
 

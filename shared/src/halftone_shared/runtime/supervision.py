@@ -10,9 +10,9 @@ import threading
 
 import structlog
 
-log = structlog.get_logger(__name__)
+from halftone_shared.runtime.variables import PARENT_PIPE
 
-PARENT_PIPE = "HALFTONE_PARENT_PIPE"
+log = structlog.get_logger(__name__)
 
 
 def end_with_parent() -> None:

@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from importlib.resources import files
 
-from halftone_shared.runtime.supervision import PARENT_PIPE
-
 PREFIX = "HALFTONE_"
+# Not a setting: the pipe by which a child notices the end of `halftone up`.
+PARENT_PIPE = PREFIX + "PARENT_PIPE"
 # `make generate` writes the file from the settings classes of API, workers and commands, which this
 # package cannot import.
 KNOWN = frozenset(files(__package__).joinpath("known_variables.txt").read_text().split())
