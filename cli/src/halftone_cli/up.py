@@ -17,9 +17,8 @@ import socket
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
@@ -222,25 +221,28 @@ def _migrate(database_url: str) -> None:
     is a copy of this one, which has already loaded most of what a migration needs.
     """
     fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, fork, initializer=_end_on_signals) as executor:
-        try:
-            executor.submit(_run_migrations, database_url).result()
-        except (DatabaseUnavailable, BrokenProcessPool) as error:
-            raise CannotStart(f"The database cannot be migrated: {error}") from None
+    reason, for_reason = fork.Pipe(duplex=False)
+    migration = fork.Process(target=_run_migrations, args=(database_url, for_reason))
+    migration.start()
+    migration.join()
+    if migration.exitcode != 0:
+        why = reason.recv() if reason.poll() else f"it ended with {migration.exitcode}"
+        raise CannotStart(f"The database cannot be migrated: {why}")
 
 
-def _end_on_signals() -> None:
-    """Undo the supervisor's handlers: Ctrl-C also ends a migration that waits for another one."""
+def _run_migrations(database_url: str, for_reason: Connection) -> None:
+    # Not the supervisor's handlers: Ctrl-C also ends a migration that waits for another one.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _run_migrations(database_url: str) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps interest nobody here
     from halftone_db import migrate
 
-    migrate(database_url)
+    try:
+        migrate(database_url)
+    except DatabaseUnavailable as error:
+        for_reason.send(str(error))
+        raise SystemExit(1) from None
 
 
 def _is_ready(host: str, port: int) -> bool:
