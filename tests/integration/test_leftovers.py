@@ -1,9 +1,10 @@
-"""A test run, a benchmark or a drill that is killed leaves no server behind."""
+"""A test run, a benchmark or a drill that is killed leaves no server and no files behind."""
 
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -27,9 +28,11 @@ def test_server_of_a_killed_program_is_ended() -> None:
         assert run.stdout is not None
         server = psutil.Process(int(run.stdout.readline()))
         assert server.is_running()
+        folder = Path(server.cwd())
         run.send_signal(signal.SIGKILL)
         run.wait()
         wait_for(lambda: _has_ended(server), what="end of the server")
+        wait_for(lambda: not folder.exists(), what="end of its files")
 
 
 def _has_ended(process: psutil.Process) -> bool:

@@ -1,12 +1,15 @@
 """Finds the processes that a test run left behind, even when their parent has changed.
 
-A second process watches the run. It ends what the run started when the run itself is killed, so
-that no PostgreSQL goes on alone. `python leftovers.py MARK` is that process.
+A second process watches the run. When the run itself is killed, it ends what the run started, so
+that no PostgreSQL goes on alone, and removes the servers' folders, which may be in memory. `python
+leftovers.py MARK` is that process.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +19,9 @@ import psutil
 
 # Set in the environment of everything that the run starts, directly or indirectly.
 MARK = "TEST_RUN_OF_PROCESS"
+# Servers' folders are in this file system, where there is one, or in the one of temporary files.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes the folders in it
+_MEMORY_BYTES = 2 * 1024**3
 _LAST_SECONDS = 10.0
 # A supervisor that is still alive may start a server again while others are killed.
 _ROUNDS = 5
@@ -61,10 +67,20 @@ def mark_unless_marked() -> None:
 _own_runs: list[MarkedRun] = []
 
 
+def make_folder(*, in_memory: bool) -> Path:
+    """A new folder for a server of this marked run, in memory if wished and if there is room."""
+    has_room = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES
+    parent = _MEMORY if in_memory and has_room else None
+    return Path(tempfile.mkdtemp(prefix=f"{os.environ[MARK]}-", dir=parent))
+
+
 def _watch(mark: str) -> None:
-    """Wait for the end of standard input, which the run holds open, and kill what it left."""
+    """Wait for the end of standard input, which the run holds open, and remove what it left."""
     sys.stdin.buffer.read()
     _kill_marked(mark)
+    for parent in (_MEMORY, Path(tempfile.gettempdir())):
+        for folder in parent.glob(f"{mark}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill_marked(mark: str) -> None:

@@ -3,9 +3,7 @@ each test.
 """
 
 import itertools
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +12,11 @@ import psycopg
 
 from halftone_cli.embedded_postgres import EmbeddedPostgres
 from halftone_db import migrate
-from tests.support.leftovers import mark_unless_marked
+from tests.support.leftovers import make_folder, mark_unless_marked
 
 _TEMPLATE = "halftone_template"
-# Only tests that kill the server need durability. The others have their server in memory, where
-# there is a file system for it: a disk takes 0.2 s for the 300 files of a database, memory 0.02 s.
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes the folder in it
-_IN_MEMORY_BYTES = 2 * 1024**3
+# Only tests that kill the server need durability. The others have their server in memory: a disk
+# takes 0.2 s for the 300 files of a database, memory 0.02 s.
 _SETTINGS = """
 fsync = {fsync}
 synchronous_commit = {fsync}
@@ -86,8 +82,7 @@ class TestPostgres:
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
     mark_unless_marked()
-    parent = _IN_MEMORY if not durable and _has_room(_IN_MEMORY) else None
-    folder = Path(tempfile.mkdtemp(prefix="halftone-pg-", dir=parent))
+    folder = make_folder(in_memory=not durable)
     postgres = TestPostgres(folder / "data", durable=durable)
     try:
         postgres.make()
@@ -95,7 +90,3 @@ def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
     finally:
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _has_room(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _IN_MEMORY_BYTES

@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.halftone import free_port, wait_for
-from tests.support.leftovers import MARK, mark_unless_marked
+from tests.support.leftovers import MARK, make_folder, mark_unless_marked
 
 SERVER = next(
     iter(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")), None
@@ -180,7 +179,7 @@ class TestRabbitmq:
 @contextmanager
 def running_rabbitmq() -> Iterator[TestRabbitmq]:
     mark_unless_marked()
-    folder = Path(tempfile.mkdtemp(prefix="halftone-rabbitmq-"))
+    folder = make_folder(in_memory=False)
     rabbitmq = TestRabbitmq(folder)
     try:
         rabbitmq.start()
