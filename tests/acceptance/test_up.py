@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -152,8 +153,16 @@ def test_launcher_that_is_told_to_stop_while_it_starts_stops_all(
             process.send_signal(signal.SIGINT)
 
 
-def test_ctrl_c_ends_a_launcher_whose_migration_waits_for_another(
-    tmp_path: Path, database_url: str
+@pytest.mark.parametrize(
+    "stop",
+    [
+        lambda launcher: os.killpg(launcher.pid, signal.SIGINT),  # Ctrl-C in a terminal
+        lambda launcher: launcher.terminate(),
+    ],
+    ids=["ctrl-c", "sigterm"],
+)
+def test_launcher_whose_migration_waits_for_another_can_be_stopped(
+    tmp_path: Path, database_url: str, stop: "Callable[[subprocess.Popen[bytes]], None]"
 ) -> None:
     lock = int.from_bytes(b"halftone")
     command = up_command(tmp_path / "home", free_port())
@@ -165,7 +174,7 @@ def test_ctrl_c_ends_a_launcher_whose_migration_waits_for_another(
         try:
             waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             wait_for(lambda: other.execute(waiting).fetchone() is not None, 60, "migration")
-            os.killpg(launcher.pid, signal.SIGINT)  # what a terminal does
+            stop(launcher)
             assert launcher.wait(30) == 0
         finally:
             with suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import structlog
@@ -18,6 +19,7 @@ CHECK_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 10.0
 # A child that ran this long counts as healthy: when it dies, it is restarted at once.
 HEALTHY_SECONDS = 10.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass
@@ -38,6 +40,13 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
 
+def end_on_stop_signals() -> None:
+    """Undo the supervisor's signal handlers, in a process forked from its own."""
+    for number in _STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class Supervisor:
     """Runs children until SIGTERM, SIGINT or SIGHUP arrives. It handles these signals as soon as it
     is constructed. A second Ctrl-C kills the children.
@@ -51,10 +60,10 @@ class Supervisor:
         # notice.
         self._pipe_read, self._pipe_write = os.pipe()
 
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
-            signal.signal(signal.SIGHUP, self._on_signal)
+        for number in _STOP_SIGNALS:
+            # nohup ignores SIGHUP. A shell ignores SIGINT for what it starts in the background.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def run(self, children: Sequence[Child], *, check: Callable[[], None]) -> None:
         """Start the children, keep them running until a signal arrives, then stop them in order.
@@ -69,6 +78,15 @@ class Supervisor:
             # set() would then wait for a lock that is already held.
             time.sleep(CHECK_SECONDS)
         self._stop_children()
+
+    def finish(self, process: BaseProcess) -> None:
+        """Wait until a process has ended. When a signal arrives, terminate it: the process must
+        have called end_on_stop_signals().
+        """
+        while process.is_alive():
+            process.join(CHECK_SECONDS)
+            if self.is_stopping:
+                process.terminate()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.is_stopping and number == signal.SIGINT:

@@ -12,7 +12,6 @@ import ipaddress
 import logging
 import multiprocessing
 import os
-import signal
 import socket
 import sys
 import threading
@@ -26,7 +25,7 @@ import structlog
 from halftone_api.settings import ApiSettings
 from halftone_cli.embedded_postgres import USUAL_CONNECTIONS, EmbeddedPostgres, PostgresUnavailable
 from halftone_cli.home import Home
-from halftone_cli.supervisor import Child, Supervisor
+from halftone_cli.supervisor import Child, Supervisor, end_on_stop_signals
 from halftone_shared.errors import BadSettings, DatabaseUnavailable
 from halftone_shared.model.signing import new_secret
 from halftone_shared.runtime.logs import configure_logs
@@ -90,7 +89,7 @@ def run_up(*, host: str, port: int, home_folder: Path, workers: int) -> None:
             )
             postgres.start()
             environment[PREFIX + "DATABASE_URL"] = postgres.url
-        _migrate(environment[PREFIX + "DATABASE_URL"])
+        _migrate(environment[PREFIX + "DATABASE_URL"], supervisor)
         public_url = environment[PREFIX + "PUBLIC_URL"]
         threading.Thread(target=_announce, args=(host, port, public_url), daemon=True).start()
         supervisor.run(_children(environment, workers), check=keep_postgres_running)
@@ -216,26 +215,24 @@ def _check_ports(host: str, port: int, worker: WorkerSettings, workers: int) -> 
                 ) from None
 
 
-def _migrate(database_url: str) -> None:
+def _migrate(database_url: str, supervisor: Supervisor) -> None:
     """Migrate in a process of its own, so that its modules do not stay in memory while serving. It
-    is a copy of this one, which has already loaded most of what a migration needs.
+    is forked, because this process has already loaded most of what a migration needs.
     """
     fork = multiprocessing.get_context("fork")
     reason, for_reason = fork.Pipe(duplex=False)
     migration = fork.Process(target=_run_migrations, args=(database_url, for_reason))
     migration.start()
-    migration.join()
+    supervisor.finish(migration)
     if migration.exitcode != 0:
-        why = reason.recv() if reason.poll() else f"it ended with {migration.exitcode}"
+        why = reason.recv() if reason.poll() else f"exit code {migration.exitcode}"
         raise CannotStart(f"The database cannot be migrated: {why}")
 
 
 def _run_migrations(database_url: str, for_reason: Connection) -> None:
-    # Not the supervisor's handlers: Ctrl-C also ends a migration that waits for another one.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps interest nobody here
+    end_on_stop_signals()
+    # Alembic logs each of its steps; set before the import, which logs, too.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from halftone_db import migrate
 
     try:
