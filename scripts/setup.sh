@@ -30,10 +30,10 @@ if ! .tools/bin/uv --version 2> /dev/null | grep -q "^uv $UV_VERSION"; then
 fi
 
 export UV_PYTHON_DOWNLOADS=never
-# If Python may not write compiled code, it compiles every module at each start. So this script
-# compiles all of them: uv those that it installs, Python our own (a quarter of a program's start).
-compiles=${PYTHONDONTWRITEBYTECODE:-}
-if [ "$compiles" ]; then
+# If Python may not write compiled code, it compiles every module at each start, and our own modules
+# are a quarter of a program's start. So this script compiles them, and uv what it installs.
+compile_now=${PYTHONDONTWRITEBYTECODE:-}
+if [ "$compile_now" ]; then
   export UV_COMPILE_BYTECODE=1
 fi
 first=$([ -d .venv ] || echo yes)
@@ -56,6 +56,6 @@ if ! { can_compile && sync --group accelerator 2> /dev/null; }; then
   fi
 fi
 
-if [ "$compiles" ]; then
+if [ "$compile_now" ]; then
   .venv/bin/python -m compileall -q -- */src benchmarks tests
 fi

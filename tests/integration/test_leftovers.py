@@ -20,7 +20,7 @@ with running_postgres() as server:
 """
 
 
-def test_server_of_a_killed_program_is_ended() -> None:
+def test_killed_program_leaves_no_server_and_no_files() -> None:
     unmarked = {name: value for name, value in os.environ.items() if name != MARK}
     with subprocess.Popen(
         [sys.executable, "-c", _RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=unmarked

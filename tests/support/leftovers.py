@@ -1,8 +1,8 @@
 """Finds the processes that a test run left behind, even when their parent has changed.
 
-A second process watches the run. When the run itself is killed, it ends what the run started, so
-that no PostgreSQL goes on alone, and removes the servers' folders, which may be in memory. `python
-leftovers.py MARK` is that process.
+A second process watches the run. When the run has ended, even by a kill, the watcher kills what is
+left of it, so that no PostgreSQL goes on alone, and removes the servers' folders. `python
+leftovers.py MARK` is the watcher.
 """
 
 import os
@@ -19,7 +19,7 @@ import psutil
 
 # Set in the environment of everything that the run starts, directly or indirectly.
 MARK = "TEST_RUN_OF_PROCESS"
-# Servers' folders are in this file system, where there is one, or in the one of temporary files.
+# A file system in memory. Servers use it only while it has this much room.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes the folders in it
 _MEMORY_BYTES = 2 * 1024**3
 _LAST_SECONDS = 10.0
@@ -68,7 +68,10 @@ _own_runs: list[MarkedRun] = []
 
 
 def make_folder(*, in_memory: bool) -> Path:
-    """A new folder for a server of this marked run, in memory if wished and if there is room."""
+    """Make a folder for a server of this run. `in_memory` is a wish: without room, the folder is on
+    the disk.
+    """
+    mark_unless_marked()
     has_room = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES
     parent = _MEMORY if in_memory and has_room else None
     return Path(tempfile.mkdtemp(prefix=f"{os.environ[MARK]}-", dir=parent))

@@ -12,7 +12,7 @@ import psycopg
 
 from halftone_cli.embedded_postgres import EmbeddedPostgres
 from halftone_db import migrate
-from tests.support.leftovers import make_folder, mark_unless_marked
+from tests.support.leftovers import make_folder
 
 _TEMPLATE = "halftone_template"
 # Only tests that kill the server need durability. The others have their server in memory: a disk
@@ -81,7 +81,6 @@ class TestPostgres:
 
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[TestPostgres]:
-    mark_unless_marked()
     folder = make_folder(in_memory=not durable)
     postgres = TestPostgres(folder / "data", durable=durable)
     try:

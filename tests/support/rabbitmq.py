@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.halftone import free_port, wait_for
-from tests.support.leftovers import MARK, make_folder, mark_unless_marked
+from tests.support.leftovers import MARK, make_folder
 
 SERVER = next(
     iter(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")), None
@@ -178,7 +178,6 @@ class TestRabbitmq:
 
 @contextmanager
 def running_rabbitmq() -> Iterator[TestRabbitmq]:
-    mark_unless_marked()
     folder = make_folder(in_memory=False)
     rabbitmq = TestRabbitmq(folder)
     try:
